@@ -1,0 +1,1 @@
+//! Everlog's keyspace crate.

@@ -1,0 +1,38 @@
+//! The Redis wire protocol, both directions, without I/O.
+//!
+//! A server reads requests with [`Parser`], which never copies an argument and never allocates for a length that a
+//! client merely claims, and writes replies with [`Encoder`], which speaks RESP2 and RESP3. The same request bytes are
+//! the records of an append-only file.
+//!
+//! | limit | value | source in Redis 7.2 |
+//! |---|---|---|
+//! | arguments of a request | [`request::MAX_ARGS`] | `processMultibulkBuffer`, `INT_MAX` |
+//! | bytes of an argument | [`Limits::max_bulk_bytes`], 512 MiB unless told | `proto-max-bulk-len` |
+//! | bytes of an inline request or of a length line | [`request::MAX_LINE_BYTES`] | `PROTO_INLINE_MAX_SIZE` |
+//! | before AUTH: arguments, bytes of each | 10, 16 KiB | `processMultibulkBuffer` |
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use resp::{Encoder, Limits, Parser, Version};
+//!
+//! let received = b"*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n*1\r\n$4\r\nPI";
+//! let mut parser = Parser::default();
+//! let len_bytes = parser.parse(received, &Limits::default()).unwrap().expect("the first request is whole");
+//! assert_eq!(parser.argv(received).as_slice(), [&b"ECHO"[..], b"hi"]);
+//! // The second is not: `None` asks for more bytes.
+//! assert_eq!(parser.parse(&received[len_bytes..], &Limits::default()).unwrap(), None);
+//!
+//! let mut out = BytesMut::new();
+//! Encoder::new(&mut out, Version::Resp2).bulk(b"hi");
+//! assert_eq!(&out[..], b"$2\r\nhi\r\n");
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod number;
+pub mod reply;
+pub mod request;
+
+pub use error::{ProtocolError, ProtocolErrorKind};
+pub use reply::{Encoder, Version};
+pub use request::{Limits, Parser};

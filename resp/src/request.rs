@@ -1,0 +1,338 @@
+//! Requests: what a client sends, and the records of an append-only file.
+//!
+//! ```text
+//! multibulk   *<count>\r\n  then count times  $<length>\r\n<length bytes>\r\n
+//! inline      SET key "a value"\n             words, quoted as in redis.conf; \r before \n is dropped
+//! ```
+//!
+//! [`Parser::parse`] keeps its place between calls, so a request that arrives in a thousand pieces is scanned once. It
+//! records spans, not copies; [`Parser::argv`] lays them over the caller's buffer.
+
+use bytes::{BufMut, BytesMut};
+use smallvec::SmallVec;
+
+use crate::error::{ProtocolError, ProtocolErrorKind as Kind};
+use crate::number;
+
+/// The arguments of one request, borrowed from the buffer they arrived in. Eight need no allocation.
+pub type Argv<'a> = SmallVec<[&'a [u8]; 8]>;
+
+/// The most arguments that a request may announce.
+pub const MAX_ARGS: i64 = i32::MAX as i64;
+/// The longest inline request, and the longest line that holds a count or a length, in bytes.
+pub const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Before AUTH: the most arguments, and the longest of them in bytes.
+pub const UNAUTHENTICATED_ARGS: i64 = 10;
+/// See [`UNAUTHENTICATED_ARGS`].
+pub const UNAUTHENTICATED_BULK_BYTES: i64 = 16 * 1024;
+
+/// What a parser accepts at the moment; it may change from one request to the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// `proto-max-bulk-len`.
+    pub max_bulk_bytes: i64,
+    /// False until a client that must has authenticated: then counts and lengths are held small.
+    pub authenticated: bool,
+    /// Refuse an argument that is not followed by CR LF, as a log's reader must and Redis's socket reader does not.
+    pub check_crlf: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { max_bulk_bytes: 512 * 1024 * 1024, authenticated: true, check_crlf: false }
+    }
+}
+
+/// A range of the buffer, relative to the request's first byte.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: usize,
+    len: usize,
+}
+
+/// An incremental parser of requests.
+#[derive(Debug, Default)]
+pub struct Parser {
+    state: State,
+    /// Bytes of the current request that are parsed already.
+    cursor: usize,
+    /// Bytes after `cursor` that are known to hold no line end.
+    scanned: usize,
+    spans: SmallVec<[Span; 8]>,
+    /// The unquoted words of an inline request, which cannot be borrowed.
+    words: Vec<u8>,
+    words_are_inline: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Start,
+    /// This many arguments are still to come.
+    BulkHeader {
+        left: i64,
+    },
+    BulkBody {
+        left: i64,
+        len: usize,
+    },
+}
+
+impl Parser {
+    /// Parses on in `buf`, which must begin with the current request's first byte, and returns the request's length in
+    /// bytes once it is whole; `None` asks for more.
+    ///
+    /// A request without arguments (an empty line, `*0`) is whole too; its [`argv`](Self::argv) is empty.
+    ///
+    /// # Errors
+    /// Any request kind of [`ProtocolErrorKind`](crate::ProtocolErrorKind). The stream has lost its rhythm then: reply, and close the connection.
+    #[inline]
+    pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
+        loop {
+            let step = match self.state {
+                State::Start if buf.is_empty() => None,
+                State::Start if buf[0] == b'*' => self.count(buf, limits)?,
+                State::Start => self.inline(buf)?,
+                State::BulkHeader { left: 0 } => Some(Step::Done),
+                State::BulkHeader { left } => self.bulk_header(buf, left, limits)?,
+                State::BulkBody { left, len } => self.bulk_body(buf, left, len, limits)?,
+            };
+            match step {
+                None => return Ok(None),
+                Some(Step::Next(state)) => self.state = state,
+                Some(Step::Done) => {
+                    self.state = State::Start;
+                    return Ok(Some(std::mem::take(&mut self.cursor)));
+                }
+            }
+        }
+    }
+
+    /// The arguments of the request that [`parse`](Self::parse) has just completed; `buf` as it was then.
+    #[inline]
+    pub fn argv<'a>(&'a self, buf: &'a [u8]) -> Argv<'a> {
+        let source = if self.words_are_inline { &self.words[..] } else { buf };
+        self.spans.iter().map(|span| &source[span.start..span.start + span.len]).collect()
+    }
+
+    /// How many bytes the current argument still needs after those in `buf`: what a reader may reserve for, as the
+    /// bytes come. Zero when that is not known.
+    pub fn missing_bytes(&self, buf: &[u8]) -> usize {
+        match self.state {
+            State::BulkBody { len, .. } => (self.cursor + len + 2).saturating_sub(buf.len()),
+            State::Start | State::BulkHeader { .. } => 0,
+        }
+    }
+
+    /// True between requests: nothing of the next one has been parsed.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Start && self.cursor == 0
+    }
+
+    fn count(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Step>, ProtocolError> {
+        self.spans.clear();
+        self.words_are_inline = false;
+        let Some(line) = self.line(buf, Kind::CountLineTooLong)? else { return Ok(None) };
+        let count = number::parse_i64(&buf[1..line.end]).filter(|&count| count <= MAX_ARGS);
+        let count = count.ok_or_else(|| error(1, Kind::InvalidCount))?;
+        if count > UNAUTHENTICATED_ARGS && !limits.authenticated {
+            return Err(error(1, Kind::UnauthenticatedCount));
+        }
+        self.advance(line.next);
+        Ok(Some(Step::Next(State::BulkHeader { left: count.max(0) })))
+    }
+
+    #[inline]
+    fn bulk_header(&mut self, buf: &[u8], left: i64, limits: &Limits) -> Result<Option<Step>, ProtocolError> {
+        // As Redis: a missing line end is complained of before a wrong first byte.
+        let Some(line) = self.line(buf, Kind::BulkLineTooLong)? else { return Ok(None) };
+        let start = self.cursor;
+        if buf[start] != b'$' {
+            return Err(error(start, Kind::ExpectedBulk(buf[start])));
+        }
+        let len = number::parse_i64(&buf[start + 1..line.end]);
+        let len = len.filter(|&len| (0..=limits.max_bulk_bytes).contains(&len));
+        let len = len.ok_or_else(|| error(start + 1, Kind::InvalidBulkLength))?;
+        if len > UNAUTHENTICATED_BULK_BYTES && !limits.authenticated {
+            return Err(error(start + 1, Kind::UnauthenticatedBulkLength));
+        }
+        let len = usize::try_from(len).map_err(|_| error(start + 1, Kind::InvalidBulkLength))?;
+        self.advance(line.next);
+        Ok(Some(Step::Next(State::BulkBody { left, len })))
+    }
+
+    #[inline]
+    fn bulk_body(
+        &mut self,
+        buf: &[u8],
+        left: i64,
+        len: usize,
+        limits: &Limits,
+    ) -> Result<Option<Step>, ProtocolError> {
+        let end = self.cursor + len;
+        if buf.len() < end + 2 {
+            return Ok(None);
+        }
+        if limits.check_crlf && &buf[end..end + 2] != b"\r\n" {
+            return Err(error(end, Kind::ExpectedCrlf));
+        }
+        self.spans.push(Span { start: self.cursor, len });
+        self.advance(end + 2);
+        Ok(Some(Step::Next(State::BulkHeader { left: left - 1 })))
+    }
+
+    fn inline(&mut self, buf: &[u8]) -> Result<Option<Step>, ProtocolError> {
+        let Some(end) = memchr::memchr(b'\n', &buf[self.scanned..]).map(|at| self.scanned + at) else {
+            self.scanned = buf.len();
+            return if buf.len() > MAX_LINE_BYTES { Err(error(0, Kind::InlineTooLong)) } else { Ok(None) };
+        };
+        let line = buf[..end].strip_suffix(b"\r").unwrap_or(&buf[..end]);
+        self.spans.clear();
+        self.words.clear();
+        self.words_are_inline = true;
+        let Parser { spans, words, .. } = self;
+        split_words(line, words, |start, len| spans.push(Span { start, len }))?;
+        self.advance(end + 1);
+        Ok(Some(Step::Done))
+    }
+
+    /// The line at the cursor, without its end. Redis looks for CR and takes the byte after it on trust.
+    #[inline]
+    fn line(&mut self, buf: &[u8], too_long: Kind) -> Result<Option<Line>, ProtocolError> {
+        let start = self.cursor;
+        match memchr::memchr(b'\r', &buf[start + self.scanned..]).map(|at| start + self.scanned + at) {
+            Some(end) if end + 2 <= buf.len() => Ok(Some(Line { end, next: end + 2 })),
+            Some(end) => {
+                self.scanned = end - start;
+                Ok(None)
+            }
+            None => {
+                self.scanned = buf.len() - start;
+                if self.scanned > MAX_LINE_BYTES { Err(error(start, too_long)) } else { Ok(None) }
+            }
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self, to: usize) {
+        self.cursor = to;
+        self.scanned = 0;
+    }
+}
+
+struct Line {
+    end: usize,
+    next: usize,
+}
+
+enum Step {
+    Next(State),
+    Done,
+}
+
+fn error(offset_bytes: usize, kind: Kind) -> ProtocolError {
+    ProtocolError { offset_bytes, kind }
+}
+
+/// Splits a line into words as redis.conf and inline requests do: blanks separate, `"..."` takes `\n \r \t \b \a \xHH
+/// \\ \"`, `'...'` takes `\'`, and a closing quote must end its word. Appends the words to `words` and reports each
+/// one's start and length there.
+///
+/// # Errors
+/// [`ProtocolErrorKind::UnbalancedQuotes`](crate::ProtocolErrorKind::UnbalancedQuotes). Source: redis 7.2 `src/sds.c` `sdssplitargs`.
+pub fn split_words(
+    line: &[u8],
+    words: &mut Vec<u8>,
+    mut word: impl FnMut(usize, usize),
+) -> Result<(), ProtocolError> {
+    let mut at = 0;
+    loop {
+        while line.get(at).is_some_and(|&byte| is_space(byte)) {
+            at += 1;
+        }
+        // A NUL ends the line, as it does for Redis's C strings.
+        if matches!(line.get(at), None | Some(0)) {
+            return Ok(());
+        }
+        let start = words.len();
+        while let Some(&byte) = line.get(at).filter(|&&byte| byte != 0 && !is_space(byte)) {
+            at += 1;
+            match byte {
+                b'"' | b'\'' => at = unquote(line, at, byte, words)?,
+                _ => words.push(byte),
+            }
+        }
+        word(start, words.len() - start);
+    }
+}
+
+/// Copies a quoted part that begins at `at` into `words`; returns the place after its closing quote.
+fn unquote(line: &[u8], mut at: usize, quote: u8, words: &mut Vec<u8>) -> Result<usize, ProtocolError> {
+    let unbalanced = |at| error(at, Kind::UnbalancedQuotes);
+    loop {
+        let byte = *line.get(at).filter(|&&byte| byte != 0).ok_or_else(|| unbalanced(at))?;
+        at += 1;
+        match (byte, quote) {
+            (b'\\', b'"') => {
+                if let Some(value) = hex_escape(&line[at..]) {
+                    words.push(value);
+                    at += 3;
+                } else {
+                    let escaped = *line.get(at).ok_or_else(|| unbalanced(at))?;
+                    at += 1;
+                    words.push(match escaped {
+                        b'n' => b'\n',
+                        b'r' => b'\r',
+                        b't' => b'\t',
+                        b'b' => 0x08,
+                        b'a' => 0x07,
+                        other => other,
+                    });
+                }
+            }
+            (b'\\', _) if line.get(at) == Some(&b'\'') => {
+                words.push(b'\'');
+                at += 1;
+            }
+            _ if byte == quote => {
+                return match line.get(at) {
+                    Some(&next) if !is_space(next) && next != 0 => Err(unbalanced(at)),
+                    _ => Ok(at),
+                };
+            }
+            _ => words.push(byte),
+        }
+    }
+}
+
+/// The byte that `xHH` stands for.
+fn hex_escape(rest: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    match rest {
+        [b'x', high, low, ..] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    }
+}
+
+/// C's `isspace`, which knows one blank more than [`u8::is_ascii_whitespace`].
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
+/// Appends `argv` as a multibulk request, the one form that a log holds.
+pub fn encode(argv: &[&[u8]], out: &mut BytesMut) {
+    let bytes: usize = argv.iter().map(|arg| arg.len() + 16).sum();
+    out.reserve(bytes + 16);
+    header(b'*', argv.len(), out);
+    for arg in argv {
+        header(b'$', arg.len(), out);
+        out.put_slice(arg);
+        out.put_slice(b"\r\n");
+    }
+}
+
+fn header(kind: u8, value: usize, out: &mut BytesMut) {
+    out.put_u8(kind);
+    out.put_slice(itoa::Buffer::new().format(value).as_bytes());
+    out.put_slice(b"\r\n");
+}

@@ -1,0 +1,1 @@
+//! Everlog's rewrite crate.
