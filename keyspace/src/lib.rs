@@ -1,1 +1,178 @@
-//! Everlog's keyspace crate.
+//! Redis's data: sixteen databases of typed values with expiry, the data commands, and snapshots in O(1).
+//!
+//! The crate touches no socket, file, thread or clock. Time comes in with each [`Call`], randomness with
+//! [`Keyspace::new`]; replies go into a [`resp::Encoder`], and everything else that an execution leaves behind (what
+//! the log must hold, which keys it touched, which became ready for blocked clients, garbage to free elsewhere) goes
+//! into a [`Unit`].
+//!
+//! Invariants
+//! - A snapshot ([`Keyspace::snapshot`]) costs the same for ten keys and for ten million, and never changes.
+//! - No operation on the table touches more than one segment's worth of records.
+//! - Replaying the effects of a [`Unit`] on the state before it gives the state after it.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use keyspace::{Call, Keyspace, Unit};
+//! use resp::{Encoder, Version};
+//!
+//! let mut keyspace = Keyspace::new(16, 42);
+//! let (mut out, mut unit) = (BytesMut::new(), Unit::default());
+//! let argv: &[&[u8]] = &[b"SET", b"greeting", b"hello"];
+//! keyspace.execute(&Call::new(0, 1_700_000_000_000, argv), &mut Encoder::new(&mut out, Version::Resp2), &mut unit);
+//! assert_eq!(&out[..], b"+OK\r\n");
+//! assert_eq!(unit.ops().count(), 1);
+//! ```
+#![deny(unsafe_code)]
+
+mod ctx;
+mod db;
+mod effect;
+mod error;
+mod expire;
+mod limits;
+mod random;
+mod value;
+
+pub mod commands;
+pub mod glob;
+pub mod table;
+pub mod types;
+
+use resp::Encoder;
+
+pub use ctx::{Call, Ctx};
+pub use db::{Db, Entry};
+pub use effect::{Block, KeyEvent, Touch, Unit};
+pub use error::CommandError;
+pub use limits::Limits;
+pub use random::Random;
+pub use table::HashSeed;
+pub use value::{Str, Value};
+
+/// A database's number.
+pub type DbIndex = usize;
+
+/// All the data of one server.
+#[derive(Debug)]
+pub struct Keyspace {
+    dbs: Vec<Db>,
+    /// Thresholds between encodings, and the `lazyfree-*` switches.
+    pub limits: Limits,
+    /// Counters since the start (or `CONFIG RESETSTAT`).
+    pub stats: Stats,
+    /// True while a log is replayed: nothing expires then, as in Redis.
+    pub loading: bool,
+    /// True while some client is blocked on a key: then keys that appear are reported in [`Unit::ready`].
+    pub has_blocked: bool,
+    /// True while somebody listens to keyspace events: then they are reported in [`Unit::events`].
+    pub has_listeners: bool,
+    seed: HashSeed,
+    random: Random,
+    garbage: Vec<Value>,
+}
+
+/// Counters that INFO prints.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Stats {
+    /// Lookups of reading commands that found the key.
+    pub hits: u64,
+    /// Lookups of reading commands that did not.
+    pub misses: u64,
+    /// Keys that expired, lazily or actively.
+    pub expired_keys: u64,
+}
+
+/// The data as it was at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The databases, by number.
+    pub dbs: Vec<Db>,
+}
+
+impl Keyspace {
+    /// Makes `databases` empty databases. `seed` keys the hash function and the random commands: take it from the
+    /// operating system, or fix it in a test.
+    pub fn new(databases: usize, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let seed = HashSeed::new(random.next_u64(), random.next_u64());
+        Keyspace {
+            dbs: (0..databases).map(|_| Db::new(seed)).collect(),
+            limits: Limits::default(),
+            stats: Stats::default(),
+            loading: false,
+            has_blocked: false,
+            has_listeners: false,
+            seed,
+            random,
+            garbage: Vec::new(),
+        }
+    }
+
+    /// Executes one data command: finds it in the table, checks its arity, writes its reply, and adds what it leaves
+    /// behind to `unit`. An unknown command and a wrong number of arguments are error replies.
+    pub fn execute(&mut self, call: &Call<'_>, out: &mut Encoder<'_>, unit: &mut Unit) {
+        let argv = call.argv;
+        match commands::lookup(argv) {
+            Ok(spec) => self.execute_spec(spec, call, out, unit),
+            Err(error) => out.error(&error.to_string()),
+        }
+    }
+
+    /// Executes a command that was looked up before, and whose arity was checked.
+    #[inline]
+    pub fn execute_spec(
+        &mut self,
+        spec: &commands::DataSpec,
+        call: &Call<'_>,
+        out: &mut Encoder<'_>,
+        unit: &mut Unit,
+    ) {
+        let start_bytes = out.len_bytes();
+        let mut ctx = Ctx::new(self, call, unit);
+        match (spec.handler)(&mut ctx, call.argv, out) {
+            Ok(()) => ctx.finish(),
+            Err(error) => {
+                ctx.abandon();
+                out.truncate(start_bytes);
+                out.error(&error.to_string());
+            }
+        }
+    }
+
+    /// Takes a view of everything that no later command changes. O(number of databases).
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { dbs: self.dbs.clone() }
+    }
+
+    /// The databases, by number.
+    pub fn dbs(&self) -> &[Db] {
+        &self.dbs
+    }
+
+    /// One database, to inspect or to load; commands go through [`execute`](Self::execute).
+    pub fn db_mut(&mut self, db: DbIndex) -> Option<&mut Db> {
+        self.dbs.get_mut(db)
+    }
+
+    /// The hash by which `key` stands in [`Touch`] and in every table.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.seed.hash(key)
+    }
+
+    /// The key of the hash function, for tables that values grow into.
+    pub fn seed(&self) -> HashSeed {
+        self.seed
+    }
+
+    /// Takes the big values that were unlinked, to be dropped on another thread.
+    pub fn take_garbage(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.garbage)
+    }
+
+    /// Replaces all data by that of empty databases, and returns the old databases to be dropped anywhere.
+    pub fn clear(&mut self) -> Vec<Db> {
+        let seed = self.seed;
+        self.dbs.iter_mut().map(|db| std::mem::replace(db, Db::new(seed))).collect()
+    }
+}

@@ -1,0 +1,6 @@
+//! The hash commands.
+
+use super::DataSpec;
+
+/// The rows.
+pub const TABLE: &[DataSpec] = &[];

@@ -1,0 +1,272 @@
+//! THE COMMAND TABLE, for what needs only the data. Each group's file opens with its rows; handlers follow in their
+//! order. What needs the process (SELECT, CONFIG, MULTI, ...) has rows of the same [`Spec`] in the server.
+//!
+//! | column | means |
+//! |---|---|
+//! | name | as clients type it, in lower case |
+//! | handler | what executes it |
+//! | arity | number of words, the command's name included; negative: at least as many |
+//! | flags | what kind of command it is: [`flags`] |
+//! | keys | where its keys stand: [`Keys`] |
+//! | since | the Redis version that brought it |
+//! | summary | one line for COMMAND DOCS |
+
+pub mod bitmap;
+pub mod generic;
+pub mod hash;
+pub mod list;
+pub mod set;
+pub mod sort;
+pub mod sorted_set;
+pub mod string;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use resp::Encoder;
+use smallvec::SmallVec;
+
+use crate::{CommandError, Ctx};
+
+/// Executes a data command: reads or changes the data through the context and writes one reply, or returns why not,
+/// having changed nothing.
+pub type Handler = fn(&mut Ctx<'_>, &[&[u8]], &mut Encoder<'_>) -> Result<(), CommandError>;
+
+/// A data command's row.
+pub type DataSpec = Spec<Handler>;
+
+/// A row of the command table.
+#[derive(Debug)]
+pub struct Spec<H: 'static> {
+    /// The name, in lower case.
+    pub name: &'static str,
+    /// What executes it.
+    pub handler: H,
+    /// Number of words; negative: at least as many.
+    pub arity: i32,
+    /// Its kind.
+    pub flags: u32,
+    /// Where its keys stand.
+    pub keys: Keys,
+    /// The Redis version that brought it.
+    pub since: &'static str,
+    /// One line for COMMAND DOCS.
+    pub summary: &'static str,
+    /// The rows of a container command (OBJECT, CONFIG); its own handler answers an unknown one.
+    pub subcommands: &'static [Spec<H>],
+}
+
+/// Makes a row.
+pub const fn spec<H: Copy>(
+    name: &'static str,
+    handler: H,
+    arity: i32,
+    flags: u32,
+    keys: Keys,
+    since: &'static str,
+    summary: &'static str,
+) -> Spec<H> {
+    Spec { name, handler, arity, flags, keys, since, summary, subcommands: &[] }
+}
+
+impl<H> Spec<H> {
+    /// Whether a request of `words` words fits.
+    #[inline]
+    pub const fn takes(&self, words: usize) -> bool {
+        if self.arity >= 0 {
+            words == self.arity as usize
+        } else {
+            words >= self.arity.unsigned_abs() as usize
+        }
+    }
+
+    /// Whether all of these flags are set.
+    #[inline]
+    pub const fn has(&self, flags: u32) -> bool {
+        self.flags & flags == flags
+    }
+}
+
+/// What kinds of commands there are. Source: redis 7.2 `src/server.h`, `CMD_*`.
+pub mod flags {
+    /// May change the data.
+    pub const WRITE: u32 = 1 << 0;
+    /// Reads the data.
+    pub const READ: u32 = 1 << 1;
+    /// Refused when memory is over its limit.
+    pub const DENYOOM: u32 = 1 << 2;
+    /// O(1) or O(log n).
+    pub const FAST: u32 = 1 << 3;
+    /// May park its client.
+    pub const BLOCKING: u32 = 1 << 4;
+    /// For operators.
+    pub const ADMIN: u32 = 1 << 5;
+    /// Not from scripts.
+    pub const NOSCRIPT: u32 = 1 << 6;
+    /// Answered while the data is being loaded.
+    pub const LOADING: u32 = 1 << 7;
+    /// Answered by a replica that has lost its primary.
+    pub const STALE: u32 = 1 << 8;
+    /// Not shown to MONITOR.
+    pub const SKIP_MONITOR: u32 = 1 << 9;
+    /// Not entered in the slow log.
+    pub const SKIP_SLOWLOG: u32 = 1 << 10;
+    /// Before AUTH too.
+    pub const NO_AUTH: u32 = 1 << 11;
+    /// Not inside MULTI.
+    pub const NO_MULTI: u32 = 1 << 12;
+    /// Visits keys that it does not name; its effects are logged without a transaction.
+    pub const TOUCHES_ARBITRARY_KEYS: u32 = 1 << 13;
+    /// Publish and subscribe.
+    pub const PUBSUB: u32 = 1 << 14;
+    /// May be dangerous in production.
+    pub const DANGEROUS: u32 = 1 << 15;
+    /// About connections.
+    pub const CONNECTION: u32 = 1 << 16;
+    /// About transactions.
+    pub const TRANSACTION: u32 = 1 << 17;
+    /// Names no key but may be sent anywhere, or keys not in a fixed place.
+    pub const MOVABLE_KEYS: u32 = 1 << 18;
+    /// Allowed while a busy script is running.
+    pub const ALLOW_BUSY: u32 = 1 << 19;
+}
+
+/// Where a command's keys stand among its words (word 0 is the name).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// It has none.
+    None,
+    /// From word `first` to word `last` (negative: from the end), every `step`th.
+    Range {
+        /// The first key's place.
+        first: usize,
+        /// The last key's place; -1 is the last word.
+        last: isize,
+        /// 2 where keys and values alternate.
+        step: usize,
+    },
+    /// Word `at` says how many follow it (SINTERCARD, LMPOP).
+    Counted {
+        /// The place of the number.
+        at: usize,
+    },
+    /// Word 1 is a destination, word `at` says how many keys follow it (ZUNIONSTORE).
+    StoreCounted {
+        /// The place of the number.
+        at: usize,
+    },
+    /// SORT: word 1, and the word after the last STORE.
+    Sort,
+}
+
+/// Keys in a range of words.
+pub const fn keys(first: usize, last: isize, step: usize) -> Keys {
+    Keys::Range { first, last, step }
+}
+
+impl Keys {
+    /// The places of the keys in a request; places that the request is too short for are left out.
+    pub fn places(&self, argv: &[&[u8]]) -> SmallVec<[usize; 8]> {
+        let counted = |at: usize| {
+            let number = argv.get(at).and_then(|text| resp::number::parse_i64(text)).unwrap_or(0);
+            let end = (at + 1).saturating_add(usize::try_from(number).unwrap_or(0));
+            at + 1..end.min(argv.len())
+        };
+        match *self {
+            Keys::None => SmallVec::new(),
+            Keys::Range { first, last, step } => {
+                let last = if last < 0 { argv.len() as isize + last } else { last };
+                let end = usize::try_from(last + 1).unwrap_or(0).min(argv.len());
+                (first..end.max(first)).step_by(step.max(1)).collect()
+            }
+            Keys::Counted { at } => counted(at).collect(),
+            Keys::StoreCounted { at } => {
+                [1].into_iter().filter(|&at| at < argv.len()).chain(counted(at)).collect()
+            }
+            Keys::Sort => {
+                let store = argv.iter().rposition(|word| word.eq_ignore_ascii_case(b"store"));
+                let store = store.filter(|&at| at >= 2 && at + 1 < argv.len()).map(|at| at + 1);
+                [1].into_iter().filter(|&at| at < argv.len()).chain(store).collect()
+            }
+        }
+    }
+}
+
+/// A group's rows, under the name that COMMAND DOCS gives the group.
+#[derive(Debug, Clone, Copy)]
+pub struct Group<H: 'static> {
+    /// `string`, `list`, ...
+    pub name: &'static str,
+    /// Its rows.
+    pub table: &'static [Spec<H>],
+}
+
+/// All data commands.
+pub const GROUPS: &[Group<Handler>] = &[
+    Group { name: "string", table: string::TABLE },
+    Group { name: "bitmap", table: bitmap::TABLE },
+    Group { name: "list", table: list::TABLE },
+    Group { name: "set", table: set::TABLE },
+    Group { name: "hash", table: hash::TABLE },
+    Group { name: "sorted-set", table: sorted_set::TABLE },
+    Group { name: "generic", table: generic::TABLE },
+    Group { name: "generic", table: sort::TABLE },
+];
+
+static BY_NAME: LazyLock<HashMap<&'static str, &'static DataSpec>> =
+    LazyLock::new(|| GROUPS.iter().flat_map(|group| group.table).map(|spec| (spec.name, spec)).collect());
+
+/// Finds a data command's row (a container's subcommand where there is one) and checks the number of words.
+///
+/// # Errors
+/// Redis's words for an unknown command, or [`CommandError::Arity`].
+pub fn lookup(argv: &[&[u8]]) -> Result<&'static DataSpec, CommandError> {
+    let name = argv.first().copied().unwrap_or_default();
+    let lower = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let spec = *BY_NAME.get(lower.as_str()).ok_or_else(|| unknown_command(argv))?;
+    resolve(spec, argv)
+}
+
+/// Goes from a container to the row of its subcommand, and checks the number of words.
+///
+/// # Errors
+/// [`CommandError::Arity`].
+pub fn resolve<'a, H>(spec: &'a Spec<H>, argv: &[&[u8]]) -> Result<&'a Spec<H>, CommandError> {
+    let sub = argv
+        .get(1)
+        .filter(|_| !spec.subcommands.is_empty())
+        .and_then(|word| spec.subcommands.iter().find(|sub| word.eq_ignore_ascii_case(sub.name.as_bytes())));
+    match sub {
+        Some(sub) if !sub.takes(argv.len()) => {
+            Err(CommandError::Arity(format!("{}|{}", spec.name, sub.name).into()))
+        }
+        Some(sub) => Ok(sub),
+        None if !spec.takes(argv.len()) => Err(CommandError::Arity(spec.name.into())),
+        None => Ok(spec),
+    }
+}
+
+/// Redis's words for a command that is not in the table: the name and the first arguments, each cut at 128 bytes.
+pub fn unknown_command(argv: &[&[u8]]) -> CommandError {
+    const SHOWN_BYTES: usize = 128;
+    let shown = |word: &[u8]| String::from_utf8_lossy(&word[..word.len().min(SHOWN_BYTES)]).into_owned();
+    let mut args = String::new();
+    for word in argv.iter().skip(1) {
+        if args.len() >= SHOWN_BYTES {
+            break;
+        }
+        args.push_str(&format!("'{}' ", shown(word)));
+    }
+    let name = shown(argv.first().copied().unwrap_or_default());
+    CommandError::other(format!("ERR unknown command '{name}', with args beginning with: {args}"))
+}
+
+/// Redis's words for a subcommand that its container does not have.
+pub fn unknown_subcommand(argv: &[&[u8]]) -> CommandError {
+    let word = |at: usize| String::from_utf8_lossy(argv.get(at).copied().unwrap_or_default());
+    CommandError::other(format!(
+        "ERR unknown subcommand '{:.128}'. Try {} HELP.",
+        word(1),
+        word(0).to_ascii_uppercase()
+    ))
+}

@@ -1,0 +1,333 @@
+//! The view that a command's handler has of the keyspace: lookups that expire lazily, writes that leave their traces.
+
+use crate::db::Db;
+use crate::effect::{Block, KeyEvent, Touch, Unit};
+use crate::table::HashSeed;
+use crate::{CommandError, DbIndex, Keyspace, Limits, Random, Str, Value};
+
+/// One command to execute.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The client's database.
+    pub db: DbIndex,
+    /// The wall clock, milliseconds since 1970; the same for all commands of a transaction.
+    pub now_ms: i64,
+    /// The command and its arguments; never empty.
+    pub argv: &'a [&'a [u8]],
+    /// False inside a transaction or a replay: a blocking command then answers at once as if its time were over.
+    pub may_block: bool,
+}
+
+impl<'a> Call<'a> {
+    /// A call that may not block.
+    pub fn new(db: DbIndex, now_ms: i64, argv: &'a [&'a [u8]]) -> Self {
+        Call { db, now_ms, argv, may_block: false }
+    }
+}
+
+/// Values that take more than this many allocations to free are left to another thread by UNLINK.
+const LAZYFREE_THRESHOLD: usize = 64;
+
+/// What a handler works with. Its reply goes to the [`resp::Encoder`] beside it, so that a borrowed value can be
+/// written straight from the table.
+#[derive(Debug)]
+pub struct Ctx<'a> {
+    /// All the data: for what concerns more than one database.
+    pub keyspace: &'a mut Keyspace,
+    /// The client's database.
+    pub db: DbIndex,
+    /// The command's time, milliseconds since 1970.
+    pub now_ms: i64,
+    /// Whether the command may park its client.
+    pub may_block: bool,
+    argv: &'a [&'a [u8]],
+    unit: &'a mut Unit,
+    dirty: u64,
+    /// The handler named its effects (perhaps none); the command itself is not logged.
+    explicit: bool,
+}
+
+impl<'a> Ctx<'a> {
+    #[inline]
+    pub(crate) fn new(keyspace: &'a mut Keyspace, call: &Call<'a>, unit: &'a mut Unit) -> Self {
+        let Call { db, now_ms, argv, may_block } = *call;
+        Ctx { keyspace, db, now_ms, may_block, argv, unit, dirty: 0, explicit: false }
+    }
+
+    /// The command succeeded: if it changed something and named no effects, it is its own effect.
+    #[inline]
+    pub(crate) fn finish(self) {
+        self.unit.dirty += self.dirty;
+        if self.dirty > 0 && !self.explicit {
+            self.unit.push(self.db, self.argv);
+        }
+    }
+
+    /// The command was refused. Keys that expired on the way stay expired; the handler changed nothing.
+    pub(crate) fn abandon(self) {
+        debug_assert_eq!(self.dirty, 0, "a handler checks first and changes then");
+        self.unit.dirty += self.dirty;
+    }
+
+    // Lookups.
+
+    /// Looks a key up to read it. An expired key is deleted and absent.
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<&Value> {
+        self.read_in(self.db, key)
+    }
+
+    /// As [`read`](Self::read), in another database.
+    #[inline]
+    pub fn read_in(&mut self, db: DbIndex, key: &[u8]) -> Option<&Value> {
+        let hash = self.visit(db, key, false);
+        let entry = self.keyspace.dbs[db].find(hash, key);
+        match entry {
+            Some(entry) => {
+                self.keyspace.stats.hits += 1;
+                entry.touch(self.now_ms);
+                Some(entry.value())
+            }
+            None => {
+                self.keyspace.stats.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// Looks a key up without counting a hit or refreshing its idle time (TYPE, OBJECT, TTL, SCAN's filter).
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Value> {
+        let hash = self.visit(self.db, key, false);
+        self.keyspace.dbs[self.db].find(hash, key).map(|entry| entry.value())
+    }
+
+    /// Looks a key up to change it in place; say so afterwards with [`changed`](Self::changed). An expired key is
+    /// deleted and absent. The value is private to the keyspace from here on: a snapshot keeps the old one.
+    #[inline]
+    pub fn write(&mut self, key: &[u8]) -> Option<&mut Value> {
+        self.write_in(self.db, key)
+    }
+
+    /// As [`write`](Self::write), in another database.
+    #[inline]
+    pub fn write_in(&mut self, db: DbIndex, key: &[u8]) -> Option<&mut Value> {
+        let hash = self.visit(db, key, false);
+        let now_ms = self.now_ms;
+        self.keyspace.dbs[db].find_mut(hash, key).map(|entry| {
+            entry.touch(now_ms);
+            entry.value_mut()
+        })
+    }
+
+    /// Whether the key is there (expired keys are not).
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.peek(key).is_some()
+    }
+
+    /// When the key expires, milliseconds since 1970. `None` without a time to live, or without the key.
+    pub fn expire_at_ms(&mut self, key: &[u8]) -> Option<i64> {
+        let hash = self.visit(self.db, key, false);
+        self.keyspace.dbs[self.db].find(hash, key).and_then(|entry| entry.expire_at_ms())
+    }
+
+    // Writes. Each leaves the traces of its own; the number of changes and the event come with `changed`.
+
+    /// Stores a value under a key, new or not; its time to live is gone.
+    #[inline]
+    pub fn set(&mut self, key: &[u8], value: Value) {
+        self.set_in(self.db, key, value, None);
+    }
+
+    /// Stores a value under a key, new or not; a time to live stays.
+    pub fn set_keep_ttl(&mut self, key: &[u8], value: Value) {
+        let hash = self.visit(self.db, key, true);
+        match self.keyspace.dbs[self.db].find_mut(hash, key) {
+            Some(entry) => {
+                let old = std::mem::replace(entry.value_mut(), value);
+                self.discard(old, self.keyspace.limits.lazy_server_del);
+                self.note_ready(self.db, key);
+            }
+            None => self.set_in(self.db, key, value, None),
+        }
+    }
+
+    /// Stores a value under a key of some database, new or not, with this time to live.
+    pub fn set_in(&mut self, db: DbIndex, key: &[u8], value: Value, expire_at_ms: Option<i64>) {
+        let hash = self.visit(db, key, true);
+        let now_ms = self.now_ms;
+        if let Some(old) = self.keyspace.dbs[db].put(hash, key, value, expire_at_ms, now_ms) {
+            self.discard(old, self.keyspace.limits.lazy_server_del);
+        }
+        self.note_ready(db, key);
+    }
+
+    /// Deletes a key; false if it was not there. `lazy` leaves a big value to another thread.
+    pub fn delete(&mut self, key: &[u8], lazy: bool) -> bool {
+        match self.take(self.db, key) {
+            Some((value, _)) => {
+                self.discard(value, lazy);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes a key and returns its value and when it would have expired.
+    pub fn take(&mut self, db: DbIndex, key: &[u8]) -> Option<(Value, Option<i64>)> {
+        let hash = self.visit(db, key, true);
+        self.keyspace.dbs[db].remove(hash, key)
+    }
+
+    /// Deletes a key whose collection has become empty, with the `del` event.
+    pub fn delete_empty(&mut self, key: &[u8]) {
+        self.delete(key, false);
+        self.notify('g', "del", key);
+    }
+
+    /// Sets or clears a key's time to live; false if the key is not there.
+    pub fn set_expire(&mut self, key: &[u8], expire_at_ms: Option<i64>) -> bool {
+        let hash = self.visit(self.db, key, true);
+        self.keyspace.dbs[self.db].set_expire(hash, key, expire_at_ms)
+    }
+
+    /// Drops a value, here or (if `lazy` and it is big) on another thread.
+    pub fn discard(&mut self, value: Value, lazy: bool) {
+        if lazy && value.free_effort() > LAZYFREE_THRESHOLD {
+            self.keyspace.garbage.push(value);
+        }
+    }
+
+    // Traces.
+
+    /// Says that a key was changed in `changes` places, and which event that is: the command will be logged, WATCH
+    /// broken, later readers held until the log has it.
+    #[inline]
+    pub fn changed(&mut self, key: &[u8], class: char, event: &'static str, changes: usize) {
+        self.changed_in(self.db, key, class, event, changes);
+    }
+
+    /// As [`changed`](Self::changed), in another database.
+    #[inline]
+    pub fn changed_in(&mut self, db: DbIndex, key: &[u8], class: char, event: &'static str, changes: usize) {
+        let hash = self.keyspace.hash(key);
+        self.mark(Touch::Key { db, hash, wrote: true });
+        self.dirty += changes as u64;
+        self.notify_in(db, class, event, key);
+    }
+
+    /// Counts changes that belong to no key (FLUSHALL of nothing).
+    pub fn add_dirty(&mut self, changes: usize) {
+        self.dirty += changes as u64;
+    }
+
+    /// Says that the command depends on (or changed) every key of a database.
+    pub fn touch_db(&mut self, db: DbIndex, wrote: bool) {
+        self.mark(Touch::Db { db, wrote });
+    }
+
+    /// Reports a keyspace event; `class` is the letter of `notify-keyspace-events`.
+    #[inline]
+    pub fn notify(&mut self, class: char, name: &'static str, key: &[u8]) {
+        self.notify_in(self.db, class, name, key);
+    }
+
+    /// As [`notify`](Self::notify), in another database.
+    #[inline]
+    pub fn notify_in(&mut self, db: DbIndex, class: char, name: &'static str, key: &[u8]) {
+        if self.keyspace.has_listeners {
+            self.unit.events.push(KeyEvent { db, class, name, key: Str::from(key) });
+        }
+    }
+
+    /// Logs `argv` in place of the command as the client sent it; each call adds one effect.
+    pub fn propagate(&mut self, argv: &[&[u8]]) {
+        self.explicit = true;
+        self.unit.push(self.db, argv);
+    }
+
+    /// Logs nothing for this command, whatever it changed.
+    pub fn propagate_nothing(&mut self) {
+        self.explicit = true;
+    }
+
+    /// Parks the client, if it may be: the command is executed again when a key is ready. Without permission, or
+    /// after the timeout, the reply is the null that [`Block::null_array`] names; the caller writes it when this
+    /// returns false.
+    pub fn block(&mut self, block: Block) -> bool {
+        if self.may_block {
+            self.unit.block = Some(block);
+        }
+        self.may_block
+    }
+
+    // What handlers need besides.
+
+    /// Thresholds between encodings.
+    pub fn limits(&self) -> &Limits {
+        &self.keyspace.limits
+    }
+
+    /// The hash function's key, for a table that a value grows into.
+    pub fn seed(&self) -> HashSeed {
+        self.keyspace.seed
+    }
+
+    /// The source of chance.
+    pub fn random(&mut self) -> &mut Random {
+        &mut self.keyspace.random
+    }
+
+    /// The client's database as a whole.
+    pub fn database(&mut self) -> &mut Db {
+        &mut self.keyspace.dbs[self.db]
+    }
+
+    /// Reads a database number from an argument.
+    ///
+    /// # Errors
+    /// [`CommandError::NotAnInteger`], or Redis's words for a number out of range.
+    pub fn parse_db(&self, text: &[u8]) -> Result<DbIndex, CommandError> {
+        let number = resp::number::parse_i64(text).ok_or(CommandError::NotAnInteger)?;
+        let db = usize::try_from(number).ok().filter(|&db| db < self.keyspace.dbs.len());
+        db.ok_or(CommandError::other("ERR DB index is out of range"))
+    }
+
+    /// Notes the visit, and deletes the key if its time is over. Returns the key's hash.
+    #[inline]
+    fn visit(&mut self, db: DbIndex, key: &[u8], wrote: bool) -> u64 {
+        let hash = self.keyspace.hash(key);
+        self.mark(Touch::Key { db, hash, wrote });
+        if self.keyspace.dbs[db].has_expires() && !self.keyspace.loading {
+            self.expire_if_due(db, hash, key);
+        }
+        hash
+    }
+
+    #[inline]
+    fn mark(&mut self, touch: Touch) {
+        // The same key is often visited twice in a row: keep its strongest mark.
+        if let (Some(Touch::Key { db, hash, wrote }), Touch::Key { db: db2, hash: hash2, wrote: wrote2 }) =
+            (self.unit.touched.last_mut(), touch)
+            && *db == db2
+            && *hash == hash2
+        {
+            *wrote |= wrote2;
+            return;
+        }
+        self.unit.touched.push(touch);
+    }
+
+    fn expire_if_due(&mut self, db: DbIndex, hash: u64, key: &[u8]) {
+        let due = self.keyspace.dbs[db].find(hash, key).and_then(|entry| entry.expire_at_ms());
+        if due.is_some_and(|at| at < self.now_ms) {
+            self.keyspace.expire_key(db, hash, key, self.unit);
+        }
+    }
+
+    /// A client blocked on this key may be served now.
+    fn note_ready(&mut self, db: DbIndex, key: &[u8]) {
+        if self.keyspace.has_blocked {
+            self.unit.ready.push((db, Str::from(key)));
+        }
+    }
+}

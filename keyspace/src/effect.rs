@@ -1,0 +1,100 @@
+//! What one unit of execution leaves behind: a command, or a whole MULTI/EXEC.
+//!
+//! Redis's `server.dirty`, `propagate`, `signalModifiedKey`, `signalKeyAsReady` and `notifyKeyspaceEvent` are calls
+//! into the rest of the server; here they are a value that the server reads when the unit is over.
+
+use bytes::BytesMut;
+use smallvec::SmallVec;
+
+use crate::{DbIndex, Str};
+
+/// The residue of a unit of execution. Reused from unit to unit: [`clear`](Self::clear) keeps its buffers.
+#[derive(Debug, Default)]
+pub struct Unit {
+    /// Changes made (Redis's `dirty`).
+    pub dirty: u64,
+    /// Keys and databases that were read or written.
+    pub touched: SmallVec<[Touch; 4]>,
+    /// Keys that came to hold a list or a sorted set while clients were blocked, in order.
+    pub ready: Vec<(DbIndex, Str)>,
+    /// Keyspace events, in order; only while [`Keyspace::has_listeners`](crate::Keyspace::has_listeners).
+    pub events: Vec<KeyEvent>,
+    /// The command could not be served yet: park its client.
+    pub block: Option<Block>,
+    /// The effects, encoded as requests, back to back.
+    encoded: BytesMut,
+    /// Database and end (in `encoded`) of each effect.
+    ends: SmallVec<[(DbIndex, usize); 4]>,
+}
+
+/// A key, or a whole database, that a unit read or wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// One key, present or not.
+    Key {
+        /// Its database.
+        db: DbIndex,
+        /// Its [`Keyspace::hash`](crate::Keyspace::hash).
+        hash: u64,
+        /// Whether the unit changed it.
+        wrote: bool,
+    },
+    /// Every key of a database.
+    Db {
+        /// The database.
+        db: DbIndex,
+        /// Whether the unit changed them.
+        wrote: bool,
+    },
+}
+
+/// Something that happened to a key, for `notify-keyspace-events`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEvent {
+    /// The key's database.
+    pub db: DbIndex,
+    /// The letter of `notify-keyspace-events` that selects it.
+    pub class: char,
+    /// `set`, `del`, `expired`, ...
+    pub name: &'static str,
+    /// The key.
+    pub key: Str,
+}
+
+/// What a blocking command waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// The keys, in the order of preference.
+    pub keys: Vec<Str>,
+    /// How long to wait; `None` for ever.
+    pub timeout_ms: Option<u64>,
+    /// Whether the reply after the timeout is a null array (BLPOP) or a null (BLMOVE).
+    pub null_array: bool,
+    /// The type ([`Value::type_name`](crate::Value::type_name)) that wakes the client: another one leaves it parked.
+    pub type_name: &'static str,
+}
+
+impl Unit {
+    /// Forgets everything, for the next unit.
+    pub fn clear(&mut self) {
+        self.dirty = 0;
+        self.touched.clear();
+        self.ready.clear();
+        self.events.clear();
+        self.block = None;
+        self.encoded.clear();
+        self.ends.clear();
+    }
+
+    /// The effects: database and encoded request, in order. More than one must be logged as a transaction.
+    pub fn ops(&self) -> impl ExactSizeIterator<Item = (DbIndex, &[u8])> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(db, end)| (db, &self.encoded[std::mem::replace(&mut start, end)..end]))
+    }
+
+    /// Adds an effect.
+    pub fn push(&mut self, db: DbIndex, argv: &[&[u8]]) {
+        resp::request::encode(argv, &mut self.encoded);
+        self.ends.push((db, self.encoded.len()));
+    }
+}

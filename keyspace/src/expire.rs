@@ -1,0 +1,46 @@
+//! Expiry: lazily when a key is met, actively in small budgets.
+
+use crate::effect::Unit;
+use crate::{DbIndex, KeyEvent, Keyspace, Str};
+
+impl Keyspace {
+    /// Deletes a key whose time is over, as an effect of its own.
+    pub(crate) fn expire_key(&mut self, db: DbIndex, hash: u64, key: &[u8], unit: &mut Unit) {
+        let Some((value, _)) = self.dbs[db].remove(hash, key) else { return };
+        let lazy = self.limits.lazy_expire;
+        unit.push(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        if self.has_listeners {
+            unit.events.push(KeyEvent { db, class: 'x', name: "expired", key: Str::from(key) });
+        }
+        self.stats.expired_keys += 1;
+        // Nobody waits for an expired value: a big one never stalls the executor.
+        if value.free_effort() > 64 {
+            self.garbage.push(value);
+        }
+    }
+
+    /// Deletes at most `budget` keys that are due, over all databases; each is an effect of its own in `unit`, never
+    /// part of a transaction. Returns how many were deleted: as many as `budget` means that more may be due.
+    pub fn expire_due(&mut self, now_ms: i64, budget: usize, unit: &mut Unit) -> usize {
+        let mut expired = 0;
+        for db in 0..self.dbs.len() {
+            while expired < budget
+                && let Some((hash, key)) = self.dbs[db].first_due(now_ms)
+            {
+                self.expire_key(db, hash, &key, unit);
+                expired += 1;
+            }
+        }
+        expired
+    }
+
+    /// Mean time to live of a database's keys in milliseconds, from a sample of those that expire first.
+    pub fn average_ttl_ms(&self, db: DbIndex, now_ms: i64) -> i64 {
+        const SAMPLE: usize = 16;
+        let Some(db) = self.dbs.get(db) else { return 0 };
+        let (sum, count) = db
+            .expire_times(SAMPLE)
+            .fold((0i64, 0i64), |(sum, count), at| (sum.saturating_add((at - now_ms).max(0)), count + 1));
+        if count == 0 { 0 } else { sum / count }
+    }
+}

@@ -1,0 +1,52 @@
+//! Thresholds between compact and expanded encodings, with Redis 7.2's names and defaults.
+
+/// What the server's configuration says to this crate.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// `hash-max-listpack-entries`.
+    pub hash_max_listpack_entries: usize,
+    /// `hash-max-listpack-value`, bytes.
+    pub hash_max_listpack_value: usize,
+    /// `set-max-intset-entries`.
+    pub set_max_intset_entries: usize,
+    /// `set-max-listpack-entries`.
+    pub set_max_listpack_entries: usize,
+    /// `set-max-listpack-value`, bytes.
+    pub set_max_listpack_value: usize,
+    /// `zset-max-listpack-entries`.
+    pub zset_max_listpack_entries: usize,
+    /// `zset-max-listpack-value`, bytes.
+    pub zset_max_listpack_value: usize,
+    /// `list-max-listpack-size`: elements if positive, -1..-5 for 4..64 KiB.
+    pub list_max_listpack_size: i64,
+    /// `proto-max-bulk-len`, the longest string, bytes.
+    pub max_string_bytes: u64,
+    /// `lazyfree-lazy-expire`: expired keys are logged as UNLINK.
+    pub lazy_expire: bool,
+    /// `lazyfree-lazy-server-del`: values that a write replaces are freed elsewhere.
+    pub lazy_server_del: bool,
+    /// `lazyfree-lazy-user-del`: DEL frees as UNLINK does.
+    pub lazy_user_del: bool,
+    /// `lazyfree-lazy-user-flush`: FLUSHALL and FLUSHDB free elsewhere unless told SYNC.
+    pub lazy_user_flush: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            hash_max_listpack_entries: 512,
+            hash_max_listpack_value: 64,
+            set_max_intset_entries: 512,
+            set_max_listpack_entries: 128,
+            set_max_listpack_value: 64,
+            zset_max_listpack_entries: 128,
+            zset_max_listpack_value: 64,
+            list_max_listpack_size: -2,
+            max_string_bytes: 512 * 1024 * 1024,
+            lazy_expire: false,
+            lazy_server_del: false,
+            lazy_user_del: false,
+            lazy_user_flush: false,
+        }
+    }
+}

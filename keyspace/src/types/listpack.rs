@@ -1,0 +1,416 @@
+//! The compact encoding of small lists, sets, hashes and sorted sets: elements back to back in one blob, byte for byte
+//! Redis's listpack, so that an RDB file can hold the blob as it is.
+//!
+//! ```text
+//! header   total bytes u32 LE | number of elements u16 LE (65535: unknown, count them)
+//! element  encoding and data | backlen: their length, 7 bits a byte, most significant first, read from the right
+//! end      0xff
+//!
+//! 0xxxxxxx                      integer 0..127
+//! 10xxxxxx <x bytes>            string of up to 63 bytes
+//! 110xxxxx yyyyyyyy             13-bit integer, two's complement
+//! 1110xxxx yyyyyyyy <bytes>     string of up to 4095 bytes
+//! 11110000 <u32 LE> <bytes>     string
+//! 11110001/2/3/4 <2/3/4/8 LE>   16-, 24-, 32-, 64-bit integer
+//! ```
+//! Source: redis 7.2 `src/listpack.c`.
+
+use resp::number;
+
+use crate::Str;
+
+const HEADER_BYTES: usize = 6;
+const END: u8 = 0xff;
+const COUNT_UNKNOWN: u16 = u16::MAX;
+
+/// A listpack. Cloning it shares the blob until one side writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listpack(Str);
+
+/// The place of an element: its byte offset. A write moves the elements behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At(usize);
+
+/// An element: strings in an integer's canonical form are stored as integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element<'a> {
+    /// An integer.
+    Int(i64),
+    /// Any other string.
+    Bytes(&'a [u8]),
+}
+
+impl Element<'_> {
+    /// Calls `with` with the element as the bytes that a client sees.
+    #[inline]
+    pub fn with_bytes<T>(&self, with: impl FnOnce(&[u8]) -> T) -> T {
+        match *self {
+            Element::Int(value) => with(number::format_i64(value).as_bytes()),
+            Element::Bytes(bytes) => with(bytes),
+        }
+    }
+
+    /// The element as a string of its own.
+    pub fn to_str(&self) -> Str {
+        self.with_bytes(|bytes| Str::from(bytes))
+    }
+
+    /// Whether it is the string `bytes`.
+    #[inline]
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        self.with_bytes(|own| own == bytes)
+    }
+}
+
+impl Default for Listpack {
+    fn default() -> Self {
+        Listpack::new()
+    }
+}
+
+impl Listpack {
+    /// An empty listpack.
+    pub fn new() -> Self {
+        Listpack(Str::from([7, 0, 0, 0, 0, 0, END].as_slice()))
+    }
+
+    /// The blob.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Its size in bytes.
+    pub fn len_bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Bytes that an element takes in a listpack.
+    pub fn element_bytes(bytes: &[u8]) -> usize {
+        let encoded = Encoded::new(bytes);
+        let entry = encoded.head().len() + encoded.body.len();
+        entry + backlen_bytes(entry)
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match u16::from_le_bytes([self.0[4], self.0[5]]) {
+            COUNT_UNKNOWN => self.places().count(),
+            count => usize::from(count),
+        }
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.0[HEADER_BYTES] == END
+    }
+
+    /// The first element's place.
+    pub fn first(&self) -> Option<At> {
+        self.checked(HEADER_BYTES)
+    }
+
+    /// The last element's place.
+    pub fn last(&self) -> Option<At> {
+        self.prev(At(self.0.len() - 1))
+    }
+
+    /// The place after `at`.
+    #[inline]
+    pub fn next(&self, At(at): At) -> Option<At> {
+        let entry = self.entry_bytes(at);
+        self.checked(at + entry + backlen_bytes(entry))
+    }
+
+    /// The place before `at`.
+    pub fn prev(&self, At(at): At) -> Option<At> {
+        if at == HEADER_BYTES {
+            return None;
+        }
+        let mut entry = 0;
+        let mut shift = 0;
+        let mut read = 0;
+        loop {
+            read += 1;
+            let byte = self.0[at - read];
+            entry |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                return Some(At(at - read - entry));
+            }
+        }
+    }
+
+    /// The place of element `index`; negative counts from the end.
+    pub fn seek(&self, index: isize) -> Option<At> {
+        let len = self.len();
+        let index = if index < 0 { len.checked_sub(index.unsigned_abs())? } else { index as usize };
+        if index >= len {
+            return None;
+        }
+        // Walk from the nearer end.
+        if index * 2 < len {
+            (0..index).try_fold(self.first()?, |at, _| self.next(at))
+        } else {
+            (index + 1..len).try_fold(self.last()?, |at, _| self.prev(at))
+        }
+    }
+
+    /// The element at a place.
+    #[inline]
+    pub fn get(&self, At(at): At) -> Element<'_> {
+        let bytes = &self.0[..];
+        let string = |start: usize, len: usize| Element::Bytes(&bytes[start..start + len]);
+        match bytes[at] {
+            head @ 0x00..=0x7f => Element::Int(i64::from(head)),
+            head @ 0x80..=0xbf => string(at + 1, usize::from(head & 0x3f)),
+            head @ 0xc0..=0xdf => {
+                let value = i64::from(head & 0x1f) << 8 | i64::from(bytes[at + 1]);
+                Element::Int(if value >= 1 << 12 { value - (1 << 13) } else { value })
+            }
+            head @ 0xe0..=0xef => string(at + 2, usize::from(head & 0x0f) << 8 | usize::from(bytes[at + 1])),
+            0xf0 => string(at + 5, self.string_len(at)),
+            head => Element::Int(little_endian(&bytes[at + 1..at + 1 + integer_bytes(head)])),
+        }
+    }
+
+    /// The elements from first to last.
+    pub fn iter(&self) -> impl Iterator<Item = Element<'_>> {
+        self.places().map(|at| self.get(at))
+    }
+
+    /// The elements from last to first.
+    pub fn iter_rev(&self) -> impl Iterator<Item = Element<'_>> {
+        std::iter::successors(self.last(), |&at| self.prev(at)).map(|at| self.get(at))
+    }
+
+    /// The places from first to last.
+    pub fn places(&self) -> impl Iterator<Item = At> + '_ {
+        std::iter::successors(self.first(), |&at| self.next(at))
+    }
+
+    /// The place of the first element equal to `bytes`, looking at every `step`th from `from` on: a hash or a sorted
+    /// set has its keys at every second.
+    pub fn find(&self, from: Option<At>, bytes: &[u8], step: usize) -> Option<At> {
+        let wanted = Encoded::new(bytes);
+        let mut at = from?;
+        loop {
+            if self.matches(at, &wanted) {
+                return Some(at);
+            }
+            for _ in 0..step {
+                at = self.next(at)?;
+            }
+        }
+    }
+
+    /// Appends an element.
+    pub fn push_back(&mut self, bytes: &[u8]) {
+        let end = self.0.len() - 1;
+        self.splice(end, 0, &Encoded::new(bytes), 1);
+    }
+
+    /// Puts an element in front.
+    pub fn push_front(&mut self, bytes: &[u8]) {
+        self.splice(HEADER_BYTES, 0, &Encoded::new(bytes), 1);
+    }
+
+    /// Puts an element before `at`, which is its place then.
+    pub fn insert(&mut self, At(at): At, bytes: &[u8]) {
+        self.splice(at, 0, &Encoded::new(bytes), 1);
+    }
+
+    /// Puts an element behind `at`.
+    pub fn insert_after(&mut self, at: At, bytes: &[u8]) {
+        match self.next(at) {
+            Some(next) => self.insert(next, bytes),
+            None => self.push_back(bytes),
+        }
+    }
+
+    /// Puts an element in the place of another.
+    pub fn replace(&mut self, At(at): At, bytes: &[u8]) {
+        let entry = self.entry_bytes(at);
+        self.splice(at, entry + backlen_bytes(entry), &Encoded::new(bytes), 0);
+    }
+
+    /// Removes `count` elements (or those that are left) from `at` on; returns the place of what follows them.
+    pub fn remove(&mut self, at: At, count: usize) -> Option<At> {
+        let mut end = Some(at);
+        let mut removed = 0;
+        while let Some(place) = end.filter(|_| removed < count) {
+            removed += 1;
+            end = self.next(place);
+        }
+        let end = end.map_or(self.0.len() - 1, |At(end)| end);
+        let At(start) = at;
+        let blob = self.0.make_mut();
+        blob.copy_within(end.., start);
+        self.0.truncate(self.0.len() - (end - start));
+        self.set_header(-(removed as isize));
+        self.checked(start)
+    }
+
+    #[inline]
+    fn checked(&self, at: usize) -> Option<At> {
+        (self.0[at] != END).then_some(At(at))
+    }
+
+    fn string_len(&self, at: usize) -> usize {
+        little_endian_u32(&self.0[at + 1..at + 5]) as usize
+    }
+
+    /// Bytes of an element without its backlen.
+    #[inline]
+    fn entry_bytes(&self, at: usize) -> usize {
+        match self.0[at] {
+            0x00..=0x7f => 1,
+            head @ 0x80..=0xbf => 1 + usize::from(head & 0x3f),
+            0xc0..=0xdf => 2,
+            head @ 0xe0..=0xef => 2 + (usize::from(head & 0x0f) << 8 | usize::from(self.0[at + 1])),
+            0xf0 => 5 + self.string_len(at),
+            head => 1 + integer_bytes(head),
+        }
+    }
+
+    #[inline]
+    fn matches(&self, At(at): At, wanted: &Encoded<'_>) -> bool {
+        let head = wanted.head();
+        let body = at + head.len();
+        // Equal strings are encoded alike, so bytes decide; only the head says how many.
+        self.0[at..].starts_with(head) && self.0[body..].starts_with(wanted.body)
+    }
+
+    /// Replaces `removed` bytes at `at` by an element; `added` is the change in the number of elements.
+    fn splice(&mut self, at: usize, removed: usize, element: &Encoded<'_>, added: isize) {
+        let head = element.head();
+        let entry = head.len() + element.body.len();
+        let inserted = entry + backlen_bytes(entry);
+        let old_len = self.0.len();
+        if inserted > removed {
+            let more = inserted - removed;
+            self.0.reserve(more);
+            self.0.extend(std::iter::repeat_n(0, more));
+        }
+        let blob = self.0.make_mut();
+        blob.copy_within(at + removed..old_len, at + inserted);
+        let (to, rest) = blob[at..].split_at_mut(entry);
+        to[..head.len()].copy_from_slice(head);
+        to[head.len()..].copy_from_slice(element.body);
+        write_backlen(&mut rest[..inserted - entry], entry);
+        self.0.truncate(old_len - removed + inserted);
+        self.set_header(added);
+    }
+
+    fn set_header(&mut self, added: isize) {
+        let total = self.0.len() as u32;
+        let blob = self.0.make_mut();
+        blob[..4].copy_from_slice(&total.to_le_bytes());
+        let count = u16::from_le_bytes([blob[4], blob[5]]);
+        let count = match usize::from(count).checked_add_signed(added) {
+            _ if count == COUNT_UNKNOWN => COUNT_UNKNOWN,
+            Some(new) => u16::try_from(new).unwrap_or(COUNT_UNKNOWN),
+            None => COUNT_UNKNOWN,
+        };
+        blob[4..6].copy_from_slice(&count.to_le_bytes());
+    }
+}
+
+/// An element's head (tag, and length or integer) and the string behind it.
+struct Encoded<'a> {
+    head: [u8; 9],
+    head_bytes: usize,
+    body: &'a [u8],
+}
+
+impl<'a> Encoded<'a> {
+    #[inline]
+    fn new(bytes: &'a [u8]) -> Self {
+        // No integer has more than twenty characters.
+        match number::parse_i64(bytes).filter(|_| bytes.len() <= 20) {
+            Some(value) => Self::integer(value),
+            None => Self::string(bytes),
+        }
+    }
+
+    fn string(body: &'a [u8]) -> Self {
+        match body.len() {
+            len @ 0..=63 => Self::with(&[0x80 | len as u8], body),
+            len @ 64..=4095 => Self::with(&[0xe0 | (len >> 8) as u8, len as u8], body),
+            len => {
+                let [a, b, c, d] = (len as u32).to_le_bytes();
+                Self::with(&[0xf0, a, b, c, d], body)
+            }
+        }
+    }
+
+    fn integer(value: i64) -> Self {
+        let le = value.to_le_bytes();
+        let tagged = |tag: u8, bytes: usize| {
+            let mut head = [tag; 9];
+            head[1..=bytes].copy_from_slice(&le[..bytes]);
+            Encoded { head, head_bytes: 1 + bytes, body: &[] }
+        };
+        match value {
+            0..=127 => Self::with(&[value as u8], &[]),
+            -4096..=4095 => Self::with(&[0xc0 | (value >> 8) as u8 & 0x1f, value as u8], &[]),
+            -0x8000..=0x7fff => tagged(0xf1, 2),
+            -0x80_0000..=0x7f_ffff => tagged(0xf2, 3),
+            -0x8000_0000..=0x7fff_ffff => tagged(0xf3, 4),
+            _ => tagged(0xf4, 8),
+        }
+    }
+
+    #[inline]
+    fn with(bytes: &[u8], body: &'a [u8]) -> Self {
+        let mut head = [0; 9];
+        head[..bytes.len()].copy_from_slice(bytes);
+        Encoded { head, head_bytes: bytes.len(), body }
+    }
+
+    #[inline]
+    fn head(&self) -> &[u8] {
+        &self.head[..self.head_bytes]
+    }
+}
+
+/// Bytes of the integer behind a tag from 0xf1 to 0xf4.
+#[inline]
+fn integer_bytes(head: u8) -> usize {
+    match head {
+        0xf1 => 2,
+        0xf2 => 3,
+        0xf3 => 4,
+        _ => 8,
+    }
+}
+
+/// A signed little-endian integer of up to eight bytes.
+fn little_endian(bytes: &[u8]) -> i64 {
+    let mut padded = [0; 8];
+    padded[8 - bytes.len()..].copy_from_slice(bytes);
+    i64::from_le_bytes(padded) >> (64 - 8 * bytes.len())
+}
+
+fn little_endian_u32(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
+}
+
+#[inline]
+fn backlen_bytes(entry: usize) -> usize {
+    match entry {
+        0..=127 => 1,
+        128..=16_382 => 2,
+        16_383..=2_097_150 => 3,
+        2_097_151..=268_435_454 => 4,
+        _ => 5,
+    }
+}
+
+/// Seven bits a byte; every byte but the leftmost says that there is one more to its left.
+fn write_backlen(to: &mut [u8], entry: usize) {
+    let mut rest = entry;
+    for (at, byte) in to.iter_mut().enumerate().rev() {
+        *byte = (rest & 0x7f) as u8 | if at == 0 { 0 } else { 0x80 };
+        rest >>= 7;
+    }
+}

@@ -1,0 +1,11 @@
+//! The data structures behind the values, one to a file, and the parts they are built of.
+//!
+//! Every one of them clones in O(1): a clone is a snapshot that later writes do not change.
+
+pub mod hash;
+pub mod intset;
+pub mod list;
+pub mod listpack;
+pub mod set;
+pub mod tree;
+pub mod zset;
