@@ -15,6 +15,7 @@ pub mod bitmap;
 pub mod generic;
 pub mod hash;
 pub mod list;
+pub(crate) mod scan;
 pub mod set;
 pub mod sort;
 pub mod sorted_set;
