@@ -8,5 +8,6 @@ pub mod list;
 pub mod listpack;
 pub mod long_double;
 pub mod set;
+pub mod string;
 pub mod tree;
 pub mod zset;
