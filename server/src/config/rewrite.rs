@@ -77,14 +77,15 @@ impl Config {
         let mut added = Vec::new();
         for row in DIRECTIVES {
             let places = places.entry(row.name).or_default();
-            for (line, is_default) in self.lines(row) {
-                match places.pop_front() {
-                    Some(place) => lines[place] = Some(line),
+            for Line { class, text, is_default } in self.lines(row) {
+                let place = places.iter().position(|place| place.class == class);
+                match place.and_then(|index| places.remove(index)) {
+                    Some(place) => lines[place.index] = Some(text),
                     None if is_default => {}
-                    None => added.push(Some(line)),
+                    None => added.push(Some(text)),
                 }
             }
-            places.iter().for_each(|&place| lines[place] = None);
+            places.iter().for_each(|place| lines[place.index] = None);
         }
         let is_signed = lines.iter().flatten().any(|line| trim(line) == SIGNATURE);
         if !added.is_empty() && !is_signed {
@@ -94,16 +95,16 @@ impl Config {
         lines.into_iter().flatten().flat_map(|line| [line, b"\n".to_vec()]).flatten().collect()
     }
 
-    /// The lines of a directive, each with whether it may be left out.
-    fn lines(&self, row: &Directive) -> Vec<(Vec<u8>, bool)> {
+    /// The lines of a directive.
+    fn lines(&self, row: &Directive) -> Vec<Line> {
         let value = self.value(row);
         let default = row.default_value();
         let is_default = default.as_ref() == Some(&value);
-        let line = |args: Vec<u8>| [row.name.as_bytes(), b" ", &args].concat();
+        let text = |args: Vec<u8>| [row.name.as_bytes(), b" ", &args].concat();
         match &value {
             Value::Save(points) if !points.is_empty() => {
-                let point = |point| line(Value::Save(vec![point]).to_bytes());
-                points.iter().map(|&save| (point(save), is_default)).collect()
+                let text = |&point| text(Value::Save(vec![point]).to_bytes());
+                points.iter().map(|point| Line { class: "", text: text(point), is_default }).collect()
             }
             Value::OutputBufferLimits(limits) => {
                 let defaults = match default {
@@ -111,16 +112,31 @@ impl Config {
                     _ => OutputBufferLimits::default(),
                 };
                 let pairs = limits.classes().into_iter().zip(defaults.classes());
-                let args = pairs.map(|((class, limit), default)| {
+                let line = pairs.map(|((class, limit), (_, default))| {
                     let (hard, soft) = (memory(limit.hard_bytes.into()), memory(limit.soft_bytes.into()));
                     let args = format!("{class} {hard} {soft} {}", limit.soft_s);
-                    (line(args.into()), limit == default.1)
+                    Line { class, text: text(args.into()), is_default: limit == default }
                 });
-                args.collect()
+                line.collect()
             }
-            _ => vec![(line(arguments(row, &value)), is_default)],
+            _ => vec![Line { class: "", text: text(arguments(row, &value)), is_default }],
         }
     }
+}
+
+/// A line to write.
+struct Line {
+    /// The class of client that it limits; lines replace those of their class.
+    class: &'static str,
+    text: Vec<u8>,
+    /// It may be left out.
+    is_default: bool,
+}
+
+/// A line of the old file.
+struct Place {
+    index: usize,
+    class: &'static str,
 }
 
 /// A value as the file has it.
@@ -172,20 +188,35 @@ fn memory(bytes: i128) -> String {
 }
 
 /// Which lines name which directive.
-fn places(lines: &[Option<Vec<u8>>]) -> HashMap<&'static str, VecDeque<usize>> {
+fn places(lines: &[Option<Vec<u8>>]) -> HashMap<&'static str, VecDeque<Place>> {
     let mut places = HashMap::<_, VecDeque<_>>::new();
-    for (place, line) in lines.iter().enumerate() {
+    for (index, line) in lines.iter().enumerate() {
         let line = trim(line.as_deref().unwrap_or_default());
         if line.starts_with(b"#") {
             continue;
         }
         // Quotes that do not close were added since the start: not ours to remove.
-        let name = words(line).and_then(|words| words.into_iter().next()).unwrap_or_default();
-        if let Some((row, _)) = find(&name) {
-            places.entry(row.name).or_default().push_back(place);
+        let words = words(line).unwrap_or_default();
+        let Some((name, args)) = words.split_first() else { continue };
+        if let Some((row, _)) = find(name) {
+            let class = class(row, args);
+            places.entry(row.name).or_default().push_back(Place { index, class });
         }
     }
     places
+}
+
+/// The class that a `client-output-buffer-limit` line is about, if it is one.
+fn class(row: &Directive, args: &[Vec<u8>]) -> &'static str {
+    match (row.kind, args) {
+        (Kind::OutputBufferLimits, [class, _, _, _]) => match class.to_ascii_lowercase().as_slice() {
+            b"normal" => "normal",
+            b"replica" | b"slave" => "replica",
+            b"pubsub" => "pubsub",
+            _ => "",
+        },
+        _ => "",
+    }
 }
 
 /// Writes and fsyncs a file that did not exist, with the permissions of `like`: it may hold a password.
