@@ -1,6 +1,8 @@
 //! The data commands through the public API: a line of words in, the reply's bytes and the effects out.
 
 mod generic;
+mod hash;
+mod set;
 
 use bytes::BytesMut;
 use keyspace::{Call, Keyspace, Unit};
