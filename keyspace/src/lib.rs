@@ -49,6 +49,11 @@ pub use random::Random;
 pub use table::HashSeed;
 pub use value::{Str, Value};
 
+/// The README's example, kept compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// A database's number.
 pub type DbIndex = usize;
 

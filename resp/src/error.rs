@@ -45,8 +45,9 @@ pub enum ProtocolErrorKind {
     /// An argument of more than 16 KiB before AUTH.
     #[error("Protocol error: unauthenticated bulk length")]
     UnauthenticatedBulkLength,
-    /// An argument that is not followed by CR LF. Only a log's reader asks for it: Redis skips two bytes unseen.
-    #[error("Protocol error: expected CRLF after a bulk string")]
+    /// Something else where CR LF must stand. In a request only [`check_crlf`](crate::Limits::check_crlf) asks for it:
+    /// Redis takes those bytes on trust. The words are Valkey 9's.
+    #[error("Protocol error: invalid CRLF in request")]
     ExpectedCrlf,
     /// A reply that starts with no known type byte, or whose value does not parse.
     #[error("Protocol error: invalid reply")]

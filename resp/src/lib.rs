@@ -28,11 +28,15 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod encoder;
 pub mod error;
+pub mod fuzz;
+mod grisu;
 pub mod number;
 pub mod reply;
 pub mod request;
 
+pub use encoder::{Encoder, Version};
 pub use error::{ProtocolError, ProtocolErrorKind};
-pub use reply::{Encoder, Version};
+pub use reply::{Decoder, Reply};
 pub use request::{Limits, Parser};

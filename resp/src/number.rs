@@ -1,5 +1,7 @@
 //! Numbers as Redis reads and prints them.
 
+use crate::grisu;
+
 /// Parses a signed integer as strictly as Redis does: no spaces, no `+`, no leading zero, no `-0`.
 ///
 /// Source: redis 7.2 `src/util.c` `string2ll`.
@@ -24,6 +26,108 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
         value = value * 10 + u64::from(digit);
     }
     if negative { 0i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
+}
+
+/// Parses a double as C's `strtod` does, but to the last byte: decimal or hexadecimal (`0x1.8p3`), `inf` and `infinity`
+/// in any case, a sign. No blanks, no NaN, and nothing whose magnitude a double can only round to infinity or zero.
+///
+/// Source: redis 7.2 `src/util.c` `string2d`, `src/object.c` `getDoubleFromObject`.
+///
+/// ```
+/// assert_eq!(resp::number::parse_f64(b"-Inf"), Some(f64::NEG_INFINITY));
+/// assert_eq!(resp::number::parse_f64(b"0x1.8p3"), Some(12.0));
+/// assert_eq!(resp::number::parse_f64(b"1e400"), None);
+/// ```
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    let (negative, magnitude) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let value = match magnitude {
+        [b'0', b'x' | b'X', digits @ ..] => parse_hex(digits)?,
+        [b'0'..=b'9' | b'.', ..] => parse_decimal(magnitude)?,
+        _ if magnitude.eq_ignore_ascii_case(b"inf") => f64::INFINITY,
+        _ if magnitude.eq_ignore_ascii_case(b"infinity") => f64::INFINITY,
+        _ => return None,
+    };
+    Some(if negative { -value } else { value })
+}
+
+fn parse_decimal(text: &[u8]) -> Option<f64> {
+    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    let is_zero = || {
+        text.iter().take_while(|byte| !matches!(byte, b'e' | b'E')).all(|byte| !matches!(byte, b'1'..=b'9'))
+    };
+    (value.is_finite() && (value != 0.0 || is_zero())).then_some(value)
+}
+
+/// Reads what follows `0x`, rounding to nearest, ties to even.
+fn parse_hex(text: &[u8]) -> Option<f64> {
+    let (mantissa, exponent) = match text.iter().position(|byte| matches!(byte, b'p' | b'P')) {
+        Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
+        None => (text, 0),
+    };
+    let (mut fraction, mut exponent, mut any, mut point) = (0u64, exponent, false, false);
+    for &byte in mantissa {
+        if byte == b'.' && !point {
+            point = true;
+            continue;
+        }
+        let digit = u64::from(char::from(byte).to_digit(16)?);
+        any = true;
+        if fraction >> 60 == 0 {
+            fraction = fraction << 4 | digit;
+            exponent -= 4 * i64::from(point);
+        } else {
+            // Sixty bits are kept; what follows matters only by not being zero.
+            fraction |= u64::from(digit != 0);
+            exponent += 4 * i64::from(!point);
+        }
+    }
+    if !any {
+        return None;
+    }
+    compose(fraction, exponent)
+}
+
+/// A decimal exponent, held far from where arithmetic on it could overflow.
+fn parse_exponent(text: &[u8]) -> Option<i64> {
+    let (sign, digits) = match text {
+        [b'-', rest @ ..] => (-1, rest),
+        [b'+', rest @ ..] => (1, rest),
+        _ => (1, text),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let exponent = digits.iter().fold(0i64, |sum, byte| (sum * 10 + i64::from(byte - b'0')).min(1 << 48));
+    Some(sign * exponent)
+}
+
+/// `fraction * 2^exponent` as a double; its lowest bit may stand for more bits below it.
+fn compose(fraction: u64, exponent: i64) -> Option<f64> {
+    if fraction == 0 {
+        return Some(0.0);
+    }
+    let shift = fraction.leading_zeros();
+    let fraction = fraction << shift;
+    // The value of the fraction's highest bit.
+    let highest = exponent - i64::from(shift) + 63;
+    // Subnormals keep fewer bits, down to none.
+    let kept_bits = if highest < -1022 { 53 - (-1022 - highest) } else { 53 };
+    if highest > 1023 || kept_bits < 0 {
+        return None;
+    }
+    let dropped_bits = 64 - kept_bits as u32;
+    let kept = fraction.checked_shr(dropped_bits).unwrap_or(0);
+    let dropped = u128::from(fraction) & ((1 << dropped_bits) - 1);
+    let half = 1u128 << (dropped_bits - 1);
+    let up = dropped > half || (dropped == half && kept & 1 == 1);
+    // A carry out of the fraction lands in the exponent, which is what rounding up means there.
+    let biased = if highest < -1022 { 0 } else { (highest + 1022) as u64 };
+    let value = f64::from_bits((biased << 52) + kept + u64::from(up));
+    (value.is_finite() && value != 0.0).then_some(value)
 }
 
 /// Room for any double that [`format_f64`] prints, and for any integer.
@@ -67,8 +171,10 @@ pub fn format_i64(value: i64) -> Text {
     text
 }
 
-/// 2^52. Source: redis 7.2 `src/util.c` `double2ll`.
-const EXACT_INTEGERS: f64 = 4_503_599_627_370_496.0;
+/// 2^62, far beyond what a double holds digit by digit: `1e18` prints as an integer, `1e19` does not.
+///
+/// Source: redis 7.2 `src/util.c` `double2ll`.
+const PRINTED_AS_INTEGER_MAX: f64 = 4_611_686_018_427_387_904.0;
 
 /// Prints a double with the fewest digits that read back as the same value, laid out as Redis 7.2 does: `3`, `0.1`,
 /// `1e+20`, `1.5e-9`, `inf`, `-inf`, `nan`, `-0`.
@@ -91,44 +197,13 @@ pub fn format_f64(value: f64) -> Text {
         text.push(b'0');
         return text;
     }
-    // Whole numbers that a double holds exactly are printed as integers, however long.
-    if value.fract() == 0.0 && value.abs() < EXACT_INTEGERS {
+    if value.fract() == 0.0 && value.abs() <= PRINTED_AS_INTEGER_MAX {
         text.extend(itoa::Buffer::new().format(value.abs() as i64).as_bytes());
         return text;
     }
-    let (digits, len, power) = shortest_digits(value.abs());
-    lay_out(&mut text, &digits[..len], power);
+    let decimal = grisu::digits(value.abs());
+    lay_out(&mut text, decimal.digits(), decimal.power);
     text
-}
-
-/// The shortest digits of a positive finite double, and the power of ten of the last one.
-fn shortest_digits(value: f64) -> ([u8; 20], usize, i32) {
-    let mut buffer = zmij::Buffer::new();
-    let printed = buffer.format_finite(value);
-    let (mantissa, exponent) = printed.split_once(['e', 'E']).unwrap_or((printed, "0"));
-    let mut power: i32 = exponent.trim_start_matches('+').parse().unwrap_or(0);
-    let mut digits = [0; 20];
-    let mut len = 0;
-    let mut after_point = false;
-    for byte in mantissa.bytes() {
-        if byte == b'.' {
-            after_point = true;
-            continue;
-        }
-        power -= i32::from(after_point);
-        // Leading zeros carry nothing; no shortest form has more than seventeen digits after them.
-        if (len > 0 || byte != b'0') && len < digits.len() {
-            digits[len] = byte;
-            len += 1;
-        } else if len == digits.len() {
-            power += 1;
-        }
-    }
-    while len > 1 && digits[len - 1] == b'0' {
-        len -= 1;
-        power += 1;
-    }
-    (digits, len, power)
 }
 
 /// Writes `digits` times ten to `power`.
@@ -175,7 +250,8 @@ mod tests {
             (1e20, "1e+20"),
             (1e7, "10000000"),
             (1e8, "100000000"),
-            (1e16, "1e+16"),
+            (1e18, "1000000000000000000"),
+            (1e19, "1e+19"),
             (123456789.0, "123456789"),
             (1.5e-9, "1.5e-9"),
             (1e-6, "0.000001"),

@@ -33,7 +33,8 @@ pub struct Limits {
     pub max_bulk_bytes: i64,
     /// False until a client that must has authenticated: then counts and lengths are held small.
     pub authenticated: bool,
-    /// Refuse an argument that is not followed by CR LF, as a log's reader must and Redis's socket reader does not.
+    /// Refuse a length line or an argument that does not end in CR LF, as a log's reader must and Redis's socket reader
+    /// does not.
     pub check_crlf: bool,
 }
 
@@ -58,7 +59,8 @@ pub struct Parser {
     cursor: usize,
     /// Bytes after `cursor` that are known to hold no line end.
     scanned: usize,
-    spans: SmallVec<[Span; 8]>,
+    /// One per argument that has arrived, never per argument announced.
+    spans: Vec<Span>,
     /// The unquoted words of an inline request, which cannot be borrowed.
     words: Vec<u8>,
     words_are_inline: bool,
@@ -78,6 +80,9 @@ enum State {
     },
 }
 
+/// Room for so many arguments outlives a request; more is given back when the next one starts.
+const RETAINED_ARGS: usize = 1024;
+
 impl Parser {
     /// Parses on in `buf`, which must begin with the current request's first byte, and returns the request's length in
     /// bytes once it is whole; `None` asks for more.
@@ -88,27 +93,26 @@ impl Parser {
     /// Any request kind of [`ProtocolErrorKind`](crate::ProtocolErrorKind). The stream has lost its rhythm then: reply, and close the connection.
     #[inline]
     pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
-        loop {
-            let step = match self.state {
-                State::Start if buf.is_empty() => None,
-                State::Start if buf[0] == b'*' => self.count(buf, limits)?,
-                State::Start => self.inline(buf)?,
-                State::BulkHeader { left: 0 } => Some(Step::Done),
-                State::BulkHeader { left } => self.bulk_header(buf, left, limits)?,
-                State::BulkBody { left, len } => self.bulk_body(buf, left, len, limits)?,
-            };
-            match step {
+        if self.state == State::Start {
+            self.start();
+            match buf.first() {
                 None => return Ok(None),
-                Some(Step::Next(state)) => self.state = state,
-                Some(Step::Done) => {
-                    self.state = State::Start;
-                    return Ok(Some(std::mem::take(&mut self.cursor)));
-                }
+                Some(b'*') if !self.count(buf, limits)? => return Ok(None),
+                Some(b'*') => {}
+                Some(_) => return self.inline(buf),
             }
         }
+        if !self.arguments(buf, limits)? {
+            return Ok(None);
+        }
+        self.state = State::Start;
+        Ok(Some(std::mem::take(&mut self.cursor)))
     }
 
     /// The arguments of the request that [`parse`](Self::parse) has just completed; `buf` as it was then.
+    ///
+    /// # Panics
+    /// When `buf` is shorter than it was then.
     #[inline]
     pub fn argv<'a>(&'a self, buf: &'a [u8]) -> Argv<'a> {
         let source = if self.words_are_inline { &self.words[..] } else { buf };
@@ -119,7 +123,7 @@ impl Parser {
     /// bytes come. Zero when that is not known.
     pub fn missing_bytes(&self, buf: &[u8]) -> usize {
         match self.state {
-            State::BulkBody { len, .. } => (self.cursor + len + 2).saturating_sub(buf.len()),
+            State::BulkBody { len, .. } => len.saturating_add(2).saturating_sub(rest(buf, self.cursor).len()),
             State::Start | State::BulkHeader { .. } => 0,
         }
     }
@@ -129,23 +133,95 @@ impl Parser {
         self.state == State::Start && self.cursor == 0
     }
 
-    fn count(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Step>, ProtocolError> {
+    /// Gives back what an unusually long request left behind, where the next one may be long in coming. The arguments
+    /// of a completed request are gone after it; a request that is still arriving is not disturbed.
+    pub fn shrink(&mut self) {
+        if self.is_idle() {
+            self.spans = Vec::new();
+            self.words = Vec::new();
+        }
+    }
+
+    #[inline]
+    fn start(&mut self) {
         self.spans.clear();
         self.words_are_inline = false;
-        let Some(line) = self.line(buf, Kind::CountLineTooLong)? else { return Ok(None) };
+        if self.spans.capacity() > RETAINED_ARGS || self.words.capacity() > MAX_LINE_BYTES {
+            self.shrink();
+        }
+    }
+
+    /// Reads `*<count>`; false asks for more bytes, here and below.
+    #[inline]
+    fn count(&mut self, buf: &[u8], limits: &Limits) -> Result<bool, ProtocolError> {
+        // One digit announces less than any limit.
+        if let [b'*', digit @ b'1'..=b'9', b'\r', b'\n', ..] = buf {
+            self.advance(4);
+            self.state = State::BulkHeader { left: i64::from(digit - b'0') };
+            return Ok(true);
+        }
+        let Some(line) = self.line(buf, limits, Kind::CountLineTooLong)? else { return Ok(false) };
         let count = number::parse_i64(&buf[1..line.end]).filter(|&count| count <= MAX_ARGS);
         let count = count.ok_or_else(|| error(1, Kind::InvalidCount))?;
         if count > UNAUTHENTICATED_ARGS && !limits.authenticated {
             return Err(error(1, Kind::UnauthenticatedCount));
         }
         self.advance(line.next);
-        Ok(Some(Step::Next(State::BulkHeader { left: count.max(0) })))
+        self.state = State::BulkHeader { left: count.max(0) };
+        Ok(true)
     }
 
+    fn arguments(&mut self, buf: &[u8], limits: &Limits) -> Result<bool, ProtocolError> {
+        loop {
+            match self.state {
+                State::Start => return Ok(true),
+                State::BulkHeader { left } => match self.short_arguments(buf, left, limits) {
+                    0 => return Ok(true),
+                    left => match self.bulk_header(buf, limits)? {
+                        None => return Ok(false),
+                        Some(len) => self.state = State::BulkBody { left, len },
+                    },
+                },
+                State::BulkBody { left, len } => {
+                    if !self.bulk_body(buf, len, limits)? {
+                        return Ok(false);
+                    }
+                    self.state = State::BulkHeader { left: left - 1 };
+                }
+            }
+        }
+    }
+
+    /// Takes arguments as long as they are short, whole and well-formed, which nearly all are; returns how many are
+    /// left. Whatever else stands at the cursor is for the slow path to judge.
     #[inline]
-    fn bulk_header(&mut self, buf: &[u8], left: i64, limits: &Limits) -> Result<Option<Step>, ProtocolError> {
+    fn short_arguments(&mut self, buf: &[u8], announced: i64, limits: &Limits) -> i64 {
+        let mut left = announced;
+        if limits.max_bulk_bytes < SHORT_BULK_BYTES {
+            return left;
+        }
+        let mut cursor = self.cursor;
+        while left > 0 {
+            let Some((head, len)) = short_header(rest(buf, cursor)) else { break };
+            let start = cursor + head;
+            if buf.get(start + len..start + len + 2) != Some(b"\r\n") {
+                break;
+            }
+            self.spans.push(Span { start, len });
+            cursor = start + len + 2;
+            left -= 1;
+        }
+        if left < announced {
+            self.advance(cursor);
+            self.state = State::BulkHeader { left };
+        }
+        left
+    }
+
+    /// Reads `$<length>` and returns the length.
+    fn bulk_header(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         // As Redis: a missing line end is complained of before a wrong first byte.
-        let Some(line) = self.line(buf, Kind::BulkLineTooLong)? else { return Ok(None) };
+        let Some(line) = self.line(buf, limits, Kind::BulkLineTooLong)? else { return Ok(None) };
         let start = self.cursor;
         if buf[start] != b'$' {
             return Err(error(start, Kind::ExpectedBulk(buf[start])));
@@ -158,56 +234,60 @@ impl Parser {
         }
         let len = usize::try_from(len).map_err(|_| error(start + 1, Kind::InvalidBulkLength))?;
         self.advance(line.next);
-        Ok(Some(Step::Next(State::BulkBody { left, len })))
+        Ok(Some(len))
     }
 
-    #[inline]
-    fn bulk_body(
-        &mut self,
-        buf: &[u8],
-        left: i64,
-        len: usize,
-        limits: &Limits,
-    ) -> Result<Option<Step>, ProtocolError> {
-        let end = self.cursor + len;
-        if buf.len() < end + 2 {
-            return Ok(None);
+    fn bulk_body(&mut self, buf: &[u8], len: usize, limits: &Limits) -> Result<bool, ProtocolError> {
+        if rest(buf, self.cursor).len() < len.saturating_add(2) {
+            return Ok(false);
         }
+        let end = self.cursor + len;
         if limits.check_crlf && &buf[end..end + 2] != b"\r\n" {
             return Err(error(end, Kind::ExpectedCrlf));
         }
         self.spans.push(Span { start: self.cursor, len });
         self.advance(end + 2);
-        Ok(Some(Step::Next(State::BulkHeader { left: left - 1 })))
+        Ok(true)
     }
 
-    fn inline(&mut self, buf: &[u8]) -> Result<Option<Step>, ProtocolError> {
-        let Some(end) = memchr::memchr(b'\n', &buf[self.scanned..]).map(|at| self.scanned + at) else {
-            self.scanned = buf.len();
-            return if buf.len() > MAX_LINE_BYTES { Err(error(0, Kind::InlineTooLong)) } else { Ok(None) };
+    fn inline(&mut self, buf: &[u8]) -> Result<Option<usize>, ProtocolError> {
+        // As Redis, whose C string ends there: a NUL hides the line end, until the line is too long.
+        let end = match memchr::memchr2(b'\n', 0, rest(buf, self.scanned)).map(|at| self.scanned + at) {
+            Some(end) if buf[end] == b'\n' => end,
+            stop => {
+                self.scanned = stop.unwrap_or(buf.len());
+                return if buf.len() > MAX_LINE_BYTES {
+                    Err(error(0, Kind::InlineTooLong))
+                } else {
+                    Ok(None)
+                };
+            }
         };
+        self.scanned = 0;
         let line = buf[..end].strip_suffix(b"\r").unwrap_or(&buf[..end]);
-        self.spans.clear();
         self.words.clear();
         self.words_are_inline = true;
         let Parser { spans, words, .. } = self;
         split_words(line, words, |start, len| spans.push(Span { start, len }))?;
-        self.advance(end + 1);
-        Ok(Some(Step::Done))
+        Ok(Some(end + 1))
     }
 
     /// The line at the cursor, without its end. Redis looks for CR and takes the byte after it on trust.
-    #[inline]
-    fn line(&mut self, buf: &[u8], too_long: Kind) -> Result<Option<Line>, ProtocolError> {
+    fn line(&mut self, buf: &[u8], limits: &Limits, too_long: Kind) -> Result<Option<Line>, ProtocolError> {
         let start = self.cursor;
-        match memchr::memchr(b'\r', &buf[start + self.scanned..]).map(|at| start + self.scanned + at) {
-            Some(end) if end + 2 <= buf.len() => Ok(Some(Line { end, next: end + 2 })),
+        match memchr::memchr(b'\r', rest(buf, start + self.scanned)).map(|at| start + self.scanned + at) {
+            Some(end) if end + 2 <= buf.len() => {
+                if limits.check_crlf && buf[end + 1] != b'\n' {
+                    return Err(error(end, Kind::ExpectedCrlf));
+                }
+                Ok(Some(Line { end, next: end + 2 }))
+            }
             Some(end) => {
                 self.scanned = end - start;
                 Ok(None)
             }
             None => {
-                self.scanned = buf.len() - start;
+                self.scanned = rest(buf, start).len();
                 if self.scanned > MAX_LINE_BYTES { Err(error(start, too_long)) } else { Ok(None) }
             }
         }
@@ -225,9 +305,27 @@ struct Line {
     next: usize,
 }
 
-enum Step {
-    Next(State),
-    Done,
+/// What [`short_header`] knows is below this.
+const SHORT_BULK_BYTES: i64 = 1000;
+
+/// The bytes of `$<length>\r\n`, and the length, if it has one to three digits.
+#[inline]
+fn short_header(rest: &[u8]) -> Option<(usize, usize)> {
+    let digit = |byte: &u8| usize::from(byte - b'0');
+    match rest {
+        [b'$', a @ b'0'..=b'9', b'\r', b'\n', ..] => Some((4, digit(a))),
+        [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => Some((5, 10 * digit(a) + digit(b))),
+        [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some((6, 100 * digit(a) + 10 * digit(b) + digit(c)))
+        }
+        _ => None,
+    }
+}
+
+/// What follows the first `from` bytes; nothing, should a caller have come back with less than before.
+#[inline]
+fn rest(buf: &[u8], from: usize) -> &[u8] {
+    buf.get(from..).unwrap_or_default()
 }
 
 fn error(offset_bytes: usize, kind: Kind) -> ProtocolError {
@@ -278,7 +376,7 @@ fn unquote(line: &[u8], mut at: usize, quote: u8, words: &mut Vec<u8>) -> Result
                     words.push(value);
                     at += 3;
                 } else {
-                    let escaped = *line.get(at).ok_or_else(|| unbalanced(at))?;
+                    let escaped = *line.get(at).filter(|&&byte| byte != 0).ok_or_else(|| unbalanced(at))?;
                     at += 1;
                     words.push(match escaped {
                         b'n' => b'\n',

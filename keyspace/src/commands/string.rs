@@ -506,9 +506,12 @@ fn integer(text: &[u8]) -> Result<i64, CommandError> {
     number::parse_i64(text).ok_or(CommandError::NotAnInteger)
 }
 
-/// How long a string may become. A log is believed: its strings were allowed when they were written.
+/// How long a string may become. A log's strings were allowed when they were written, perhaps under a greater limit; but
+/// no offset in a damaged log may ask for all memory.
 pub(super) fn longest(ctx: &Ctx<'_>) -> u64 {
-    if ctx.keyspace.loading { u64::MAX } else { ctx.limits().max_string_bytes }
+    const IN_A_LOG: u64 = 1 << 32;
+    let limit = ctx.limits().max_string_bytes;
+    if ctx.keyspace.loading { limit.max(IN_A_LOG) } else { limit }
 }
 
 fn check_length(len: usize, longest: u64) -> Result<(), CommandError> {

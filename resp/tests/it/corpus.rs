@@ -1,0 +1,25 @@
+//! The fuzzers' corpus, replayed without a fuzzer.
+
+use std::path::Path;
+
+fn replay(target: &str, run: impl Fn(&[u8])) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files = 0;
+    for entry in dir.read_dir().expect("the corpus is committed") {
+        let path = entry.unwrap().path();
+        println!("{}", path.display());
+        run(&std::fs::read(&path).unwrap());
+        files += 1;
+    }
+    assert!(files >= 24, "only {files} files in {}", dir.display());
+}
+
+#[test]
+fn requests_of_the_corpus_keep_their_promises() {
+    replay("request", resp::fuzz::request);
+}
+
+#[test]
+fn replies_of_the_corpus_keep_their_promises() {
+    replay("reply", resp::fuzz::reply);
+}

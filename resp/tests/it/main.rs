@@ -1,0 +1,6 @@
+//! The protocol through its public API.
+
+mod corpus;
+mod number;
+mod reply;
+mod request;
