@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::value::{Kind, Value};
-use super::{
-    AppendFsync, Config, Field, LogLevel, MaxmemoryPolicy, PropagationErrorBehavior, ProtectedAction,
-    Supervised,
+use super::Config;
+use super::field::{
+    AppendFsync, Field, LogLevel, MaxmemoryPolicy, PropagationErrorBehavior, ProtectedAction, Supervised,
 };
+use super::value::{Kind, Value};
 
 /// One row of [`DIRECTIVES`].
 #[derive(Debug)]
