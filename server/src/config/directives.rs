@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::value::{Kind, Value};
-use super::{
-    AppendFsync, Config, Field, LogLevel, MaxmemoryPolicy, PropagationErrorBehavior, ProtectedAction,
-    Supervised,
+use super::Config;
+use super::field::{
+    AppendFsync, Field, LogLevel, MaxmemoryPolicy, PropagationErrorBehavior, ProtectedAction, Supervised,
 };
+use super::value::{Kind, Value};
 
 /// One row of [`DIRECTIVES`].
 #[derive(Debug)]
@@ -286,9 +286,9 @@ pub static DIRECTIVES: &[Directive] = &[
     row("databases", "", num(1, I32), "16", IMMUTABLE, Implemented, field!(databases)),
     row("dir", "", Kind::Dir, "", PROTECTED | DENY_LOADING, Implemented, field!(dir)),
     row("save", "", Kind::Save, "3600 1 300 100 60 10000", 0, Accepted, field!(save)),
-    row("dbfilename", "", DBFILENAME, "dump.rdb", PROTECTED, Implemented, field!(dbfilename)),
-    row("rdbcompression", "", YESNO, "yes", 0, Implemented, field!(rdbcompression)),
-    row("rdbchecksum", "", YESNO, "yes", IMMUTABLE, Implemented, field!(rdbchecksum)),
+    row("dbfilename", "", DBFILENAME, "dump.rdb", PROTECTED, Accepted, field!(dbfilename)),
+    row("rdbcompression", "", YESNO, "yes", 0, Accepted, field!(rdbcompression)),
+    row("rdbchecksum", "", YESNO, "yes", IMMUTABLE, Accepted, field!(rdbchecksum)),
     row("rdb-save-incremental-fsync", "", YESNO, "yes", 0, Accepted, Kept),
     row("rdb-del-sync-files", "", YESNO, "no", 0, Accepted, Kept),
     row("rdb-key-save-delay", "", num(-I32 - 1, I32), "0", HIDDEN, Implemented, field!(rdb_key_save_delay_us)),
@@ -316,11 +316,11 @@ pub static DIRECTIVES: &[Directive] = &[
     row("client-query-buffer-limit", "", mem(MIB, I64), "1gb", 0, Accepted, field!(client_query_buffer_limit_bytes)),
     row("client-output-buffer-limit", "", Kind::OutputBufferLimits, "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60", 0, Accepted, field!(client_output_buffer_limit)),
     row("maxmemory-clients", "", Kind::MemoryOrPercent, "0", 0, Accepted, field!(maxmemory_clients)),
-    row("tracking-table-max-keys", "", num(0, I64), "1000000", 0, Implemented, field!(tracking_table_max_keys)),
+    row("tracking-table-max-keys", "", num(0, I64), "1000000", 0, Accepted, field!(tracking_table_max_keys)),
     // Memory and expiry
     row("maxmemory", "", mem(0, U64), "0", 0, Accepted, field!(maxmemory_bytes)),
     row("maxmemory-policy", "", Kind::OneOf(MaxmemoryPolicy::WORDS), "noeviction", 0, Accepted, field!(maxmemory_policy)),
-    row("maxmemory-samples", "", num(1, 64), "5", 0, Accepted, field!(maxmemory_samples)),
+    row("maxmemory-samples", "", num(1, I32), "5", 0, Accepted, field!(maxmemory_samples)),
     row("maxmemory-eviction-tenacity", "", num(0, 100), "10", 0, Accepted, Kept),
     row("lfu-log-factor", "", COUNT, "10", 0, Accepted, Kept),
     row("lfu-decay-time", "", COUNT, "1", 0, Accepted, Kept),
@@ -384,7 +384,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("repl-diskless-sync-max-replicas", "", COUNT, "0", 0, Accepted, Kept),
     row("repl-ping-replica-period", "repl-ping-slave-period", num(1, I32), "10", 0, Accepted, Kept),
     row("repl-timeout", "", num(1, I32), "60", 0, Accepted, Kept),
-    row("propagation-error-behavior", "", Kind::OneOf(PropagationErrorBehavior::WORDS), "ignore", 0, Implemented, field!(propagation_error_behavior)),
+    row("propagation-error-behavior", "", Kind::OneOf(PropagationErrorBehavior::WORDS), "ignore", 0, Accepted, field!(propagation_error_behavior)),
     // Cluster
     row("cluster-enabled", "", YESNO, "no", IMMUTABLE, NO_CLUSTER, Kept),
     row("cluster-config-file", "", TEXT, "nodes.conf", IMMUTABLE, Accepted, Kept),

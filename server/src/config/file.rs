@@ -148,7 +148,7 @@ impl Config {
         let program = bytes_to_path(program).file_name().unwrap_or_default();
         match args.first().map(Vec::as_slice) {
             _ if program == "redis-sentinel" => return Err(ConfigError::NotOffered("sentinel mode")),
-            None if program != "redis-server" => return Config::everlog_start(),
+            None if program != "redis-server" => return Config::everlog_defaults().start_in_new_dir(),
             Some(b"-v" | b"--version") => return Ok(Start::Print(version())),
             Some(b"-h" | b"--help") => return Ok(Start::Print(USAGE.to_owned())),
             Some(b"--test-memory") => return Err(ConfigError::NotOffered("--test-memory")),
@@ -173,11 +173,11 @@ impl Config {
         Ok(loader.config.start())
     }
 
-    fn everlog_start() -> Result<Start, ConfigError> {
-        let config = Config::everlog_defaults();
-        let created = fs::create_dir_all(&config.dir);
-        created.map_err(|source| ConfigError::CreateDir { path: config.dir.clone(), source })?;
-        Ok(config.start())
+    pub(crate) fn start_in_new_dir(self) -> Result<Start, ConfigError> {
+        match fs::create_dir_all(&self.dir) {
+            Ok(()) => Ok(self.start()),
+            Err(source) => Err(ConfigError::CreateDir { path: self.dir, source }),
+        }
     }
 
     fn start(self) -> Start {

@@ -55,6 +55,8 @@ impl Config {
             read => read.map_err(failed("read", path))?,
         };
         let temporary = path.with_added_extension(format!("{}.tmp", std::process::id()));
+        // One that a crash has left; in a container the process id is always the same.
+        fs::remove_file(&temporary).unwrap_or_default();
         let published = write(&temporary, path, &self.rewritten(&old))
             .and_then(|()| fs::rename(&temporary, path).map_err(failed("rename", path)));
         if published.is_err() {

@@ -130,6 +130,18 @@ fn no_argument_is_everlog_and_any_argument_is_redis() {
 }
 
 #[test]
+fn the_folder_of_everlogs_defaults_is_created_or_named_in_the_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let start_in = |dir: PathBuf| Config { dir, ..Config::everlog_defaults() }.start_in_new_dir();
+    let own = dir.path().join("everlog-data");
+    assert!(matches!(start_in(own.clone()), Ok(Start::Run(_, warnings)) if warnings.is_empty()));
+    assert!(own.is_dir());
+    let below_a_file = PathBuf::from(write_conf(dir.path(), "file", "")).join("x");
+    let error = start_in(below_a_file.clone()).unwrap_err().to_string();
+    assert_eq!(error, format!("can't create the folder '{}': Not a directory", below_a_file.display()));
+}
+
+#[test]
 fn values_print_as_redis_prints_them() {
     let rows = [
         ("save", "3600 1 300 100 60 10000"),
@@ -622,6 +634,21 @@ fn rewrite_round_trips_every_directive_that_is_not_at_its_default() {
     for row in DIRECTIVES {
         assert_eq!(read.value(row), config.value(row), "{}", row.name);
     }
+}
+
+#[test]
+fn rewrite_gets_past_what_a_crash_has_left_and_follows_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = write_conf(dir.path(), "a.conf", "port 1\n");
+    write_conf(dir.path(), &format!("a.conf.{}.tmp", std::process::id()), "half a li");
+    let link = dir.path().join("link.conf");
+    std::os::unix::fs::symlink(&conf, &link).unwrap();
+    let mut config = run(&[link.to_str().unwrap()]);
+    let _ = set(&mut config, &[("port", "2")]).unwrap();
+    config.rewrite().unwrap();
+    assert!(fs::read_to_string(&conf).unwrap().starts_with("port 2\n"));
+    assert!(link.is_symlink());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }
 
 #[test]

@@ -395,7 +395,7 @@ fn parse_memory_or_percent(arg: &[u8]) -> Result<Value, String> {
     let neither = "argument must be a memory or percent value";
     let Some(digits) = arg.strip_suffix(b"%") else {
         let bytes = parse_memory(arg).ok_or(neither)?;
-        return within(bytes.into(), -100, i64::MAX.into()).map(Value::Number);
+        return within(bytes.into(), 0, i64::MAX.into()).map(Value::Number);
     };
     let percent = number::parse_i64(digits).filter(|&percent| percent >= 0).ok_or(neither)?;
     match u8::try_from(percent) {
@@ -420,7 +420,7 @@ fn parse_save(args: &[Vec<u8>]) -> Result<Value, String> {
     if matches!(args, [arg] if arg.is_empty()) {
         return Ok(Value::Save(Vec::new()));
     }
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(invalid());
     }
     let number = |arg: &[u8], min: u64| count(arg).filter(|&number| number >= min).ok_or_else(invalid);
@@ -436,7 +436,7 @@ fn parse_output_buffer_limits(args: &[Vec<u8>], current: &Value) -> Result<Value
         Value::OutputBufferLimits(limits) => *limits,
         _ => OutputBufferLimits::default(),
     };
-    if args.len() % 4 != 0 {
+    if !args.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".to_owned());
     }
     for quad in args.chunks_exact(4) {
