@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
-use keyspace::{Call, CommandError, Unit};
+use keyspace::{Call, CommandError, Digest, Unit};
 
 use super::ProcessSpec;
 use super::connection::reply;
@@ -37,7 +37,7 @@ fn debug(_: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn digest(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
-    let digest = server.keyspace.snapshot().digest();
+    let digest = Digest::of(server.keyspace.dbs());
     reply(server, id, |reply| reply.simple(&digest.to_string()));
     Ok(())
 }
@@ -47,7 +47,8 @@ fn digest_value(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let (db, mut reply) = (client.db, client.reply());
     reply.array(argv.len() - 2);
     for key in &argv[2..] {
-        reply.simple(&server.keyspace.digest_value(db, key).to_string());
+        let digest = server.keyspace.entry(db, key, server.clock.unix_ms).map(|entry| Digest::of_value(entry.value()));
+        reply.simple(&digest.unwrap_or_default().to_string());
     }
     Ok(())
 }
@@ -76,7 +77,7 @@ fn set_active_expire(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Resul
 
 fn object(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
-    let entry = server.keyspace.entry(client.db, argv[2]).ok_or(CommandError::NoSuchKey)?;
+    let entry = server.keyspace.entry(client.db, argv[2], server.clock.unix_ms).ok_or(CommandError::NoSuchKey)?;
     let text = format!(
         "Value at:0x0 refcount:1 encoding:{} serializedlength:0 lru:0 lru_seconds_idle:{}",
         entry.value().encoding(),
