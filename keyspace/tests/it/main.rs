@@ -1,8 +1,11 @@
 //! The data commands through the public API: a line of words in, the reply's bytes and the effects out.
 
+mod bitmap;
 mod generic;
 mod hash;
+mod list;
 mod set;
+mod string;
 
 use bytes::BytesMut;
 use keyspace::{Call, Keyspace, Unit};
