@@ -1,10 +1,13 @@
 //! The data commands through the public API: a line of words in, the reply's bytes and the effects out.
 
 mod digest;
+mod bitmap;
 mod generic;
 mod hash;
+mod list;
 mod set;
 mod sort;
+mod string;
 
 use bytes::BytesMut;
 use keyspace::{Call, Keyspace, Unit};
