@@ -3,6 +3,7 @@
 mod generic;
 mod hash;
 mod set;
+mod zset;
 
 use bytes::BytesMut;
 use keyspace::{Call, Keyspace, Unit};
