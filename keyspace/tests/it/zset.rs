@@ -256,3 +256,45 @@ fn zscan_visits_every_member_of_either_encoding() {
         ]);
     }
 }
+
+/// Writes of every kind, on few keys and members, so that they meet.
+fn random_write(random: &mut keyspace::Random) -> String {
+    let key = |random: &mut keyspace::Random| ["x", "y", "s"][random.below(3)];
+    let number = |random: &mut keyspace::Random| random.below(9) as i64 - 4;
+    let (a, b) = (key(random), key(random));
+    let (m, n) = (number(random), number(random));
+    match random.below(16) {
+        0..4 => format!("ZADD {a} {m} m{n} {n} m{m} 0 n{}", random.below(300)),
+        4 => format!("ZADD {a} GT CH {m} m{n}"),
+        5 => format!("ZINCRBY {a} {m} m{n}"),
+        6 => format!("ZREM {a} m{n} m{m}"),
+        7 => format!("ZPOPMIN {a} {}", random.below(3)),
+        8 => format!("BZPOPMAX {a} {b} 0"),
+        9 => format!("ZMPOP 2 {a} {b} MAX COUNT 2"),
+        10 => format!("BZMPOP 0 2 {a} {b} MIN COUNT 3"),
+        11 => format!("ZUNIONSTORE {a} 2 {b} {a} WEIGHTS 2 -1"),
+        12 => format!("ZRANGESTORE {a} {b} -inf {m} BYSCORE LIMIT 1 50"),
+        13 => format!("ZREMRANGEBYSCORE {a} {m} {n}"),
+        14 => format!("ZREMRANGEBYRANK {a} {m} {n}"),
+        _ => format!("ZDIFFSTORE {a} 2 {a} {b}"),
+    }
+}
+
+#[test]
+fn effects_replayed_on_the_state_before_give_the_state_after() {
+    let (mut primary, mut replica) = (Session::new(), Session::new());
+    primary.keyspace.limits.zset_max_listpack_entries = 16;
+    replica.keyspace.limits.zset_max_listpack_entries = 16;
+    let mut random = keyspace::Random::new(7);
+    for step in 0..3000 {
+        let line = random_write(&mut random);
+        primary.run(&line);
+        for effect in primary.effects() {
+            replica.run(&effect);
+        }
+        for key in ["x", "y", "s"] {
+            let all = format!("ZRANGE {key} 0 -1 WITHSCORES");
+            assert_eq!(primary.run(&all), replica.run(&all), "step {step}: {line}");
+        }
+    }
+}
