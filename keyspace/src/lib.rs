@@ -26,6 +26,7 @@
 
 mod ctx;
 mod db;
+mod digest;
 mod effect;
 mod error;
 mod expire;
@@ -42,12 +43,18 @@ use resp::Encoder;
 
 pub use ctx::{Call, Ctx};
 pub use db::{Db, Entry};
+pub use digest::Digest;
 pub use effect::{Block, KeyEvent, Touch, Unit};
 pub use error::CommandError;
 pub use limits::Limits;
 pub use random::Random;
 pub use table::HashSeed;
 pub use value::{Str, Value};
+
+/// The README's example, kept compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// A database's number.
 pub type DbIndex = usize;
@@ -160,6 +167,13 @@ impl Keyspace {
     /// The databases, by number.
     pub fn dbs(&self) -> &[Db] {
         &self.dbs
+    }
+
+    /// A key's entry as a client would find it now: an expired one is absent. Nothing is deleted, touched or counted.
+    pub fn entry(&self, db: DbIndex, key: &[u8], now_ms: i64) -> Option<&Entry> {
+        let entry = self.dbs.get(db)?.find(self.hash(key), key)?;
+        let expired = !self.loading && entry.expire_at_ms().is_some_and(|at| at < now_ms);
+        (!expired).then_some(entry)
     }
 
     /// One database, to inspect or to load; commands go through [`execute`](Self::execute).

@@ -259,7 +259,7 @@ pub(super) fn range(start: i64, end: i64, len: usize) -> Option<std::ops::Range<
     }
     let place = |index: i64| if index < 0 { index.saturating_add(len as i64).max(0) } else { index };
     let (start, end) = (place(start), place(end).min(len as i64 - 1));
-    (start <= end).then_some(start as usize..end as usize + 1)
+    (start <= end).then(|| start as usize..end as usize + 1)
 }
 
 fn setrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
@@ -506,9 +506,12 @@ fn integer(text: &[u8]) -> Result<i64, CommandError> {
     number::parse_i64(text).ok_or(CommandError::NotAnInteger)
 }
 
-/// How long a string may become. A log is believed: its strings were allowed when they were written.
+/// How long a string may become. A log's strings were allowed when they were written, perhaps under a greater limit; but
+/// no offset in a damaged log may ask for all memory.
 pub(super) fn longest(ctx: &Ctx<'_>) -> u64 {
-    if ctx.keyspace.loading { u64::MAX } else { ctx.limits().max_string_bytes }
+    const IN_A_LOG: u64 = 1 << 32;
+    let limit = ctx.limits().max_string_bytes;
+    if ctx.keyspace.loading { limit.max(IN_A_LOG) } else { limit }
 }
 
 fn check_length(len: usize, longest: u64) -> Result<(), CommandError> {
