@@ -8,6 +8,7 @@ mod list;
 mod set;
 mod sort;
 mod string;
+mod zset;
 
 use bytes::BytesMut;
 use keyspace::{Call, Keyspace, Unit};
