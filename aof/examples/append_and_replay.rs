@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p everlog-aof --example append_and_replay`
 
+#![expect(clippy::print_stdout, reason = "it is what the example shows")]
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -31,7 +31,7 @@ fn killing_and_reopening_keeps_all_that_was_acknowledged() {
             let mut positions = Vec::new();
             for _ in 0..next(&mut state) % 20 {
                 positions.push(turn(&mut log, &[("k", (count + positions.len()) as u64)]));
-                if next(&mut state) % 4 == 0 {
+                if next(&mut state).is_multiple_of(4) {
                     std::thread::sleep(Duration::from_micros(next(&mut state) % 300));
                 }
             }

@@ -100,7 +100,10 @@ fn eintr_is_retried_and_retires_nothing() {
     let mut log = start(mem.clone(), &options(Fsync::Always));
     let count = AtomicUsize::new(0);
     mem.fail_with(move |_, _| {
-        (count.fetch_add(1, Ordering::Relaxed) % 2 == 0).then(|| std::io::ErrorKind::Interrupted.into())
+        count
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(2)
+            .then(|| std::io::ErrorKind::Interrupted.into())
     });
     let position = turn(&mut log, &[("k", 0)]);
     until("durable", || log.durable() >= position);
