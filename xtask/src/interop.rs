@@ -12,17 +12,15 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use xshell::cmd;
 
 use crate::args::Args;
 use crate::dataset::{self, Dataset};
-use crate::server::Server;
+use crate::server::{Party, Server, free_port, redis_and_valkey};
 use crate::{install, workspace};
 
 /// AOF on, and its base written as commands: what every server reads.
@@ -60,19 +58,6 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
-}
-
-/// A server program and what to call it.
-#[derive(Debug, Clone)]
-struct Party {
-    name: &'static str,
-    program: PathBuf,
-}
-
-fn redis_and_valkey() -> Result<[Party; 2]> {
-    let redis = Party { name: "redis", program: install::program("redis-server")? };
-    let valkey = Party { name: "valkey", program: install::valkey_server()? };
-    Ok([redis, valkey])
 }
 
 /// Both directions between our server and each peer, and from our server to itself.
@@ -234,15 +219,4 @@ fn fresh_dir(name: &str) -> Result<PathBuf> {
     }
     fs::create_dir_all(&dir)?;
     Ok(dir)
-}
-
-/// A port that nobody listens on, below those that the kernel gives to clients.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(26_100);
-    loop {
-        let port = NEXT.fetch_add(1, Ordering::Relaxed);
-        if port > 32_000 || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
 }

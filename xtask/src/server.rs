@@ -2,16 +2,35 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::client::Client;
+use crate::install;
 
 /// How long a server may take to load its data, and to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A server program and what to call it.
+#[derive(Debug, Clone)]
+pub(crate) struct Party {
+    /// In messages and tables.
+    pub(crate) name: &'static str,
+    /// Its path.
+    pub(crate) program: PathBuf,
+}
+
+/// The servers that ours is compared with.
+pub(crate) fn redis_and_valkey() -> Result<[Party; 2]> {
+    let redis = Party { name: "redis", program: install::program("redis-server")? };
+    let valkey = Party { name: "valkey", program: install::valkey_server()? };
+    Ok([redis, valkey])
+}
 
 /// A running server.
 #[derive(Debug)]
@@ -111,6 +130,17 @@ impl Drop for Server {
         if matches!(self.process.try_wait(), Ok(None)) {
             let _ = self.process.kill();
             let _ = self.process.wait();
+        }
+    }
+}
+
+/// A port that nobody listens on, below those that the kernel gives to clients.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(26_100);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if port > 32_000 || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
         }
     }
 }

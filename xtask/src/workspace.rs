@@ -41,7 +41,8 @@ pub(crate) fn cache_dir(name: &str) -> Result<PathBuf> {
 /// server whose results are known.
 pub(crate) fn server_under_test(args: &mut Args) -> Result<PathBuf> {
     match args.value("--server")? {
-        Some(path) => std::fs::canonicalize(&path).with_context(|| path),
+        // Not resolved: redis-server is a link to a program that goes by the name it is called with.
+        Some(path) => std::path::absolute(&path).with_context(|| path),
         None => build("everlog-server", &["--bin", "everlog-server"]),
     }
 }
