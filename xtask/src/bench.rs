@@ -467,7 +467,7 @@ fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (low, high) = (quantile(&sorted, 0.5), sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN));
-    if sorted.len() % 2 == 0 { (low + high) / 2.0 } else { high }
+    if sorted.len().is_multiple_of(2) { (low + high) / 2.0 } else { high }
 }
 
 /// The smallest value that at least this share of the values does not exceed.

@@ -11,8 +11,10 @@ use xshell::cmd;
 use crate::args::Args;
 use crate::{compat, interop, loom, tidy, workspace};
 
+type Step = (&'static str, fn() -> Result<()>);
+
 #[rustfmt::skip]
-const STEPS: &[(&str, fn() -> Result<()>)] = &[
+const STEPS: &[Step] = &[
     ("tidy",     || tidy::run(&mut no_args())),
     ("fmt",      || cargo("fmt --all --check")),
     ("clippy",   || cargo("clippy --workspace --all-targets --quiet -- -D warnings")),

@@ -1,6 +1,6 @@
 //! A blocking client for both protocols, small enough to compile with every `cargo xtask`.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Client {
         self.out.clear();
         let mut replies = Vec::with_capacity(self.waiting);
         for _ in 0..std::mem::take(&mut self.waiting) {
-            replies.push(self.read()?);
+            replies.push(read(&mut self.input)?);
         }
         match replies.iter().find_map(|reply| if let Value::Error(text) = reply { Some(text) } else { None })
         {
@@ -124,43 +124,44 @@ impl Client {
         }
         Ok(())
     }
+}
 
-    fn read(&mut self) -> Result<Value> {
-        let mut line = Vec::new();
-        self.input.read_until(b'\n', &mut line)?;
-        let Some((kind, rest)) = line.strip_suffix(b"\r\n").and_then(<[u8]>::split_first) else {
-            bail!("the connection was closed, or a reply has no line end");
-        };
-        let text = String::from_utf8_lossy(rest);
-        Ok(match kind {
-            b'_' => Value::Null,
-            b'-' => Value::Error(text.into_owned()),
-            b':' => Value::Integer(text.parse()?),
-            b'#' => Value::Integer(i64::from(text == "t")),
-            b'+' | b',' | b'(' => Value::Bytes(rest.to_vec()),
-            b'$' | b'=' | b'!' => match text.parse::<i64>()? {
-                -1 => Value::Null,
-                len => self.bulk(usize::try_from(len)?)?,
-            },
-            b'*' | b'~' | b'>' => match text.parse::<i64>()? {
-                -1 => Value::Null,
-                len => self.array(usize::try_from(len)?)?,
-            },
-            b'%' => self.array(2 * text.parse::<usize>()?)?,
-            other => bail!("a reply of unknown type {:?}", char::from(*other)),
-        })
-    }
+/// Reads one reply.
+fn read(input: &mut impl BufRead) -> Result<Value> {
+    let mut line = Vec::new();
+    input.read_until(b'\n', &mut line)?;
+    let Some((kind, rest)) = line.strip_suffix(b"\r\n").and_then(<[u8]>::split_first) else {
+        bail!("the connection was closed, or a reply has no line end");
+    };
+    let text = String::from_utf8_lossy(rest);
+    Ok(match kind {
+        b'_' => Value::Null,
+        b'-' => Value::Error(text.into_owned()),
+        b':' => Value::Integer(text.parse()?),
+        b'#' => Value::Integer(i64::from(text == "t")),
+        b'+' | b',' | b'(' => Value::Bytes(rest.to_vec()),
+        b'$' | b'=' | b'!' => match text.parse::<i64>()? {
+            -1 => Value::Null,
+            len => bulk(input, len.try_into()?)?,
+        },
+        b'*' | b'~' | b'>' => match text.parse::<i64>()? {
+            -1 => Value::Null,
+            len => array(input, len.try_into()?)?,
+        },
+        b'%' => array(input, 2 * text.parse::<usize>()?)?,
+        other => bail!("a reply of unknown type {:?}", char::from(*other)),
+    })
+}
 
-    fn bulk(&mut self, len: usize) -> Result<Value> {
-        let mut bytes = vec![0; len + 2];
-        self.input.read_exact(&mut bytes)?;
-        bytes.truncate(len);
-        Ok(Value::Bytes(bytes))
-    }
+fn bulk(input: &mut impl BufRead, len: usize) -> Result<Value> {
+    let mut bytes = vec![0; len + 2];
+    input.read_exact(&mut bytes)?;
+    bytes.truncate(len);
+    Ok(Value::Bytes(bytes))
+}
 
-    fn array(&mut self, len: usize) -> Result<Value> {
-        (0..len).map(|_| self.read()).collect::<Result<_>>().map(Value::Array)
-    }
+fn array(input: &mut impl BufRead, len: usize) -> Result<Value> {
+    (0..len).map(|_| read(input)).collect::<Result<_>>().map(Value::Array)
 }
 
 fn encode(argv: &[impl AsRef<[u8]>], out: &mut Vec<u8>) {
@@ -178,4 +179,38 @@ fn printable(argv: &[impl AsRef<[u8]>]) -> String {
     let words =
         argv.iter().take(3).map(|arg| String::from_utf8_lossy(arg.as_ref()).chars().take(40).collect());
     words.collect::<Vec<String>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Value, encode, read};
+
+    fn reply(bytes: &[u8]) -> Value {
+        read(&mut &bytes[..]).unwrap()
+    }
+
+    #[test]
+    fn a_reply_reads_the_same_in_both_protocols() {
+        let pair = Value::Array(vec![Value::Bytes(b"f".to_vec()), Value::Integer(1)]);
+        assert_eq!(reply(b"*2\r\n$1\r\nf\r\n:1\r\n"), pair);
+        assert_eq!(reply(b"%1\r\n+f\r\n#t\r\n"), pair);
+        assert_eq!([reply(b"$-1\r\n"), reply(b"*-1\r\n"), reply(b"_\r\n")], [const { Value::Null }; 3]);
+        assert_eq!(reply(b",1.5\r\n"), reply(b"$3\r\n1.5\r\n"));
+        assert_eq!(reply(b"-ERR no\r\n"), Value::Error(String::from("ERR no")));
+        assert_eq!(reply(b"$4\r\n\r\n\x00\xff\r\n"), Value::Bytes(b"\r\n\x00\xff".to_vec()));
+    }
+
+    #[test]
+    fn what_is_no_reply_is_an_error() {
+        for bytes in [&b""[..], b"+OK", b"?1\r\n", b":x\r\n", b"$-2\r\n", b"$5\r\nab\r\n", b"*2\r\n:1\r\n"] {
+            assert!(read(&mut &bytes[..]).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_a_multibulk() {
+        let mut out = Vec::new();
+        encode(&["GET", "\r\n"], &mut out);
+        assert_eq!(out, b"*2\r\n$3\r\nGET\r\n$2\r\n\r\n\r\n");
+    }
 }

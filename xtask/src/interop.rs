@@ -87,6 +87,7 @@ fn exchange(writer: &Party, readers: &[&Party]) -> Result<()> {
             let folder = fresh_dir(&format!("{}-{way}", writer.name))?;
             let expected = write(writer, &folder.join("written"), rewrites, killed)
                 .with_context(|| format!("{} writes", writer.name))?;
+            check(&folder.join("written")).with_context(|| format!("{} writes, {way}", writer.name))?;
             for reader in readers {
                 let copy = folder.join(format!("read-by-{}", reader.name));
                 read(reader, &folder.join("written"), &copy, &expected).with_context(|| {
@@ -116,6 +117,16 @@ fn write(writer: &Party, dir: &Path, rewrites: bool, killed: bool) -> Result<Dat
         server.stop()?
     }
     Ok(seen)
+}
+
+/// Redis's own checker must find nothing to complain of: no warning, no truncation.
+fn check(dir: &Path) -> Result<()> {
+    let checker = install::program("redis-server")?.with_file_name("redis-check-aof");
+    let manifest = dir.join("appendonlydir/appendonly.aof.manifest");
+    let output = Command::new(checker).arg(manifest).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "redis-check-aof:\n{text}");
+    Ok(())
 }
 
 fn read(reader: &Party, written: &Path, dir: &Path, expected: &Dataset) -> Result<()> {

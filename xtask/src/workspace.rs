@@ -43,7 +43,7 @@ pub(crate) fn server_under_test(args: &mut Args) -> Result<PathBuf> {
     match args.value("--server")? {
         // Not resolved: redis-server is a link to a program that goes by the name it is called with.
         Some(path) => std::path::absolute(&path).with_context(|| path),
-        None => build("everlog-server", &["--bin", "everlog-server"]),
+        None => build("everlog-server", &["--bins"]),
     }
 }
 
