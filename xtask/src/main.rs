@@ -39,6 +39,7 @@ const COMMANDS: &[Command] = &[
 ];
 
 fn main() -> ExitCode {
+    loom::become_rustc();
     let mut words = std::env::args().skip(1);
     let Some(name) = words.next() else {
         list();
