@@ -96,7 +96,7 @@ impl Client {
 
     /// One field of INFO.
     pub(crate) fn info(&mut self, field: &str) -> Result<String> {
-        let text = self.call(&["INFO", "everything"])?.text();
+        let text = self.call(&["INFO"])?.text();
         let found = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         Ok(String::from(found.with_context(|| format!("INFO has no {field}"))?))
     }
