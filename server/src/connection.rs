@@ -44,7 +44,9 @@ impl Connection {
     /// The address it connects to, as CLIENT LIST prints it.
     pub fn local(&self) -> String {
         match self {
-            Connection::Tcp(stream) => stream.local_addr().map_or_else(|_| "?:0".into(), |addr| addr.to_string()),
+            Connection::Tcp(stream) => {
+                stream.local_addr().map_or_else(|_| "?:0".into(), |addr| addr.to_string())
+            }
             Connection::Unix(stream) => {
                 let addr = stream.local_addr().ok();
                 let path = addr.as_ref().and_then(|addr| addr.as_pathname());

@@ -359,9 +359,9 @@ impl Server {
 
     fn is_exec_with_write(&self, id: ClientId, command: Command) -> bool {
         command.is("exec")
-            && self.clients.get(id).and_then(|client| client.transaction.as_ref()).is_some_and(|transaction| {
-                transaction.queue.iter().any(|(command, _)| command.has(flags::WRITE))
-            })
+            && self.clients.get(id).and_then(|client| client.transaction.as_ref()).is_some_and(
+                |transaction| transaction.queue.iter().any(|(command, _)| command.has(flags::WRITE)),
+            )
     }
 
     /// Whether a command may run now. The order is Redis's: the first reason is the one that is told.
@@ -409,12 +409,8 @@ impl Server {
                     unit.clear();
                 }
                 if let Some(client) = self.clients.get_mut(id) {
-                    let call = Call {
-                        db: client.db,
-                        now_ms: self.clock.unix_ms,
-                        argv,
-                        may_block: !self.in_exec,
-                    };
+                    let call =
+                        Call { db: client.db, now_ms: self.clock.unix_ms, argv, may_block: !self.in_exec };
                     self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut unit);
                 }
                 if !self.in_exec {

@@ -21,7 +21,9 @@ pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
             let (text, optional) = text.strip_prefix('-').map_or((&*text, false), |rest| (rest, true));
             let failed = |error: io::Error| {
                 let port = config.port;
-                format!("Could not create server TCP listening socket {text}:{port}: bind: {error}\nFailed listening on port {port} (tcp), aborting.")
+                format!(
+                    "Could not create server TCP listening socket {text}:{port}: bind: {error}\nFailed listening on port {port} (tcp), aborting."
+                )
             };
             match address(text).and_then(|ip| Listener::tcp(SocketAddr::new(ip, config.port), backlog)) {
                 Ok(listener) => listeners.push(listener),

@@ -388,7 +388,10 @@ impl Server {
     /// Starts a rewrite that is scheduled, or due by `auto-aof-rewrite-percentage`.
     pub fn rewrite_if_grown(&mut self) {
         let persistence = &self.persistence;
-        if persistence.rewrite.is_some() || self.loading.is_some() || persistence.backoff.limits(self.clock.now) {
+        if persistence.rewrite.is_some()
+            || self.loading.is_some()
+            || persistence.backoff.limits(self.clock.now)
+        {
             return;
         }
         let grown = persistence.log.as_ref().is_some_and(|log| {

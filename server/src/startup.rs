@@ -52,11 +52,17 @@ impl Sink for Loader<'_> {
     fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError> {
         let db = db as usize;
         if db >= self.server.keyspace.dbs().len() {
-            return Err(SinkError::new(format!("the log selects database {db}, there are only {} databases", self.server.keyspace.dbs().len())));
+            return Err(SinkError::new(format!(
+                "the log selects database {db}, there are only {} databases",
+                self.server.keyspace.dbs().len()
+            )));
         }
         let command = self.server.table.lookup(argv).map_err(SinkError::new)?;
         let Handler::Data(spec) = command.handler() else {
-            return Err(SinkError::new(format!("the command '{}' has no place in a log", command.full_name())));
+            return Err(SinkError::new(format!(
+                "the command '{}' has no place in a log",
+                command.full_name()
+            )));
         };
         self.reply.clear();
         self.unit.clear();
@@ -101,12 +107,8 @@ impl Server {
             let line = format!("Successfully migrated an old-style AOF configuration ({})", path.display());
             self.log(Level::Notice, line);
         }
-        self.loading = Some(Loading {
-            started,
-            started_unix_s: self.clock.unix_s(),
-            total_bytes: 0,
-            loaded_bytes: 0,
-        });
+        self.loading =
+            Some(Loading { started, started_unix_s: self.clock.unix_s(), total_bytes: 0, loaded_bytes: 0 });
         let report = directory.replay(&mut Loader::new(self, Some(turn)), &options);
         self.loading = None;
         let report = report?;

@@ -1,7 +1,7 @@
 //! The data commands through the public API: a line of words in, the reply's bytes and the effects out.
 
-mod digest;
 mod bitmap;
+mod digest;
 mod generic;
 mod hash;
 mod list;

@@ -18,11 +18,51 @@ const RULE: u32 = TALK | ADMIN | DANGEROUS;
 
 /// The rows.
 pub const TABLE: &[ProcessSpec] = &[
-    spec("auth", auth, -2, OPEN | SKIP_MONITOR | SKIP_SLOWLOG, Keys::None, "1.0.0", "Authenticates the connection."),
-    spec("hello", hello, -1, OPEN, Keys::None, "6.0.0", "Chooses the protocol, and may authenticate and name the connection."),
-    spec("ping", ping, -1, LOADING | STALE | FAST | CONNECTION, Keys::None, "1.0.0", "Answers PONG, or what it was given."),
-    spec("echo", echo, 2, LOADING | STALE | FAST | CONNECTION, Keys::None, "1.0.0", "Answers what it was given."),
-    spec("select", select, 2, LOADING | STALE | FAST | CONNECTION, Keys::None, "1.0.0", "Selects a database."),
+    spec(
+        "auth",
+        auth,
+        -2,
+        OPEN | SKIP_MONITOR | SKIP_SLOWLOG,
+        Keys::None,
+        "1.0.0",
+        "Authenticates the connection.",
+    ),
+    spec(
+        "hello",
+        hello,
+        -1,
+        OPEN,
+        Keys::None,
+        "6.0.0",
+        "Chooses the protocol, and may authenticate and name the connection.",
+    ),
+    spec(
+        "ping",
+        ping,
+        -1,
+        LOADING | STALE | FAST | CONNECTION,
+        Keys::None,
+        "1.0.0",
+        "Answers PONG, or what it was given.",
+    ),
+    spec(
+        "echo",
+        echo,
+        2,
+        LOADING | STALE | FAST | CONNECTION,
+        Keys::None,
+        "1.0.0",
+        "Answers what it was given.",
+    ),
+    spec(
+        "select",
+        select,
+        2,
+        LOADING | STALE | FAST | CONNECTION,
+        Keys::None,
+        "1.0.0",
+        "Selects a database.",
+    ),
     spec("quit", quit, -1, OPEN, Keys::None, "1.0.0", "Closes the connection."),
     spec("reset", reset, 1, OPEN, Keys::None, "6.2.0", "Brings the connection back to how it began."),
     ProcessSpec {
@@ -33,14 +73,54 @@ pub const TABLE: &[ProcessSpec] = &[
             spec("kill", client_kill, -3, RULE, Keys::None, "2.4.0", "Closes connections."),
             spec("getname", client_getname, 2, TALK, Keys::None, "2.6.9", "Answers the connection's name."),
             spec("setname", client_setname, 3, TALK, Keys::None, "2.6.9", "Names the connection."),
-            spec("setinfo", client_setinfo, 4, TALK, Keys::None, "7.2.0", "Says which library the client uses."),
-            spec("reply", client_reply, 3, TALK, Keys::None, "3.2.0", "Turns replies on or off, or skips the next."),
+            spec(
+                "setinfo",
+                client_setinfo,
+                4,
+                TALK,
+                Keys::None,
+                "7.2.0",
+                "Says which library the client uses.",
+            ),
+            spec(
+                "reply",
+                client_reply,
+                3,
+                TALK,
+                Keys::None,
+                "3.2.0",
+                "Turns replies on or off, or skips the next.",
+            ),
             spec("pause", client_pause, -3, RULE, Keys::None, "3.0.0", "Holds back commands for a while."),
             spec("unpause", client_unpause, 2, RULE, Keys::None, "6.2.0", "Ends a pause."),
             spec("unblock", client_unblock, -3, RULE, Keys::None, "5.0.0", "Ends another client's waiting."),
-            spec("no-evict", client_no_evict, 3, RULE, Keys::None, "7.0.0", "Exempts the connection from eviction."),
-            spec("no-touch", client_no_touch, 3, TALK, Keys::None, "7.2.0", "Lets commands leave idle times alone."),
-            spec("getredir", client_getredir, 2, TALK, Keys::None, "6.0.0", "Answers where invalidations go: nowhere."),
+            spec(
+                "no-evict",
+                client_no_evict,
+                3,
+                RULE,
+                Keys::None,
+                "7.0.0",
+                "Exempts the connection from eviction.",
+            ),
+            spec(
+                "no-touch",
+                client_no_touch,
+                3,
+                TALK,
+                Keys::None,
+                "7.2.0",
+                "Lets commands leave idle times alone.",
+            ),
+            spec(
+                "getredir",
+                client_getredir,
+                2,
+                TALK,
+                Keys::None,
+                "6.0.0",
+                "Answers where invalidations go: nowhere.",
+            ),
         ],
         ..spec("client", client, -2, 0, Keys::None, "2.4.0", "Commands about connections.")
     },
@@ -80,7 +160,9 @@ fn hello(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let version = match argv.get(1) {
         None => None,
         Some(&text) => Some(match resp::number::parse_i64(text) {
-            None => return Err(CommandError::other("ERR Protocol version is not an integer or out of range")),
+            None => {
+                return Err(CommandError::other("ERR Protocol version is not an integer or out of range"));
+            }
             Some(2) => Version::Resp2,
             Some(3) => Version::Resp3,
             Some(_) => return Err(CommandError::other("NOPROTO unsupported protocol version")),
@@ -215,7 +297,8 @@ fn client_list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
                 b"normal" => false,
                 b"master" | b"replica" | b"slave" => true,
                 b"pubsub" => {
-                    let listening = server.clients.iter().filter(|client| server.pubsub.is_subscribed(client.id));
+                    let listening =
+                        server.clients.iter().filter(|client| server.pubsub.is_subscribed(client.id));
                     wanted = Some(listening.map(|client| client.id.serial).collect());
                     false
                 }
@@ -266,7 +349,8 @@ impl KillFilter {
             match option.to_ascii_lowercase().as_slice() {
                 b"id" => {
                     let serial = resp::number::parse_i64(value).filter(|&serial| serial > 0);
-                    let serial = serial.ok_or(CommandError::other("ERR client-id should be greater than 0"))?;
+                    let serial =
+                        serial.ok_or(CommandError::other("ERR client-id should be greater than 0"))?;
                     filter.serial = u64::try_from(serial).ok();
                 }
                 b"addr" => filter.peer = Some(value.to_vec()),
@@ -331,7 +415,11 @@ fn close(server: &mut Server, victim: ClientId) {
 fn client_getname(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     let name = client.name.clone();
-    if name.is_empty() { client.reply().null() } else { client.reply().bulk(&name) }
+    if name.is_empty() {
+        client.reply().null()
+    } else {
+        client.reply().bulk(&name)
+    }
     Ok(())
 }
 
@@ -396,8 +484,7 @@ fn client_pause(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     };
     let timeout = resp::number::parse_i64(argv[2])
         .ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
-    let timeout =
-        u64::try_from(timeout).map_err(|_| CommandError::other("ERR timeout is negative"))?;
+    let timeout = u64::try_from(timeout).map_err(|_| CommandError::other("ERR timeout is negative"))?;
     let until = server.clock.now.checked_add(Duration::from_millis(timeout));
     let until = until.ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
     // Of two pauses the stricter mode and the later end hold.

@@ -21,10 +21,26 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
         spec("digest-value", digest_value, -2, RULE, Keys::None, "1.0.0", "Answers digests of values."),
         spec("loadaof", loadaof, 2, RULE, Keys::None, "1.0.0", "Drops all data and loads the log again."),
         spec("sleep", sleep, 3, RULE, Keys::None, "1.0.0", "Stops the executor for some seconds."),
-        spec("set-active-expire", set_active_expire, 3, RULE, Keys::None, "1.0.0", "Turns active expiry on or off."),
+        spec(
+            "set-active-expire",
+            set_active_expire,
+            3,
+            RULE,
+            Keys::None,
+            "1.0.0",
+            "Turns active expiry on or off.",
+        ),
         spec("object", object, -3, RULE, Keys::None, "1.0.0", "Describes how a value is stored."),
         spec("populate", populate, -3, RULE, Keys::None, "1.0.0", "Makes keys."),
-        spec("stringmatch-len", stringmatch_len, 4, RULE, Keys::None, "1.0.0", "Matches a string with a pattern."),
+        spec(
+            "stringmatch-len",
+            stringmatch_len,
+            4,
+            RULE,
+            Keys::None,
+            "1.0.0",
+            "Matches a string with a pattern.",
+        ),
         spec("protocol", protocol, 3, RULE, Keys::None, "1.0.0", "Answers a value of a protocol type."),
         spec("error", error, 3, RULE, Keys::None, "1.0.0", "Answers an error."),
         spec("log", log, 3, RULE, Keys::None, "1.0.0", "Writes a line to the server's log."),
@@ -47,7 +63,8 @@ fn digest_value(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let (db, mut reply) = (client.db, client.reply());
     reply.array(argv.len() - 2);
     for key in &argv[2..] {
-        let digest = server.keyspace.entry(db, key, server.clock.unix_ms).map(|entry| Digest::of_value(entry.value()));
+        let digest =
+            server.keyspace.entry(db, key, server.clock.unix_ms).map(|entry| Digest::of_value(entry.value()));
         reply.simple(&digest.unwrap_or_default().to_string());
     }
     Ok(())
@@ -77,7 +94,8 @@ fn set_active_expire(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Resul
 
 fn object(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
-    let entry = server.keyspace.entry(client.db, argv[2], server.clock.unix_ms).ok_or(CommandError::NoSuchKey)?;
+    let entry =
+        server.keyspace.entry(client.db, argv[2], server.clock.unix_ms).ok_or(CommandError::NoSuchKey)?;
     let text = format!(
         "Value at:0x0 refcount:1 encoding:{} serializedlength:0 lru:0 lru_seconds_idle:{}",
         entry.value().encoding(),

@@ -201,10 +201,8 @@ fn list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 
 fn getkeys(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let request = &argv[2..];
-    let command = server
-        .table
-        .lookup(request)
-        .map_err(|_| CommandError::other("ERR Invalid command specified"))?;
+    let command =
+        server.table.lookup(request).map_err(|_| CommandError::other("ERR Invalid command specified"))?;
     let keys = command.columns().keys;
     if keys == Keys::None {
         return Err(CommandError::other("ERR The command has no key arguments"));

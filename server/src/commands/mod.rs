@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 use keyspace::CommandError;
-use keyspace::commands::{flags, DataSpec, GROUPS, Group, Keys, Spec, resolve, unknown_command};
+use keyspace::commands::{DataSpec, GROUPS, Group, Keys, Spec, flags, resolve, unknown_command};
 
 use crate::client::ClientId;
 use crate::config::RenamedCommand;
@@ -169,12 +169,12 @@ const MAX_NAME_BYTES: usize = 32;
 impl CommandTable {
     /// All commands, renamed (or, to the empty name, taken away) as `rename-command` says.
     pub fn new(renamed: &[RenamedCommand]) -> Self {
-        let data = GROUPS.iter().flat_map(|group| {
-            group.table.iter().map(|spec| (spec.name, Row::Data(spec), group.name))
-        });
-        let process = PROCESS_GROUPS.iter().flat_map(|group| {
-            group.table.iter().map(|spec| (spec.name, Row::Process(spec), group.name))
-        });
+        let data = GROUPS
+            .iter()
+            .flat_map(|group| group.table.iter().map(|spec| (spec.name, Row::Data(spec), group.name)));
+        let process = PROCESS_GROUPS
+            .iter()
+            .flat_map(|group| group.table.iter().map(|spec| (spec.name, Row::Process(spec), group.name)));
         let mut by_name: HashMap<Vec<u8>, Command, FixedState> = data
             .chain(process)
             .map(|(name, row, group)| (name.as_bytes().to_vec(), Command { row, container: None, group }))

@@ -17,14 +17,46 @@ const TELL: u32 = PUBSUB | LOADING | STALE | FAST;
 /// The rows.
 pub const TABLE: &[ProcessSpec] = &[
     spec("subscribe", subscribe, -2, LISTEN, Keys::None, "2.0.0", "Listens to channels."),
-    spec("unsubscribe", unsubscribe, -1, LISTEN, Keys::None, "2.0.0", "Stops listening to channels, or to all."),
-    spec("psubscribe", psubscribe, -2, LISTEN, Keys::None, "2.0.0", "Listens to the channels that match patterns."),
-    spec("punsubscribe", punsubscribe, -1, LISTEN, Keys::None, "2.0.0", "Stops listening to patterns, or to all."),
+    spec(
+        "unsubscribe",
+        unsubscribe,
+        -1,
+        LISTEN,
+        Keys::None,
+        "2.0.0",
+        "Stops listening to channels, or to all.",
+    ),
+    spec(
+        "psubscribe",
+        psubscribe,
+        -2,
+        LISTEN,
+        Keys::None,
+        "2.0.0",
+        "Listens to the channels that match patterns.",
+    ),
+    spec(
+        "punsubscribe",
+        punsubscribe,
+        -1,
+        LISTEN,
+        Keys::None,
+        "2.0.0",
+        "Stops listening to patterns, or to all.",
+    ),
     spec("publish", publish, 3, TELL, Keys::None, "2.0.0", "Sends a message to a channel's listeners."),
     ProcessSpec {
         subcommands: &[
             spec("channels", channels, -2, TELL & !FAST, Keys::None, "2.8.0", "Lists the channels in use."),
-            spec("numsub", numsub, -2, TELL & !FAST, Keys::None, "2.8.0", "Counts the listeners of channels."),
+            spec(
+                "numsub",
+                numsub,
+                -2,
+                TELL & !FAST,
+                Keys::None,
+                "2.8.0",
+                "Counts the listeners of channels.",
+            ),
             spec("numpat", numpat, 2, TELL & !FAST, Keys::None, "2.8.0", "Counts the patterns in use."),
         ],
         ..spec("pubsub", pubsub, -2, TELL & !FAST, Keys::None, "2.8.0", "Answers questions about channels.")

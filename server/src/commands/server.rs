@@ -19,15 +19,47 @@ pub const TABLE: &[ProcessSpec] = &[
         subcommands: &[
             spec("get", config_get, -3, RULE, Keys::None, "2.0.0", "Answers directives and their values."),
             spec("set", config_set, -4, RULE, Keys::None, "2.0.0", "Changes directives, all or none."),
-            spec("rewrite", config_rewrite, 2, RULE, Keys::None, "2.8.0", "Writes the directives to the configuration file."),
-            spec("resetstat", config_resetstat, 2, RULE, Keys::None, "2.0.0", "Sets the counters of INFO to zero."),
+            spec(
+                "rewrite",
+                config_rewrite,
+                2,
+                RULE,
+                Keys::None,
+                "2.8.0",
+                "Writes the directives to the configuration file.",
+            ),
+            spec(
+                "resetstat",
+                config_resetstat,
+                2,
+                RULE,
+                Keys::None,
+                "2.0.0",
+                "Sets the counters of INFO to zero.",
+            ),
         ],
         ..spec("config", config, -2, 0, Keys::None, "2.0.0", "Commands about the configuration.")
     },
     spec("info", info, -1, ASK | DANGEROUS, Keys::None, "1.0.0", "Describes the server."),
     spec("time", time, 1, ASK | FAST, Keys::None, "2.6.0", "Answers the wall clock."),
-    spec("role", role, 1, ASK | NOSCRIPT | FAST | ADMIN | DANGEROUS, Keys::None, "2.8.12", "Answers the role in replication."),
-    spec("shutdown", shutdown, -1, RULE | NO_MULTI | ALLOW_BUSY, Keys::None, "1.0.0", "Makes everything durable and exits."),
+    spec(
+        "role",
+        role,
+        1,
+        ASK | NOSCRIPT | FAST | ADMIN | DANGEROUS,
+        Keys::None,
+        "2.8.12",
+        "Answers the role in replication.",
+    ),
+    spec(
+        "shutdown",
+        shutdown,
+        -1,
+        RULE | NO_MULTI | ALLOW_BUSY,
+        Keys::None,
+        "1.0.0",
+        "Makes everything durable and exits.",
+    ),
     spec("wait", wait, 3, BLOCKING, Keys::None, "3.0.0", "Waits for replicas."),
 ];
 
@@ -131,7 +163,9 @@ fn shutdown(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         return Err(CommandError::other("ERR No shutdown in progress."));
     }
     if save {
-        return Err(CommandError::other("ERR SHUTDOWN SAVE needs RDB files, which are not written yet; try NOSAVE"));
+        return Err(CommandError::other(
+            "ERR SHUTDOWN SAVE needs RDB files, which are not written yet; try NOSAVE",
+        ));
     }
     if !server.shut_down(force) {
         return Err(CommandError::other("ERR Errors trying to SHUTDOWN. Check logs."));

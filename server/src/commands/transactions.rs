@@ -14,10 +14,34 @@ const ANYWHERE: u32 = NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | TRANSACTI
 
 /// The rows.
 pub const TABLE: &[ProcessSpec] = &[
-    spec("multi", multi, 1, ANYWHERE, Keys::None, "1.2.0", "Starts a transaction: commands are queued until EXEC."),
-    spec("exec", exec, 1, ANYWHERE & !FAST | SKIP_SLOWLOG, Keys::None, "1.2.0", "Executes the queued commands as one."),
+    spec(
+        "multi",
+        multi,
+        1,
+        ANYWHERE,
+        Keys::None,
+        "1.2.0",
+        "Starts a transaction: commands are queued until EXEC.",
+    ),
+    spec(
+        "exec",
+        exec,
+        1,
+        ANYWHERE & !FAST | SKIP_SLOWLOG,
+        Keys::None,
+        "1.2.0",
+        "Executes the queued commands as one.",
+    ),
     spec("discard", discard, 1, ANYWHERE, Keys::None, "2.0.0", "Forgets the queued commands."),
-    spec("watch", watch, -2, ANYWHERE, keys(1, -1, 1), "2.2.0", "Lets EXEC refuse if one of the keys changes before it."),
+    spec(
+        "watch",
+        watch,
+        -2,
+        ANYWHERE,
+        keys(1, -1, 1),
+        "2.2.0",
+        "Lets EXEC refuse if one of the keys changes before it.",
+    ),
     spec("unwatch", unwatch, 1, ANYWHERE, Keys::None, "2.2.0", "Forgets the watched keys."),
 ];
 
@@ -41,8 +65,9 @@ fn exec(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     let now_ms = server.clock.unix_ms;
     // A key that expired under the watch was changed, though nobody has met it yet.
     let keyspace = &server.keyspace;
-    let expired =
-        watched.iter().any(|watched| watched.existed && keyspace.entry(watched.db, &watched.key, now_ms).is_none());
+    let expired = watched
+        .iter()
+        .any(|watched| watched.existed && keyspace.entry(watched.db, &watched.key, now_ms).is_none());
     server.unwatch(id);
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     if transaction.spoilt {
