@@ -3,6 +3,7 @@
 mod digest;
 mod generic;
 mod hash;
+mod replay;
 mod set;
 mod sort;
 
