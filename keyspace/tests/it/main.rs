@@ -6,6 +6,7 @@ mod hash;
 mod replay;
 mod set;
 mod sort;
+mod table;
 
 use bytes::BytesMut;
 use keyspace::{Call, Keyspace, Unit};
