@@ -174,6 +174,13 @@ impl Keyspace {
         &self.dbs
     }
 
+    /// A key's entry as a client would find it now: an expired one is absent. Nothing is deleted, touched or counted.
+    pub fn entry(&self, db: DbIndex, key: &[u8], now_ms: i64) -> Option<&Entry> {
+        let entry = self.dbs.get(db)?.find(self.hash(key), key)?;
+        let expired = !self.loading && entry.expire_at_ms().is_some_and(|at| at < now_ms);
+        (!expired).then_some(entry)
+    }
+
     /// One database, to inspect or to load; commands go through [`execute`](Self::execute).
     pub fn db_mut(&mut self, db: DbIndex) -> Option<&mut Db> {
         self.dbs.get_mut(db)

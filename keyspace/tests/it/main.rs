@@ -1,12 +1,18 @@
 //! The data commands through the public API: a line of words in, the reply's bytes and the effects out.
 
 mod digest;
+mod bitmap;
 mod generic;
 mod hash;
 mod replay;
 mod set;
 mod sort;
 mod table;
+mod list;
+mod set;
+mod sort;
+mod string;
+mod zset;
 
 use bytes::BytesMut;
 use keyspace::{Call, Keyspace, Unit};
