@@ -147,6 +147,11 @@ impl Keyspace {
         out: &mut Encoder<'_>,
         unit: &mut Unit,
     ) {
+        // Handlers index by it, and a damaged log may select anything.
+        if call.db >= self.dbs.len() {
+            out.error("ERR DB index is out of range");
+            return;
+        }
         let start_bytes = out.len_bytes();
         let mut ctx = Ctx::new(self, call, unit);
         match (spec.handler)(&mut ctx, call.argv, out) {

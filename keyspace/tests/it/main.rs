@@ -5,9 +5,11 @@ mod digest;
 mod generic;
 mod hash;
 mod list;
+mod replay;
 mod set;
 mod sort;
 mod string;
+mod table;
 mod zset;
 
 use bytes::BytesMut;
