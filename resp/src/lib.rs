@@ -1,8 +1,9 @@
 //! The Redis wire protocol, both directions, without I/O.
 //!
-//! A server reads requests with [`Parser`], which never copies an argument and never allocates for a length that a
-//! client merely claims, and writes replies with [`Encoder`], which speaks RESP2 and RESP3. The same request bytes are
-//! the records of an append-only file.
+//! A server reads requests with [`Parser`], which copies no argument (only the words of an inline request, to unquote
+//! them) and never allocates for a length that a client merely claims, and writes replies with [`Encoder`], which
+//! speaks RESP2 and RESP3. The same request bytes are the records of an append-only file. A client or a replica reads
+//! replies with [`Decoder`]. [`number`] reads and prints integers and doubles exactly as Redis does.
 //!
 //! | limit | value | source in Redis 7.2 |
 //! |---|---|---|
@@ -10,6 +11,10 @@
 //! | bytes of an argument | [`Limits::max_bulk_bytes`], 512 MiB unless told | `proto-max-bulk-len` |
 //! | bytes of an inline request or of a length line | [`request::MAX_LINE_BYTES`] | `PROTO_INLINE_MAX_SIZE` |
 //! | before AUTH: arguments, bytes of each | 10, 16 KiB | `processMultibulkBuffer` |
+//! | nesting of a decoded reply | [`reply::MAX_DEPTH`] | ours |
+//!
+//! Both readers are handed the bytes from the current message's first one on, and keep their place: what arrives in a
+//! thousand pieces is scanned once. How many bytes a peer may leave unfinished is for their caller to bound.
 //!
 //! ```
 //! use bytes::BytesMut;

@@ -80,7 +80,7 @@ fn parse_hex(text: &[u8]) -> Option<f64> {
             fraction = fraction << 4 | digit;
             exponent -= 4 * i64::from(point);
         } else {
-            // Sixty bits are kept; what follows matters only by not being zero.
+            // More than sixty bits are kept; what follows matters only by not being zero.
             fraction |= u64::from(digit != 0);
             exponent += 4 * i64::from(!point);
         }

@@ -1,5 +1,6 @@
 //! The fuzzers' corpus, replayed without a fuzzer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 fn replay(target: &str, run: impl Fn(&[u8])) {
@@ -7,8 +8,9 @@ fn replay(target: &str, run: impl Fn(&[u8])) {
     let mut files = 0;
     for entry in dir.read_dir().expect("the corpus is committed") {
         let path = entry.unwrap().path();
-        println!("{}", path.display());
-        run(&std::fs::read(&path).unwrap());
+        let bytes = std::fs::read(&path).unwrap();
+        let kept = catch_unwind(AssertUnwindSafe(|| run(&bytes)));
+        assert!(kept.is_ok(), "{}", path.display());
         files += 1;
     }
     assert!(files >= 24, "only {files} files in {}", dir.display());

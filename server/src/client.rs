@@ -1,0 +1,310 @@
+//! One client: its connection, its buffers, and what it has told us about itself.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use aof::Position;
+use bytes::{Buf, BytesMut};
+use keyspace::{Block, DbIndex};
+use resp::{Encoder, Parser, Version};
+
+use crate::connection::Connection;
+use crate::transaction::Transaction;
+
+/// A client's identity: its slot in the table, and the number that CLIENT ID answers, which is never used again. So an
+/// id that outlives its client finds nobody, rather than the next client in the slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId {
+    /// CLIENT ID's number, from 1.
+    pub serial: u64,
+    /// The slot.
+    pub slot: usize,
+}
+
+/// A connected client.
+#[derive(Debug)]
+pub struct Client {
+    /// Who it is.
+    pub id: ClientId,
+    /// Its socket.
+    pub connection: Connection,
+    /// Where it connects from; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The address it connects to, as CLIENT LIST prints it.
+    pub local: String,
+    /// Bytes received and not yet executed, beginning with a request's first.
+    pub input: BytesMut,
+    /// Its place in `input`.
+    pub parser: Parser,
+    /// Replies on their way.
+    pub output: Output,
+    /// The database it has selected.
+    pub db: DbIndex,
+    /// The protocol it speaks.
+    pub version: Version,
+    /// Whether it may execute commands.
+    pub authenticated: bool,
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: Vec<u8>,
+    /// MULTI was sent; EXEC and DISCARD end it.
+    pub transaction: Option<Transaction>,
+    /// WATCHed keys, by database and hash.
+    pub watched: Vec<Watched>,
+    /// A watched key has changed: EXEC will refuse.
+    pub watch_broken: bool,
+    /// It waits for a key.
+    pub blocked: Option<Blocked>,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// Close once everything has been sent.
+    pub closing: bool,
+    /// When it connected.
+    pub connected_at: Instant,
+    /// When it last sent something.
+    pub active_at: Instant,
+    /// The name of the last command.
+    pub last_command: &'static str,
+    /// CLIENT NO-EVICT and NO-TOUCH, for CLIENT LIST.
+    pub no_evict: bool,
+    /// See [`no_evict`](Self::no_evict).
+    pub no_touch: bool,
+}
+
+/// A WATCHed key.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Its database.
+    pub db: DbIndex,
+    /// Its [`keyspace::Keyspace::hash`].
+    pub hash: u64,
+    /// The key.
+    pub key: Vec<u8>,
+    /// It was there when it was watched.
+    pub existed: bool,
+}
+
+/// What a parked client waits for, and the command to execute again.
+#[derive(Debug)]
+pub struct Blocked {
+    /// The command.
+    pub argv: OwnedArgv,
+    /// The keys, the timeout's reply, the type that wakes it.
+    pub on: Block,
+    /// The database of the keys.
+    pub db: DbIndex,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+}
+
+/// CLIENT REPLY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    /// Every command is answered.
+    #[default]
+    On,
+    /// None is.
+    Off,
+    /// The next one is not.
+    SkipNext,
+}
+
+/// A request that outlives the buffer it came in: queued by MULTI, or parked.
+#[derive(Debug, Clone, Default)]
+pub struct OwnedArgv {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl OwnedArgv {
+    /// Copies a request.
+    pub fn new(argv: &[&[u8]]) -> Self {
+        let mut own = OwnedArgv {
+            bytes: Vec::with_capacity(argv.iter().map(|word| word.len()).sum()),
+            ends: Vec::with_capacity(argv.len()),
+        };
+        for word in argv {
+            own.bytes.extend_from_slice(word);
+            own.ends.push(own.bytes.len());
+        }
+        own
+    }
+
+    /// The words.
+    pub fn words(&self) -> Vec<&[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(|&end| &self.bytes[std::mem::replace(&mut start, end)..end]).collect()
+    }
+}
+
+/// Replies: some may leave, those after an unsettled write must wait.
+///
+/// Positions of one connection never fall, so what is held is always a tail.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Bytes not yet sent.
+    bytes: BytesMut,
+    /// Bytes sent since the connection began: the offset of `bytes[0]`.
+    sent: u64,
+    /// From this offset on, replies wait for that position; both rise.
+    held: VecDeque<(u64, Position)>,
+    /// Offset up to which `held` has been decided.
+    gated_to: u64,
+    /// The position that the replies after `gated_to` wait for.
+    position: Position,
+}
+
+impl Output {
+    /// Appends to the replies.
+    #[inline]
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.bytes
+    }
+
+    /// Bytes not yet sent.
+    #[inline]
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The replies of this turn tell of (or have seen) a write at `position`.
+    #[inline]
+    pub fn wait_for(&mut self, position: Position) {
+        self.position = self.position.max(position);
+    }
+
+    /// Ends the turn: what was appended since the last time waits if the watermark has not passed its position.
+    #[inline]
+    pub fn end_turn(&mut self, watermark: Position) {
+        if self.position > watermark && self.end() > self.gated_to {
+            self.held.push_back((self.gated_to, self.position));
+        }
+        self.gated_to = self.end();
+    }
+
+    /// The bytes that may be sent, given the watermark.
+    #[inline]
+    pub fn released(&mut self, watermark: Position) -> &[u8] {
+        while self.held.front().is_some_and(|&(_, position)| position <= watermark) {
+            self.held.pop_front();
+        }
+        let end = self.held.front().map_or(self.gated_to, |&(from, _)| from);
+        &self.bytes[..(end.saturating_sub(self.sent)) as usize]
+    }
+
+    /// Lets everything leave: the log that positions belong to has ended, durably.
+    pub fn forget_positions(&mut self) {
+        self.held.clear();
+        self.position = 0;
+    }
+
+    /// Whether replies wait for a watermark.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Notes that the first `count` bytes were sent.
+    #[inline]
+    pub fn advance(&mut self, count: usize) {
+        /// An idle client keeps no more than this.
+        const KEPT_BYTES: usize = 64 * 1024;
+        self.sent += count as u64;
+        if count < self.bytes.len() {
+            self.bytes.advance(count);
+        } else if self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = BytesMut::new();
+        } else {
+            self.bytes.clear();
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.sent + self.bytes.len() as u64
+    }
+}
+
+impl Client {
+    /// A client that has just connected.
+    pub fn new(id: ClientId, connection: Connection, authenticated: bool, now: Instant) -> Self {
+        let (peer, local) = (connection.peer(), connection.local());
+        Client {
+            id,
+            connection,
+            peer,
+            local,
+            input: BytesMut::new(),
+            parser: Parser::default(),
+            output: Output::default(),
+            db: 0,
+            version: Version::Resp2,
+            authenticated,
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_ver: Vec::new(),
+            transaction: None,
+            watched: Vec::new(),
+            watch_broken: false,
+            blocked: None,
+            reply_mode: ReplyMode::On,
+            closing: false,
+            connected_at: now,
+            active_at: now,
+            last_command: "NULL",
+            no_evict: false,
+            no_touch: false,
+        }
+    }
+
+    /// Whether it came over a loopback address or the Unix socket.
+    pub fn is_local(&self) -> bool {
+        self.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback())
+    }
+
+    /// Writes replies in the client's protocol.
+    #[inline]
+    pub fn reply(&mut self) -> Encoder<'_> {
+        Encoder::new(self.output.buffer(), self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_after_an_unsettled_write_wait_and_those_before_leave() {
+        let mut output = Output::default();
+        output.buffer().extend_from_slice(b"one");
+        output.end_turn(0);
+        output.buffer().extend_from_slice(b"two");
+        output.wait_for(10);
+        output.end_turn(0);
+        output.buffer().extend_from_slice(b"three");
+        output.end_turn(0);
+        assert_eq!(output.released(0), b"one");
+        output.advance(3);
+        assert_eq!(output.released(9), b"");
+        assert_eq!(output.released(10), b"twothree");
+    }
+
+    #[test]
+    fn a_half_sent_reply_stays_released() {
+        let mut output = Output::default();
+        output.buffer().extend_from_slice(b"hello");
+        output.end_turn(0);
+        output.released(0);
+        output.advance(2);
+        output.buffer().extend_from_slice(b"held");
+        output.wait_for(1);
+        output.end_turn(0);
+        assert_eq!(output.released(0), b"llo");
+        output.advance(3);
+        assert_eq!(output.released(0), b"");
+        assert!(output.is_held());
+    }
+}

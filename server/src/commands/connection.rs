@@ -1,0 +1,530 @@
+//! What a client says about its connection: AUTH, HELLO, PING, SELECT, CLIENT ...
+
+use std::time::Duration;
+
+use keyspace::CommandError;
+use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
+use resp::Version;
+
+use super::{ProcessSpec, integer};
+use crate::client::{Client, ClientId, ReplyMode};
+use crate::executor::{PauseMode, Server};
+
+type Result = std::result::Result<(), CommandError>;
+
+const OPEN: u32 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | CONNECTION;
+const TALK: u32 = NOSCRIPT | LOADING | STALE | CONNECTION;
+const RULE: u32 = TALK | ADMIN | DANGEROUS;
+
+/// The rows.
+pub const TABLE: &[ProcessSpec] = &[
+    spec("auth", auth, -2, OPEN | SKIP_MONITOR | SKIP_SLOWLOG, Keys::None, "1.0.0", "Authenticates the connection."),
+    spec("hello", hello, -1, OPEN, Keys::None, "6.0.0", "Chooses the protocol, and may authenticate and name the connection."),
+    spec("ping", ping, -1, LOADING | STALE | FAST | CONNECTION, Keys::None, "1.0.0", "Answers PONG, or what it was given."),
+    spec("echo", echo, 2, LOADING | STALE | FAST | CONNECTION, Keys::None, "1.0.0", "Answers what it was given."),
+    spec("select", select, 2, LOADING | STALE | FAST | CONNECTION, Keys::None, "1.0.0", "Selects a database."),
+    spec("quit", quit, -1, OPEN, Keys::None, "1.0.0", "Closes the connection."),
+    spec("reset", reset, 1, OPEN, Keys::None, "6.2.0", "Brings the connection back to how it began."),
+    ProcessSpec {
+        subcommands: &[
+            spec("id", client_id, 2, TALK, Keys::None, "5.0.0", "Answers the connection's number."),
+            spec("info", client_info, 2, TALK, Keys::None, "6.2.0", "Describes this connection."),
+            spec("list", client_list, -2, RULE, Keys::None, "2.4.0", "Describes all connections, or some."),
+            spec("kill", client_kill, -3, RULE, Keys::None, "2.4.0", "Closes connections."),
+            spec("getname", client_getname, 2, TALK, Keys::None, "2.6.9", "Answers the connection's name."),
+            spec("setname", client_setname, 3, TALK, Keys::None, "2.6.9", "Names the connection."),
+            spec("setinfo", client_setinfo, 4, TALK, Keys::None, "7.2.0", "Says which library the client uses."),
+            spec("reply", client_reply, 3, TALK, Keys::None, "3.2.0", "Turns replies on or off, or skips the next."),
+            spec("pause", client_pause, -3, RULE, Keys::None, "3.0.0", "Holds back commands for a while."),
+            spec("unpause", client_unpause, 2, RULE, Keys::None, "6.2.0", "Ends a pause."),
+            spec("unblock", client_unblock, -3, RULE, Keys::None, "5.0.0", "Ends another client's waiting."),
+            spec("no-evict", client_no_evict, 3, RULE, Keys::None, "7.0.0", "Exempts the connection from eviction."),
+            spec("no-touch", client_no_touch, 3, TALK, Keys::None, "7.2.0", "Lets commands leave idle times alone."),
+            spec("getredir", client_getredir, 2, TALK, Keys::None, "6.0.0", "Answers where invalidations go: nowhere."),
+        ],
+        ..spec("client", client, -2, 0, Keys::None, "2.4.0", "Commands about connections.")
+    },
+];
+
+fn auth(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    match argv[1..] {
+        [_] if server.config.requirepass.is_empty() => Err(CommandError::other(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+        )),
+        [password] => authenticate(server, id, b"default", password),
+        [user, password] => authenticate(server, id, user, password),
+        _ => Err(CommandError::Syntax),
+    }?;
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+/// Compares in a time that does not tell how much was right.
+fn same_secret(given: &[u8], secret: &[u8]) -> bool {
+    let differing = given.iter().zip(secret).fold(0, |sum, (a, b)| sum | (a ^ b));
+    given.len() == secret.len() && differing == 0
+}
+
+fn authenticate(server: &mut Server, id: ClientId, user: &[u8], password: &[u8]) -> Result {
+    let secret = server.config.requirepass.as_slice();
+    if user != b"default" || !secret.is_empty() && !same_secret(password, secret) {
+        return Err(CommandError::other("WRONGPASS invalid username-password pair or user is disabled."));
+    }
+    if let Some(client) = server.clients.get_mut(id) {
+        client.authenticated = true;
+    }
+    Ok(())
+}
+
+fn hello(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let version = match argv.get(1) {
+        None => None,
+        Some(&text) => Some(match resp::number::parse_i64(text) {
+            None => return Err(CommandError::other("ERR Protocol version is not an integer or out of range")),
+            Some(2) => Version::Resp2,
+            Some(3) => Version::Resp3,
+            Some(_) => return Err(CommandError::other("NOPROTO unsupported protocol version")),
+        }),
+    };
+    let mut name = None;
+    let mut words = argv.get(2..).unwrap_or_default().iter();
+    while let Some(&option) = words.next() {
+        let rest = words.as_slice();
+        if option.eq_ignore_ascii_case(b"auth") && rest.len() >= 2 {
+            authenticate(server, id, rest[0], rest[1])?;
+            words.nth(1);
+        } else if option.eq_ignore_ascii_case(b"setname") && !rest.is_empty() {
+            check_name(rest[0])?;
+            name = words.next();
+        } else {
+            let option = String::from_utf8_lossy(option);
+            return Err(CommandError::other(format!("ERR Syntax error in HELLO option '{option}'")));
+        }
+    }
+    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
+    if !client.authenticated {
+        return Err(CommandError::other(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+        ));
+    }
+    if let Some(name) = name {
+        client.name = name.to_vec();
+    }
+    client.version = version.unwrap_or(client.version);
+    let protocol = if client.version == Version::Resp3 { 3 } else { 2 };
+    let mut reply = client.reply();
+    reply.map(7);
+    reply.bulk(b"server");
+    reply.bulk(b"redis");
+    reply.bulk(b"version");
+    reply.bulk(crate::REDIS_VERSION.as_bytes());
+    reply.bulk(b"proto");
+    reply.integer(protocol);
+    reply.bulk(b"id");
+    reply.integer(id.serial as i64);
+    reply.bulk(b"mode");
+    reply.bulk(b"standalone");
+    reply.bulk(b"role");
+    reply.bulk(b"master");
+    reply.bulk(b"modules");
+    reply.array(0);
+    Ok(())
+}
+
+fn ping(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    if argv.len() > 2 {
+        return Err(CommandError::Arity("ping".into()));
+    }
+    let subscribed = server.pubsub.is_subscribed(id);
+    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
+    let as_message = subscribed && client.version == Version::Resp2;
+    let mut reply = client.reply();
+    match argv.get(1) {
+        _ if as_message => {
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(argv.get(1).copied().unwrap_or_default());
+        }
+        Some(text) => reply.bulk(text),
+        None => reply.simple("PONG"),
+    }
+    Ok(())
+}
+
+fn echo(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    reply(server, id, |reply| reply.bulk(argv[1]));
+    Ok(())
+}
+
+fn select(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let number = integer(argv[1]).map_err(|_| CommandError::other("ERR invalid DB index"))?;
+    let db = usize::try_from(number).ok().filter(|&db| db < server.keyspace.dbs().len());
+    let db = db.ok_or(CommandError::other("ERR DB index is out of range"))?;
+    if let Some(client) = server.clients.get_mut(id) {
+        client.db = db;
+        client.reply().ok();
+    }
+    Ok(())
+}
+
+fn quit(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    if let Some(client) = server.clients.get_mut(id) {
+        client.reply().ok();
+        client.closing = true;
+    }
+    Ok(())
+}
+
+fn reset(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    server.unwatch(id);
+    server.pubsub.forget(id);
+    let authenticated = server.config.requirepass.is_empty();
+    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
+    client.transaction = None;
+    client.db = 0;
+    client.version = Version::Resp2;
+    client.name.clear();
+    client.reply_mode = ReplyMode::On;
+    client.authenticated = authenticated;
+    client.reply().simple("RESET");
+    Ok(())
+}
+
+fn client(_: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
+    Err(unknown_subcommand(argv))
+}
+
+fn client_id(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    reply(server, id, |reply| reply.integer(id.serial as i64));
+    Ok(())
+}
+
+fn client_info(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    let line = server.clients.get(id).map(|client| server.describe(client) + "\n").unwrap_or_default();
+    reply(server, id, |reply| reply.verbatim("txt", line.as_bytes()));
+    Ok(())
+}
+
+fn client_list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let mut wanted: Option<Vec<u64>> = None;
+    let mut none_of_type = false;
+    match &argv[2..] {
+        [] => {}
+        [option, kind] if option.eq_ignore_ascii_case(b"type") => {
+            none_of_type = match kind.to_ascii_lowercase().as_slice() {
+                b"normal" => false,
+                b"master" | b"replica" | b"slave" => true,
+                b"pubsub" => {
+                    let listening = server.clients.iter().filter(|client| server.pubsub.is_subscribed(client.id));
+                    wanted = Some(listening.map(|client| client.id.serial).collect());
+                    false
+                }
+                other => {
+                    let other = String::from_utf8_lossy(other).into_owned();
+                    return Err(CommandError::other(format!("ERR Unknown client type '{other}'")));
+                }
+            };
+        }
+        [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
+            let serial = |text: &&[u8]| resp::number::parse_i64(text).and_then(|id| u64::try_from(id).ok());
+            let serials: Option<Vec<u64>> = ids.iter().map(serial).collect();
+            wanted = Some(serials.ok_or(CommandError::other("ERR Invalid client ID"))?);
+        }
+        _ => return Err(CommandError::Syntax),
+    }
+    let mut text = String::new();
+    for other in server.clients.ids() {
+        let listed = !none_of_type && wanted.as_ref().is_none_or(|wanted| wanted.contains(&other.serial));
+        if let Some(client) = server.clients.get(other).filter(|_| listed) {
+            text.push_str(&server.describe(client));
+            text.push('\n');
+        }
+    }
+    reply(server, id, |reply| reply.verbatim("txt", text.as_bytes()));
+    Ok(())
+}
+
+/// CLIENT KILL's filters: all that are given must hold.
+#[derive(Debug, Default)]
+struct KillFilter {
+    serial: Option<u64>,
+    peer: Option<Vec<u8>>,
+    local: Option<Vec<u8>>,
+    kind: Option<Vec<u8>>,
+    user: Option<Vec<u8>>,
+    spare_me: bool,
+}
+
+impl KillFilter {
+    fn parse(options: &[&[u8]]) -> std::result::Result<Self, CommandError> {
+        let mut filter = KillFilter { spare_me: true, ..KillFilter::default() };
+        let (pairs, rest) = options.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(CommandError::Syntax);
+        }
+        for [option, value] in pairs {
+            match option.to_ascii_lowercase().as_slice() {
+                b"id" => {
+                    let serial = resp::number::parse_i64(value).filter(|&serial| serial > 0);
+                    let serial = serial.ok_or(CommandError::other("ERR client-id should be greater than 0"))?;
+                    filter.serial = u64::try_from(serial).ok();
+                }
+                b"addr" => filter.peer = Some(value.to_vec()),
+                b"laddr" => filter.local = Some(value.to_vec()),
+                b"user" => filter.user = Some(value.to_vec()),
+                b"type" => match value.to_ascii_lowercase().as_slice() {
+                    kind @ (b"normal" | b"pubsub" | b"master" | b"replica" | b"slave") => {
+                        filter.kind = Some(kind.to_vec());
+                    }
+                    other => {
+                        let other = String::from_utf8_lossy(other).into_owned();
+                        return Err(CommandError::other(format!("ERR Unknown client type '{other}'")));
+                    }
+                },
+                b"skipme" => match value.to_ascii_lowercase().as_slice() {
+                    b"yes" => filter.spare_me = true,
+                    b"no" => filter.spare_me = false,
+                    _ => return Err(CommandError::Syntax),
+                },
+                _ => return Err(CommandError::Syntax),
+            }
+        }
+        Ok(filter)
+    }
+
+    fn takes(&self, server: &Server, client: &Client) -> bool {
+        let kind: &[u8] = if server.pubsub.is_subscribed(client.id) { b"pubsub" } else { b"normal" };
+        self.serial.is_none_or(|serial| serial == client.id.serial)
+            && self.peer.as_ref().is_none_or(|peer| *peer == peer_text(client).as_bytes())
+            && self.local.as_ref().is_none_or(|local| *local == client.local.as_bytes())
+            && self.kind.as_ref().is_none_or(|wanted| wanted == kind)
+            && self.user.as_ref().is_none_or(|user| user == b"default")
+    }
+}
+
+fn client_kill(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    if let [address] = argv[2..] {
+        let victim = server.clients.iter().find(|client| peer_text(client).as_bytes() == address);
+        let victim = victim.map(|client| client.id).ok_or(CommandError::other("ERR No such client"))?;
+        close(server, victim);
+        reply(server, id, |reply| reply.ok());
+        return Ok(());
+    }
+    let filter = KillFilter::parse(&argv[2..])?;
+    let taken = server.clients.iter().filter(|client| filter.takes(server, client)).map(|client| client.id);
+    let victims: Vec<ClientId> = taken.filter(|&victim| !(filter.spare_me && victim == id)).collect();
+    for &victim in &victims {
+        close(server, victim);
+    }
+    reply(server, id, |reply| reply.count(victims.len()));
+    Ok(())
+}
+
+fn close(server: &mut Server, victim: ClientId) {
+    server.unpark(victim);
+    server.answered.push(victim);
+    if let Some(client) = server.clients.get_mut(victim) {
+        client.closing = true;
+    }
+}
+
+fn client_getname(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
+    let name = client.name.clone();
+    if name.is_empty() { client.reply().null() } else { client.reply().bulk(&name) }
+    Ok(())
+}
+
+/// Names stand in CLIENT LIST's lines: no spaces, no control characters.
+fn check_name(name: &[u8]) -> Result {
+    if name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        Ok(())
+    } else {
+        Err(CommandError::other("ERR Client names cannot contain spaces, newlines or special characters."))
+    }
+}
+
+fn client_setname(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    check_name(argv[2])?;
+    if let Some(client) = server.clients.get_mut(id) {
+        client.name = argv[2].to_vec();
+        client.reply().ok();
+    }
+    Ok(())
+}
+
+fn client_setinfo(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let (option, value) = (argv[2].to_ascii_lowercase(), argv[3]);
+    if !matches!(option.as_slice(), b"lib-name" | b"lib-ver") {
+        let option = String::from_utf8_lossy(argv[2]);
+        return Err(CommandError::other(format!("ERR Unrecognized option '{option}'")));
+    }
+    if check_name(value).is_err() {
+        let option = String::from_utf8_lossy(&option);
+        return Err(CommandError::other(format!(
+            "ERR {option} cannot contain spaces, newlines or special characters."
+        )));
+    }
+    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
+    let field = if option == b"lib-name" { &mut client.lib_name } else { &mut client.lib_ver };
+    *field = value.to_vec();
+    client.reply().ok();
+    Ok(())
+}
+
+fn client_reply(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
+    match argv[2].to_ascii_lowercase().as_slice() {
+        b"on" => {
+            client.reply_mode = ReplyMode::On;
+            client.reply().ok();
+        }
+        b"off" => client.reply_mode = ReplyMode::Off,
+        b"skip" if client.reply_mode == ReplyMode::On => client.reply_mode = ReplyMode::SkipNext,
+        b"skip" => {}
+        _ => return Err(CommandError::Syntax),
+    }
+    Ok(())
+}
+
+fn client_pause(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let mode = match argv.get(3) {
+        None => PauseMode::All,
+        Some(mode) if mode.eq_ignore_ascii_case(b"all") => PauseMode::All,
+        Some(mode) if mode.eq_ignore_ascii_case(b"write") => PauseMode::Write,
+        Some(_) => return Err(CommandError::other("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+    };
+    let timeout = resp::number::parse_i64(argv[2])
+        .ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
+    let timeout =
+        u64::try_from(timeout).map_err(|_| CommandError::other("ERR timeout is negative"))?;
+    let until = server.clock.now.checked_add(Duration::from_millis(timeout));
+    let until = until.ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
+    // Of two pauses the stricter mode and the later end hold.
+    server.paused = Some(match server.paused {
+        Some((other, PauseMode::All)) => (until.max(other), PauseMode::All),
+        Some((other, PauseMode::Write)) => (until.max(other), mode),
+        None => (until, mode),
+    });
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+fn client_unpause(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    server.paused = None;
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+fn client_unblock(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let with_error = match argv.get(3) {
+        None => false,
+        Some(how) if how.eq_ignore_ascii_case(b"timeout") => false,
+        Some(how) if how.eq_ignore_ascii_case(b"error") => true,
+        Some(_) => return Err(CommandError::other("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+    };
+    let serial = u64::try_from(integer(argv[2])?).unwrap_or(0);
+    let parked = server.clients.by_serial(serial).filter(|client| client.blocked.is_some());
+    let parked = parked.map(|client| client.id);
+    match parked {
+        Some(other) if with_error => {
+            server.unpark(other);
+            reply(server, other, |reply| {
+                reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            });
+        }
+        Some(other) => server.time_out(other),
+        None => {}
+    }
+    reply(server, id, |reply| reply.integer(i64::from(parked.is_some())));
+    Ok(())
+}
+
+fn client_no_evict(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let on = on_or_off(argv[2])?;
+    if let Some(client) = server.clients.get_mut(id) {
+        client.no_evict = on;
+        client.reply().ok();
+    }
+    Ok(())
+}
+
+fn client_no_touch(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let on = on_or_off(argv[2])?;
+    if let Some(client) = server.clients.get_mut(id) {
+        client.no_touch = on;
+        client.reply().ok();
+    }
+    Ok(())
+}
+
+fn client_getredir(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    reply(server, id, |reply| reply.integer(-1));
+    Ok(())
+}
+
+fn on_or_off(word: &[u8]) -> std::result::Result<bool, CommandError> {
+    match word.to_ascii_lowercase().as_slice() {
+        b"on" => Ok(true),
+        b"off" => Ok(false),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+fn peer_text(client: &Client) -> String {
+    client.peer.map_or_else(|| client.local.clone(), |peer| peer.to_string())
+}
+
+/// Writes a reply, if the client is still there.
+pub(crate) fn reply(server: &mut Server, id: ClientId, write: impl FnOnce(&mut resp::Encoder<'_>)) {
+    if let Some(client) = server.clients.get_mut(id) {
+        write(&mut client.reply());
+    }
+}
+
+impl Server {
+    /// A line of CLIENT LIST.
+    pub fn describe(&self, client: &Client) -> String {
+        let own = self.pubsub.subscriptions(client.id);
+        let mut flags = String::new();
+        for (letter, set) in [
+            ('P', own.count() > 0),
+            ('x', client.transaction.is_some()),
+            ('b', client.blocked.is_some()),
+            ('d', client.watch_broken),
+            ('A', client.closing),
+            ('U', client.peer.is_none()),
+            ('e', client.no_evict),
+            ('T', client.no_touch),
+        ] {
+            if set {
+                flags.push(letter);
+            }
+        }
+        let seconds = |since| self.clock.now.saturating_duration_since(since).as_secs();
+        let text = String::from_utf8_lossy;
+        format!(
+            "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} \
+             qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} \
+             user=default redir=-1 resp={} lib-name={} lib-ver={}",
+            client.id.serial,
+            peer_text(client),
+            client.local,
+            text(&client.name),
+            seconds(client.connected_at),
+            seconds(client.active_at),
+            if flags.is_empty() { "N" } else { &flags },
+            client.db,
+            own.channels.len(),
+            own.patterns.len(),
+            client.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64),
+            client.input.len(),
+            client.output.len_bytes(),
+            client.input.len() + client.output.len_bytes(),
+            client.last_command,
+            if client.version == Version::Resp3 { 3 } else { 2 },
+            text(&client.lib_name),
+            text(&client.lib_ver),
+        )
+    }
+}

@@ -1,0 +1,615 @@
+//! The one owner of the keyspace: looks a command up, checks whether it may run, executes it, and carries what it
+//! leaves behind to where it belongs (the log, watchers, parked clients).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::{Buf, BytesMut};
+use keyspace::commands::flags;
+use keyspace::{Call, CommandError, Keyspace, Unit};
+use resp::{Limits, Parser};
+
+use crate::blocking::Blocking;
+use crate::client::{Blocked, Client, ClientId, OwnedArgv, ReplyMode};
+use crate::clients::Clients;
+use crate::commands::{Command, CommandTable, Handler};
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::logger::{Level, Logger};
+use crate::persistence::Persistence;
+use crate::pubsub::PubSub;
+use crate::transaction::Watching;
+
+/// The whole server, but for its sockets' poll. Has no `Debug`: the configuration holds the password.
+pub struct Server {
+    /// redis.conf and CONFIG SET.
+    pub config: Config,
+    /// The data.
+    pub keyspace: Keyspace,
+    /// Who is connected.
+    pub clients: Clients,
+    /// The log and the rewrite.
+    pub persistence: Persistence,
+    /// Which replies must wait.
+    pub gate: Gate,
+    /// Who waits for keys.
+    pub blocking: Blocking,
+    /// Who watches keys.
+    pub watching: Watching,
+    /// Who listens to channels.
+    pub pubsub: PubSub,
+    /// All commands, under the names that `rename-command` leaves them.
+    pub table: CommandTable,
+    /// The log file of the server itself.
+    pub logger: Logger,
+    /// Time, read once a turn.
+    pub clock: Clock,
+    /// Counters for INFO.
+    pub stats: Stats,
+    /// What DEBUG has switched.
+    pub debug: Debug,
+    /// The data is being loaded: how far.
+    pub loading: Option<Loading>,
+    /// The process shall end: with this exit code.
+    pub exit: Option<i32>,
+    /// Where values too big to be freed here are dropped.
+    pub lazyfree: crate::lazyfree::Lazyfree,
+    /// CLIENT PAUSE: until when, and whether reads go on.
+    pub paused: Option<(Instant, PauseMode)>,
+    /// Clients whose buffered input is to be looked at again: they were parked, paused or held.
+    pub resumed: Vec<ClientId>,
+    /// Clients whose next write waits until the log has room.
+    pub held: Vec<ClientId>,
+    /// Clients that have replies to be sent at the end of the turn.
+    pub answered: Vec<ClientId>,
+    /// What the current unit leaves behind; reused.
+    unit: Unit,
+    /// In the middle of EXEC: units are one, nobody is parked.
+    pub in_exec: bool,
+}
+
+/// CLIENT PAUSE's two kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseMode {
+    /// Nothing is executed.
+    All,
+    /// Only commands that may write wait.
+    Write,
+}
+
+/// The clock of a turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// Monotonic: intervals.
+    pub now: Instant,
+    /// Wall clock, milliseconds since 1970: times to live.
+    pub unix_ms: i64,
+    /// When the server started.
+    pub started: Instant,
+}
+
+impl Clock {
+    /// Reads both clocks.
+    pub fn start() -> Self {
+        let mut clock = Clock { now: Instant::now(), unix_ms: 0, started: Instant::now() };
+        clock.refresh();
+        clock
+    }
+
+    /// Reads both clocks again.
+    pub fn refresh(&mut self) {
+        self.now = Instant::now();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.unix_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    }
+
+    /// Seconds since 1970.
+    pub fn unix_s(&self) -> i64 {
+        self.unix_ms / 1000
+    }
+}
+
+/// Counters since the start or CONFIG RESETSTAT.
+#[derive(Debug, Default, Clone)]
+pub struct Stats {
+    /// Commands executed.
+    pub commands: u64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections refused at `maxclients`.
+    pub rejected_connections: u64,
+    /// Bytes received.
+    pub input_bytes: u64,
+    /// Bytes sent.
+    pub output_bytes: u64,
+    /// Error replies by code.
+    pub errors: BTreeMap<String, u64>,
+    /// Commands a second, smoothed, and the count at the last look.
+    pub ops_per_s: u64,
+    /// See [`ops_per_s`](Self::ops_per_s).
+    pub ops_seen: (u64, Option<Instant>),
+    /// The longest turn: CPU time of this thread, and the same while a rewrite was running, in microseconds.
+    pub turn_cpu_us_max: u64,
+    /// See [`turn_cpu_us_max`](Self::turn_cpu_us_max).
+    pub rewrite_turn_cpu_us_max: u64,
+    /// The largest memory use seen, bytes.
+    pub used_memory_peak_bytes: u64,
+}
+
+/// DEBUG's switches.
+#[derive(Debug, Clone, Copy)]
+pub struct Debug {
+    /// SET-ACTIVE-EXPIRE.
+    pub active_expire: bool,
+}
+
+/// Progress of the load at start.
+#[derive(Debug, Clone, Copy)]
+pub struct Loading {
+    /// When it began.
+    pub started: Instant,
+    /// The same on the wall clock, seconds since 1970.
+    pub started_unix_s: i64,
+    /// Bytes to load.
+    pub total_bytes: u64,
+    /// Bytes loaded.
+    pub loaded_bytes: u64,
+}
+
+/// How executing a client's input went on.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    /// The next request, please.
+    Next,
+    /// This request waits, and all after it: it stays in the buffer.
+    Postponed,
+    /// The client is parked or leaving: what follows stays in the buffer.
+    Stop,
+}
+
+impl Server {
+    /// A server with no data, no listeners and no log.
+    pub fn new(config: Config, logger: Logger, seed: u64) -> Self {
+        let mut keyspace = Keyspace::new(config.databases as usize, seed);
+        keyspace.limits = config.keyspace_limits();
+        let table = CommandTable::new(&config.renamed_commands);
+        Server {
+            keyspace,
+            table,
+            clients: Clients::default(),
+            persistence: Persistence::default(),
+            gate: Gate::default(),
+            blocking: Blocking::default(),
+            watching: Watching::default(),
+            pubsub: PubSub::default(),
+            logger,
+            clock: Clock::start(),
+            stats: Stats::default(),
+            debug: Debug { active_expire: true },
+            loading: None,
+            exit: None,
+            lazyfree: crate::lazyfree::Lazyfree::default(),
+            paused: None,
+            resumed: Vec::new(),
+            held: Vec::new(),
+            answered: Vec::new(),
+            unit: Unit::default(),
+            in_exec: false,
+            config,
+        }
+    }
+
+    /// Writes a line to the server's log.
+    pub fn log(&mut self, level: Level, message: impl AsRef<str>) {
+        self.logger.log(level, message.as_ref());
+    }
+
+    /// Executes what a client has sent: `received` if nothing older is buffered, which is then never copied but for an
+    /// incomplete tail.
+    pub fn receive(&mut self, id: ClientId, received: &[u8]) {
+        self.stats.input_bytes += received.len() as u64;
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.active_at = self.clock.now;
+        if !client.input.is_empty() {
+            client.input.extend_from_slice(received);
+            return self.resume(id);
+        }
+        let mut parser = std::mem::take(&mut client.parser);
+        let used = self.execute_all(id, &mut parser, received);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.parser = parser;
+            let rest = &received[used..];
+            // Room follows what came, never what was announced.
+            client.input.reserve(client.parser.missing_bytes(rest).min(rest.len()) + rest.len());
+            client.input.extend_from_slice(rest);
+        }
+    }
+
+    /// Executes what a client's buffer holds.
+    pub fn resume(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let mut parser = std::mem::take(&mut client.parser);
+        let mut input = std::mem::take(&mut client.input);
+        let used = self.execute_all(id, &mut parser, &input);
+        if let Some(client) = self.clients.get_mut(id) {
+            input.advance(used);
+            client.input = if input.is_empty() { BytesMut::new() } else { input };
+            client.parser = parser;
+        }
+    }
+
+    /// Executes the complete requests in `input`; returns how many bytes they took.
+    fn execute_all(&mut self, id: ClientId, parser: &mut Parser, input: &[u8]) -> usize {
+        let mut used = 0;
+        self.answered.push(id);
+        loop {
+            let Some(client) = self.clients.get_mut(id) else { return input.len() };
+            if client.closing || client.blocked.is_some() {
+                return used;
+            }
+            let limits = Limits {
+                max_bulk_bytes: self.config.proto_max_bulk_len_bytes,
+                authenticated: client.authenticated,
+                check_crlf: false,
+            };
+            match parser.parse(&input[used..], &limits) {
+                Ok(None) => return used,
+                Ok(Some(len)) => {
+                    let argv = parser.argv(&input[used..]);
+                    let progress =
+                        if argv.is_empty() { Progress::Next } else { self.execute_request(id, &argv) };
+                    if progress == Progress::Postponed {
+                        return used;
+                    }
+                    used += len;
+                    if progress == Progress::Stop {
+                        return used;
+                    }
+                }
+                Err(error) => {
+                    client.reply().protocol_error(&error);
+                    client.closing = true;
+                    self.stats.note_error("ERR");
+                    return input.len();
+                }
+            }
+        }
+    }
+
+    /// One request: everything that happens before, to and after it.
+    fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> Progress {
+        let command = match self.table.lookup(argv) {
+            Ok(command) => command,
+            Err(error) => {
+                self.refuse(id, &error);
+                return Progress::Next;
+            }
+        };
+        if let Some(waits_for) = self.postponement(id, command) {
+            match waits_for {
+                Postponed::Paused => self.resumed.push(id),
+                Postponed::LogFull => self.held.push(id),
+            }
+            return Progress::Postponed;
+        }
+        client_command(&mut self.clients, id, command);
+        if let Err(error) = self.permit(id, command) {
+            self.refuse(id, &error);
+            return Progress::Next;
+        }
+        let Some(client) = self.clients.get_mut(id) else { return Progress::Stop };
+        let start = client.output.len_bytes();
+        let silent = client.reply_mode;
+        match &mut client.transaction {
+            Some(transaction) if !command.leaves_queue() => {
+                transaction.queue.push((command, OwnedArgv::new(argv)));
+                client.reply().simple("QUEUED");
+            }
+            _ => self.call(id, command, argv),
+        }
+        self.after_command(id, start, silent)
+    }
+
+    /// Counts an error reply, and applies CLIENT REPLY.
+    fn after_command(&mut self, id: ClientId, start: usize, silent: ReplyMode) -> Progress {
+        let Some(client) = self.clients.get_mut(id) else { return Progress::Stop };
+        let reply = client.output.buffer();
+        if reply.get(start) == Some(&b'-') {
+            let code = reply[start + 1..].split(|byte| matches!(byte, b' ' | b'\r')).next();
+            let code = String::from_utf8_lossy(code.unwrap_or_default()).into_owned();
+            self.stats.note_error(&code);
+        }
+        let Some(client) = self.clients.get_mut(id) else { return Progress::Stop };
+        match silent {
+            ReplyMode::On => {}
+            ReplyMode::Off if client.reply_mode == ReplyMode::On => {}
+            ReplyMode::Off => client.output.buffer().truncate(start),
+            ReplyMode::SkipNext => {
+                client.output.buffer().truncate(start);
+                if client.reply_mode == ReplyMode::SkipNext {
+                    client.reply_mode = ReplyMode::On;
+                }
+            }
+        }
+        if client.blocked.is_some() || client.closing { Progress::Stop } else { Progress::Next }
+    }
+
+    /// Answers with an error and spoils an open transaction.
+    fn refuse(&mut self, id: ClientId, error: &CommandError) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if let Some(transaction) = &mut client.transaction {
+            transaction.spoilt = true;
+        }
+        let text = error.to_string();
+        client.reply().error(&text);
+        self.stats.note_error(text.split(' ').next().unwrap_or_default());
+    }
+
+    /// Why a command must wait where it stands, if it must.
+    fn postponement(&self, id: ClientId, command: Command) -> Option<Postponed> {
+        let writes = command.has(flags::WRITE) || self.is_exec_with_write(id, command);
+        if let Some((_, mode)) = self.paused
+            && (writes || mode == PauseMode::All)
+            && !command.is("client")
+        {
+            return Some(Postponed::Paused);
+        }
+        (writes && self.persistence.writes_are_held()).then_some(Postponed::LogFull)
+    }
+
+    fn is_exec_with_write(&self, id: ClientId, command: Command) -> bool {
+        command.is("exec")
+            && self.clients.get(id).and_then(|client| client.transaction.as_ref()).is_some_and(|transaction| {
+                transaction.queue.iter().any(|(command, _)| command.has(flags::WRITE))
+            })
+    }
+
+    /// Whether a command may run now. The order is Redis's: the first reason is the one that is told.
+    fn permit(&self, id: ClientId, command: Command) -> Result<(), CommandError> {
+        let Some(client) = self.clients.get(id) else { return Ok(()) };
+        if !client.authenticated && !command.has(flags::NO_AUTH) {
+            return Err(CommandError::other("NOAUTH Authentication required."));
+        }
+        let writes = command.has(flags::WRITE) || self.is_exec_with_write(id, command);
+        if writes && let Some(reason) = self.persistence.misconf() {
+            return Err(CommandError::other(reason.to_owned()));
+        }
+        if client.version == resp::Version::Resp2
+            && self.pubsub.is_subscribed(id)
+            && !command.serves_listeners()
+        {
+            return Err(CommandError::other(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                command.full_name()
+            )));
+        }
+        if self.loading.is_some() && !command.has(flags::LOADING) {
+            return Err(CommandError::other("LOADING Redis is loading the dataset in memory"));
+        }
+        if client.transaction.is_some() && command.has(flags::NO_MULTI) {
+            return Err(CommandError::other("ERR Command not allowed inside a transaction"));
+        }
+        Ok(())
+    }
+
+    /// Executes a command outside or inside a transaction.
+    pub fn call(&mut self, id: ClientId, command: Command, argv: &[&[u8]]) {
+        self.stats.commands += 1;
+        match command.handler() {
+            Handler::Process(handler) => {
+                if let Err(error) = handler(self, id, argv)
+                    && let Some(client) = self.clients.get_mut(id)
+                {
+                    client.reply().error(&error.to_string());
+                }
+            }
+            Handler::Data(spec) => {
+                let mut unit = std::mem::take(&mut self.unit);
+                if !self.in_exec {
+                    unit.clear();
+                }
+                if let Some(client) = self.clients.get_mut(id) {
+                    let call = Call {
+                        db: client.db,
+                        now_ms: self.clock.unix_ms,
+                        argv,
+                        may_block: !self.in_exec,
+                    };
+                    self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut unit);
+                }
+                if !self.in_exec {
+                    let wrap = !command.has(flags::TOUCHES_ARBITRARY_KEYS);
+                    self.finish_unit(Some(id), &mut unit, wrap);
+                    if let Some(block) = unit.block.take() {
+                        self.park(id, block, argv);
+                    }
+                }
+                self.unit = unit;
+                if !self.in_exec {
+                    self.serve_ready();
+                }
+            }
+        }
+    }
+
+    /// Executes a transaction's queue as one unit; the caller has written the head of the reply.
+    pub fn call_queue(&mut self, id: ClientId, queue: Vec<(Command, OwnedArgv)>) {
+        self.unit.clear();
+        self.in_exec = true;
+        for (command, argv) in queue {
+            let argv = argv.words();
+            let start = self.clients.get(id).map_or(0, |client| client.output.len_bytes());
+            match self.permit(id, command) {
+                Ok(()) => self.call(id, command, &argv),
+                Err(error) => {
+                    if let Some(client) = self.clients.get_mut(id) {
+                        client.reply().error(&error.to_string());
+                    }
+                }
+            }
+            if let Some(client) = self.clients.get_mut(id) {
+                let reply = client.output.buffer();
+                if reply.get(start) == Some(&b'-') {
+                    let code = reply[start + 1..].split(|byte| matches!(byte, b' ' | b'\r')).next();
+                    let code = String::from_utf8_lossy(code.unwrap_or_default()).into_owned();
+                    self.stats.note_error(&code);
+                }
+            }
+        }
+        self.in_exec = false;
+        let mut unit = std::mem::take(&mut self.unit);
+        self.finish_unit(Some(id), &mut unit, true);
+        self.unit = unit;
+        self.serve_ready();
+    }
+
+    /// Carries what a unit left behind to where it belongs. `wrap`: several effects are one transaction.
+    pub fn finish_unit(&mut self, client: Option<ClientId>, unit: &mut Unit, wrap: bool) {
+        let garbage = self.keyspace.take_garbage();
+        self.lazyfree.drop_later(garbage);
+        self.propagate(client, unit, wrap);
+        if !self.watching.is_empty() && unit.dirty > 0 {
+            self.break_watches(unit);
+        }
+        if !unit.ready.is_empty() {
+            self.blocking.note_ready(unit.ready.drain(..));
+        }
+        if !unit.events.is_empty() {
+            self.publish_events(unit);
+        }
+    }
+
+    fn break_watches(&mut self, unit: &Unit) {
+        for (id, db, hash) in self.watching.watchers(&unit.touched) {
+            let Some(client) = self.clients.get_mut(id) else { continue };
+            let keyspace = &mut self.keyspace;
+            let now_ms = self.clock.unix_ms;
+            client.watch_broken |= client.watched.iter().any(|watched| {
+                watched.db == db
+                    && hash.map_or_else(
+                        || watched.existed || keyspace.entry(db, &watched.key, now_ms).is_some(),
+                        |hash| watched.hash == hash,
+                    )
+            });
+        }
+    }
+
+    fn park(&mut self, id: ClientId, block: keyspace::Block, argv: &[&[u8]]) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let deadline = block.timeout_ms.and_then(|ms| self.clock.now.checked_add(Duration::from_millis(ms)));
+        let blocked = Blocked { argv: OwnedArgv::new(argv), on: block, db: client.db, deadline };
+        self.blocking.park(id, &blocked);
+        client.blocked = Some(blocked);
+        self.keyspace.has_blocked = true;
+    }
+
+    /// Takes a client out of its waiting; its command is over, and what it sent since is looked at again.
+    pub fn unpark(&mut self, id: ClientId) -> Option<Blocked> {
+        let client = self.clients.get_mut(id)?;
+        let blocked = client.blocked.take()?;
+        self.blocking.unpark(id, &blocked);
+        self.keyspace.has_blocked = !self.blocking.is_empty();
+        self.resumed.push(id);
+        self.answered.push(id);
+        Some(blocked)
+    }
+
+    /// Executes the commands of parked clients whose keys became ready, until none can be served.
+    pub fn serve_ready(&mut self) {
+        while let Some((db, key, clients)) = self.blocking.next_ready() {
+            for id in clients {
+                let entry = self.keyspace.entry(db, &key, self.clock.unix_ms);
+                let held = entry.map(|entry| entry.value().type_name());
+                let Some(client) = self.clients.get(id) else { continue };
+                let Some(blocked) = &client.blocked else { continue };
+                if held == Some(blocked.on.type_name) {
+                    self.serve_parked(id);
+                }
+            }
+        }
+    }
+
+    fn serve_parked(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(blocked) = client.blocked.take() else { return };
+        let argv = blocked.argv.words();
+        let mut unit = std::mem::take(&mut self.unit);
+        unit.clear();
+        if let Ok(command) = self.table.lookup(&argv)
+            && let Handler::Data(spec) = command.handler()
+        {
+            let call = Call { db: blocked.db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true };
+            self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut unit);
+        }
+        if unit.block.is_some() {
+            client.blocked = Some(blocked);
+        } else {
+            client.blocked = Some(blocked);
+            self.unpark(id);
+        }
+        self.finish_unit(Some(id), &mut unit, true);
+        self.unit = unit;
+    }
+
+    /// Answers a parked client whose time is over.
+    pub fn time_out(&mut self, id: ClientId) {
+        let Some(blocked) = self.unpark(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if blocked.on.null_array { client.reply().null_array() } else { client.reply().null() }
+    }
+
+    /// Ends a client's connection and everything that refers to it.
+    pub fn forget(&mut self, id: ClientId) -> Option<Client> {
+        self.unpark(id);
+        self.unwatch(id);
+        self.pubsub.forget(id);
+        self.clients.remove(id)
+    }
+
+    /// Forgets a client's watched keys.
+    pub fn unwatch(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.watch_broken = false;
+        for watched in std::mem::take(&mut client.watched) {
+            self.watching.remove(watched.db, watched.hash, id);
+        }
+    }
+
+    /// Deletes keys that are due, within a budget.
+    pub fn expire_cycle(&mut self) {
+        /// Keys to a cycle: some 100 microseconds. What is due beyond is due in the next turn.
+        const BUDGET: usize = 200;
+        if !self.debug.active_expire || self.loading.is_some() || self.paused.is_some() {
+            return;
+        }
+        let mut unit = std::mem::take(&mut self.unit);
+        unit.clear();
+        self.keyspace.expire_due(self.clock.unix_ms, BUDGET, &mut unit);
+        self.finish_unit(None, &mut unit, false);
+        self.unit = unit;
+    }
+}
+
+fn client_command(clients: &mut Clients, id: ClientId, command: Command) {
+    if let Some(client) = clients.get_mut(id) {
+        client.last_command = command.name();
+    }
+}
+
+enum Postponed {
+    Paused,
+    LogFull,
+}
+
+impl Stats {
+    /// Counts an error reply by its code.
+    pub fn note_error(&mut self, code: &str) {
+        /// Codes come from scripts and modules too: the table stays small.
+        const MAX_CODES: usize = 128;
+        if let Some(count) = self.errors.get_mut(code) {
+            *count += 1;
+        } else if self.errors.len() < MAX_CODES {
+            self.errors.insert(code.to_owned(), 1);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! INFO: sections of fields, in Redis's order and with its names.
+
+use std::fmt::{Display, Write};
+use std::path::Path;
+
+use crate::executor::Server;
+use crate::memory;
+
+/// One section: its name, whether plain INFO shows it, and what writes its fields.
+struct Section {
+    name: &'static str,
+    by_default: bool,
+    write: fn(&Server, &mut Fields),
+}
+
+const SECTIONS: &[Section] = &[
+    Section { name: "Server", by_default: true, write: server },
+    Section { name: "Clients", by_default: true, write: clients },
+    Section { name: "Memory", by_default: true, write: memory_section },
+    Section { name: "Persistence", by_default: true, write: persistence },
+    Section { name: "Stats", by_default: true, write: stats },
+    Section { name: "Replication", by_default: true, write: replication },
+    Section { name: "CPU", by_default: true, write: cpu },
+    Section { name: "Modules", by_default: true, write: |_, _| {} },
+    Section { name: "Errorstats", by_default: true, write: errorstats },
+    Section { name: "Cluster", by_default: true, write: cluster },
+    Section { name: "Keyspace", by_default: true, write: keyspace },
+];
+
+/// `name:value` lines.
+#[derive(Debug, Default)]
+pub struct Fields(String);
+
+impl Fields {
+    /// Adds a field.
+    pub fn add(&mut self, name: &str, value: impl Display) {
+        // Writing to a string does not fail.
+        let _ = write!(self.0, "{name}:{value}\r\n");
+    }
+
+    /// Adds a number of bytes, and the same for human eyes.
+    fn add_bytes(&mut self, name: &str, bytes: u64) {
+        self.add(name, bytes);
+        self.add(&format!("{name}_human"), human(bytes));
+    }
+}
+
+/// `1.50M`, as Redis prints sizes.
+fn human(bytes: u64) -> String {
+    let units = [(1u64 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    match units.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, letter)) => format!("{:.2}{letter}", bytes as f64 / *unit as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+impl Server {
+    /// The sections asked for: all that plain INFO shows when none is named; `all`, `everything` and `default` too.
+    pub fn info(&self, wanted: &[&[u8]]) -> String {
+        let is = |name: &str| wanted.iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+        let all = is("all") || is("everything");
+        let default = wanted.is_empty() || is("default");
+        let mut text = String::new();
+        for section in SECTIONS {
+            if all || default && section.by_default || is(section.name) {
+                let mut fields = Fields::default();
+                (section.write)(self, &mut fields);
+                if !text.is_empty() {
+                    text.push_str("\r\n");
+                }
+                text.push_str(&format!("# {}\r\n{}", section.name, fields.0));
+            }
+        }
+        text
+    }
+}
+
+fn server(server: &Server, fields: &mut Fields) {
+    let uptime_s = server.clock.now.saturating_duration_since(server.clock.started).as_secs();
+    fields.add("redis_version", crate::REDIS_VERSION);
+    fields.add("redis_git_sha1", "00000000");
+    fields.add("redis_git_dirty", 0);
+    fields.add("redis_mode", "standalone");
+    fields.add("everlog_version", env!("CARGO_PKG_VERSION"));
+    fields.add("os", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+    fields.add("arch_bits", usize::BITS);
+    fields.add("multiplexing_api", "epoll");
+    fields.add("process_id", std::process::id());
+    fields.add("process_supervised", "no");
+    fields.add("run_id", &server.persistence.run_id);
+    fields.add("tcp_port", server.config.port);
+    fields.add("server_time_usec", server.clock.unix_ms * 1000);
+    fields.add("uptime_in_seconds", uptime_s);
+    fields.add("uptime_in_days", uptime_s / 86_400);
+    fields.add("hz", server.config.hz);
+    fields.add("configured_hz", server.config.hz);
+    fields.add("executable", std::env::current_exe().unwrap_or_default().display());
+    fields.add("config_file", server.config.config_file.as_deref().unwrap_or(Path::new("")).display());
+}
+
+fn clients(server: &Server, fields: &mut Fields) {
+    let input = server.clients.iter().map(|client| client.input.len()).max().unwrap_or(0);
+    let output = server.clients.iter().map(|client| client.output.len_bytes()).max().unwrap_or(0);
+    fields.add("connected_clients", server.clients.len());
+    fields.add("maxclients", server.config.maxclients);
+    fields.add("client_recent_max_input_buffer", input);
+    fields.add("client_recent_max_output_buffer", output);
+    fields.add("blocked_clients", server.blocking.len());
+    fields.add("tracking_clients", 0);
+}
+
+fn memory_section(server: &Server, fields: &mut Fields) {
+    let used = memory::used_bytes();
+    let (active, resident) = memory::allocator_bytes();
+    let rss = memory::resident_bytes();
+    let ratio = |a: u64, b: u64| format!("{:.2}", a as f64 / b.max(1) as f64);
+    fields.add_bytes("used_memory", used);
+    fields.add_bytes("used_memory_rss", rss);
+    fields.add_bytes("used_memory_peak", server.stats.used_memory_peak_bytes.max(used));
+    fields.add_bytes("total_system_memory", memory::system_bytes());
+    fields.add("allocator_allocated", used);
+    fields.add("allocator_active", active);
+    fields.add("allocator_resident", resident);
+    fields.add_bytes("maxmemory", 0);
+    fields.add("maxmemory_policy", "noeviction");
+    fields.add("mem_fragmentation_ratio", ratio(rss, used));
+    fields.add("mem_aof_buffer", server.persistence.buffer_bytes());
+    fields.add("mem_allocator", "jemalloc");
+    fields.add("lazyfree_pending_objects", server.lazyfree.pending());
+    fields.add("lazyfreed_objects", server.lazyfree.freed());
+}
+
+fn persistence(server: &Server, fields: &mut Fields) {
+    fields.add("loading", u8::from(server.loading.is_some()));
+    fields.add("async_loading", 0);
+    server.persistence.info(&server.clock, fields);
+    if let Some(loading) = &server.loading {
+        let elapsed = server.clock.now.saturating_duration_since(loading.started).as_secs_f64();
+        let part = loading.loaded_bytes as f64 / loading.total_bytes.max(1) as f64;
+        let eta = if part > 0.0 { (elapsed / part - elapsed).max(0.0) } else { 1.0 };
+        fields.add("loading_start_time", loading.started_unix_s);
+        fields.add("loading_total_bytes", loading.total_bytes);
+        fields.add("loading_loaded_bytes", loading.loaded_bytes);
+        fields.add("loading_loaded_perc", format!("{:.2}", part * 100.0));
+        fields.add("loading_eta_seconds", eta as u64);
+    }
+}
+
+fn stats(server: &Server, fields: &mut Fields) {
+    let stats = &server.stats;
+    fields.add("total_connections_received", stats.connections);
+    fields.add("total_commands_processed", stats.commands);
+    fields.add("instantaneous_ops_per_sec", stats.ops_per_s);
+    fields.add("total_net_input_bytes", stats.input_bytes);
+    fields.add("total_net_output_bytes", stats.output_bytes);
+    fields.add("rejected_connections", stats.rejected_connections);
+    fields.add("sync_full", 0);
+    fields.add("sync_partial_ok", 0);
+    fields.add("sync_partial_err", 0);
+    fields.add("expired_keys", server.keyspace.stats.expired_keys);
+    fields.add("evicted_keys", 0);
+    fields.add("keyspace_hits", server.keyspace.stats.hits);
+    fields.add("keyspace_misses", server.keyspace.stats.misses);
+    fields.add("pubsub_channels", server.pubsub.channels().count());
+    fields.add("pubsub_patterns", server.pubsub.patterns_len());
+    fields.add("latest_fork_usec", 0);
+    fields.add("total_forks", 0);
+    fields.add("unexpected_error_replies", server.persistence.replay_errors);
+    fields.add("total_error_replies", stats.errors.values().sum::<u64>());
+    fields.add("rewrite_turn_cpu_max_usec", stats.rewrite_turn_cpu_us_max);
+}
+
+fn replication(server: &Server, fields: &mut Fields) {
+    fields.add("role", "master");
+    fields.add("connected_slaves", 0);
+    fields.add("master_failover_state", "no-failover");
+    fields.add("master_replid", &server.persistence.run_id);
+    fields.add("master_replid2", "0".repeat(40));
+    fields.add("master_repl_offset", 0);
+    fields.add("second_repl_offset", -1);
+    fields.add("repl_backlog_active", 0);
+    fields.add("repl_backlog_size", 0);
+    fields.add("repl_backlog_first_byte_offset", 0);
+    fields.add("repl_backlog_histlen", 0);
+}
+
+fn cpu(_: &Server, fields: &mut Fields) {
+    let ticks = rustix::param::clock_ticks_per_second() as f64;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name, in parentheses, may hold anything; the fields behind it start with the third.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let field = |at: usize| -> f64 {
+        after_name.split_ascii_whitespace().nth(at).and_then(|text| text.parse().ok()).unwrap_or(0.0)
+    };
+    fields.add("used_cpu_sys", format!("{:.6}", field(12) / ticks));
+    fields.add("used_cpu_user", format!("{:.6}", field(11) / ticks));
+    fields.add("used_cpu_sys_children", "0.000000");
+    fields.add("used_cpu_user_children", "0.000000");
+}
+
+fn errorstats(server: &Server, fields: &mut Fields) {
+    for (code, count) in &server.stats.errors {
+        fields.add(&format!("errorstat_{code}"), format!("count={count}"));
+    }
+}
+
+fn cluster(_: &Server, fields: &mut Fields) {
+    fields.add("cluster_enabled", 0);
+}
+
+fn keyspace(server: &Server, fields: &mut Fields) {
+    for (number, db) in server.keyspace.dbs().iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+        let average = server.keyspace.average_ttl_ms(number, server.clock.unix_ms);
+        fields.add(
+            &format!("db{number}"),
+            format!("keys={},expires={},avg_ttl={average}", db.len(), db.expires_len()),
+        );
+    }
+}

@@ -1,0 +1,470 @@
+//! The log and its rewrite, as the server sees them: on, off, or waiting for a first base.
+//!
+//! ```text
+//!            CONFIG SET appendonly yes                first base published
+//!     Off ------------------------------> WAIT_REWRITE --------------------> On
+//!      ^                                       |                             |
+//!      '------------ CONFIG SET appendonly no -+-----------------------------'
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aof::fs::{Disk, Fs};
+use aof::{BaseFormat, Directory, Health, Log, Options, Position};
+use mio::Waker;
+use rewrite::trigger::{Backoff, Growth};
+use rewrite::{Rewrite, Settings};
+
+use crate::config::{AppendFsync, Config};
+use crate::executor::{Clock, Server};
+use crate::info::Fields;
+use crate::logger::Level;
+
+/// Everything about durability.
+#[derive(Debug)]
+pub struct Persistence {
+    log: Option<Log>,
+    rewrite: Option<Running>,
+    /// A rewrite shall start as soon as it can.
+    scheduled: bool,
+    backoff: Backoff,
+    last: LastRewrite,
+    fs: Arc<dyn Fs>,
+    waker: Option<Arc<Waker>>,
+    /// Changes since the start: nothing else saves them yet.
+    pub dirty: u64,
+    /// Commands of a log that answered with an error when they were replayed.
+    pub replay_errors: u64,
+    /// Forty hexadecimal digits that name this run of the server.
+    pub run_id: String,
+    /// Why the log cannot take writes, since the last turn.
+    failing: Option<String>,
+}
+
+#[derive(Debug)]
+struct Running {
+    rewrite: Rewrite,
+    started: Instant,
+}
+
+/// How the last rewrite ended.
+#[derive(Debug)]
+struct LastRewrite {
+    ok: bool,
+    took: Option<Duration>,
+    count: u64,
+    /// Size of the base that it wrote, or that was loaded.
+    base_bytes: u64,
+}
+
+impl Default for Persistence {
+    fn default() -> Self {
+        Persistence {
+            log: None,
+            rewrite: None,
+            scheduled: false,
+            backoff: Backoff::default(),
+            last: LastRewrite { ok: true, took: None, count: 0, base_bytes: 0 },
+            fs: Arc::new(Disk),
+            waker: None,
+            dirty: 0,
+            replay_errors: 0,
+            run_id: String::new(),
+            failing: None,
+        }
+    }
+}
+
+impl Persistence {
+    /// Lets the log's threads end the poll.
+    pub fn set_waker(&mut self, waker: Arc<Waker>) {
+        self.waker = Some(waker);
+    }
+
+    /// The file system.
+    pub fn fs(&self) -> Arc<dyn Fs> {
+        Arc::clone(&self.fs)
+    }
+
+    /// The log, unless it is off.
+    #[inline]
+    pub fn log_mut(&mut self) -> Option<&mut Log> {
+        self.log.as_mut()
+    }
+
+    /// The position up to which replies may leave.
+    #[inline]
+    pub fn reply_watermark(&self) -> Position {
+        self.log.as_ref().map_or(Position::MAX, Log::reply_watermark)
+    }
+
+    /// Whether a base is being written.
+    pub fn is_rewriting(&self) -> bool {
+        self.rewrite.is_some()
+    }
+
+    /// Whether writes wait until the log has caught up.
+    #[inline]
+    pub fn writes_are_held(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::writes_are_held)
+    }
+
+    /// Why writes are refused, in the words that clients see.
+    pub fn misconf(&self) -> Option<&str> {
+        self.failing.as_deref()
+    }
+
+    fn failure(&self) -> Option<String> {
+        match self.log.as_ref()?.health() {
+            Health::Healthy => None,
+            Health::Failing(failure) => Some(format!(
+                "MISCONF Errors writing to the AOF file: {} ({} of {})",
+                failure.message,
+                failure.op,
+                failure.path.display()
+            )),
+        }
+    }
+
+    /// Bytes of the log that are in memory.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.stats(Instant::now()).buffer_length)
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset_stats(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.reset_stats();
+        }
+    }
+
+    fn wake(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let waker = self.waker.clone();
+        Arc::new(move || {
+            if let Some(waker) = &waker {
+                // Nobody is left to wake when this fails.
+                let _ = waker.wake();
+            }
+        })
+    }
+
+    /// The fields of INFO's section. Source: redis 7.2 `src/server.c` `genRedisInfoString`.
+    pub fn info(&self, clock: &Clock, fields: &mut Fields) {
+        let status = |ok| if ok { "ok" } else { "err" };
+        let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
+        fields.add("rdb_changes_since_last_save", self.dirty);
+        fields.add("rdb_bgsave_in_progress", 0);
+        fields.add("rdb_last_save_time", 0);
+        fields.add("rdb_last_bgsave_status", "ok");
+        fields.add("rdb_last_bgsave_time_sec", -1);
+        fields.add("rdb_current_bgsave_time_sec", -1);
+        let running = self.rewrite.as_ref();
+        let current = running.map(|running| clock.now.saturating_duration_since(running.started));
+        fields.add("aof_enabled", u8::from(self.log.is_some()));
+        fields.add("aof_rewrite_in_progress", u8::from(running.is_some()));
+        fields.add("aof_rewrite_scheduled", u8::from(self.scheduled));
+        fields.add("aof_last_rewrite_time_sec", seconds(self.last.took));
+        fields.add("aof_current_rewrite_time_sec", seconds(current));
+        fields.add("aof_last_bgrewrite_status", status(self.last.ok));
+        fields.add("aof_rewrites", self.last.count);
+        fields.add("aof_rewrites_consecutive_failures", self.backoff.failures());
+        fields.add("aof_last_write_status", status(self.misconf().is_none()));
+        fields.add("aof_last_cow_size", 0);
+        fields.add("module_fork_in_progress", 0);
+        fields.add("module_fork_last_cow_size", 0);
+        if let Some(running) = running {
+            let progress = running.rewrite.progress();
+            fields.add("current_save_keys_processed", progress.keys);
+            fields.add("current_save_keys_total", progress.keys_total);
+            fields.add("aof_rewrite_bytes", progress.bytes);
+        }
+        let Some(log) = &self.log else { return };
+        let stats = log.stats(clock.now);
+        fields.add("aof_current_size", stats.current_size);
+        fields.add("aof_base_size", self.last.base_bytes);
+        fields.add("aof_pending_rewrite", u8::from(stats.waiting_rewrite));
+        fields.add("aof_buffer_length", stats.buffer_length);
+        fields.add("aof_pending_bio_fsync", stats.pending_bio_fsync);
+        fields.add("aof_delayed_fsync", stats.delayed_fsync);
+        fields.add("aof_unsynced_bytes", stats.unsynced_bytes);
+        fields.add("aof_unsynced_ms", stats.unsynced.as_millis());
+        fields.add("aof_retired_files", stats.retired_files);
+    }
+}
+
+/// What the configuration says to `aof`.
+fn options(config: &Config) -> Options {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let dir = std::env::current_dir().unwrap_or_default();
+    Options {
+        dir: dir.join(text(&config.appenddirname)),
+        adopt_from: dir,
+        filename: text(&config.appendfilename),
+        fsync: fsync(config.appendfsync),
+        load_truncated: config.aof_load_truncated,
+        timestamps: config.aof_timestamp_enabled,
+        disable_auto_gc: config.aof_disable_auto_gc,
+        max_unsynced_bytes: config.aof_max_unsynced_bytes,
+        no_fsync_on_rewrite: config.no_appendfsync_on_rewrite,
+    }
+}
+
+fn fsync(policy: AppendFsync) -> aof::Fsync {
+    match policy {
+        AppendFsync::Always => aof::Fsync::Always,
+        AppendFsync::Everysec => aof::Fsync::Everysec,
+        AppendFsync::No => aof::Fsync::No,
+    }
+}
+
+impl Server {
+    /// Opens the log's directory, as the configuration names it.
+    ///
+    /// # Errors
+    /// What `aof` says of a directory that contradicts itself.
+    pub fn open_log_directory(&self) -> Result<(Directory, Options), aof::Error> {
+        let options = options(&self.config);
+        Ok((Directory::open(self.persistence.fs(), &options)?, options))
+    }
+
+    /// Starts logging behind what has been loaded.
+    ///
+    /// # Errors
+    /// When the last file cannot be opened, or the first not be made.
+    pub fn start_log(&mut self, directory: Directory, options: &Options) -> Result<(), aof::Error> {
+        let wake = self.persistence.wake();
+        let log = Log::start(directory, options, Box::new(move || wake()))?;
+        self.persistence.last.base_bytes = log.stats(self.clock.now).base_size;
+        self.persistence.log = Some(log);
+        Ok(())
+    }
+
+    /// CONFIG SET appendonly yes: logs from here on, behind a base that is still to be written.
+    ///
+    /// # Errors
+    /// When the log cannot be opened or the rewrite not be started; the log is off then.
+    pub fn turn_log_on(&mut self) -> anyhow::Result<()> {
+        if self.persistence.log.is_some() {
+            return Ok(());
+        }
+        self.abort_rewrite();
+        let wake = self.persistence.wake();
+        let options = options(&self.config);
+        let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))?;
+        self.persistence.log = Some(log);
+        if let Err(error) = self.start_rewrite() {
+            self.persistence.log = None;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// CONFIG SET appendonly no: everything logged becomes durable first.
+    ///
+    /// # Errors
+    /// When it cannot; the log stays on.
+    pub fn turn_log_off(&mut self) -> anyhow::Result<()> {
+        self.abort_rewrite();
+        if let Some(log) = &mut self.persistence.log {
+            let end = log.drain();
+            while log.durable() < end {
+                if let Health::Failing(failure) = log.health() {
+                    anyhow::bail!("{} of {}: {}", failure.op, failure.path.display(), failure.message);
+                }
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
+        if let Some(log) = self.persistence.log.take() {
+            log.stop()?;
+        }
+        self.persistence.scheduled = false;
+        // Positions of the next log begin anew.
+        self.gate = crate::gate::Gate::default();
+        self.clients.forget_positions();
+        Ok(())
+    }
+
+    /// Starts writing a new base.
+    ///
+    /// # Errors
+    /// When no file can be made; the log goes on as it was.
+    pub fn start_rewrite(&mut self) -> anyhow::Result<()> {
+        let pid = std::process::id();
+        let options = options(&self.config);
+        let settings = Settings {
+            temp_path: options.adopt_from.join(format!("temp-rewriteaof-bg-{pid}.aof")),
+            timestamps: self.config.aof_timestamp_enabled,
+            incremental_fsync: self.config.aof_rewrite_incremental_fsync,
+            key_delay_us: u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0),
+            format: BaseFormat::Resp,
+        };
+        let wake = self.persistence.wake();
+        let begun = match &mut self.persistence.log {
+            Some(log) => {
+                log.set_rewrite_running(true);
+                Rewrite::begin(log, settings, wake)
+            }
+            None => Rewrite::begin_offline(self.persistence.fs(), &options, settings, wake),
+        };
+        self.persistence.scheduled = false;
+        match begun {
+            Ok(rewrite) => {
+                self.persistence.rewrite = Some(Running { rewrite, started: self.clock.now });
+                self.log(Level::Notice, "Background append only file rewriting started");
+                Ok(())
+            }
+            Err(error) => {
+                self.rewrite_failed(&error.to_string());
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Stops a rewrite that is running; what was logged meanwhile stays where it is.
+    pub fn abort_rewrite(&mut self) {
+        if let Some(running) = self.persistence.rewrite.take() {
+            self.log(Level::Notice, "Killing AOF child");
+            running.rewrite.abort(self.persistence.log.as_mut());
+            if let Some(log) = &mut self.persistence.log {
+                log.set_rewrite_running(false);
+            }
+        }
+    }
+
+    /// Once a turn, between two units: lets the rewrite take its next step, seals the turn's block, and says what
+    /// happened to the disk.
+    pub fn persist(&mut self) {
+        self.step_rewrite();
+        let now = self.clock.now;
+        if let Some(log) = &mut self.persistence.log {
+            log.seal(now);
+        }
+        self.report_health();
+    }
+
+    fn step_rewrite(&mut self) {
+        let Some(running) = &mut self.persistence.rewrite else { return };
+        let keyspace = &self.keyspace;
+        let log = self.persistence.log.as_mut();
+        let outcome = running.rewrite.step(log, self.clock.unix_s(), || keyspace.snapshot());
+        let Some(outcome) = outcome else { return };
+        let started = running.started;
+        self.persistence.rewrite = None;
+        if let Some(log) = &mut self.persistence.log {
+            log.set_rewrite_running(false);
+        }
+        match outcome {
+            Ok(summary) => {
+                let persistence = &mut self.persistence;
+                persistence.backoff.succeeded();
+                persistence.last.ok = true;
+                persistence.last.count += 1;
+                persistence.last.base_bytes = summary.base_bytes;
+                persistence.last.took = Some(self.clock.now.saturating_duration_since(started));
+                self.log(
+                    Level::Notice,
+                    format!(
+                        "Background AOF rewrite finished successfully: {} keys, {} bytes in {:.3} seconds",
+                        summary.keys,
+                        summary.base_bytes,
+                        summary.total.as_secs_f64()
+                    ),
+                );
+            }
+            Err(error) => self.rewrite_failed(&error.to_string()),
+        }
+    }
+
+    fn rewrite_failed(&mut self, reason: &str) {
+        self.log(Level::Warning, format!("Background AOF rewrite failed: {reason}"));
+        let persistence = &mut self.persistence;
+        persistence.last.ok = false;
+        persistence.backoff.failed(self.clock.now);
+        // Without a base there is no log: it is tried again.
+        persistence.scheduled |= persistence.log.as_ref().is_some_and(Log::is_waiting_rewrite);
+    }
+
+    /// Starts a rewrite that is scheduled, or due by `auto-aof-rewrite-percentage`.
+    pub fn rewrite_if_grown(&mut self) {
+        let persistence = &self.persistence;
+        if persistence.rewrite.is_some() || self.loading.is_some() || persistence.backoff.limits(self.clock.now) {
+            return;
+        }
+        let grown = persistence.log.as_ref().is_some_and(|log| {
+            let stats = log.stats(self.clock.now);
+            Growth {
+                current_bytes: stats.current_size,
+                base_bytes: persistence.last.base_bytes,
+                min_bytes: self.config.auto_aof_rewrite_min_size_bytes,
+                percentage: self.config.auto_aof_rewrite_percentage,
+            }
+            .is_due()
+        });
+        if persistence.scheduled || grown {
+            if grown {
+                self.log(Level::Notice, "Starting automatic rewriting of AOF");
+            }
+            // A failure is logged, and delays the next attempt.
+            let _ = self.start_rewrite();
+        }
+    }
+
+    /// Logs when the disk begins to fail, and when it works again.
+    fn report_health(&mut self) {
+        let failing = self.persistence.failure();
+        if failing == self.persistence.failing {
+            return;
+        }
+        match &failing {
+            Some(reason) => self.log(Level::Warning, format!("Error writing to the AOF file: {reason}")),
+            None => self.log(Level::Warning, "AOF write error looks solved, Redis can write again."),
+        }
+        self.persistence.failing = failing;
+    }
+
+    /// Waits until everything logged has been written, for a command that reads the files.
+    pub fn write_log_out(&mut self) {
+        let now = self.clock.now;
+        let Some(log) = &mut self.persistence.log else { return };
+        log.seal(now);
+        while log.written() < log.end() && log.health() == Health::Healthy {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    /// Carries changed directives to the log and the rewrite.
+    pub fn apply_log_options(&mut self) {
+        let options = options(&self.config);
+        if let Some(running) = &self.persistence.rewrite {
+            running.rewrite.set_key_delay_us(u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0));
+        }
+        let Some(log) = &mut self.persistence.log else { return };
+        log.set_fsync(options.fsync);
+        log.set_timestamps(options.timestamps);
+        log.set_disable_auto_gc(options.disable_auto_gc);
+        log.set_max_unsynced_bytes(options.max_unsynced_bytes);
+        log.set_no_fsync_on_rewrite(options.no_fsync_on_rewrite);
+    }
+
+    /// Makes everything durable and lets the turn end with exit code 0; false if that failed and `force` is not set.
+    pub fn shut_down(&mut self, force: bool) -> bool {
+        self.log(Level::Warning, "User requested shutdown...");
+        let waiting = self.persistence.log.as_ref().is_some_and(Log::is_waiting_rewrite);
+        if waiting && self.persistence.rewrite.is_some() && !force {
+            self.log(Level::Warning, "Writing initial AOF, can't exit.");
+            return false;
+        }
+        self.abort_rewrite();
+        if let Some(log) = self.persistence.log.take() {
+            self.log(Level::Notice, "Calling fsync() on the AOF file.");
+            if let Err(error) = log.stop() {
+                self.log(Level::Warning, format!("The append only file could not be made durable: {error}"));
+                self.exit = Some(1);
+                return true;
+            }
+        }
+        self.exit = Some(0);
+        true
+    }
+}

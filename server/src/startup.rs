@@ -1,0 +1,161 @@
+//! From nothing to ready: the data directory, the load, the first log.
+
+use std::time::Instant;
+
+use aof::{Progress, Sink, SinkError};
+use bytes::BytesMut;
+use keyspace::{Call, Unit};
+use resp::{Encoder, Version};
+
+use crate::commands::Handler;
+use crate::executor::{Loading, Server};
+use crate::logger::Level;
+use crate::turn::Turn;
+
+/// Replays a log into the keyspace.
+pub struct Loader<'a> {
+    server: &'a mut Server,
+    /// Serves clients between two commands: they are told LOADING. None inside a command (DEBUG LOADAOF).
+    turn: Option<&'a mut Turn>,
+    reply: BytesMut,
+    unit: Unit,
+}
+
+impl<'a> Loader<'a> {
+    /// Replays into `server`'s keyspace.
+    pub fn new(server: &'a mut Server, turn: Option<&'a mut Turn>) -> Self {
+        server.keyspace.loading = true;
+        Loader { server, turn, reply: BytesMut::new(), unit: Unit::default() }
+    }
+
+    fn note_error(&mut self, argv: &[&[u8]]) {
+        let text = String::from_utf8_lossy(&self.reply[1..]).trim_end().to_owned();
+        let command = String::from_utf8_lossy(argv.first().copied().unwrap_or_default()).into_owned();
+        self.server.persistence.replay_errors += 1;
+        self.server.log(
+            Level::Warning,
+            format!(
+                "== CRITICAL == This server is sending an error to its AOF-loading-client: '{text}' after \
+                 processing the command '{command}'"
+            ),
+        );
+    }
+}
+
+impl Drop for Loader<'_> {
+    fn drop(&mut self) {
+        self.server.keyspace.loading = false;
+    }
+}
+
+impl Sink for Loader<'_> {
+    fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError> {
+        let db = db as usize;
+        if db >= self.server.keyspace.dbs().len() {
+            return Err(SinkError::new(format!("the log selects database {db}, there are only {} databases", self.server.keyspace.dbs().len())));
+        }
+        let command = self.server.table.lookup(argv).map_err(SinkError::new)?;
+        let Handler::Data(spec) = command.handler() else {
+            return Err(SinkError::new(format!("the command '{}' has no place in a log", command.full_name())));
+        };
+        self.reply.clear();
+        self.unit.clear();
+        let call = Call { db, now_ms: self.server.clock.unix_ms, argv, may_block: false };
+        let mut encoder = Encoder::new(&mut self.reply, Version::Resp2);
+        self.server.keyspace.execute_spec(spec, &call, &mut encoder, &mut self.unit);
+        if self.reply.first() == Some(&b'-') {
+            self.note_error(argv);
+        }
+        let delay_us = self.server.config.key_load_delay_us;
+        if delay_us > 0 {
+            std::thread::sleep(std::time::Duration::from_micros(delay_us as u64));
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        if let Some(loading) = &mut self.server.loading {
+            loading.loaded_bytes = progress.loaded_bytes;
+            loading.total_bytes = progress.total_bytes;
+        }
+        if let Some(turn) = &mut self.turn {
+            // A poll that fails now fails again when the load is over.
+            let _ = turn.once(self.server, std::time::Duration::ZERO);
+        }
+    }
+}
+
+impl Server {
+    /// Loads what the data directory holds and starts the log behind it.
+    ///
+    /// # Errors
+    /// What `aof` says of a directory that cannot be loaded: nothing of it was changed.
+    pub fn load(&mut self, turn: &mut Turn) -> anyhow::Result<()> {
+        if !self.config.appendonly {
+            self.announce_rdb();
+            return Ok(());
+        }
+        let started = Instant::now();
+        let (directory, options) = self.open_log_directory()?;
+        if let Some(path) = directory.adopted() {
+            let line = format!("Successfully migrated an old-style AOF configuration ({})", path.display());
+            self.log(Level::Notice, line);
+        }
+        self.loading = Some(Loading {
+            started,
+            started_unix_s: self.clock.unix_s(),
+            total_bytes: 0,
+            loaded_bytes: 0,
+        });
+        let report = directory.replay(&mut Loader::new(self, Some(turn)), &options);
+        self.loading = None;
+        let report = report?;
+        if let Some(cut) = &report.truncated {
+            let name = cut.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            self.log(Level::Warning, format!("!!! Warning: short read while loading the AOF file {name}!!!"));
+            self.log(
+                Level::Warning,
+                format!(
+                    "AOF {name} loaded anyway because aof-load-truncated is enabled: {} bytes from offset {} on ({}) were set aside in {}",
+                    cut.cut_bytes,
+                    cut.offset_bytes,
+                    cut.reason,
+                    cut.side_file.display()
+                ),
+            );
+        }
+        let keys: usize = self.keyspace.dbs().iter().map(keyspace::Db::len).sum();
+        let line = format!(
+            "DB loaded from append only file: {:.3} seconds, {keys} keys from {} commands ({} bytes in {} files) in {}",
+            started.elapsed().as_secs_f64(),
+            report.commands,
+            report.bytes,
+            report.files,
+            options.dir.display()
+        );
+        self.log(Level::Notice, line);
+        self.start_log(directory, &options)?;
+        Ok(())
+    }
+
+    /// DEBUG LOADAOF: the data as the log tells it.
+    ///
+    /// # Errors
+    /// What cannot be loaded; the keyspace is empty or partly filled then.
+    pub fn reload(&mut self) -> anyhow::Result<()> {
+        let (directory, options) = self.open_log_directory()?;
+        let old = self.keyspace.clear();
+        self.lazyfree.drop_later(old.into_iter().map(keyspace::Garbage::Db));
+        directory.replay(&mut Loader::new(self, None), &options)?;
+        Ok(())
+    }
+
+    /// An RDB file is not read yet: say so rather than start empty in silence.
+    fn announce_rdb(&mut self) {
+        let path = std::path::Path::new(std::str::from_utf8(&self.config.dbfilename).unwrap_or("dump.rdb"));
+        if path.exists() {
+            let line = format!("{} is not loaded: RDB files are not read yet", path.display());
+            self.log(Level::Warning, line);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! THE TURN: one pass of the event loop through every room of the server.
+//!
+//! ```text
+//! poll -> accept -> read + parse + execute -> parked, resumed, due -> cron -> seal the block -> release replies
+//!  ^                                                                                                |
+//!  '------------------------------------------------------------------------------------------------'
+//! ```
+//! Everything that clients sent in one turn goes to the log as one block, and everything they are told leaves after
+//! that block is as safe as `appendfsync` promises.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::client::{Client, ClientId};
+use crate::connection::{Connection, Listener};
+use crate::executor::Server;
+use crate::logger::Level;
+
+/// Tokens below are clients' slots.
+const WAKE: Token = Token(usize::MAX);
+const FIRST_SIGNAL: usize = usize::MAX - 8;
+const FIRST_LISTENER: usize = usize::MAX - 1024;
+const SIGNALS: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
+
+/// Bytes read from one client before the next one gets its turn.
+const READ_BYTES: usize = 64 * 1024;
+/// Events taken from one poll.
+const EVENTS: usize = 1024;
+
+/// The event loop: what epoll watches, and who is known to have sent more.
+#[derive(Debug)]
+pub struct Turn {
+    poll: Poll,
+    events: Events,
+    listeners: Vec<Listener>,
+    signals: Vec<mio::net::UnixStream>,
+    waker: Arc<Waker>,
+    /// Where every read goes first: a request that arrives whole is executed from here and never copied.
+    scratch: Vec<u8>,
+    /// Clients whose socket was not read to its end, which epoll will not mention again.
+    unread: VecDeque<ClientId>,
+    /// Clients with replies that wait for a watermark.
+    gated: Vec<ClientId>,
+    next_cron: Instant,
+}
+
+impl Turn {
+    /// Watches the listeners and the signals.
+    ///
+    /// # Errors
+    /// What epoll or sigaction says.
+    pub fn new(mut listeners: Vec<Listener>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        for (at, listener) in listeners.iter_mut().enumerate() {
+            listener.register(poll.registry(), Token(FIRST_LISTENER + at))?;
+        }
+        let mut signals = Vec::new();
+        for (at, signal) in SIGNALS.into_iter().enumerate() {
+            let (read, write) = std::os::unix::net::UnixStream::pair()?;
+            signal_hook::low_level::pipe::register(signal, write)?;
+            read.set_nonblocking(true)?;
+            let mut read = mio::net::UnixStream::from_std(read);
+            poll.registry().register(&mut read, Token(FIRST_SIGNAL + at), Interest::READABLE)?;
+            signals.push(read);
+        }
+        Ok(Turn {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            listeners,
+            signals,
+            waker,
+            scratch: vec![0; READ_BYTES],
+            unread: VecDeque::new(),
+            gated: Vec::new(),
+            next_cron: Instant::now(),
+        })
+    }
+
+    /// What other threads call to end a poll: a watermark has moved, a rewrite is done.
+    pub fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// Runs turns until the server has decided to end; returns its exit code.
+    ///
+    /// # Errors
+    /// When epoll fails, which it does not.
+    pub fn run(&mut self, server: &mut Server) -> io::Result<i32> {
+        loop {
+            let timeout = self.timeout(server);
+            self.once(server, timeout)?;
+            if let Some(code) = server.exit {
+                return Ok(code);
+            }
+        }
+    }
+
+    /// One turn, waiting at most `timeout` for something to do.
+    ///
+    /// # Errors
+    /// When epoll fails.
+    pub fn once(&mut self, server: &mut Server, timeout: Duration) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        server.clock.refresh();
+        let measured = server.persistence.is_rewriting().then(thread_cpu);
+        self.dispatch(server);
+        self.read_all(server);
+        server.time_out_parked();
+        server.resume_all();
+        if server.clock.now >= self.next_cron {
+            self.next_cron = server.clock.now + server.cron();
+        }
+        server.expire_cycle();
+        server.persist();
+        self.release(server);
+        if let Some(before) = measured {
+            let cpu_us = thread_cpu().saturating_sub(before).as_micros() as u64;
+            server.stats.rewrite_turn_cpu_us_max = server.stats.rewrite_turn_cpu_us_max.max(cpu_us);
+        }
+        Ok(())
+    }
+
+    /// How long the next poll may wait.
+    fn timeout(&self, server: &Server) -> Duration {
+        if !self.unread.is_empty() || server.has_work() {
+            return Duration::ZERO;
+        }
+        let next = server.blocking.next_deadline().map_or(self.next_cron, |at| at.min(self.next_cron));
+        next.saturating_duration_since(Instant::now())
+    }
+
+    fn dispatch(&mut self, server: &mut Server) {
+        let events: Vec<(usize, bool, bool)> = self
+            .events
+            .iter()
+            .map(|event| (event.token().0, event.is_readable() || event.is_error(), event.is_writable()))
+            .collect();
+        for (token, readable, writable) in events {
+            match token {
+                token if token == WAKE.0 => {}
+                token if token >= FIRST_SIGNAL => self.signal(server, token - FIRST_SIGNAL),
+                token if token >= FIRST_LISTENER => self.accept(server, token - FIRST_LISTENER),
+                slot => {
+                    let Some(client) = server.clients.in_slot(slot) else { continue };
+                    if readable {
+                        self.unread.push_back(client.id);
+                    }
+                    if writable && client.output.len_bytes() > 0 {
+                        server.answered.push(client.id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn signal(&mut self, server: &mut Server, at: usize) {
+        let mut drained = [0; 16];
+        while let Some(pipe) = self.signals.get_mut(at)
+            && matches!(io::Read::read(pipe, &mut drained), Ok(count) if count > 0)
+        {}
+        server.signal(SIGNALS[at]);
+    }
+
+    fn accept(&mut self, server: &mut Server, at: usize) {
+        let keepalive = u64::from(server.config.tcp_keepalive_s);
+        let keepalive = (keepalive > 0).then(|| Duration::from_secs(keepalive));
+        while let Some(listener) = self.listeners.get(at) {
+            match listener.accept(keepalive) {
+                Ok(connection) => self.welcome(server, connection),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    server.log(Level::Warning, format!("Accepting client connection: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, server: &mut Server, mut connection: Connection) {
+        if let Some(refusal) = server.refusal(&connection) {
+            // A courtesy; whoever does not read it fast enough has it in vain.
+            let _ = connection.write(refusal.as_bytes());
+            server.stats.rejected_connections += 1;
+            return;
+        }
+        let id = server.clients.next_id();
+        if connection.register(self.poll.registry(), Token(id.slot)).is_err() {
+            server.clients.release(id);
+            return;
+        }
+        server.stats.connections += 1;
+        let authenticated = server.config.requirepass.is_empty();
+        server.clients.insert(Client::new(id, connection, authenticated, server.clock.now));
+    }
+
+    fn read_all(&mut self, server: &mut Server) {
+        for _ in 0..self.unread.len() {
+            if let Some(id) = self.unread.pop_front() {
+                self.read(server, id);
+            }
+        }
+    }
+
+    fn read(&mut self, server: &mut Server, id: ClientId) {
+        let Some(client) = server.clients.get_mut(id).filter(|client| !client.closing) else { return };
+        match client.connection.read(&mut self.scratch) {
+            Ok(0) => drop(server.forget(id)),
+            Ok(count) => {
+                server.receive(id, &self.scratch[..count]);
+                // A short read has emptied the socket; after a full one nobody will tell us of the rest.
+                if count == self.scratch.len() {
+                    self.unread.push_back(id);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => drop(server.forget(id)),
+        }
+    }
+
+    /// Sends what the watermark allows.
+    fn release(&mut self, server: &mut Server) {
+        let watermark = server.persistence.reply_watermark();
+        server.gate.settle(watermark);
+        let gated = std::mem::take(&mut self.gated);
+        let answered = std::mem::take(&mut server.answered);
+        for &id in gated.iter().chain(&answered) {
+            self.send(server, id, watermark);
+        }
+        self.gated.sort_unstable();
+        self.gated.dedup();
+        // The buffer is used again.
+        let mut answered = answered;
+        answered.clear();
+        answered.append(&mut server.answered);
+        server.answered = answered;
+    }
+
+    fn send(&mut self, server: &mut Server, id: ClientId, watermark: aof::Position) {
+        let Some(client) = server.clients.get_mut(id) else { return };
+        client.output.end_turn(watermark);
+        loop {
+            let released = client.output.released(watermark);
+            if released.is_empty() {
+                break;
+            }
+            match client.connection.write(released) {
+                Ok(count) => {
+                    client.output.advance(count);
+                    server.stats.output_bytes += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return drop(server.forget(id)),
+            }
+        }
+        if client.output.is_held() {
+            self.gated.push(id);
+        } else if client.closing {
+            drop(server.forget(id));
+        }
+    }
+}
+
+/// CPU time of this thread.
+fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
