@@ -18,6 +18,7 @@
 use resp::number;
 
 use crate::Str;
+use crate::types::string::make_private;
 
 const HEADER_BYTES: usize = 6;
 const END: u8 = 0xff;
@@ -282,6 +283,7 @@ impl Listpack {
         }
         let end = end.map_or(self.0.len() - 1, |At(end)| end);
         let At(start) = at;
+        make_private(&mut self.0);
         let blob = self.0.make_mut();
         blob.copy_within(end.., start);
         self.0.truncate(self.0.len() - (end - start));
@@ -308,6 +310,7 @@ impl Listpack {
         let entry = head.len() + element.body.len();
         let inserted = entry + backlen_bytes(entry);
         let old_len = self.0.len();
+        make_private(&mut self.0);
         if inserted > removed {
             self.lengthen(inserted - removed);
         }
