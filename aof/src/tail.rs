@@ -95,6 +95,7 @@ pub(crate) struct Lost {
 #[derive(Debug)]
 pub(crate) struct Tail {
     pub(crate) blocks: VecDeque<Block>,
+    pub(crate) garbage: Vec<VecDeque<Block>>,
     pub(crate) end: Position,
     pub(crate) written: Position,
     pub(crate) durable: Position,
@@ -150,6 +151,7 @@ impl Tail {
     pub(crate) fn new(fsync: Fsync, live: Option<LiveFile>, waiting_rewrite: bool, broken: Broken) -> Self {
         Tail {
             blocks: VecDeque::new(),
+            garbage: Vec::new(),
             end: 0,
             written: 0,
             durable: 0,
@@ -326,9 +328,17 @@ impl Tail {
         }
     }
 
+    /// A second of small turns is tens of thousands of blocks, and the executor may be waiting for this lock: many are
+    /// only set aside here, for [`Shared::changed`](crate::writer::Shared::changed) to drop without it.
     fn drop_blocks(&mut self, below: Position) {
+        const FEW: usize = 64;
         let count = self.blocks.partition_point(|block| block.end <= below);
-        self.blocks.drain(..count);
+        if count <= FEW {
+            self.blocks.drain(..count);
+            return;
+        }
+        let kept = self.blocks.split_off(count);
+        self.garbage.push(std::mem::replace(&mut self.blocks, kept));
     }
 }
 

@@ -54,11 +54,13 @@ impl Shared {
     }
 
     /// Ends a change of the tail: shows the watermarks, and tells the two threads and the server.
-    pub(crate) fn changed(&self, tail: MutexGuard<'_, Tail>) {
+    pub(crate) fn changed(&self, mut tail: MutexGuard<'_, Tail>) {
         self.show(&tail);
         self.to_writer.notify_one();
         self.to_syncer.notify_one();
+        let garbage = std::mem::take(&mut tail.garbage);
         drop(tail);
+        drop(garbage);
         (self.wake)();
     }
 
