@@ -224,6 +224,11 @@ impl Log {
         });
     }
 
+    /// `aof-direct-write`. Default: yes; with no, the executor never calls write(2) itself.
+    pub fn set_direct_write(&mut self, direct: bool) {
+        self.change(|tail| tail.direct = direct);
+    }
+
     /// `aof-max-unsynced-bytes`.
     pub fn set_max_unsynced_bytes(&mut self, bytes: u64) {
         self.max_unsynced_bytes = bytes;

@@ -132,6 +132,8 @@ pub(crate) struct Tail {
     pub(crate) writer_done: bool,
     /// The last attempt to save the tail failed while stopping.
     pub(crate) gave_up: bool,
+    /// `aof-direct-write`.
+    pub(crate) direct: bool,
     pub(crate) direct_after: Option<Instant>,
     pub(crate) counters: Counters,
     pub(crate) broken: Broken,
@@ -179,6 +181,7 @@ impl Tail {
             auto_gc: true,
             stopping: false,
             writer_done: false,
+            direct: true,
             direct_after: None,
             counters: Counters::default(),
             broken,
@@ -203,7 +206,8 @@ impl Tail {
         let alone = self.blocks.back().is_some_and(|block| block.start() == self.written);
         let unhindered = !self.sync_running && self.failure.is_none() && self.switch_at.is_none();
         let in_time = self.direct_after.is_none_or(|after| now >= after);
-        self.fsync != Fsync::Always && quiet && alone && unhindered && in_time && self.live.is_some()
+        let allowed = self.direct && self.fsync != Fsync::Always;
+        allowed && quiet && alone && unhindered && in_time && self.live.is_some()
     }
 
     /// What a crash of the process can no longer take: moves the watermark, drops what needs no memory any more.

@@ -1,5 +1,7 @@
 //! Killed and cut off at random moments: what comes back is a prefix, and holds all that was acknowledged.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aof::fs::{Call, Mem};
@@ -168,6 +170,32 @@ fn becoming_always_syncs_at_once_and_gates() {
         until("durable", || log.reply_watermark() >= position);
         assert!(is_prefix(&load(&mem.power_cut(), &options(before)).unwrap().0, 1, 1));
         log.stop().unwrap();
+    }
+}
+
+#[test]
+fn the_executor_writes_itself_unless_it_may_not() {
+    for direct in [true, false] {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(Fsync::Everysec));
+        log.set_direct_write(direct);
+        let (here, mine) = (std::thread::current().id(), Arc::new(AtomicUsize::new(0)));
+        let counted = mine.clone();
+        mem.fail_with(move |call, _| {
+            let is_mine = call == Call::Write && std::thread::current().id() == here;
+            counted.fetch_add(usize::from(is_mine), Ordering::Relaxed);
+            None
+        });
+        for n in 0..5 {
+            let position = turn(&mut log, &[("k", n)]);
+            until("written", || log.written() >= position);
+        }
+        assert_eq!(mine.load(Ordering::Relaxed), if direct { 5 } else { 0 });
+        log.set_fsync(Fsync::Always);
+        turn(&mut log, &[("k", 5)]);
+        log.stop().unwrap();
+        assert_eq!(mine.load(Ordering::Relaxed), if direct { 5 } else { 0 }, "never under always");
+        assert!(is_prefix(&load(&mem, &options(Fsync::Always)).unwrap().0, 6, 6));
     }
 }
 
