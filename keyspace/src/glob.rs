@@ -8,6 +8,9 @@
 //! A class without its `]` ends with the pattern; a `\` at the end stands for itself. Bytes of a range compare as
 //! unsigned ones (Redis's order depends on its compiler's `char`). Source: redis 7.2 `src/util.c` `stringmatchlen`.
 
+/// A pattern with more runs of `*` than this fits nothing, as in Redis, where each is a recursion.
+const MAX_STARS: usize = 1000;
+
 /// Whether `text` as a whole fits `pattern`; with `nocase`, ASCII letters fit in either case.
 ///
 /// Takes at most `pattern.len() * text.len()` steps and no stack: only the last `*` is ever tried again, because an
@@ -18,11 +21,16 @@ pub fn matches(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
         return pattern.is_empty();
     }
     let (mut pattern, mut text) = (pattern, text);
+    let mut stars = 0;
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         if let [b'*', rest @ ..] = pattern {
             if rest.is_empty() {
                 return true;
+            }
+            stars += usize::from(rest.first() != Some(&b'*'));
+            if stars > MAX_STARS {
+                return false;
             }
             retry = Some((rest, text));
             pattern = rest;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-use keyspace::{DbIndex, Str};
+use keyspace::{DbIndex, Str, Touch};
 
 use crate::client::{Blocked, ClientId};
 
@@ -67,6 +67,16 @@ impl Blocking {
         for place in keys {
             if self.waiting.contains_key(&place) && !self.ready.contains(&place) {
                 self.ready.push_back(place);
+            }
+        }
+    }
+
+    /// Notes the keys of databases that changed as a whole (SWAPDB): any of them may hold something now.
+    pub fn note_changed(&mut self, touched: &[Touch]) {
+        for touch in touched {
+            if let Touch::Db { db, wrote: true } = *touch {
+                let keys: Vec<_> = self.waiting.keys().filter(|(of, _)| *of == db).cloned().collect();
+                self.note_ready(keys);
             }
         }
     }

@@ -464,11 +464,13 @@ impl Server {
         let garbage = self.keyspace.take_garbage();
         self.lazyfree.drop_later(garbage);
         self.propagate(client, unit, wrap);
+        self.persistence.dirty += unit.dirty;
         if !self.watching.is_empty() && unit.dirty > 0 {
             self.break_watches(unit);
         }
-        if !unit.ready.is_empty() {
+        if !self.blocking.is_empty() {
             self.blocking.note_ready(unit.ready.drain(..));
+            self.blocking.note_changed(&unit.touched);
         }
         if !unit.events.is_empty() {
             self.publish_events(unit);

@@ -12,7 +12,7 @@ use crate::executor::Server;
 ///
 /// # Errors
 /// Redis's words for the first that failed.
-pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
+pub(crate) fn listen(config: &Config) -> Result<Vec<Listener>, String> {
     let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
     let mut listeners = Vec::new();
     if config.port != 0 {

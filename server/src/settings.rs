@@ -87,6 +87,6 @@ impl Server {
 ///
 /// # Errors
 /// What chdir(2) says.
-pub fn change_dir(dir: &Path) -> Result<(), String> {
+pub(crate) fn change_dir(dir: &Path) -> Result<(), String> {
     std::env::set_current_dir(dir).map_err(|error| format!("Can't chdir to '{}': {error}", dir.display()))
 }

@@ -57,6 +57,11 @@ impl Sink for Loader<'_> {
                 self.server.keyspace.dbs().len()
             )));
         }
+        let name = argv.first().copied().unwrap_or_default();
+        if self.server.table.get(name).is_none() {
+            let name = String::from_utf8_lossy(name);
+            return Err(SinkError::new(format!("Unknown command '{name}' reading the append only file")));
+        }
         let command = self.server.table.lookup(argv).map_err(SinkError::new)?;
         let Handler::Data(spec) = command.handler() else {
             return Err(SinkError::new(format!(
