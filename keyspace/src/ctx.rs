@@ -1,8 +1,8 @@
 //! The view that a command's handler has of the keyspace: lookups that expire lazily, writes that leave their traces.
 
-use crate::db::Db;
+use crate::db::{Db, Entry};
 use crate::effect::{Block, KeyEvent, Touch, Unit};
-use crate::table::HashSeed;
+use crate::table::{HashSeed, Table};
 use crate::{CommandError, DbIndex, Keyspace, Limits, Random, Str, Value};
 
 /// One command to execute.
@@ -24,9 +24,6 @@ impl<'a> Call<'a> {
         Call { db, now_ms, argv, may_block: false }
     }
 }
-
-/// Values that take more than this many allocations to free are left to another thread by UNLINK.
-const LAZYFREE_THRESHOLD: usize = 64;
 
 /// What a handler works with. Its reply goes to the [`resp::Encoder`] beside it, so that a borrowed value can be
 /// written straight from the table.
@@ -97,8 +94,7 @@ impl<'a> Ctx<'a> {
 
     /// Looks a key up without counting a hit or refreshing its idle time (TYPE, OBJECT, TTL, SCAN's filter).
     pub fn peek(&mut self, key: &[u8]) -> Option<&Value> {
-        let hash = self.visit(self.db, key, false);
-        self.keyspace.dbs[self.db].find(hash, key).map(|entry| entry.value())
+        self.peek_entry(self.db, key).map(|entry| entry.value())
     }
 
     /// Looks a key up to change it in place; say so afterwards with [`changed`](Self::changed). An expired key is
@@ -126,8 +122,13 @@ impl<'a> Ctx<'a> {
 
     /// When the key expires, milliseconds since 1970. `None` without a time to live, or without the key.
     pub fn expire_at_ms(&mut self, key: &[u8]) -> Option<i64> {
-        let hash = self.visit(self.db, key, false);
-        self.keyspace.dbs[self.db].find(hash, key).and_then(|entry| entry.expire_at_ms())
+        self.peek_entry(self.db, key).and_then(|entry| entry.expire_at_ms())
+    }
+
+    /// The whole entry, without counting a hit or refreshing its idle time.
+    pub fn peek_entry(&mut self, db: DbIndex, key: &[u8]) -> Option<&Entry> {
+        let hash = self.visit(db, key, false);
+        self.keyspace.dbs[db].find(hash, key)
     }
 
     // Writes. Each leaves the traces of its own; the number of changes and the event come with `changed`.
@@ -141,8 +142,10 @@ impl<'a> Ctx<'a> {
     /// Stores a value under a key, new or not; a time to live stays.
     pub fn set_keep_ttl(&mut self, key: &[u8], value: Value) {
         let hash = self.visit(self.db, key, true);
+        let now_ms = self.now_ms;
         match self.keyspace.dbs[self.db].find_mut(hash, key) {
             Some(entry) => {
+                entry.touch(now_ms);
                 let old = std::mem::replace(entry.value_mut(), value);
                 self.discard(old, self.keyspace.limits.lazy_server_del);
                 self.note_ready(self.db, key);
@@ -174,8 +177,10 @@ impl<'a> Ctx<'a> {
 
     /// Removes a key and returns its value and when it would have expired.
     pub fn take(&mut self, db: DbIndex, key: &[u8]) -> Option<(Value, Option<i64>)> {
-        let hash = self.visit(db, key, true);
-        self.keyspace.dbs[db].remove(hash, key)
+        let hash = self.visit(db, key, false);
+        let taken = self.keyspace.dbs[db].remove(hash, key)?;
+        self.mark(Touch::Key { db, hash, wrote: true });
+        Some(taken)
     }
 
     /// Deletes a key whose collection has become empty, with the `del` event.
@@ -186,14 +191,18 @@ impl<'a> Ctx<'a> {
 
     /// Sets or clears a key's time to live; false if the key is not there.
     pub fn set_expire(&mut self, key: &[u8], expire_at_ms: Option<i64>) -> bool {
-        let hash = self.visit(self.db, key, true);
-        self.keyspace.dbs[self.db].set_expire(hash, key, expire_at_ms)
+        let hash = self.visit(self.db, key, false);
+        let found = self.keyspace.dbs[self.db].set_expire(hash, key, expire_at_ms);
+        if found {
+            self.mark(Touch::Key { db: self.db, hash, wrote: true });
+        }
+        found
     }
 
     /// Drops a value, here or (if `lazy` and it is big) on another thread.
     pub fn discard(&mut self, value: Value, lazy: bool) {
-        if lazy && value.free_effort() > LAZYFREE_THRESHOLD {
-            self.keyspace.garbage.push(value);
+        if lazy {
+            self.keyspace.discard(value);
         }
     }
 
@@ -277,6 +286,12 @@ impl<'a> Ctx<'a> {
         &mut self.keyspace.random
     }
 
+    /// A key of the client's database, each as likely as the next; perhaps one whose time is over.
+    pub(crate) fn random_key(&mut self) -> Option<Str> {
+        let Keyspace { dbs, random, .. } = &mut *self.keyspace;
+        dbs[self.db].table().random(random).map(|entry| Str::from(entry.key()))
+    }
+
     /// The client's database as a whole.
     pub fn database(&mut self) -> &mut Db {
         &mut self.keyspace.dbs[self.db]
@@ -318,8 +333,7 @@ impl<'a> Ctx<'a> {
     }
 
     fn expire_if_due(&mut self, db: DbIndex, hash: u64, key: &[u8]) {
-        let due = self.keyspace.dbs[db].find(hash, key).and_then(|entry| entry.expire_at_ms());
-        if due.is_some_and(|at| at < self.now_ms) {
+        if self.keyspace.dbs[db].find(hash, key).is_some_and(|entry| entry.is_due(self.now_ms)) {
             self.keyspace.expire_key(db, hash, key, self.unit);
         }
     }

@@ -21,7 +21,12 @@ pub struct Entry {
     accessed_s: AtomicU32,
 }
 
+/// Stands for "no time to live"; a time as late as this is stored one millisecond earlier.
 const NEVER: i64 = i64::MAX;
+
+fn stored_time(expire_at_ms: Option<i64>) -> i64 {
+    expire_at_ms.map_or(NEVER, |at| at.min(NEVER - 1))
+}
 
 impl Clone for Entry {
     fn clone(&self) -> Self {
@@ -64,6 +69,12 @@ impl Entry {
     #[inline]
     pub fn expire_at_ms(&self) -> Option<i64> {
         (self.expire_at_ms != NEVER).then_some(self.expire_at_ms)
+    }
+
+    /// Whether its time is over.
+    #[inline]
+    pub fn is_due(&self, now_ms: i64) -> bool {
+        self.expire_at_ms < now_ms
     }
 
     /// Notes an access.
@@ -151,7 +162,7 @@ impl Db {
         expire_at_ms: Option<i64>,
         now_ms: i64,
     ) -> Option<Value> {
-        let at = expire_at_ms.unwrap_or(NEVER);
+        let at = stored_time(expire_at_ms);
         if let Some(entry) = self.table.find_mut(hash, |entry| &entry.key[..] == key) {
             let before = std::mem::replace(&mut entry.expire_at_ms, at);
             let old = std::mem::replace(&mut entry.value, value);
@@ -175,7 +186,7 @@ impl Db {
 
     /// Sets or clears a key's time to live; false if the key is not there.
     pub(crate) fn set_expire(&mut self, hash: u64, key: &[u8], expire_at_ms: Option<i64>) -> bool {
-        let at = expire_at_ms.unwrap_or(NEVER);
+        let at = stored_time(expire_at_ms);
         let Some(entry) = self.find_mut(hash, key) else { return false };
         let before = std::mem::replace(&mut entry.expire_at_ms, at);
         self.reindex(hash, before, at);

@@ -15,7 +15,8 @@ pub struct Unit {
     pub dirty: u64,
     /// Keys and databases that were read or written.
     pub touched: SmallVec<[Touch; 4]>,
-    /// Keys that came to hold a list or a sorted set while clients were blocked, in order.
+    /// Keys that came to hold a new value while clients were blocked, in order. After a SWAPDB, which touches two whole
+    /// databases, any key of them may be ready.
     pub ready: Vec<(DbIndex, Str)>,
     /// Keyspace events, in order; only while [`Keyspace::has_listeners`](crate::Keyspace::has_listeners).
     pub events: Vec<KeyEvent>,

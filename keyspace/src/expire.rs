@@ -14,9 +14,7 @@ impl Keyspace {
         }
         self.stats.expired_keys += 1;
         // Nobody waits for an expired value: a big one never stalls the executor.
-        if value.free_effort() > 64 {
-            self.garbage.push(value);
-        }
+        self.discard(value);
     }
 
     /// Deletes at most `budget` keys that are due, over all databases; each is an effect of its own in `unit`, never
@@ -38,9 +36,9 @@ impl Keyspace {
     pub fn average_ttl_ms(&self, db: DbIndex, now_ms: i64) -> i64 {
         const SAMPLE: usize = 16;
         let Some(db) = self.dbs.get(db) else { return 0 };
-        let (sum, count) = db
-            .expire_times(SAMPLE)
-            .fold((0i64, 0i64), |(sum, count), at| (sum.saturating_add((at - now_ms).max(0)), count + 1));
+        let (sum, count) = db.expire_times(SAMPLE).fold((0i64, 0i64), |(sum, count), at| {
+            (sum.saturating_add(at.saturating_sub(now_ms).max(0)), count + 1)
+        });
         if count == 0 { 0 } else { sum / count }
     }
 }

@@ -49,6 +49,11 @@ pub use random::Random;
 pub use table::HashSeed;
 pub use value::{Str, Value};
 
+/// The README's example, kept compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// A database's number.
 pub type DbIndex = usize;
 
@@ -68,8 +73,21 @@ pub struct Keyspace {
     pub has_listeners: bool,
     seed: HashSeed,
     random: Random,
-    garbage: Vec<Value>,
+    garbage: Vec<Garbage>,
 }
+
+/// What takes long to free: drop it on another thread.
+#[derive(Debug)]
+pub enum Garbage {
+    /// A value of many parts.
+    Value(Value),
+    /// A database that was flushed.
+    Db(Db),
+}
+
+/// Values that take more than this many allocations to free are garbage rather than dropped at once. Source: redis
+/// 7.2 `src/lazyfree.c` `LAZYFREE_THRESHOLD`.
+const LAZYFREE_THRESHOLD: usize = 64;
 
 /// Counters that INFO prints.
 #[derive(Debug, Default, Clone, Copy)]
@@ -165,9 +183,26 @@ impl Keyspace {
         self.seed
     }
 
-    /// Takes the big values that were unlinked, to be dropped on another thread.
-    pub fn take_garbage(&mut self) -> Vec<Value> {
+    /// Takes the big values that were unlinked and the databases that were flushed, to be dropped on another thread.
+    pub fn take_garbage(&mut self) -> Vec<Garbage> {
         std::mem::take(&mut self.garbage)
+    }
+
+    /// Drops a value: a small one here, a big one where the garbage goes.
+    pub(crate) fn discard(&mut self, value: Value) {
+        if value.free_effort() > LAZYFREE_THRESHOLD {
+            self.garbage.push(Garbage::Value(value));
+        }
+    }
+
+    /// Empties a database; returns how many keys it had. `lazy` leaves them to another thread.
+    pub(crate) fn flush(&mut self, db: DbIndex, lazy: bool) -> usize {
+        let old = std::mem::replace(&mut self.dbs[db], Db::new(self.seed));
+        let keys = old.len();
+        if lazy && keys > 0 {
+            self.garbage.push(Garbage::Db(old));
+        }
+        keys
     }
 
     /// Replaces all data by that of empty databases, and returns the old databases to be dropped anywhere.

@@ -23,4 +23,21 @@ impl Random {
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
     }
+
+    /// Chooses `count` of `len` things that pass in a row: each call says whether the next one is chosen. Every choice
+    /// is as likely as the next. Knuth's selection sampling.
+    pub fn sample(&mut self, count: usize, len: usize) -> impl FnMut() -> bool + '_ {
+        let (mut wanted, mut left) = (count, len);
+        move || {
+            let chosen = self.below(left) < wanted;
+            left = left.saturating_sub(1);
+            wanted -= usize::from(chosen);
+            chosen
+        }
+    }
+
+    /// A source of its own, for a handler that holds a value of the keyspace meanwhile.
+    pub fn fork(&mut self) -> Random {
+        Random::new(self.next_u64())
+    }
 }

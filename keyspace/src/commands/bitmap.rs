@@ -1,6 +1,461 @@
-//! The bitmap commands.
+//! The bitmap commands: strings as arrays of bits, bit 0 the highest of the first byte.
 
-use super::DataSpec;
+use resp::{Encoder, number};
+
+use super::flags::{DENYOOM, FAST, READ, WRITE};
+use super::string::{longest, range};
+use super::{DataSpec, keys, spec};
+use crate::types::string::{StringRef, grow, make_bytes};
+use crate::{CommandError, Ctx, Str, Value};
+
+type Reply = Result<(), CommandError>;
 
 /// The rows.
-pub const TABLE: &[DataSpec] = &[];
+#[rustfmt::skip]
+pub const TABLE: &[DataSpec] = &[
+    spec("setbit",      setbit,      4,  WRITE | DENYOOM, keys(1, 1, 1),  "2.2.0", "Sets or clears a bit, and returns what it was."),
+    spec("getbit",      getbit,      3,  READ | FAST,     keys(1, 1, 1),  "2.2.0", "Returns a bit."),
+    spec("bitcount",    bitcount,    -2, READ,            keys(1, 1, 1),  "2.6.0", "Counts the bits that are set, in a range if asked."),
+    spec("bitpos",      bitpos,      -3, READ,            keys(1, 1, 1),  "2.8.7", "Finds the first bit that is set, or clear."),
+    spec("bitop",       bitop,       -4, WRITE | DENYOOM, keys(2, -1, 1), "2.6.0", "Combines strings bit by bit and stores the result."),
+    spec("bitfield",    bitfield,    -2, WRITE | DENYOOM, keys(1, 1, 1),  "3.2.0", "Reads, stores and adds to integers of any width within a string."),
+    spec("bitfield_ro", bitfield_ro, -2, READ | FAST,     keys(1, 1, 1),  "6.0.0", "Reads integers of any width within a string."),
+];
+
+fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let key = argv[1];
+    let bit = bit_offset(ctx, argv[2], None)?;
+    let on = match number::parse_i64(argv[3]) {
+        Some(value @ 0..=1) => value == 1,
+        _ => return Err(CommandError::other("ERR bit is not an integer or out of range")),
+    };
+    let (byte, mask) = (bit / 8, 0x80 >> (bit % 8));
+    let (was_on, len) = {
+        let bytes = StringRef::of_key(ctx.read(key))?;
+        (bytes.get(byte).is_some_and(|byte| byte & mask != 0), bytes.len())
+    };
+    if was_on != on || byte >= len {
+        let bytes = writable(ctx, key, byte + 1)?;
+        if on {
+            bytes[byte] |= mask;
+        } else {
+            bytes[byte] &= !mask;
+        }
+        ctx.changed(key, '$', "setbit", 1);
+    }
+    out.integer(i64::from(was_on));
+    Ok(())
+}
+
+fn getbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let bit = bit_offset(ctx, argv[2], None)?;
+    let bytes = StringRef::of_key(ctx.read(argv[1]))?;
+    out.integer(bytes.get(bit / 8).map_or(0, |byte| i64::from(byte >> (7 - bit % 8) & 1)));
+    Ok(())
+}
+
+fn bitcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let (start, end, unit) = match *argv {
+        [_, _] => (0, -1, Unit::Byte),
+        [_, _, start, end] => (integer(start)?, integer(end)?, Unit::Byte),
+        [_, _, start, end, unit] => (integer(start)?, integer(end)?, Unit::parse(unit)?),
+        _ => return Err(CommandError::Syntax),
+    };
+    let bytes = StringRef::of_key(ctx.read(argv[1]))?;
+    out.count(unit.bits(start, end, bytes.len()).map_or(0, |bits| count_ones(&bytes, bits)));
+    Ok(())
+}
+
+fn count_ones(bytes: &[u8], bits: std::ops::Range<usize>) -> usize {
+    let (first, last) = (bits.start / 8, (bits.end - 1) / 8);
+    let (chunks, rest) = bytes[first..=last].as_chunks::<8>();
+    let whole: usize = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk).count_ones() as usize).sum();
+    let rest: usize = rest.iter().map(|byte| byte.count_ones() as usize).sum();
+    // The bits of the outermost bytes that lie outside.
+    let before = bytes[first] & !(0xff >> (bits.start % 8));
+    let after = bytes[last] & (0x7f >> ((bits.end - 1) % 8));
+    whole + rest - before.count_ones() as usize - after.count_ones() as usize
+}
+
+fn bitpos(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let wanted = match integer(argv[2])? {
+        bit @ 0..=1 => bit == 1,
+        _ => return Err(CommandError::other("ERR The bit argument must be 1 or 0.")),
+    };
+    let (start, end, unit) = match argv[3..] {
+        [] => (0, None, Unit::Byte),
+        [start] => (integer(start)?, None, Unit::Byte),
+        [start, end] => (integer(start)?, Some(integer(end)?), Unit::Byte),
+        [start, end, unit] => {
+            let start = integer(start)?;
+            let unit = Unit::parse(unit)?;
+            (start, Some(integer(end)?), unit)
+        }
+        _ => return Err(CommandError::Syntax),
+    };
+    let Some(value) = ctx.read(argv[1]) else {
+        // A key that is not there is endless zeros.
+        out.integer(if wanted { -1 } else { 0 });
+        return Ok(());
+    };
+    let bytes = StringRef::of(value)?;
+    let position = unit.bits(start, end.unwrap_or(-1), bytes.len()).and_then(|bits| {
+        let end_of_range = bits.end;
+        // Behind a string that is looked through to its end there are zeros too.
+        let beyond = (!wanted && end.is_none()).then_some(end_of_range);
+        find_bit(&bytes, bits, wanted).or(beyond)
+    });
+    out.integer(position.map_or(-1, |position| position as i64));
+    Ok(())
+}
+
+fn find_bit(bytes: &[u8], bits: std::ops::Range<usize>, wanted: bool) -> Option<usize> {
+    let skipped = if wanted { 0x00 } else { 0xff };
+    let (first, last) = (bits.start / 8, (bits.end - 1) / 8);
+    // As if all wanted bits were ones; those before the range are none.
+    let ones = |byte: u8| byte ^ skipped;
+    let place = |byte: usize, ones: u8| byte * 8 + ones.leading_zeros() as usize;
+    let head = ones(bytes[first]) & (0xff >> (bits.start % 8));
+    let found = if head != 0 {
+        place(first, head)
+    } else {
+        let rest = &bytes[first + 1..=last];
+        // Eight bytes at a time up to the neighbourhood, then byte by byte.
+        let (chunks, _) = rest.as_chunks::<8>();
+        let plain = chunks.iter().take_while(|chunk| **chunk == [skipped; 8]).count() * 8;
+        let at = plain + rest[plain..].iter().position(|&byte| byte != skipped)?;
+        place(first + 1 + at, ones(rest[at]))
+    };
+    (found < bits.end).then_some(found)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BitOp {
+    And,
+    Or,
+    Xor,
+    Not,
+}
+
+fn bitop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let (destination, sources) = (argv[2], &argv[3..]);
+    let op = match &argv[1].to_ascii_lowercase()[..] {
+        b"and" => BitOp::And,
+        b"or" => BitOp::Or,
+        b"xor" => BitOp::Xor,
+        b"not" => BitOp::Not,
+        _ => return Err(CommandError::Syntax),
+    };
+    if op == BitOp::Not && sources.len() != 1 {
+        return Err(CommandError::other("ERR BITOP NOT must be called with a single source key."));
+    }
+    let mut result: Option<Vec<u8>> = None;
+    for key in sources {
+        let bytes = StringRef::of_key(ctx.read(key))?;
+        match &mut result {
+            None if op == BitOp::Not => result = Some(bytes.iter().map(|byte| !byte).collect()),
+            None => result = Some(bytes.to_vec()),
+            Some(result) => combine(op, result, &bytes),
+        }
+    }
+    let result = result.unwrap_or_default();
+    if !result.is_empty() {
+        ctx.set(destination, Value::string(&result));
+        ctx.changed(destination, '$', "set", 1);
+    } else if ctx.delete(destination, false) {
+        ctx.changed(destination, 'g', "del", 1);
+    }
+    out.count(result.len());
+    Ok(())
+}
+
+/// Combines `other` into `result`; the shorter of the two goes on with zeros.
+fn combine(op: BitOp, result: &mut Vec<u8>, other: &[u8]) {
+    if other.len() > result.len() {
+        result.resize(other.len(), 0);
+    }
+    let (both, tail) = result.split_at_mut(other.len());
+    let pairs = both.iter_mut().zip(other);
+    match op {
+        BitOp::And => {
+            pairs.for_each(|(byte, other)| *byte &= other);
+            tail.fill(0);
+        }
+        BitOp::Or => pairs.for_each(|(byte, other)| *byte |= other),
+        BitOp::Xor | BitOp::Not => pairs.for_each(|(byte, other)| *byte ^= other),
+    }
+}
+
+fn bitfield(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let operations = Operation::parse_all(ctx, &argv[2..])?;
+    match operations.iter().filter(|operation| operation.action.writes()).map(Operation::end_byte).max() {
+        Some(len) => change_fields(ctx, argv[1], &operations, len, out),
+        None => read_fields(ctx, argv[1], &operations, out),
+    }
+}
+
+fn bitfield_ro(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let operations = Operation::parse_all(ctx, &argv[2..])?;
+    if operations.iter().any(|operation| operation.action.writes()) {
+        return Err(CommandError::other("ERR BITFIELD_RO only supports the GET subcommand"));
+    }
+    read_fields(ctx, argv[1], &operations, out)
+}
+
+fn read_fields(ctx: &mut Ctx<'_>, key: &[u8], operations: &[Operation], out: &mut Encoder<'_>) -> Reply {
+    let bytes = StringRef::of_key(ctx.read(key))?;
+    out.array(operations.len());
+    for operation in operations {
+        out.integer(operation.field.load(&bytes, operation.bit));
+    }
+    Ok(())
+}
+
+/// Executes operations on a string lengthened to `len` bytes.
+fn change_fields(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    operations: &[Operation],
+    len: usize,
+    out: &mut Encoder<'_>,
+) -> Reply {
+    let grows = StringRef::of_key(ctx.read(key))?.len() < len;
+    let bytes = writable(ctx, key, len)?;
+    let mut changes = 0;
+    out.array(operations.len());
+    for operation in operations {
+        let old = operation.field.load(bytes, operation.bit);
+        let (wanted, reply_new) = match operation.action {
+            Action::Get => {
+                out.integer(old);
+                continue;
+            }
+            Action::Set(value) => (operation.field.widen(value), false),
+            Action::IncrBy(increment) => (i128::from(old) + i128::from(increment), true),
+        };
+        match operation.field.fit(wanted, operation.overflow) {
+            Some(new) => {
+                out.integer(if reply_new { new } else { old });
+                operation.field.store(bytes, operation.bit, new);
+                changes += usize::from(grows || new != old);
+            }
+            None => out.null(),
+        }
+    }
+    // A string that only grew has changed as well.
+    if grows || changes > 0 {
+        ctx.changed(key, '$', "setbit", changes.max(1));
+    }
+    Ok(())
+}
+
+/// One of BITFIELD's operations.
+#[derive(Debug)]
+struct Operation {
+    action: Action,
+    field: Field,
+    bit: usize,
+    overflow: Overflow,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Get,
+    Set(i64),
+    IncrBy(i64),
+}
+
+impl Action {
+    fn writes(self) -> bool {
+        !matches!(self, Action::Get)
+    }
+}
+
+/// What happens to a value that its field cannot hold.
+#[derive(Debug, Clone, Copy)]
+enum Overflow {
+    Wrap,
+    Saturate,
+    Fail,
+}
+
+/// The type of a field: `i1` to `i64`, `u1` to `u63`.
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    signed: bool,
+    bits: u32,
+}
+
+impl Operation {
+    fn parse_all(ctx: &Ctx<'_>, words: &[&[u8]]) -> Result<Vec<Self>, CommandError> {
+        let mut operations = Vec::new();
+        let mut overflow = Overflow::Wrap;
+        let mut rest = words;
+        while let [name, args @ ..] = rest {
+            let name = name.to_ascii_lowercase();
+            rest = match (&name[..], args) {
+                (b"get", [field, bit, rest @ ..]) => {
+                    operations.push(Self::parse(ctx, field, bit, overflow)?);
+                    rest
+                }
+                (b"set" | b"incrby", [field, bit, value, rest @ ..]) => {
+                    let mut operation = Self::parse(ctx, field, bit, overflow)?;
+                    let value = integer(value)?;
+                    operation.action =
+                        if name == b"set" { Action::Set(value) } else { Action::IncrBy(value) };
+                    operations.push(operation);
+                    rest
+                }
+                (b"overflow", [kind, rest @ ..]) => {
+                    overflow = Overflow::parse(kind)?;
+                    rest
+                }
+                _ => return Err(CommandError::Syntax),
+            };
+        }
+        Ok(operations)
+    }
+
+    fn parse(ctx: &Ctx<'_>, field: &[u8], bit: &[u8], overflow: Overflow) -> Result<Self, CommandError> {
+        let field = Field::parse(field)?;
+        let bit = bit_offset(ctx, bit, Some(field.bits))?;
+        Ok(Operation { action: Action::Get, field, bit, overflow })
+    }
+
+    /// The length of a string that just holds the field.
+    fn end_byte(&self) -> usize {
+        (self.bit + self.field.bits as usize).div_ceil(8)
+    }
+}
+
+impl Overflow {
+    fn parse(word: &[u8]) -> Result<Self, CommandError> {
+        match &word.to_ascii_lowercase()[..] {
+            b"wrap" => Ok(Overflow::Wrap),
+            b"sat" => Ok(Overflow::Saturate),
+            b"fail" => Ok(Overflow::Fail),
+            _ => Err(CommandError::other("ERR Invalid OVERFLOW type specified")),
+        }
+    }
+}
+
+impl Field {
+    fn parse(word: &[u8]) -> Result<Self, CommandError> {
+        let (signed, max, bits) = match word {
+            [b'i', bits @ ..] => (true, 64, bits),
+            [b'u', bits @ ..] => (false, 63, bits),
+            _ => (false, 0, word),
+        };
+        match number::parse_i64(bits) {
+            Some(bits) if (1..=max).contains(&bits) => Ok(Field { signed, bits: bits as u32 }),
+            _ => Err(CommandError::other(
+                "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
+            )),
+        }
+    }
+
+    /// The field at a bit; behind the string's end there are zeros.
+    fn load(self, bytes: &[u8], bit: usize) -> i64 {
+        let mut window = [0; 16];
+        let tail = bytes.get(bit / 8..).unwrap_or_default();
+        let len = tail.len().min(9);
+        window[..len].copy_from_slice(&tail[..len]);
+        let raw = u128::from_be_bytes(window) << (bit % 8) >> (128 - self.bits);
+        if self.signed { self.sign_extend(raw) } else { raw as i64 }
+    }
+
+    /// Writes a value that fits, at a bit; the string is long enough.
+    fn store(self, bytes: &mut [u8], bit: usize, value: i64) {
+        let first = bit / 8;
+        let end = (bit + self.bits as usize).div_ceil(8);
+        let mut window = [0; 16];
+        window[..end - first].copy_from_slice(&bytes[first..end]);
+        let shift = 128 - self.bits - (bit % 8) as u32;
+        let mask = (u128::MAX >> (128 - self.bits)) << shift;
+        let new = (u128::from_be_bytes(window) & !mask) | (value as u128) << shift & mask;
+        bytes[first..end].copy_from_slice(&new.to_be_bytes()[..end - first]);
+    }
+
+    /// An argument as a value: for an unsigned field its 64 bits are.
+    fn widen(self, value: i64) -> i128 {
+        if self.signed { i128::from(value) } else { i128::from(value as u64) }
+    }
+
+    fn fit(self, value: i128, overflow: Overflow) -> Option<i64> {
+        let (min, max) = self.bounds();
+        match overflow {
+            _ if (min..=max).contains(&value) => Some(value as i64),
+            Overflow::Wrap if self.signed => Some(self.sign_extend(value as u128)),
+            Overflow::Wrap => Some((value & max) as i64),
+            Overflow::Saturate => Some(value.clamp(min, max) as i64),
+            Overflow::Fail => None,
+        }
+    }
+
+    fn bounds(self) -> (i128, i128) {
+        if self.signed {
+            let half = 1 << (self.bits - 1);
+            (-half, half - 1)
+        } else {
+            (0, (1 << self.bits) - 1)
+        }
+    }
+
+    fn sign_extend(self, raw: u128) -> i64 {
+        let spare = 128 - self.bits;
+        ((raw << spare) as i128 >> spare) as i64
+    }
+}
+
+/// What a range counts.
+#[derive(Debug, Clone, Copy)]
+enum Unit {
+    Byte,
+    Bit,
+}
+
+impl Unit {
+    fn parse(word: &[u8]) -> Result<Self, CommandError> {
+        match &word.to_ascii_lowercase()[..] {
+            b"byte" => Ok(Unit::Byte),
+            b"bit" => Ok(Unit::Bit),
+            _ => Err(CommandError::Syntax),
+        }
+    }
+
+    /// The bits of a range of a string of `len` bytes, never empty.
+    fn bits(self, start: i64, end: i64, len: usize) -> Option<std::ops::Range<usize>> {
+        match self {
+            Unit::Byte => range(start, end, len).map(|bytes| bytes.start * 8..bytes.end * 8),
+            Unit::Bit => range(start, end, len * 8),
+        }
+    }
+}
+
+/// The string of a key, made if it is not there, lengthened to at least `len` bytes.
+fn writable<'a>(ctx: &'a mut Ctx<'_>, key: &[u8], len: usize) -> Result<&'a mut [u8], CommandError> {
+    if !ctx.exists(key) {
+        ctx.set(key, Value::Str(Str::new()));
+    }
+    let value = ctx.write(key).ok_or(CommandError::NoSuchKey)?;
+    let bytes = make_bytes(value)?;
+    grow(bytes, len);
+    Ok(bytes.make_mut())
+}
+
+/// Reads a bit's offset; `#3` counts in fields of `field_bits` bits, where there are any.
+fn bit_offset(ctx: &Ctx<'_>, text: &[u8], field_bits: Option<u32>) -> Result<usize, CommandError> {
+    let (digits, scale) = match (text, field_bits) {
+        ([b'#', digits @ ..], Some(bits)) => (digits, i64::from(bits)),
+        _ => (text, 1),
+    };
+    number::parse_i64(digits)
+        .and_then(|offset| offset.checked_mul(scale))
+        .and_then(|offset| usize::try_from(offset).ok())
+        .filter(|&offset| (offset as u64 >> 3) < longest(ctx))
+        .ok_or(CommandError::other("ERR bit offset is not an integer or out of range"))
+}
+
+fn integer(text: &[u8]) -> Result<i64, CommandError> {
+    number::parse_i64(text).ok_or(CommandError::NotAnInteger)
+}

@@ -1,6 +1,321 @@
 //! The hash commands.
 
-use super::DataSpec;
+use resp::{Encoder, Version, number};
+
+use super::flags::{DENYOOM, FAST, READ, WRITE};
+use super::scan::{self, Options};
+use super::{DataSpec, Keys, keys, spec};
+use crate::types::hash::{Hash, Thresholds};
+use crate::types::listpack::Element;
+use crate::types::long_double::LongDouble;
+use crate::{CommandError, Ctx, Random, Value};
+
+const ONE: Keys = keys(1, 1, 1);
 
 /// The rows.
-pub const TABLE: &[DataSpec] = &[];
+#[rustfmt::skip]
+pub const TABLE: &[DataSpec] = &[
+    spec("hset",         hset,         -4, WRITE | DENYOOM | FAST, ONE, "2.0.0", "Sets fields of a hash, which it makes if need be."),
+    spec("hsetnx",       hsetnx,        4, WRITE | DENYOOM | FAST, ONE, "2.0.0", "Sets a field of a hash unless it is there."),
+    spec("hmset",        hset,         -4, WRITE | DENYOOM | FAST, ONE, "2.0.0", "Sets fields of a hash; HSET says how many were new."),
+    spec("hget",         hget,          3, READ | FAST, ONE, "2.0.0", "Returns the value of a field."),
+    spec("hmget",        hmget,        -3, READ | FAST, ONE, "2.0.0", "Returns the values of several fields."),
+    spec("hdel",         hdel,         -3, WRITE | FAST, ONE, "2.0.0", "Removes fields of a hash."),
+    spec("hlen",         hlen,          2, READ | FAST, ONE, "2.0.0", "Counts the fields of a hash."),
+    spec("hstrlen",      hstrlen,       3, READ | FAST, ONE, "3.2.0", "Returns the length of a field's value."),
+    spec("hexists",      hexists,       3, READ | FAST, ONE, "2.0.0", "Says whether a hash has a field."),
+    spec("hkeys",        hkeys,         2, READ, ONE, "2.0.0", "Returns all fields of a hash."),
+    spec("hvals",        hvals,         2, READ, ONE, "2.0.0", "Returns all values of a hash."),
+    spec("hgetall",      hgetall,       2, READ, ONE, "2.0.0", "Returns all fields of a hash with their values."),
+    spec("hincrby",      hincrby,       4, WRITE | DENYOOM | FAST, ONE, "2.0.0", "Adds an integer to the integer in a field."),
+    spec("hincrbyfloat", hincrbyfloat,  4, WRITE | DENYOOM | FAST, ONE, "2.6.0", "Adds a float to the number in a field."),
+    spec("hrandfield",   hrandfield,   -2, READ, ONE, "6.2.0", "Returns random fields of a hash."),
+    spec("hscan",        hscan,        -3, READ, ONE, "2.8.0", "Iterates over the fields of a hash with their values."),
+];
+
+fn hset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let (name, key, words) = (argv[0], argv[1], &argv[2..]);
+    let multiple = name.eq_ignore_ascii_case(b"hmset");
+    let (pairs, rest) = words.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(CommandError::Arity(if multiple { "hmset" } else { "hset" }.into()));
+    }
+    let added = update(ctx, key, |hash, thresholds| {
+        hash.expect(words, thresholds);
+        pairs.iter().filter(|[field, value]| hash.set(field, value, thresholds)).count()
+    })?;
+    ctx.changed(key, 'h', "hset", pairs.len());
+    if multiple {
+        out.ok();
+    } else {
+        out.count(added);
+    }
+    Ok(())
+}
+
+fn hsetnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let (key, field, value) = (argv[1], argv[2], argv[3]);
+    if read(ctx, key)?.is_some_and(|hash| hash.get(field).is_some()) {
+        out.count(0);
+        return Ok(());
+    }
+    update(ctx, key, |hash, thresholds| hash.set(field, value, thresholds))?;
+    ctx.changed(key, 'h', "hset", 1);
+    out.count(1);
+    Ok(())
+}
+
+fn hget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    write_value(out, read(ctx, argv[1])?.and_then(|hash| hash.get(argv[2])));
+    Ok(())
+}
+
+fn hmget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let hash = read(ctx, argv[1])?;
+    out.array(argv.len() - 2);
+    for field in &argv[2..] {
+        write_value(out, hash.and_then(|hash| hash.get(field)));
+    }
+    Ok(())
+}
+
+fn hdel(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let (key, fields) = (argv[1], &argv[2..]);
+    let Some(hash) = write(ctx, key)? else {
+        out.count(0);
+        return Ok(());
+    };
+    let removed = fields.iter().filter(|field| hash.remove(field)).count();
+    let empty = hash.is_empty();
+    if removed > 0 {
+        ctx.changed(key, 'h', "hdel", removed);
+    }
+    if empty {
+        ctx.delete_empty(key);
+    }
+    out.count(removed);
+    Ok(())
+}
+
+fn hlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    out.count(read(ctx, argv[1])?.map_or(0, Hash::len));
+    Ok(())
+}
+
+fn hstrlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let value = read(ctx, argv[1])?.and_then(|hash| hash.get(argv[2]));
+    out.count(value.map_or(0, |value| value.with_bytes(<[u8]>::len)));
+    Ok(())
+}
+
+fn hexists(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let exists = read(ctx, argv[1])?.is_some_and(|hash| hash.get(argv[2]).is_some());
+    out.count(usize::from(exists));
+    Ok(())
+}
+
+fn hkeys(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    write_column(ctx, argv[1], out, |(field, _)| field)
+}
+
+fn hvals(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    write_column(ctx, argv[1], out, |(_, value)| value)
+}
+
+fn write_column(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    out: &mut Encoder<'_>,
+    column: impl Fn(Pair<'_>) -> Element<'_>,
+) -> Result<(), CommandError> {
+    let hash = read(ctx, key)?;
+    out.array(hash.map_or(0, Hash::len));
+    hash.into_iter().flat_map(Hash::iter).for_each(|pair| write_element(out, column(pair)));
+    Ok(())
+}
+
+fn hgetall(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let hash = read(ctx, argv[1])?;
+    out.map(hash.map_or(0, Hash::len));
+    hash.into_iter().flat_map(Hash::iter).for_each(|pair| write_pair(out, pair));
+    Ok(())
+}
+
+fn hincrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let (key, field) = (argv[1], argv[2]);
+    let increment = number::parse_i64(argv[3]).ok_or(CommandError::NotAnInteger)?;
+    let before = match read(ctx, key)?.and_then(|hash| hash.get(field)) {
+        Some(Element::Int(value)) => Some(value),
+        Some(Element::Bytes(text)) => number::parse_i64(text),
+        None => Some(0),
+    };
+    let before = before.ok_or(CommandError::other("ERR hash value is not an integer"))?;
+    let after = before
+        .checked_add(increment)
+        .ok_or(CommandError::other("ERR increment or decrement would overflow"))?;
+    let text = number::format_i64(after);
+    update(ctx, key, |hash, thresholds| hash.set(field, text.as_bytes(), thresholds))?;
+    ctx.changed(key, 'h', "hincrby", 1);
+    out.integer(after);
+    Ok(())
+}
+
+fn hincrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let (key, field) = (argv[1], argv[2]);
+    let zero = LongDouble::from_i64(0);
+    let increment = LongDouble::parse(argv[3]).ok_or(CommandError::NotAFloat)?;
+    // Only a finite number can be added to zero.
+    zero.checked_add(increment).ok_or(CommandError::other("ERR value is NaN or Infinity"))?;
+    let before = match read(ctx, key)?.and_then(|hash| hash.get(field)) {
+        Some(Element::Int(value)) => Some(LongDouble::from_i64(value)),
+        Some(Element::Bytes(text)) => LongDouble::parse(text),
+        None => Some(zero),
+    };
+    let before = before.ok_or(CommandError::other("ERR hash value is not a float"))?;
+    let after = before
+        .checked_add(increment)
+        .ok_or(CommandError::other("ERR increment would produce NaN or Infinity"))?
+        .format();
+    update(ctx, key, |hash, thresholds| hash.set(field, after.as_bytes(), thresholds))?;
+    ctx.changed(key, 'h', "hincrbyfloat", 1);
+    // The sum, not the addition, is logged: another machine's arithmetic may differ.
+    ctx.propagate(&[b"HSET", key, field, after.as_bytes()]);
+    out.bulk(after.as_bytes());
+    Ok(())
+}
+
+fn hrandfield(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let mut random = ctx.random().fork();
+    let (key, count, with_values) = match *argv {
+        [_, key] => {
+            let field = read(ctx, key)?.and_then(|hash| hash.random(&mut random));
+            write_value(out, field.map(|(field, _)| field));
+            return Ok(());
+        }
+        [_, key, count] => (key, parse_random_count(count)?, false),
+        [_, key, count, word] => {
+            let count = parse_random_count(count)?;
+            if !word.eq_ignore_ascii_case(b"withvalues") {
+                return Err(CommandError::Syntax);
+            }
+            if count.unsigned_abs() > i64::MAX as u64 / 2 {
+                return Err(CommandError::other("ERR value is out of range"));
+            }
+            (key, count, true)
+        }
+        [_, _, count, ..] => return Err(parse_random_count(count).err().unwrap_or(CommandError::Syntax)),
+        _ => return Err(CommandError::Syntax),
+    };
+    match read(ctx, key)? {
+        Some(hash) => write_random(hash, count, with_values, &mut random, out),
+        None => out.array(0),
+    }
+    Ok(())
+}
+
+/// Writes `count` different fields, or `-count` that may be the same.
+fn write_random(hash: &Hash, count: i64, with_values: bool, random: &mut Random, out: &mut Encoder<'_>) {
+    let wanted = count.unsigned_abs() as usize;
+    let len = if count < 0 { wanted } else { wanted.min(hash.len()) };
+    let nested = with_values && out.version() == Version::Resp3;
+    out.array(if with_values && !nested { 2 * len } else { len });
+    let mut write = |pair: Pair<'_>| match (with_values, nested) {
+        (false, _) => write_element(out, pair.0),
+        (true, false) => write_pair(out, pair),
+        (true, true) => {
+            out.array(2);
+            write_pair(out, pair);
+        }
+    };
+    if count >= 0 {
+        return hash.sample(wanted, random, write);
+    }
+    // A hash that is stored has fields.
+    (0..len).map_while(|_| hash.random(random)).for_each(&mut write);
+}
+
+fn hscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+    let cursor = scan::parse_cursor(argv[2])?;
+    let Some(hash) = read(ctx, argv[1])? else {
+        scan::write_empty(out);
+        return Ok(());
+    };
+    let options = Options::parse(&argv[3..], false)?;
+    let mut found = Vec::new();
+    let next = hash.scan(cursor, options.count, |pair| {
+        if pair.0.with_bytes(|field| options.accepts(field)) {
+            found.push(pair);
+        }
+    });
+    scan::write_head(out, next, 2 * found.len());
+    found.into_iter().for_each(|pair| write_pair(out, pair));
+    Ok(())
+}
+
+// What the handlers share.
+
+/// A field and its value.
+type Pair<'a> = (Element<'a>, Element<'a>);
+
+/// Reads the count of SRANDMEMBER and HRANDFIELD, whose sign has a meaning.
+///
+/// # Errors
+/// [`CommandError::NotAnInteger`]; Redis's words for the one integer that has no opposite.
+pub(super) fn parse_random_count(text: &[u8]) -> Result<i64, CommandError> {
+    let count = number::parse_i64(text).ok_or(CommandError::NotAnInteger)?;
+    if count == i64::MIN {
+        let most = i64::MAX;
+        return Err(CommandError::other(format!(
+            "ERR value is out of range, value must between -{most} and {most}"
+        )));
+    }
+    Ok(count)
+}
+
+fn read<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a Hash>, CommandError> {
+    match ctx.read(key) {
+        Some(Value::Hash(hash)) => Ok(Some(hash)),
+        Some(_) => Err(CommandError::WrongType),
+        None => Ok(None),
+    }
+}
+
+fn write<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a mut Hash>, CommandError> {
+    match ctx.write(key) {
+        Some(Value::Hash(hash)) => Ok(Some(hash)),
+        Some(_) => Err(CommandError::WrongType),
+        None => Ok(None),
+    }
+}
+
+/// Lets `change` work on the key's hash, which is made if need be.
+fn update<T>(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    change: impl FnOnce(&mut Hash, Thresholds) -> T,
+) -> Result<T, CommandError> {
+    let thresholds = Thresholds::new(ctx.limits(), ctx.seed());
+    if let Some(hash) = write(ctx, key)? {
+        return Ok(change(hash, thresholds));
+    }
+    let mut hash = Hash::default();
+    let result = change(&mut hash, thresholds);
+    ctx.set(key, Value::Hash(hash));
+    Ok(result)
+}
+
+fn write_element(out: &mut Encoder<'_>, element: Element<'_>) {
+    element.with_bytes(|bytes| out.bulk(bytes));
+}
+
+fn write_pair(out: &mut Encoder<'_>, (field, value): Pair<'_>) {
+    write_element(out, field);
+    write_element(out, value);
+}
+
+fn write_value(out: &mut Encoder<'_>, value: Option<Element<'_>>) {
+    match value {
+        Some(value) => write_element(out, value),
+        None => out.null(),
+    }
+}

@@ -15,6 +15,7 @@ pub mod bitmap;
 pub mod generic;
 pub mod hash;
 pub mod list;
+pub(crate) mod scan;
 pub mod set;
 pub mod sort;
 pub mod sorted_set;
@@ -211,10 +212,12 @@ pub const GROUPS: &[Group<Handler>] = &[
     Group { name: "sorted-set", table: sorted_set::TABLE },
     Group { name: "generic", table: generic::TABLE },
     Group { name: "generic", table: sort::TABLE },
+    Group { name: "server", table: generic::SERVER_TABLE },
 ];
 
-static BY_NAME: LazyLock<HashMap<&'static str, &'static DataSpec>> =
-    LazyLock::new(|| GROUPS.iter().flat_map(|group| group.table).map(|spec| (spec.name, spec)).collect());
+static BY_NAME: LazyLock<HashMap<&'static [u8], &'static DataSpec>> = LazyLock::new(|| {
+    GROUPS.iter().flat_map(|group| group.table).map(|spec| (spec.name.as_bytes(), spec)).collect()
+});
 
 /// Finds a data command's row (a container's subcommand where there is one) and checks the number of words.
 ///
@@ -222,8 +225,8 @@ static BY_NAME: LazyLock<HashMap<&'static str, &'static DataSpec>> =
 /// Redis's words for an unknown command, or [`CommandError::Arity`].
 pub fn lookup(argv: &[&[u8]]) -> Result<&'static DataSpec, CommandError> {
     let name = argv.first().copied().unwrap_or_default();
-    let lower = String::from_utf8_lossy(name).to_ascii_lowercase();
-    let spec = *BY_NAME.get(lower.as_str()).ok_or_else(|| unknown_command(argv))?;
+    let lower: SmallVec<[u8; 32]> = name.iter().map(u8::to_ascii_lowercase).collect();
+    let spec = *BY_NAME.get(lower.as_slice()).ok_or_else(|| unknown_command(argv))?;
     resolve(spec, argv)
 }
 

@@ -1,6 +1,629 @@
 //! The string commands.
 
-use super::DataSpec;
+use resp::{Encoder, number};
+
+use super::flags::{DENYOOM, FAST, READ, WRITE};
+use super::{DataSpec, keys, spec};
+use crate::types::long_double::LongDouble;
+use crate::types::string::{StringRef, grow, make_bytes};
+use crate::{CommandError, Ctx, Str, Value};
+
+type Reply = Result<(), CommandError>;
 
 /// The rows.
-pub const TABLE: &[DataSpec] = &[];
+#[rustfmt::skip]
+pub const TABLE: &[DataSpec] = &[
+    spec("get",         get,         2,  READ | FAST,            keys(1, 1, 1),  "1.0.0", "Returns the string that a key holds."),
+    spec("set",         set,         -3, WRITE | DENYOOM,        keys(1, 1, 1),  "1.0.0", "Stores a string under a key, whatever it held; on conditions and with a time to live if asked."),
+    spec("setnx",       setnx,       3,  WRITE | DENYOOM | FAST, keys(1, 1, 1),  "1.0.0", "Stores a string under a key that is not there."),
+    spec("setex",       setex,       4,  WRITE | DENYOOM,        keys(1, 1, 1),  "2.0.0", "Stores a string that expires after so many seconds."),
+    spec("psetex",      psetex,      4,  WRITE | DENYOOM,        keys(1, 1, 1),  "2.6.0", "Stores a string that expires after so many milliseconds."),
+    spec("getset",      getset,      3,  WRITE | DENYOOM | FAST, keys(1, 1, 1),  "1.0.0", "Stores a string and returns the one before it."),
+    spec("getex",       getex,       -2, WRITE | FAST,           keys(1, 1, 1),  "6.2.0", "Returns a string and changes its time to live."),
+    spec("getdel",      getdel,      2,  WRITE | FAST,           keys(1, 1, 1),  "6.2.0", "Returns a string and deletes its key."),
+    spec("mget",        mget,        -2, READ | FAST,            keys(1, -1, 1), "1.0.0", "Returns the strings of several keys."),
+    spec("mset",        mset,        -3, WRITE | DENYOOM,        keys(1, -1, 2), "1.0.1", "Stores several strings at once."),
+    spec("msetnx",      msetnx,      -3, WRITE | DENYOOM,        keys(1, -1, 2), "1.0.1", "Stores several strings if none of their keys is there."),
+    spec("append",      append,      3,  WRITE | DENYOOM | FAST, keys(1, 1, 1),  "2.0.0", "Appends to a string, and returns how long it became."),
+    spec("strlen",      strlen,      2,  READ | FAST,            keys(1, 1, 1),  "2.2.0", "Returns the length of a string in bytes."),
+    spec("getrange",    getrange,    4,  READ,                   keys(1, 1, 1),  "2.4.0", "Returns the bytes of a string between two offsets."),
+    spec("substr",      getrange,    4,  READ,                   keys(1, 1, 1),  "1.0.0", "Returns the bytes of a string between two offsets."),
+    spec("setrange",    setrange,    4,  WRITE | DENYOOM,        keys(1, 1, 1),  "2.2.0", "Overwrites a string from an offset on, and returns how long it became."),
+    spec("incr",        incr,        2,  WRITE | DENYOOM | FAST, keys(1, 1, 1),  "1.0.0", "Adds one to an integer."),
+    spec("decr",        decr,        2,  WRITE | DENYOOM | FAST, keys(1, 1, 1),  "1.0.0", "Subtracts one from an integer."),
+    spec("incrby",      incrby,      3,  WRITE | DENYOOM | FAST, keys(1, 1, 1),  "1.0.0", "Adds to an integer."),
+    spec("decrby",      decrby,      3,  WRITE | DENYOOM | FAST, keys(1, 1, 1),  "1.0.0", "Subtracts from an integer."),
+    spec("incrbyfloat", incrbyfloat, 3,  WRITE | DENYOOM | FAST, keys(1, 1, 1),  "2.6.0", "Adds to a floating-point number."),
+    spec("lcs",         lcs,         -3, READ,                   keys(1, 2, 1),  "7.0.0", "Finds the longest common subsequence of two strings."),
+];
+
+fn get(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    match ctx.read(argv[1]) {
+        Some(Value::Str(bytes)) => out.bulk(bytes),
+        Some(Value::Int(integer)) => out.bulk_integer(*integer),
+        Some(_) => return Err(CommandError::WrongType),
+        None => out.null(),
+    }
+    Ok(())
+}
+
+fn set(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    if let [_, key, value] = *argv {
+        ctx.set(key, Value::string(value));
+        note_set(ctx, key);
+        out.ok();
+        return Ok(());
+    }
+    let (key, value) = (argv[1], argv[2]);
+    let options = Options::parse(&argv[3..], OptionSet::Set)?;
+    let expire_at_ms = options.expire.map(|expire| expire.at_ms(ctx.now_ms, "set")).transpose()?;
+    if options.get {
+        get(ctx, argv, out)?;
+    }
+    if options.condition.is_some_and(|wanted| (wanted == Condition::Exists) != ctx.exists(key)) {
+        if !options.get {
+            out.null();
+        }
+        return Ok(());
+    }
+    match options.keep_ttl {
+        true => ctx.set_keep_ttl(key, Value::string(value)),
+        false => ctx.set_in(ctx.db, key, Value::string(value), expire_at_ms),
+    }
+    note_set(ctx, key);
+    if let (Some(at_ms), Some(expire)) = (expire_at_ms, options.expire) {
+        ctx.notify('g', "expire", key);
+        if !expire.is_log_form() {
+            propagate_set_at(ctx, key, value, at_ms);
+        }
+    } else if options.get {
+        // Nobody reads the replies of a log.
+        let words =
+            argv.iter().enumerate().filter(|(at, word)| *at < 3 || !word.eq_ignore_ascii_case(b"get"));
+        let words: Vec<&[u8]> = words.map(|(_, word)| *word).collect();
+        ctx.propagate(&words);
+    }
+    if !options.get {
+        out.ok();
+    }
+    Ok(())
+}
+
+fn setnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let absent = !ctx.exists(argv[1]);
+    if absent {
+        ctx.set(argv[1], Value::string(argv[2]));
+        note_set(ctx, argv[1]);
+    }
+    out.integer(i64::from(absent));
+    Ok(())
+}
+
+fn setex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    set_expiring(ctx, argv, out, TimeForm::EX, "setex")
+}
+
+fn psetex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    set_expiring(ctx, argv, out, TimeForm::PX, "psetex")
+}
+
+fn set_expiring(
+    ctx: &mut Ctx<'_>,
+    argv: &[&[u8]],
+    out: &mut Encoder<'_>,
+    form: TimeForm,
+    command: &'static str,
+) -> Reply {
+    let (key, time, value) = (argv[1], argv[2], argv[3]);
+    let at_ms = Expire { form, time }.at_ms(ctx.now_ms, command)?;
+    ctx.set_in(ctx.db, key, Value::string(value), Some(at_ms));
+    note_set(ctx, key);
+    ctx.notify('g', "expire", key);
+    propagate_set_at(ctx, key, value, at_ms);
+    out.ok();
+    Ok(())
+}
+
+fn getset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    get(ctx, argv, out)?;
+    ctx.set(argv[1], Value::string(argv[2]));
+    note_set(ctx, argv[1]);
+    ctx.propagate(&[b"SET", argv[1], argv[2]]);
+    Ok(())
+}
+
+fn getex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let key = argv[1];
+    let options = Options::parse(&argv[2..], OptionSet::GetEx)?;
+    match ctx.read(key) {
+        Some(value) => out.bulk(&StringRef::of(value)?),
+        None => {
+            out.null();
+            return Ok(());
+        }
+    }
+    let expire_at_ms = options.expire.map(|expire| expire.at_ms(ctx.now_ms, "getex")).transpose()?;
+    match (expire_at_ms, options.expire) {
+        (Some(at_ms), Some(expire))
+            if expire.form.absolute && at_ms <= ctx.now_ms && !ctx.keyspace.loading =>
+        {
+            let lazy = ctx.limits().lazy_expire;
+            ctx.delete(key, lazy);
+            ctx.changed(key, 'g', "del", 1);
+            ctx.propagate(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        }
+        (Some(at_ms), _) => {
+            ctx.set_expire(key, expire_at_ms);
+            ctx.changed(key, 'g', "expire", 1);
+            ctx.propagate(&[b"PEXPIREAT", key, number::format_i64(at_ms).as_bytes()]);
+        }
+        _ if options.persist && ctx.expire_at_ms(key).is_some() => {
+            ctx.set_expire(key, None);
+            ctx.changed(key, 'g', "persist", 1);
+            ctx.propagate(&[b"PERSIST", key]);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn getdel(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    get(ctx, argv, out)?;
+    if ctx.delete(argv[1], false) {
+        ctx.changed(argv[1], 'g', "del", 1);
+        ctx.propagate(&[b"DEL", argv[1]]);
+    }
+    Ok(())
+}
+
+fn mget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    out.array(argv.len() - 1);
+    for key in &argv[1..] {
+        match ctx.read(key) {
+            Some(Value::Str(bytes)) => out.bulk(bytes),
+            Some(Value::Int(integer)) => out.bulk_integer(*integer),
+            _ => out.null(),
+        }
+    }
+    Ok(())
+}
+
+fn mset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    set_pairs(ctx, pairs(argv, "mset")?);
+    out.ok();
+    Ok(())
+}
+
+fn msetnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let pairs = pairs(argv, "msetnx")?;
+    let absent = !pairs.iter().any(|[key, _]| ctx.exists(key));
+    if absent {
+        set_pairs(ctx, pairs);
+    }
+    out.integer(i64::from(absent));
+    Ok(())
+}
+
+fn pairs<'a, 'b>(argv: &'a [&'b [u8]], command: &'static str) -> Result<&'a [[&'b [u8]; 2]], CommandError> {
+    match argv[1..].as_chunks() {
+        (pairs, []) => Ok(pairs),
+        _ => Err(CommandError::Arity(command.into())),
+    }
+}
+
+fn set_pairs(ctx: &mut Ctx<'_>, pairs: &[[&[u8]; 2]]) {
+    for [key, value] in pairs {
+        ctx.set(key, Value::string(value));
+        note_set(ctx, key);
+    }
+}
+
+fn append(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let (key, tail) = (argv[1], argv[2]);
+    let longest = longest(ctx);
+    let len = match ctx.write(key) {
+        Some(value) => {
+            let len = StringRef::of(value)?.len() + tail.len();
+            check_length(len, longest)?;
+            make_bytes(value)?.extend_from_slice(tail);
+            len
+        }
+        None => {
+            ctx.set(key, Value::string(tail));
+            tail.len()
+        }
+    };
+    ctx.changed(key, '$', "append", 1);
+    out.count(len);
+    Ok(())
+}
+
+fn strlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    out.count(StringRef::of_key(ctx.read(argv[1]))?.len());
+    Ok(())
+}
+
+fn getrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let (start, end) = (integer(argv[2])?, integer(argv[3])?);
+    let bytes = StringRef::of_key(ctx.read(argv[1]))?;
+    out.bulk(range(start, end, bytes.len()).map_or(&[], |range| &bytes[range]));
+    Ok(())
+}
+
+/// The bytes from `start` to `end`, both included and counted from the end if negative. `None`: there are none.
+///
+/// An `end` before the string's begin is its first byte: a quirk that clients may rely on.
+pub(super) fn range(start: i64, end: i64, len: usize) -> Option<std::ops::Range<usize>> {
+    if start < 0 && end < 0 && start > end {
+        return None;
+    }
+    let place = |index: i64| if index < 0 { index.saturating_add(len as i64).max(0) } else { index };
+    let (start, end) = (place(start), place(end).min(len as i64 - 1));
+    (start <= end).then_some(start as usize..end as usize + 1)
+}
+
+fn setrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let (key, patch) = (argv[1], argv[3]);
+    let offset = integer(argv[2])?;
+    let offset = usize::try_from(offset).map_err(|_| CommandError::other("ERR offset is out of range"))?;
+    let longest = longest(ctx);
+    let end = offset.saturating_add(patch.len());
+    let len = match ctx.read(key) {
+        Some(value) => StringRef::of(value)?.len(),
+        None => 0,
+    };
+    if patch.is_empty() {
+        out.count(len);
+        return Ok(());
+    }
+    check_length(end, longest)?;
+    if len == 0 && !ctx.exists(key) {
+        ctx.set(key, Value::Str(Str::new()));
+    }
+    if let Some(value) = ctx.write(key) {
+        let bytes = make_bytes(value)?;
+        grow(bytes, end);
+        bytes.make_mut()[offset..end].copy_from_slice(patch);
+    }
+    ctx.changed(key, '$', "setrange", 1);
+    out.count(len.max(end));
+    Ok(())
+}
+
+fn incr(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    increment(ctx, argv[1], 1, out)
+}
+
+fn decr(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    increment(ctx, argv[1], -1, out)
+}
+
+fn incrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    increment(ctx, argv[1], integer(argv[2])?, out)
+}
+
+fn decrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let decrement = integer(argv[2])?;
+    let delta = decrement.checked_neg().ok_or(CommandError::other("ERR decrement would overflow"))?;
+    increment(ctx, argv[1], delta, out)
+}
+
+fn increment(ctx: &mut Ctx<'_>, key: &[u8], delta: i64, out: &mut Encoder<'_>) -> Reply {
+    let sum = match ctx.write(key) {
+        Some(value) => {
+            let sum = stored_integer(value)?
+                .checked_add(delta)
+                .ok_or(CommandError::other("ERR increment or decrement would overflow"))?;
+            *value = Value::Int(sum);
+            sum
+        }
+        None => {
+            ctx.set(key, Value::Int(delta));
+            delta
+        }
+    };
+    ctx.changed(key, '$', "incrby", 1);
+    out.integer(sum);
+    Ok(())
+}
+
+fn stored_integer(value: &Value) -> Result<i64, CommandError> {
+    match value {
+        Value::Int(integer) => Ok(*integer),
+        // APPEND and SETRANGE can spell an integer too.
+        Value::Str(bytes) => integer(bytes),
+        _ => Err(CommandError::WrongType),
+    }
+}
+
+fn incrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let (key, increment) = (argv[1], argv[2]);
+    let parse = |text: &[u8]| LongDouble::parse(text).ok_or(CommandError::NotAFloat);
+    let value = match ctx.read(key) {
+        Some(Value::Int(integer)) => LongDouble::from_i64(*integer),
+        Some(value) => parse(&StringRef::of(value)?)?,
+        None => LongDouble::from_i64(0),
+    };
+    let sum = value.checked_add(parse(increment)?);
+    let text = sum.ok_or(CommandError::other("ERR increment would produce NaN or Infinity"))?.format();
+    ctx.set_keep_ttl(key, Value::string(text.as_bytes()));
+    ctx.changed(key, '$', "incrbyfloat", 1);
+    // Replay must not depend on how the machine that replays adds floats.
+    ctx.propagate(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);
+    out.bulk(text.as_bytes());
+    Ok(())
+}
+
+fn lcs(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+    let mut copy = |key| match StringRef::of_key(ctx.read(key)) {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        Err(_) => Err(CommandError::other("ERR The specified keys must contain string values")),
+    };
+    let (left, right) = (copy(argv[1])?, copy(argv[2])?);
+    let options = LcsOptions::parse(&argv[3..])?;
+    let table = LcsTable::new(&left, &right, ctx.limits().max_string_bytes)?;
+    if options.len {
+        out.count(table.len(left.len(), right.len()) as usize);
+    } else if options.idx {
+        write_matches(&table, &options, out);
+    } else {
+        let mut common: Vec<u8> = table.matches().map(|(at, _)| left[at]).collect();
+        common.reverse();
+        out.bulk(&common);
+    }
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct LcsOptions {
+    idx: bool,
+    len: bool,
+    with_match_len: bool,
+    min_match_len: usize,
+}
+
+impl LcsOptions {
+    fn parse(words: &[&[u8]]) -> Result<Self, CommandError> {
+        let mut options = LcsOptions::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match &word.to_ascii_lowercase()[..] {
+                b"idx" => options.idx = true,
+                b"len" => options.len = true,
+                b"withmatchlen" => options.with_match_len = true,
+                b"minmatchlen" => {
+                    let number = integer(words.next().ok_or(CommandError::Syntax)?)?;
+                    options.min_match_len = usize::try_from(number).unwrap_or(0);
+                }
+                _ => return Err(CommandError::Syntax),
+            }
+        }
+        if options.idx && options.len {
+            let text = "ERR If you want both the length and indexes, please just use IDX.";
+            return Err(CommandError::other(text));
+        }
+        Ok(options)
+    }
+}
+
+/// Cell (i, j): the length of the longest common subsequence of the first i and the first j bytes.
+struct LcsTable<'a> {
+    left: &'a [u8],
+    right: &'a [u8],
+    cells: Vec<u32>,
+}
+
+impl<'a> LcsTable<'a> {
+    /// Fills the table, O(left * right), unless it took more than `max_bytes`.
+    fn new(left: &'a [u8], right: &'a [u8], max_bytes: u64) -> Result<Self, CommandError> {
+        let width = right.len() + 1;
+        let cells = (left.len() as u128 + 1) * width as u128;
+        if cells * 4 > u128::from(max_bytes) {
+            let text = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
+            return Err(CommandError::other(text));
+        }
+        let mut cells = vec![0u32; cells as usize];
+        for (i, byte) in left.iter().enumerate() {
+            let (above, row) = cells[i * width..(i + 2) * width].split_at_mut(width);
+            for (j, other) in right.iter().enumerate() {
+                row[j + 1] = if byte == other { above[j] + 1 } else { above[j + 1].max(row[j]) };
+            }
+        }
+        Ok(LcsTable { left, right, cells })
+    }
+
+    fn len(&self, i: usize, j: usize) -> u32 {
+        self.cells[i * (self.right.len() + 1) + j]
+    }
+
+    /// The places of the common bytes in both strings, from last to first.
+    fn matches(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (mut i, mut j) = (self.left.len(), self.right.len());
+        std::iter::from_fn(move || {
+            while i > 0 && j > 0 {
+                if self.left[i - 1] == self.right[j - 1] {
+                    (i, j) = (i - 1, j - 1);
+                    return Some((i, j));
+                }
+                if self.len(i - 1, j) > self.len(i, j - 1) {
+                    i -= 1;
+                } else {
+                    j -= 1;
+                }
+            }
+            None
+        })
+    }
+
+    /// The same in runs `(place in left, place in right, length)` that are contiguous in both strings.
+    fn runs(&self) -> Vec<(usize, usize, usize)> {
+        let mut runs: Vec<(usize, usize, usize)> = Vec::new();
+        for (i, j) in self.matches() {
+            match runs.last_mut() {
+                Some((a, b, len)) if *a == i + 1 && *b == j + 1 => (*a, *b, *len) = (i, j, *len + 1),
+                _ => runs.push((i, j, 1)),
+            }
+        }
+        runs
+    }
+}
+
+fn write_matches(table: &LcsTable<'_>, options: &LcsOptions, out: &mut Encoder<'_>) {
+    let mut runs = table.runs();
+    runs.retain(|&(.., len)| len >= options.min_match_len);
+    out.map(2);
+    out.bulk(b"matches");
+    out.array(runs.len());
+    for (left, right, len) in runs {
+        out.array(2 + usize::from(options.with_match_len));
+        for start in [left, right] {
+            out.array(2);
+            out.count(start);
+            out.count(start + len - 1);
+        }
+        if options.with_match_len {
+            out.count(len);
+        }
+    }
+    out.bulk(b"len");
+    out.count(table.len(table.left.len(), table.right.len()) as usize);
+}
+
+// What several of them need.
+
+/// The traces of a string stored by [`Ctx::set`] and its kin, which have marked the key: it is not hashed again.
+#[inline]
+fn note_set(ctx: &mut Ctx<'_>, key: &[u8]) {
+    ctx.add_dirty(1);
+    ctx.notify('$', "set", key);
+}
+
+fn propagate_set_at(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], at_ms: i64) {
+    ctx.propagate(&[b"SET", key, value, b"PXAT", number::format_i64(at_ms).as_bytes()]);
+}
+
+fn integer(text: &[u8]) -> Result<i64, CommandError> {
+    number::parse_i64(text).ok_or(CommandError::NotAnInteger)
+}
+
+/// How long a string may become. A log's strings were allowed when they were written, perhaps under a greater limit; but
+/// no offset in a damaged log may ask for all memory.
+pub(super) fn longest(ctx: &Ctx<'_>) -> u64 {
+    const IN_A_LOG: u64 = 1 << 32;
+    let limit = ctx.limits().max_string_bytes;
+    if ctx.keyspace.loading { limit.max(IN_A_LOG) } else { limit }
+}
+
+fn check_length(len: usize, longest: u64) -> Result<(), CommandError> {
+    if len as u64 > longest {
+        return Err(CommandError::other("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Absent,
+    Exists,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OptionSet {
+    Set,
+    GetEx,
+}
+
+/// How a time to live is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TimeForm {
+    seconds: bool,
+    absolute: bool,
+}
+
+impl TimeForm {
+    const EX: Self = TimeForm { seconds: true, absolute: false };
+    const PX: Self = TimeForm { seconds: false, absolute: false };
+    const EXAT: Self = TimeForm { seconds: true, absolute: true };
+    const PXAT: Self = TimeForm { seconds: false, absolute: true };
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Expire<'a> {
+    form: TimeForm,
+    time: &'a [u8],
+}
+
+impl Expire<'_> {
+    /// When that is, milliseconds since 1970.
+    fn at_ms(&self, now_ms: i64, command: &'static str) -> Result<i64, CommandError> {
+        let time = integer(self.time)?;
+        let milliseconds = if self.form.seconds { time.checked_mul(1000) } else { Some(time) };
+        let base_ms = if self.form.absolute { 0 } else { now_ms };
+        milliseconds
+            .filter(|&milliseconds| milliseconds > 0)
+            .and_then(|milliseconds| milliseconds.checked_add(base_ms))
+            .ok_or(CommandError::InvalidExpire(command))
+    }
+
+    /// Whether it is written as the log writes it, so that the command can stand there as it came.
+    fn is_log_form(&self) -> bool {
+        self.form == TimeForm::PXAT
+    }
+}
+
+/// The options of SET and GETEX.
+#[derive(Debug, Default)]
+struct Options<'a> {
+    condition: Option<Condition>,
+    get: bool,
+    keep_ttl: bool,
+    persist: bool,
+    expire: Option<Expire<'a>>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(words: &[&'a [u8]], allowed: OptionSet) -> Result<Self, CommandError> {
+        let mut options = Options::default();
+        let mut words = words.iter();
+        let for_set = allowed == OptionSet::Set;
+        while let Some(word) = words.next() {
+            let fits = match &word.to_ascii_lowercase()[..] {
+                b"nx" if for_set => options.set_condition(Condition::Absent),
+                b"xx" if for_set => options.set_condition(Condition::Exists),
+                b"get" if for_set => {
+                    options.get = true;
+                    true
+                }
+                b"keepttl" if for_set && options.expire.is_none() => {
+                    options.keep_ttl = true;
+                    true
+                }
+                b"persist" if !for_set && options.expire.is_none() => {
+                    options.persist = true;
+                    true
+                }
+                b"ex" => options.set_expire(TimeForm::EX, words.next()),
+                b"px" => options.set_expire(TimeForm::PX, words.next()),
+                b"exat" => options.set_expire(TimeForm::EXAT, words.next()),
+                b"pxat" => options.set_expire(TimeForm::PXAT, words.next()),
+                _ => false,
+            };
+            if !fits {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(options)
+    }
+
+    /// The same condition may be given twice, the opposite one not.
+    fn set_condition(&mut self, condition: Condition) -> bool {
+        *self.condition.get_or_insert(condition) == condition
+    }
+
+    /// The same form may be given twice (the last one counts), another one not.
+    fn set_expire(&mut self, form: TimeForm, time: Option<&&'a [u8]>) -> bool {
+        let fits = !self.keep_ttl && !self.persist && self.expire.is_none_or(|expire| expire.form == form);
+        self.expire = time.map(|time| Expire { form, time });
+        fits && self.expire.is_some()
+    }
+}

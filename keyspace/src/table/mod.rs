@@ -120,3 +120,6 @@ fn scan_place(hash: u64) -> u64 {
 
 /// One past the last place.
 const SCAN_END: u64 = 1 << 48;
+
+#[cfg(test)]
+mod tests;

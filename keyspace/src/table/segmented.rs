@@ -129,9 +129,12 @@ impl<R: Record> Table<R> for Segmented<R> {
     #[inline]
     fn find_mut(&mut self, hash: u64, is: impl Fn(&R) -> bool) -> Option<&mut R> {
         let index = self.segment_index(hash);
+        let segment = self.spine.get_mut(index)?;
         // A segment shared with a snapshot is not copied for a record that is not there.
-        self.segment(index)?.find(slot_hash(hash), &is)?;
-        self.segment_mut(index)?.find_mut(slot_hash(hash), is)
+        if Arc::strong_count(segment) > 1 {
+            segment.find(slot_hash(hash), &is)?;
+        }
+        Arc::make_mut(segment).find_mut(slot_hash(hash), is)
     }
 
     #[inline]
@@ -149,10 +152,14 @@ impl<R: Record> Table<R> for Segmented<R> {
     fn remove(&mut self, hash: u64, is: impl Fn(&R) -> bool) -> Option<R> {
         let seed = self.seed;
         let index = self.segment_index(hash);
-        self.segment(index)?.find(slot_hash(hash), &is)?;
-        let segment = self.segment_mut(index)?;
+        let segment = self.spine.get_mut(index)?;
+        if Arc::strong_count(segment) > 1 {
+            segment.find(slot_hash(hash), &is)?;
+        }
+        let segment = Arc::make_mut(segment);
         let (record, _) = segment.find_entry(slot_hash(hash), is).ok()?.remove();
-        if segment.len() * 8 < segment.capacity() {
+        // Tiny segments are left: a set of one member would allocate each time it comes back.
+        if segment.capacity() > 16 && segment.len() * 8 < segment.capacity() {
             segment.shrink_to(segment.len() * 2, |record| slot_hash(seed.hash(record.key())));
         }
         self.len -= 1;
@@ -201,12 +208,13 @@ impl<R: Record> Table<R> for Segmented<R> {
         }
         loop {
             let segment = self.segment(random.below(self.spine.len()))?;
-            // Fuller segments are chosen more often by as much: a slot of the fullest possible one is drawn.
+            // A segment is chosen as often as any other, and then rejected the more often the emptier it is: a place
+            // in the fullest possible one is drawn. The mean filling is never below a twelfth of that.
             let slots =
                 if self.spine.len() == 1 { segment.len() } else { segment.len().max(3 * MEAN_RECORDS) };
             let slot = random.below(slots);
-            if let Some(record) = segment.iter().nth(slot) {
-                return Some(record);
+            if slot < segment.len() {
+                return segment.iter().nth(slot);
             }
         }
     }
@@ -241,3 +249,6 @@ impl<R: Record> Segmented<R> {
         (first + 1) << (48 - bits)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,27 +1,315 @@
-//! Hash.
+//! A hash: a listpack of fields and values in turn while they are few and short, a table otherwise.
+//!
+//! ```text
+//! listpack -> hashtable    more than hash-max-listpack-entries fields,
+//!                          or a field or value above hash-max-listpack-value bytes
+//! ```
+//! There is no way back. In a table a field and its value are one allocation:
+//!
+//! ```text
+//! 0..=254 <field> <value>                     the field's length in bytes, the field; the value is the rest
+//! 255 <length u32 LE> <field> <value>         the same for a longer field
+//! ```
+//! Source: redis 7.2 `src/t_hash.c`.
 
-/// Hash.
-#[derive(Debug, Clone, Default)]
-pub struct Hash;
+use std::collections::HashSet;
+use std::sync::Arc;
 
-impl Hash {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        0
+use super::listpack::{At, Element, Listpack};
+use crate::table::{HashSeed, Record, Segmented, Table};
+use crate::{Limits, Random, Str};
+
+/// A map from byte strings to byte strings.
+#[derive(Debug, Clone)]
+pub struct Hash(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
+    Pack(Listpack),
+    Table(Arc<Segmented<Field>>),
+}
+
+/// A field that stands in a table, and its value.
+#[derive(Debug, Clone)]
+pub struct Field(Str);
+
+/// The first byte of a [`Field`] whose length takes four more.
+const LONG: u8 = u8::MAX;
+
+impl Field {
+    fn new(name: &[u8], value: &[u8]) -> Self {
+        let mut bytes = Str::with_capacity(1 + 4 + name.len() + value.len());
+        match u8::try_from(name.len()) {
+            Ok(len) if len != LONG => bytes.push(len),
+            _ => {
+                bytes.push(LONG);
+                bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
+            }
+        }
+        bytes.extend_from_slice(name);
+        bytes.extend_from_slice(value);
+        Field(bytes)
     }
 
-    /// Whether there is no element.
+    /// The field's name and its value.
+    #[inline]
+    pub fn parts(&self) -> (&[u8], &[u8]) {
+        match self.0[..] {
+            [LONG, a, b, c, d, ref rest @ ..] => rest.split_at(u32::from_le_bytes([a, b, c, d]) as usize),
+            [len, ref rest @ ..] => rest.split_at(usize::from(len)),
+            [] => (&[], &[]),
+        }
+    }
+
+    fn set_value(&mut self, value: &[u8]) {
+        let (name, old) = self.parts();
+        if old.len() != value.len() {
+            *self = Field::new(name, value);
+        } else if old != value {
+            let start = self.0.len() - value.len();
+            self.0.make_mut()[start..].copy_from_slice(value);
+        }
+    }
+}
+
+impl Record for Field {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.parts().0
+    }
+}
+
+/// When a hash changes its encoding, and what it hashes with then.
+#[derive(Debug, Clone, Copy)]
+pub struct Thresholds {
+    entries: usize,
+    value_bytes: usize,
+    seed: HashSeed,
+}
+
+/// Redis lets no listpack grow beyond this.
+const LISTPACK_BYTES_MAX: usize = 1 << 30;
+
+impl Thresholds {
+    /// What the configuration says of hashes.
+    pub fn new(limits: &Limits, seed: HashSeed) -> Self {
+        let (entries, value_bytes) = (limits.hash_max_listpack_entries, limits.hash_max_listpack_value);
+        Thresholds { entries, value_bytes, seed }
+    }
+}
+
+impl Default for Hash {
+    /// An empty listpack.
+    fn default() -> Self {
+        Hash(Form::Pack(Listpack::new()))
+    }
+}
+
+impl Hash {
+    /// Takes a listpack of fields and values in turn; `None` if a field has no value.
+    pub fn from_listpack(pack: Listpack) -> Option<Self> {
+        pack.len().is_multiple_of(2).then_some(Hash(Form::Pack(pack)))
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Form::Pack(pack) => pack.len() / 2,
+            Form::Table(table) => table.len(),
+        }
+    }
+
+    /// Whether there is no field.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// OBJECT ENCODING's word.
     pub fn encoding(&self) -> &'static str {
-        "listpack"
+        match &self.0 {
+            Form::Pack(_) => "listpack",
+            Form::Table(_) => "hashtable",
+        }
     }
 
     /// How many allocations freeing it takes.
     pub fn free_effort(&self) -> usize {
-        1
+        match &self.0 {
+            Form::Pack(_) => 1,
+            Form::Table(table) => table.len(),
+        }
     }
+
+    /// The fields and values as a listpack, if that is the encoding.
+    pub fn as_listpack(&self) -> Option<&Listpack> {
+        match &self.0 {
+            Form::Pack(pack) => Some(pack),
+            Form::Table(_) => None,
+        }
+    }
+
+    /// The fields and values as a table, if that is the encoding.
+    pub fn as_table(&self) -> Option<&Segmented<Field>> {
+        match &self.0 {
+            Form::Pack(_) => None,
+            Form::Table(table) => Some(table),
+        }
+    }
+
+    /// The fields with their values: those of a listpack as they were added, those of a table in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (Element<'_>, Element<'_>)> {
+        let pack = self.as_listpack().into_iter().flat_map(|pack| {
+            let fields = pack.places().step_by(2);
+            fields.filter_map(|at| Some((pack.get(at), pack.get(pack.next(at)?))))
+        });
+        pack.chain(self.as_table().into_iter().flat_map(Table::iter).map(elements))
+    }
+
+    /// Visits about `count` fields from `cursor` on, all of them in a listpack; returns the cursor to go on from, 0 at
+    /// the end.
+    pub fn scan<'a>(
+        &'a self,
+        cursor: u64,
+        count: usize,
+        mut visit: impl FnMut((Element<'a>, Element<'a>)),
+    ) -> u64 {
+        match &self.0 {
+            Form::Pack(_) => {
+                self.iter().for_each(visit);
+                0
+            }
+            Form::Table(table) => table.scan(cursor, count, |field| visit(elements(field))),
+        }
+    }
+
+    /// A field's value.
+    pub fn get(&self, name: &[u8]) -> Option<Element<'_>> {
+        match &self.0 {
+            Form::Pack(pack) => {
+                let (_, value) = find(pack, name)?;
+                Some(pack.get(value))
+            }
+            Form::Table(table) => table.get(name).map(|field| Element::Bytes(field.parts().1)),
+        }
+    }
+
+    /// Prepares for setting these words, fields and values in turn: a listpack that would outgrow its thresholds
+    /// changes now.
+    pub fn expect(&mut self, words: &[&[u8]], thresholds: Thresholds) {
+        let Form::Pack(pack) = &self.0 else { return };
+        let sum_bytes = words.iter().map(|word| word.len()).sum::<usize>();
+        if words.len() / 2 > thresholds.entries
+            || words.iter().any(|word| word.len() > thresholds.value_bytes)
+            || pack.len_bytes() + sum_bytes > LISTPACK_BYTES_MAX
+        {
+            self.expand(thresholds.seed);
+        }
+    }
+
+    /// Sets a field; true if it is new.
+    pub fn set(&mut self, name: &[u8], value: &[u8], thresholds: Thresholds) -> bool {
+        match &mut self.0 {
+            Form::Pack(_) if name.len().max(value.len()) > thresholds.value_bytes => {
+                self.expand(thresholds.seed);
+                self.set(name, value, thresholds)
+            }
+            Form::Pack(pack) => {
+                if let Some((_, at)) = find(pack, name) {
+                    pack.replace(at, value);
+                    return false;
+                }
+                pack.push_back(name);
+                pack.push_back(value);
+                if self.len() > thresholds.entries {
+                    self.expand(thresholds.seed);
+                }
+                true
+            }
+            Form::Table(table) => {
+                let hash = table.seed().hash(name);
+                let table = Arc::make_mut(table);
+                if let Some(field) = table.find_mut(hash, |field| field.key() == name) {
+                    field.set_value(value);
+                    return false;
+                }
+                table.insert(hash, Field::new(name, value));
+                true
+            }
+        }
+    }
+
+    /// Removes a field; false if it was not there.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        match &mut self.0 {
+            Form::Pack(pack) => match find(pack, name) {
+                Some((at, _)) => {
+                    pack.remove(at, 2);
+                    true
+                }
+                None => false,
+            },
+            Form::Table(table) => {
+                let hash = table.seed().hash(name);
+                let is = |field: &Field| field.key() == name;
+                // A table shared with a snapshot is not copied for a field that is not there.
+                table.find(hash, is).is_some() && Arc::make_mut(table).remove(hash, is).is_some()
+            }
+        }
+    }
+
+    /// A field and its value, each as likely as the next.
+    pub fn random(&self, random: &mut Random) -> Option<(Element<'_>, Element<'_>)> {
+        match &self.0 {
+            Form::Pack(pack) => {
+                let at = pack.seek(2 * random.below(self.len()) as isize)?;
+                Some((pack.get(at), pack.get(pack.next(at)?)))
+            }
+            Form::Table(table) => table.random(random).map(elements),
+        }
+    }
+
+    /// Visits `count` different fields (all, if there are not so many), each choice as likely as the next.
+    pub fn sample<'a>(
+        &'a self,
+        count: usize,
+        random: &mut Random,
+        mut visit: impl FnMut((Element<'a>, Element<'a>)),
+    ) {
+        match &self.0 {
+            // Few of many: draw until enough of them differ.
+            Form::Table(table) if count <= table.len() / 3 => {
+                let mut seen = HashSet::new();
+                while seen.len() < count {
+                    let Some(field) = table.random(random) else { return };
+                    if seen.insert(field.key()) {
+                        visit(elements(field));
+                    }
+                }
+            }
+            _ => {
+                let mut chosen = random.sample(count, self.len());
+                self.iter().filter(|_| chosen()).for_each(visit);
+            }
+        }
+    }
+
+    fn expand(&mut self, seed: HashSeed) {
+        let mut table = Segmented::new(seed);
+        for (name, value) in self.iter() {
+            let field = name.with_bytes(|name| value.with_bytes(|value| Field::new(name, value)));
+            table.insert(seed.hash(field.key()), field);
+        }
+        self.0 = Form::Table(Arc::new(table));
+    }
+}
+
+/// The places of a field and of its value.
+fn find(pack: &Listpack, name: &[u8]) -> Option<(At, At)> {
+    let at = pack.find(pack.first(), name, 2)?;
+    Some((at, pack.next(at)?))
+}
+
+fn elements(field: &Field) -> (Element<'_>, Element<'_>) {
+    let (name, value) = field.parts();
+    (Element::Bytes(name), Element::Bytes(value))
 }

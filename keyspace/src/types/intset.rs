@@ -1,1 +1,229 @@
-//! Intset.
+//! The compact encoding of small sets of integers: sorted, in one blob, byte for byte Redis's intset, so that an RDB
+//! file can hold the blob as it is.
+//!
+//! ```text
+//! width u32 LE: 2, 4 or 8 | number of members u32 LE | members, each `width` bytes, two's complement LE, ascending
+//! ```
+//! Every member is as wide as the widest needs; a blob never narrows again. Source: redis 7.2 `src/intset.c`.
+
+use crate::Str;
+
+const HEADER_BYTES: usize = 8;
+
+/// A sorted set of integers. Cloning it shares the blob until one side writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intset(Str);
+
+impl Default for Intset {
+    fn default() -> Self {
+        Intset::new()
+    }
+}
+
+impl Intset {
+    /// An empty set.
+    pub fn new() -> Self {
+        Intset(Str::from([2, 0, 0, 0, 0, 0, 0, 0].as_slice()))
+    }
+
+    /// Takes a blob from outside; `None` unless it is an intset with its members in order.
+    pub fn from_bytes(blob: &[u8]) -> Option<Self> {
+        let (width, len) = (u32_at(blob, 0)?, u32_at(blob, 4)?);
+        let body_bytes = u64::from(width) * u64::from(len);
+        if !matches!(width, 2 | 4 | 8) || body_bytes != (blob.len() - HEADER_BYTES) as u64 {
+            return None;
+        }
+        let intset = Intset(Str::from(blob));
+        intset.iter().is_sorted_by(|a, b| a < b).then_some(intset)
+    }
+
+    /// The blob.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Number of members.
+    #[inline]
+    pub fn len(&self) -> usize {
+        (self.0.len() - HEADER_BYTES) / self.width()
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == HEADER_BYTES
+    }
+
+    /// The members, ascending.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = i64> + '_ {
+        self.0[HEADER_BYTES..].chunks_exact(self.width()).map(read)
+    }
+
+    /// The member at an index, in ascending order.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<i64> {
+        let start = HEADER_BYTES + index * self.width();
+        self.0.get(start..start + self.width()).map(read)
+    }
+
+    /// Whether `value` is a member.
+    pub fn contains(&self, value: i64) -> bool {
+        width_of(value) <= self.width() && self.search(value).is_ok()
+    }
+
+    /// Adds a member; false if it was there.
+    pub fn insert(&mut self, value: i64) -> bool {
+        let Err(index) = self.search(value) else { return false };
+        self.widen(width_of(value));
+        let width = self.width();
+        let (start, old_len) = (HEADER_BYTES + index * width, self.0.len());
+        self.0.extend_from_slice(&value.to_le_bytes()[..width]);
+        let blob = self.0.make_mut();
+        blob.copy_within(start..old_len, start + width);
+        blob[start..start + width].copy_from_slice(&value.to_le_bytes()[..width]);
+        self.write_len();
+        true
+    }
+
+    /// Removes a member; false if it was not there.
+    pub fn remove(&mut self, value: i64) -> bool {
+        let Ok(index) = self.search(value) else { return false };
+        let width = self.width();
+        let start = HEADER_BYTES + index * width;
+        self.0.make_mut().copy_within(start + width.., start);
+        self.0.truncate(self.0.len() - width);
+        self.write_len();
+        true
+    }
+
+    /// Bytes of a member.
+    #[inline]
+    fn width(&self) -> usize {
+        usize::from(self.0[0])
+    }
+
+    /// The index of `value`, or the one where it belongs.
+    fn search(&self, value: i64) -> Result<usize, usize> {
+        let (width, members) = (self.width(), &self.0[HEADER_BYTES..]);
+        let at = |index: usize| read(&members[index * width..(index + 1) * width]);
+        let (mut low, mut high) = (0, members.len() / width);
+        // Ids are mostly added in ascending order.
+        if high > 0 && at(high - 1) < value {
+            return Err(high);
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match at(middle).cmp(&value) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => return Ok(middle),
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    /// Rewrites all members at a greater width.
+    fn widen(&mut self, width: usize) {
+        if width <= self.width() {
+            return;
+        }
+        let mut wide = Str::with_capacity(HEADER_BYTES + (self.len() + 1) * width);
+        wide.extend_from_slice(&(width as u32).to_le_bytes());
+        wide.extend_from_slice(&self.0[4..HEADER_BYTES]);
+        for value in self.iter() {
+            wide.extend_from_slice(&value.to_le_bytes()[..width]);
+        }
+        self.0 = wide;
+    }
+
+    fn write_len(&mut self) {
+        let len = self.len() as u32;
+        self.0.make_mut()[4..HEADER_BYTES].copy_from_slice(&len.to_le_bytes());
+    }
+}
+
+/// The bytes that a member of this value takes.
+fn width_of(value: i64) -> usize {
+    match value {
+        -0x8000..=0x7fff => 2,
+        -0x8000_0000..=0x7fff_ffff => 4,
+        _ => 8,
+    }
+}
+
+/// Reads a member of two, four or eight bytes.
+#[inline]
+fn read(bytes: &[u8]) -> i64 {
+    match *bytes {
+        [a, b] => i64::from(i16::from_le_bytes([a, b])),
+        [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
+        [a, b, c, d, e, f, g, h] => i64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        _ => 0,
+    }
+}
+
+fn u32_at(blob: &[u8], at: usize) -> Option<u32> {
+    blob.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Values about the borders between widths, and few enough to meet again.
+    fn values() -> impl Strategy<Value = i64> {
+        let borders =
+            [0, 0x7fff, -0x8000, 0x8000, -0x8001, 0x7fff_ffff, -0x8000_0000, 0x8000_0000, i64::MAX, i64::MIN];
+        prop_oneof![-20i64..20, prop::sample::select(borders.to_vec()), any::<i32>().prop_map(i64::from)]
+    }
+
+    proptest! {
+        #[test]
+        fn an_intset_is_a_sorted_set(steps in prop::collection::vec((values(), any::<bool>()), 0..200)) {
+            let (mut intset, mut model) = (Intset::new(), BTreeSet::new());
+            for (value, add) in steps {
+                let (snapshot, before) = (intset.clone(), model.clone());
+                if add {
+                    prop_assert_eq!(intset.insert(value), model.insert(value));
+                } else {
+                    prop_assert_eq!(intset.remove(value), model.remove(&value));
+                }
+                prop_assert!(snapshot.iter().eq(before.iter().copied()));
+                prop_assert!(intset.iter().eq(model.iter().copied()));
+                prop_assert_eq!(intset.contains(value), add);
+                prop_assert_eq!(intset.len(), model.len());
+                prop_assert_eq!(Intset::from_bytes(intset.as_bytes()), Some(intset.clone()));
+            }
+            let by_index: Vec<i64> = (0..intset.len() + 1).map_while(|index| intset.get(index)).collect();
+            prop_assert_eq!(by_index, model.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(blob in prop::collection::vec(any::<u8>(), 0..40), width in 0u8..10, len in 0u8..5) {
+            let mut framed = vec![width, 0, 0, 0, len, 0, 0, 0];
+            framed.extend_from_slice(&blob);
+            for blob in [blob, framed] {
+                if let Some(mut intset) = Intset::from_bytes(&blob) {
+                    intset.insert(70_000);
+                    prop_assert!(intset.contains(70_000));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_blob_is_what_redis_writes() {
+        let mut intset = Intset::new();
+        for value in [5, -1, 3] {
+            intset.insert(value);
+        }
+        assert_eq!(intset.as_bytes(), b"\x02\0\0\0\x03\0\0\0\xff\xff\x03\0\x05\0");
+        intset.insert(0x8000);
+        assert_eq!(intset.as_bytes(), b"\x04\0\0\0\x04\0\0\0\xff\xff\xff\xff\x03\0\0\0\x05\0\0\0\0\x80\0\0");
+        intset.remove(0x8000);
+        assert_eq!(intset.as_bytes()[0], 4, "a blob never narrows");
+    }
+}

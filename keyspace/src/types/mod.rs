@@ -6,6 +6,8 @@ pub mod hash;
 pub mod intset;
 pub mod list;
 pub mod listpack;
+pub mod long_double;
 pub mod set;
+pub mod string;
 pub mod tree;
 pub mod zset;

@@ -1,27 +1,540 @@
-//! ZSet.
+//! A sorted set: a listpack of members and their scores in order while it is small, else a table that finds a member's
+//! score and a tree that keeps `(score, member)` in order. Both hold the same 24-byte record, which shares the member's
+//! bytes.
+//!
+//! ```text
+//! listpack -> skiplist   more than zset-max-listpack-entries, or a member above zset-max-listpack-value bytes
+//! ```
+//! There is no way back, but for what a STORE command builds. `skiplist` is what clients are told; the tree answers
+//! every question by rank, so a range of scores or of members becomes a range of ranks first.
+//! Source: redis 7.2 `src/t_zset.c` (`zsetAdd`, `zzlInsertAt`).
 
-/// ZSet.
-#[derive(Debug, Clone, Default)]
-pub struct ZSet;
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::sync::Arc;
+
+use resp::number;
+
+use super::listpack::{At, Element, Listpack};
+use super::tree::{self, Tree};
+use crate::table::{HashSeed, Record, Segmented, Table};
+use crate::{Limits, Random, Str};
+
+/// A set of byte strings, each with a score, ordered by score and then by bytes.
+#[derive(Debug, Clone)]
+pub struct ZSet(Form);
+
+#[derive(Debug, Clone)]
+enum Form {
+    Pack(Listpack),
+    Large(Arc<Large>),
+}
+
+#[derive(Debug, Clone)]
+struct Large {
+    members: Segmented<Scored>,
+    order: Tree<Scored>,
+}
+
+/// A member and its score, which is never NaN.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// The score.
+    pub score: f64,
+    /// The member.
+    pub member: Str,
+}
+
+impl Scored {
+    fn order(&self, score: f64, member: &[u8]) -> Ordering {
+        compare((self.score, &self.member), (score, member))
+    }
+}
+
+impl Record for Scored {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        &self.member
+    }
+}
+
+impl tree::Item for Scored {}
+
+/// The order of a sorted set. Negative zero is zero.
+#[inline]
+fn compare((a_score, a): (f64, &[u8]), (b_score, b): (f64, &[u8])) -> Ordering {
+    a_score.partial_cmp(&b_score).unwrap_or(Ordering::Equal).then_with(|| a.cmp(b))
+}
+
+/// When a sorted set changes its encoding, and what it hashes with then.
+#[derive(Debug, Clone, Copy)]
+pub struct Thresholds {
+    entries: usize,
+    value_bytes: usize,
+    seed: HashSeed,
+}
+
+/// Redis lets no listpack grow beyond this.
+const LISTPACK_BYTES_MAX: usize = 1 << 30;
+
+impl Thresholds {
+    /// What the configuration says of sorted sets.
+    pub fn new(limits: &Limits, seed: HashSeed) -> Self {
+        Thresholds {
+            entries: limits.zset_max_listpack_entries,
+            value_bytes: limits.zset_max_listpack_value,
+            seed,
+        }
+    }
+}
+
+impl Default for ZSet {
+    /// An empty listpack.
+    fn default() -> Self {
+        ZSet(Form::Pack(Listpack::new()))
+    }
+}
+
+impl From<Listpack> for ZSet {
+    /// Takes a listpack of members and scores in order.
+    fn from(pack: Listpack) -> Self {
+        ZSet(Form::Pack(pack))
+    }
+}
 
 impl ZSet {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        0
+    /// An empty sorted set in the encoding that suits about `expected` members of which `first` is one.
+    pub fn for_members(first: &[u8], expected: usize, thresholds: Thresholds) -> Self {
+        if expected <= thresholds.entries && first.len() <= thresholds.value_bytes {
+            ZSet::default()
+        } else {
+            ZSet::large(Tree::new(), thresholds.seed)
+        }
     }
 
-    /// Whether there is no element.
+    /// Builds a sorted set from members that are all different, in any order, in O(n log n).
+    pub fn from_members(mut members: Vec<Scored>, thresholds: Thresholds) -> Self {
+        members.sort_unstable_by(|a, b| a.order(b.score, &b.member));
+        let bytes: usize = members.iter().map(|scored| scored.member.len()).sum();
+        let longest = members.iter().map(|scored| scored.member.len()).max().unwrap_or(0);
+        if members.len() > thresholds.entries
+            || longest > thresholds.value_bytes
+            || bytes > LISTPACK_BYTES_MAX
+        {
+            return ZSet::large(members.into_iter().collect(), thresholds.seed);
+        }
+        let mut pack = Listpack::new();
+        for Scored { score, member } in &members {
+            pack.push_back(member);
+            pack.push_back(packed_score(*score).as_bytes());
+        }
+        ZSet(Form::Pack(pack))
+    }
+
+    fn large(order: Tree<Scored>, seed: HashSeed) -> Self {
+        let mut members = Segmented::new(seed);
+        for scored in order.iter() {
+            members.insert(seed.hash(&scored.member), scored.clone());
+        }
+        ZSet(Form::Large(Arc::new(Large { members, order })))
+    }
+
+    /// Number of members.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Form::Pack(pack) => pack.len() / 2,
+            Form::Large(large) => large.order.len(),
+        }
+    }
+
+    /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// OBJECT ENCODING's word.
     pub fn encoding(&self) -> &'static str {
-        "listpack"
+        match &self.0 {
+            Form::Pack(_) => "listpack",
+            Form::Large(_) => "skiplist",
+        }
     }
 
     /// How many allocations freeing it takes.
     pub fn free_effort(&self) -> usize {
-        1
+        match &self.0 {
+            Form::Pack(_) => 1,
+            Form::Large(large) => large.order.len(),
+        }
+    }
+
+    /// The members and scores as a listpack, if that is the encoding.
+    pub fn as_listpack(&self) -> Option<&Listpack> {
+        match &self.0 {
+            Form::Pack(pack) => Some(pack),
+            Form::Large(_) => None,
+        }
+    }
+
+    /// The members as a table, if that is the encoding: for ZSCAN.
+    pub fn as_table(&self) -> Option<&Segmented<Scored>> {
+        match &self.0 {
+            Form::Pack(_) => None,
+            Form::Large(large) => Some(&large.members),
+        }
+    }
+
+    /// A member's score.
+    #[inline]
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        match &self.0 {
+            Form::Pack(pack) => pack.find(pack.first(), member, 2).map(|at| score_behind(pack, at)),
+            Form::Large(large) => large.members.get(member).map(|scored| scored.score),
+        }
+    }
+
+    /// A member's place in the order, and its score.
+    pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
+        match &self.0 {
+            Form::Pack(pack) => {
+                let rank = self.iter().position(|(element, _)| element.is(member))?;
+                pack.seek(2 * rank as isize).map(|at| (rank, score_behind(pack, at)))
+            }
+            Form::Large(large) => {
+                let score = large.members.get(member)?.score;
+                Some((large.rank(score, member), score))
+            }
+        }
+    }
+
+    /// The member at a place in the order.
+    pub fn get(&self, rank: usize) -> Option<(Element<'_>, f64)> {
+        match &self.0 {
+            Form::Pack(pack) => {
+                let at = pack.seek(isize::try_from(rank).ok()?.checked_mul(2)?)?;
+                Some((pack.get(at), score_behind(pack, at)))
+            }
+            Form::Large(large) => large.order.get(rank).map(borrow),
+        }
+    }
+
+    /// A member, each as likely as the next.
+    pub fn random(&self, random: &mut Random) -> Option<(Element<'_>, f64)> {
+        self.get(random.below(self.len()))
+    }
+
+    /// The members in order, from either end.
+    pub fn iter(&self) -> Iter<'_> {
+        self.range(0..self.len())
+    }
+
+    /// The members at a range of places.
+    ///
+    /// # Panics
+    /// If the range ends past the end.
+    pub fn range(&self, ranks: Range<usize>) -> Iter<'_> {
+        match &self.0 {
+            Form::Pack(pack) => {
+                assert!(ranks.end <= self.len(), "iterate over {ranks:?} of {}", self.len());
+                let seek = |rank: usize| pack.seek(2 * rank as isize);
+                let (front, back) = match ranks.len() {
+                    0 => (None, None),
+                    _ => (seek(ranks.start), seek(ranks.end - 1)),
+                };
+                Iter(Cursor::Pack { pack, front, back, left: ranks.len() })
+            }
+            Form::Large(large) => Iter(Cursor::Tree(large.order.range(ranks))),
+        }
+    }
+
+    /// The places of the members whose scores are in a range.
+    pub fn score_range(&self, range: &ScoreRange) -> Range<usize> {
+        let start = self.partition_point(|score, _| !range.reaches(score));
+        let end = self.partition_point(|score, _| !range.is_passed(score));
+        start..end.max(start)
+    }
+
+    /// The places of the members that are in a range of byte strings; only if all scores are the same does that make
+    /// sense.
+    pub fn lex_range(&self, range: &LexRange<'_>) -> Range<usize> {
+        let start = self.partition_point(|_, member| member.with_bytes(|member| !range.reaches(member)));
+        let end = self.partition_point(|_, member| member.with_bytes(|member| !range.is_passed(member)));
+        start..end.max(start)
+    }
+
+    fn partition_point(&self, is_before: impl Fn(f64, Element<'_>) -> bool) -> usize {
+        match &self.0 {
+            Form::Pack(_) => self.iter().take_while(|&(element, score)| is_before(score, element)).count(),
+            Form::Large(large) => {
+                large.order.partition_point(|scored| is_before(scored.score, Element::Bytes(&scored.member)))
+            }
+        }
+    }
+
+    /// Makes room for about `expected` more members: a compact one that would outgrow its encoding changes it now.
+    pub fn expect(&mut self, expected: usize, thresholds: Thresholds) {
+        if expected > thresholds.entries && matches!(self.0, Form::Pack(_)) {
+            self.grow_large(thresholds.seed);
+        }
+    }
+
+    /// Gives a member a score; returns the score it had.
+    pub fn insert(&mut self, member: &[u8], score: f64, thresholds: Thresholds) -> Option<f64> {
+        match &mut self.0 {
+            Form::Pack(pack) => {
+                if let Some(at) = pack.find(pack.first(), member, 2) {
+                    let old = score_behind(pack, at);
+                    if old != score {
+                        pack.remove(at, 2);
+                        pack_insert(pack, member, score);
+                    }
+                    return Some(old);
+                }
+                let fits = pack.len() / 2 < thresholds.entries
+                    && member.len() <= thresholds.value_bytes
+                    && pack.len_bytes().saturating_add(member.len()) <= LISTPACK_BYTES_MAX;
+                if fits {
+                    pack_insert(pack, member, score);
+                    return None;
+                }
+                self.grow_large(thresholds.seed);
+                self.insert(member, score, thresholds)
+            }
+            Form::Large(large) => Arc::make_mut(large).insert(member, score),
+        }
+    }
+
+    /// Removes a member; returns the score it had.
+    pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        match &mut self.0 {
+            Form::Pack(pack) => {
+                let at = pack.find(pack.first(), member, 2)?;
+                let score = score_behind(pack, at);
+                pack.remove(at, 2);
+                Some(score)
+            }
+            Form::Large(large) => {
+                large.members.get(member)?;
+                let large = Arc::make_mut(large);
+                let score = large.members.take(member)?.score;
+                large.order.remove(large.rank(score, member));
+                Some(score)
+            }
+        }
+    }
+
+    /// Removes the members at a range of places.
+    ///
+    /// # Panics
+    /// If the range ends past the end.
+    pub fn remove_range(&mut self, ranks: Range<usize>) {
+        if ranks.is_empty() {
+            return;
+        }
+        match &mut self.0 {
+            Form::Pack(pack) => {
+                if let Some(at) = pack.seek(2 * ranks.start as isize) {
+                    pack.remove(at, 2 * ranks.len());
+                }
+            }
+            Form::Large(large) => {
+                let Large { members, order } = Arc::make_mut(large);
+                for scored in order.range(ranks.clone()) {
+                    members.take(&scored.member);
+                }
+                order.remove_range(ranks);
+            }
+        }
+    }
+
+    fn grow_large(&mut self, seed: HashSeed) {
+        let order = self.iter().map(|(element, score)| Scored { score, member: element.to_str() }).collect();
+        *self = ZSet::large(order, seed);
     }
 }
+
+impl Large {
+    /// How many members come before this one.
+    fn rank(&self, score: f64, member: &[u8]) -> usize {
+        self.order.partition_point(|scored| scored.order(score, member).is_lt())
+    }
+
+    fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
+        let hash = self.members.seed().hash(member);
+        let Some(record) = self.members.find_mut(hash, |scored| &scored.member[..] == member) else {
+            let scored = Scored { score, member: Str::from(member) };
+            self.order.insert(self.rank(score, member), scored.clone());
+            self.members.insert(hash, scored);
+            return None;
+        };
+        let old = record.score;
+        if old != score {
+            record.score = score;
+            let record = record.clone();
+            self.order.remove(self.rank(old, member));
+            self.order.insert(self.rank(score, member), record);
+        }
+        Some(old)
+    }
+}
+
+fn borrow(scored: &Scored) -> (Element<'_>, f64) {
+    (Element::Bytes(&scored.member), scored.score)
+}
+
+/// The score that follows a member.
+fn score_behind(pack: &Listpack, member: At) -> f64 {
+    match pack.next(member).map(|at| pack.get(at)) {
+        Some(Element::Int(score)) => score as f64,
+        Some(Element::Bytes(text)) => number::parse_f64(text).unwrap_or(0.0),
+        None => 0.0,
+    }
+}
+
+/// A score as a listpack holds it; negative zero becomes zero there, as in Redis.
+fn packed_score(score: f64) -> number::Text {
+    number::format_f64(score + 0.0)
+}
+
+/// Puts a member that is not there at its place.
+fn pack_insert(pack: &mut Listpack, member: &[u8], score: f64) {
+    let text = packed_score(score);
+    let mut at = pack.first();
+    while let Some(place) = at {
+        let element = pack.get(place);
+        if element.with_bytes(|own| compare((score_behind(pack, place), own), (score, member))).is_gt() {
+            pack.insert(place, text.as_bytes());
+            pack.insert(place, member);
+            return;
+        }
+        at = pack.next(place).and_then(|score| pack.next(score));
+    }
+    pack.push_back(member);
+    pack.push_back(text.as_bytes());
+}
+
+/// Iterates over members in order.
+#[derive(Debug, Clone)]
+pub struct Iter<'a>(Cursor<'a>);
+
+#[derive(Debug, Clone)]
+enum Cursor<'a> {
+    /// The places of the members next from the front and from the back, while any are left.
+    Pack {
+        pack: &'a Listpack,
+        front: Option<At>,
+        back: Option<At>,
+        left: usize,
+    },
+    Tree(tree::Iter<'a, Scored>),
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (Element<'a>, f64);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Cursor::Tree(iter) => iter.next().map(borrow),
+            Cursor::Pack { pack, front, left, .. } => {
+                *left = left.checked_sub(1)?;
+                let at = (*front)?;
+                *front = pack.next(at).and_then(|score| pack.next(score));
+                Some((pack.get(at), score_behind(pack, at)))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = match &self.0 {
+            Cursor::Pack { left, .. } => *left,
+            Cursor::Tree(iter) => iter.len(),
+        };
+        (left, Some(left))
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Cursor::Tree(iter) => iter.next_back().map(borrow),
+            Cursor::Pack { pack, back, left, .. } => {
+                *left = left.checked_sub(1)?;
+                let at = (*back)?;
+                *back = pack.prev(at).and_then(|score| pack.prev(score));
+                Some((pack.get(at), score_behind(pack, at)))
+            }
+        }
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+/// A range of scores; a bound is part of it unless it is open.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoreRange {
+    /// The lower bound.
+    pub min: f64,
+    /// The upper bound.
+    pub max: f64,
+    /// Whether the lower bound is left out.
+    pub min_open: bool,
+    /// Whether the upper bound is left out.
+    pub max_open: bool,
+}
+
+impl ScoreRange {
+    fn reaches(&self, score: f64) -> bool {
+        if self.min_open { score > self.min } else { score >= self.min }
+    }
+
+    fn is_passed(&self, score: f64) -> bool {
+        if self.max_open { score >= self.max } else { score > self.max }
+    }
+}
+
+/// A bound of a range of byte strings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LexBound<'a> {
+    /// Before all strings: `-`.
+    Lowest,
+    /// Behind all strings: `+`.
+    Highest,
+    /// This string, part of the range: `[abc`.
+    Closed(&'a [u8]),
+    /// This string, not part of the range: `(abc`.
+    Open(&'a [u8]),
+}
+
+/// A range of byte strings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LexRange<'a> {
+    /// The lower bound.
+    pub min: LexBound<'a>,
+    /// The upper bound.
+    pub max: LexBound<'a>,
+}
+
+impl LexRange<'_> {
+    fn reaches(&self, member: &[u8]) -> bool {
+        match self.min {
+            LexBound::Lowest => true,
+            LexBound::Highest => false,
+            LexBound::Closed(min) => member >= min,
+            LexBound::Open(min) => member > min,
+        }
+    }
+
+    fn is_passed(&self, member: &[u8]) -> bool {
+        match self.max {
+            LexBound::Lowest => true,
+            LexBound::Highest => false,
+            LexBound::Closed(max) => member > max,
+            LexBound::Open(max) => member >= max,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! The seam below framing: whatever takes blocks and tells how safe they are.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::Position;
+
+/// Takes blocks in order and persists them; local files are the one there is, a replicated log may be another.
+pub trait LogBackend {
+    /// Takes a block. `now` is when the turn that made it ended. Must not wait for what a slow medium does.
+    fn append(&self, block: Block, now: Instant);
+    /// Up to here, a crash of the process takes nothing.
+    fn written(&self) -> Position;
+    /// Up to here, a power cut takes nothing.
+    fn durable(&self) -> Position;
+}
+
+/// What one turn of the executor leaves for the log. Never cut inside.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// As they are to stand in the log.
+    pub bytes: Bytes,
+    /// The position after its last byte.
+    pub end: Position,
+    /// The database selected before it; none if it begins a file and thus selects one itself.
+    pub db: Option<u32>,
+    /// When its turn ended.
+    pub sealed: Instant,
+}
+
+impl Block {
+    /// The position of its first byte.
+    pub fn start(&self) -> Position {
+        self.end - self.bytes.len() as u64
+    }
+}

@@ -1,0 +1,306 @@
+//! A file system in memory whose calls can be made to fail, and whose power can be cut.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{File, Fs};
+
+/// The kind of call that a fault hook is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is named after its method")]
+pub enum Call {
+    Create,
+    OpenAppend,
+    OpenRead,
+    Len,
+    Truncate,
+    Rename,
+    Remove,
+    List,
+    CreateDir,
+    SyncDir,
+    Read,
+    Write,
+    SyncData,
+}
+
+type Hook = dyn FnMut(Call, &Path) -> Option<io::Error> + Send;
+
+/// Files in memory. Clones share one world.
+///
+/// Like a strict POSIX file system, it forgets in a [`power_cut`](Self::power_cut) whatever was not synced: the bytes of
+/// a file since its last `sync_data`, and names since the last `sync_dir` of their directory.
+#[derive(Clone, Default)]
+pub struct Mem {
+    world: Arc<Mutex<World>>,
+}
+
+#[derive(Default)]
+struct World {
+    now: Names,
+    durable: Names,
+    hook: Option<Box<Hook>>,
+}
+
+#[derive(Default, Clone)]
+struct Names {
+    files: HashMap<PathBuf, Arc<Inode>>,
+    dirs: HashSet<PathBuf>,
+}
+
+#[derive(Default)]
+struct Inode(Mutex<Content>);
+
+#[derive(Default, Clone)]
+struct Content {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+impl Mem {
+    /// An empty world.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks `hook` before every call from now on; the error that it returns is the call's. A failing write writes
+    /// half of its bytes first, as disks do; a failing sync makes nothing durable.
+    pub fn fail_with(&self, hook: impl FnMut(Call, &Path) -> Option<io::Error> + Send + 'static) {
+        self.lock().hook = Some(Box::new(hook));
+    }
+
+    /// Lets every call succeed again.
+    pub fn heal(&self) {
+        self.lock().hook = None;
+    }
+
+    /// What a start finds after the power failed at this moment, at its worst: only what was synced.
+    #[must_use]
+    pub fn power_cut(&self) -> Mem {
+        let world = self.lock();
+        let keep = |inode: &Arc<Inode>| {
+            let durable = inode.lock().durable.clone();
+            Arc::new(Inode(Mutex::new(Content { now: durable.clone(), durable })))
+        };
+        let dirs = world.durable.dirs.clone();
+        let named = |path: &Path| path.parent().is_none_or(|dir| is_root(dir) || dirs.contains(dir));
+        let files = world.durable.files.iter().filter(|(path, _)| named(path));
+        let files = files.map(|(path, inode)| (path.clone(), keep(inode))).collect();
+        let names = Names { files, dirs: dirs.clone() };
+        Mem { world: Arc::new(Mutex::new(World { now: names.clone(), durable: names, hook: None })) }
+    }
+
+    /// What a start finds after the process was killed at this moment: everything that was written.
+    #[must_use]
+    pub fn kill(&self) -> Mem {
+        let world = self.lock();
+        // A file keeps being one file, whichever of the two worlds names it.
+        let mut copies: HashMap<*const Inode, Arc<Inode>> = HashMap::new();
+        let mut copy = |names: &Names| {
+            let mut once =
+                |file: &Arc<Inode>| copies.entry(Arc::as_ptr(file)).or_insert_with(|| file.copy()).clone();
+            let files = names.files.iter().map(|(path, file)| (path.clone(), once(file))).collect();
+            Names { files, dirs: names.dirs.clone() }
+        };
+        let (now, durable) = (copy(&world.now), copy(&world.durable));
+        Mem { world: Arc::new(Mutex::new(World { now, durable, hook: None })) }
+    }
+
+    /// The bytes of a file, if there is one.
+    pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
+        self.lock().now.files.get(path).map(|inode| inode.lock().now.clone())
+    }
+
+    /// Puts a file there, durable and with its directory.
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
+        let content = Content { now: bytes.to_vec(), durable: bytes.to_vec() };
+        let inode = Arc::new(Inode(Mutex::new(content)));
+        let mut world = self.lock();
+        let World { now, durable, .. } = &mut *world;
+        for names in [now, durable] {
+            names.files.insert(path.to_path_buf(), inode.clone());
+            names.dirs.extend(path.parent().filter(|dir| !is_root(dir)).map(Path::to_path_buf));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, call: Call, path: &Path) -> io::Result<()> {
+        // The hook runs outside the lock, so that it may look at the world.
+        let Some(mut hook) = self.lock().hook.take() else { return Ok(()) };
+        let verdict = hook(call, path);
+        self.lock().hook.get_or_insert(hook);
+        verdict.map_or(Ok(()), Err)
+    }
+
+    fn inode(&self, path: &Path) -> io::Result<Arc<Inode>> {
+        self.lock().now.files.get(path).cloned().ok_or_else(not_found)
+    }
+
+    fn handle(&self, inode: Arc<Inode>, path: &Path) -> Arc<dyn File> {
+        Arc::new(Handle { mem: self.clone(), inode, path: path.to_path_buf(), read_at: AtomicUsize::new(0) })
+    }
+}
+
+impl Inode {
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn copy(self: &Arc<Self>) -> Arc<Inode> {
+        Arc::new(Inode(Mutex::new(self.lock().clone())))
+    }
+}
+
+impl Fs for Mem {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.ask(Call::Create, path)?;
+        let inode = {
+            let mut world = self.lock();
+            let parent = path.parent().filter(|dir| !is_root(dir));
+            if parent.is_some_and(|dir| !world.now.dirs.contains(dir)) {
+                return Err(not_found());
+            }
+            world.now.files.entry(path.to_path_buf()).or_default().clone()
+        };
+        inode.lock().now.clear();
+        Ok(self.handle(inode, path))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.ask(Call::OpenAppend, path)?;
+        Ok(self.handle(self.inode(path)?, path))
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.ask(Call::OpenRead, path)?;
+        Ok(self.handle(self.inode(path)?, path))
+    }
+
+    fn len_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.ask(Call::Len, path)?;
+        Ok(self.inode(path)?.lock().now.len() as u64)
+    }
+
+    fn truncate(&self, path: &Path, len_bytes: u64) -> io::Result<()> {
+        self.ask(Call::Truncate, path)?;
+        let inode = self.inode(path)?;
+        let mut content = inode.lock();
+        let len = usize::try_from(len_bytes).unwrap_or(usize::MAX);
+        content.now.truncate(len);
+        content.durable.truncate(len);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.ask(Call::Rename, from)?;
+        let mut world = self.lock();
+        let inode = world.now.files.remove(from).ok_or_else(not_found)?;
+        world.now.files.insert(to.to_path_buf(), inode);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.ask(Call::Remove, path)?;
+        self.lock().now.files.remove(path).map(drop).ok_or_else(not_found)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.ask(Call::List, dir)?;
+        let world = self.lock();
+        if !world.now.dirs.contains(dir) {
+            return Err(not_found());
+        }
+        let names = world.now.files.keys().filter(|path| path.parent() == Some(dir));
+        Ok(names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.ask(Call::CreateDir, dir)?;
+        self.lock().now.dirs.insert(dir.to_path_buf());
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.ask(Call::SyncDir, dir)?;
+        let mut world = self.lock();
+        let World { now, durable, .. } = &mut *world;
+        durable.files.retain(|path, _| path.parent() != Some(dir));
+        let files = now.files.iter().filter(|(path, _)| path.parent() == Some(dir));
+        durable.files.extend(files.map(|(path, inode)| (path.clone(), inode.clone())));
+        durable.dirs.extend(now.dirs.iter().filter(|path| path.parent() == Some(dir)).cloned());
+        Ok(())
+    }
+}
+
+struct Handle {
+    mem: Mem,
+    inode: Arc<Inode>,
+    path: PathBuf,
+    read_at: AtomicUsize,
+}
+
+impl File for Handle {
+    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.mem.ask(Call::Read, &self.path)?;
+        let content = self.inode.lock();
+        let at = self.read_at.load(Ordering::Relaxed).min(content.now.len());
+        let rest = &content.now[at..];
+        let count = rest.len().min(buf.len());
+        buf[..count].copy_from_slice(&rest[..count]);
+        self.read_at.store(at + count, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let verdict = self.mem.ask(Call::Write, &self.path);
+        let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+        let interrupted = verdict.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
+        let landed = if interrupted {
+            0
+        } else if verdict.is_err() {
+            bytes.len() / 2
+        } else {
+            bytes.len()
+        };
+        self.inode.lock().now.extend_from_slice(&bytes[..landed]);
+        verdict.map(|()| landed)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.mem.ask(Call::SyncData, &self.path)?;
+        let mut content = self.inode.lock();
+        content.durable = content.now.clone();
+        Ok(())
+    }
+}
+
+/// The directories that exist before anybody makes one.
+fn is_root(dir: &Path) -> bool {
+    dir.parent().is_none() || dir.as_os_str().is_empty()
+}
+
+fn not_found() -> io::Error {
+    // The number, so that its text is the system's.
+    io::Error::from_raw_os_error(2)
+}
+
+impl fmt::Debug for Mem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut files: Vec<_> = self.lock().now.files.keys().cloned().collect();
+        files.sort();
+        f.debug_struct("Mem").field("files", &files).finish()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("path", &self.path).finish()
+    }
+}

@@ -1,0 +1,120 @@
+//! The few file calls that the log makes, as a trait: [`Disk`] is the real thing, [`Mem`] a world for tests.
+
+mod disk;
+mod mem;
+
+use std::fmt::Debug;
+use std::io::{self, BufRead, IoSlice, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+pub use disk::Disk;
+pub use mem::{Call, Mem};
+
+/// A file system, as far as the log needs one. Paths are whole: `<dir>/<appenddirname>/<file>`.
+pub trait Fs: Debug + Send + Sync + 'static {
+    /// Creates a file, or empties the one of that name, and opens it for appending. Mode 0644.
+    ///
+    /// # Errors
+    /// Whatever the file system says; so below.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens an existing file for appending.
+    fn open_append(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens an existing file for reading from its start.
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// The length of a file in bytes.
+    fn len_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Cuts a file to `len_bytes` and makes that length durable, through a descriptor of its own.
+    fn truncate(&self, path: &Path, len_bytes: u64) -> io::Result<()>;
+    /// Gives a file another name, replacing what had it. Not durable before [`sync_dir`](Self::sync_dir).
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a name.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory, in no particular order; `NotFound` if there is none.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Creates a directory, mode 0755; one that exists already is fine.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// An open file; dropping it closes it.
+pub trait File: Debug + Send + Sync + 'static {
+    /// Reads on from where the last read ended; 0 at the end of the file.
+    ///
+    /// # Errors
+    /// Whatever the file system says; so below.
+    fn read(&self, buf: &mut [u8]) -> io::Result<usize>;
+    /// Appends some of `bufs`, in order: writev(2).
+    fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Makes all that was written durable: fdatasync(2).
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// Appends everything. EINTR is retried and a short write goes on; anything else is the end of this file.
+///
+/// # Errors
+/// That of the first write that failed; some of the bytes may be in the file.
+pub(crate) fn write_all(file: &dyn File, mut bufs: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut bufs, 0);
+    while !bufs.is_empty() {
+        match retry(|| file.write(bufs))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => IoSlice::advance_slices(&mut bufs, count),
+        }
+    }
+    Ok(())
+}
+
+/// Repeats a call that a signal interrupted: the only failure that says nothing about the file.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// A whole small file.
+pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    Reader(fs.open_read(path)?).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// [`File`] as `std::io` wants it.
+#[derive(Debug)]
+pub(crate) struct Reader(pub(crate) Arc<dyn File>);
+
+impl Read for Reader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        retry(|| self.0.read(buf))
+    }
+}
+
+/// A reader that knows how far its user has come.
+#[derive(Debug)]
+pub(crate) struct Counted<R> {
+    pub(crate) inner: R,
+    pub(crate) consumed_bytes: u64,
+}
+
+impl<R: BufRead> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buf)?;
+        self.consumed_bytes += count as u64;
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.consumed_bytes += count as u64;
+        self.inner.consume(count);
+    }
+}

@@ -1,0 +1,375 @@
+//! The log as the executor holds it: frames units, seals blocks, asks for watermarks. Nothing here waits for a disk,
+//! except a direct write (see `writer`) and [`Log::stop`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use crate::Position;
+use crate::backend::{Block, LogBackend};
+use crate::dir::Directory;
+use crate::error::{Error, io_error};
+use crate::fs::{Fs, retry};
+use crate::options::{Fsync, Options};
+use crate::record::{Framer, Op};
+use crate::rotate::{NewBase, Rotation, Volume};
+use crate::stats::{Health, Stats};
+use crate::sync::{Broken, JoinHandle, Ordering, spawn};
+use crate::syncer;
+use crate::tail::{LiveFile, Tail};
+use crate::writer::{Shared, Writer};
+
+/// Blocks are cut from allocations of this size, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Told whenever a watermark, the health or a rotation has changed; from any thread, and often.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// A running log.
+pub struct Log {
+    shared: Arc<Shared>,
+    threads: Vec<(&'static str, JoinHandle<()>)>,
+    framer: Framer,
+    block: BytesMut,
+    /// The database selected where `block` begins.
+    block_db: Option<u32>,
+    end: Position,
+    fsync: Fsync,
+    suspended: bool,
+    no_fsync_on_rewrite: bool,
+    max_unsynced_bytes: u64,
+}
+
+impl Log {
+    /// Opens the last incr to go on with it, or creates what is missing: the directory, an empty base where there is
+    /// nothing, an incr. Position 0 is where the directory ended.
+    ///
+    /// Replay first: nothing here looks at what the files hold.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; nothing runs then.
+    pub fn start(directory: Directory, options: &Options, wake: Wake) -> Result<Log, Error> {
+        Self::start_on(directory, options, wake, Broken::default())
+    }
+
+    pub(crate) fn start_on(
+        mut directory: Directory,
+        options: &Options,
+        wake: Wake,
+        broken: Broken,
+    ) -> Result<Log, Error> {
+        directory.prepare()?;
+        let live = open_live(&mut directory)?;
+        let (current_size, base_size) = directory.sizes()?;
+        let mut tail = Tail::new(options.fsync, Some(live), false, broken);
+        tail.counters.current_size = current_size;
+        tail.counters.base_size = base_size;
+        // What a former run left behind.
+        tail.collect = !options.disable_auto_gc && !directory.manifest().history.is_empty();
+        let seq = directory.manifest().incrs.last().map(|incr| incr.seq);
+        Ok(Self::run(tail, Volume::new(directory, seq), options, wake))
+    }
+
+    /// Starts a log for `CONFIG SET appendonly yes`: nothing counts before the first base is published, which
+    /// supersedes whatever the directory holds. Rotate, switch and publish as for any rewrite; what is appended before
+    /// the switch is in the snapshot and goes nowhere else.
+    ///
+    /// # Errors
+    /// Those of [`Directory::open`]; [`Error::Io`].
+    pub fn start_waiting_rewrite(fs: Arc<dyn Fs>, options: &Options, wake: Wake) -> Result<Log, Error> {
+        let directory = Directory::open(fs, options)?;
+        directory.prepare()?;
+        let tail = Tail::new(options.fsync, None, true, Broken::default());
+        Ok(Self::run(tail, Volume::new(directory, None), options, wake))
+    }
+
+    fn run(mut tail: Tail, volume: Volume, options: &Options, wake: Wake) -> Log {
+        tail.auto_gc = !options.disable_auto_gc;
+        let shared = Arc::new(Shared::new(tail, wake));
+        let writer = Writer { shared: shared.clone(), volume };
+        let for_syncer = shared.clone();
+        let threads = vec![
+            ("writer", spawn(move || writer.run())),
+            ("syncer", spawn(move || syncer::run(&for_syncer))),
+        ];
+        Log {
+            shared,
+            threads,
+            framer: Framer::new(options.timestamps),
+            block: BytesMut::with_capacity(CHUNK_BYTES),
+            block_db: None,
+            end: 0,
+            fsync: options.fsync,
+            suspended: false,
+            no_fsync_on_rewrite: options.no_fsync_on_rewrite,
+            max_unsynced_bytes: options.max_unsynced_bytes,
+        }
+    }
+
+    /// Frames one execution unit into the current block, MULTI/EXEC around it if it has several effects. No I/O.
+    /// Returns the position after it. `unix_s` is only for `#TS:` lines.
+    pub fn append(&mut self, unix_s: i64, unit: &[Op<'_>]) -> Position {
+        if self.block.is_empty() {
+            self.block_db = self.framer.selected();
+        }
+        let before = self.block.len();
+        self.framer.unit(unix_s, unit, &mut self.block);
+        self.end += (self.block.len() - before) as u64;
+        self.end
+    }
+
+    /// Ends the turn: the block is written directly or handed over. Call it before the replies are looked at.
+    pub fn seal(&mut self, now: Instant) {
+        if self.block.is_empty() {
+            return;
+        }
+        let bytes = self.block.split().freeze();
+        if self.block.capacity() < CHUNK_BYTES / 4 {
+            self.block.reserve(CHUNK_BYTES);
+        }
+        let block = Block { bytes, end: self.end, db: self.block_db, sealed: now };
+        self.shared.append(block, now);
+    }
+
+    /// The position after everything appended.
+    pub fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Up to here, a kill -9 takes nothing.
+    pub fn written(&self) -> Position {
+        self.shared.written()
+    }
+
+    /// Up to here, a power cut takes nothing.
+    pub fn durable(&self) -> Position {
+        self.shared.durable()
+    }
+
+    /// A reply may leave once this has reached its position: durable under `always`, written else. A log that waits for
+    /// its first base holds nothing back, as Redis does not.
+    pub fn reply_watermark(&self) -> Position {
+        if self.is_waiting_rewrite() {
+            return self.end;
+        }
+        if self.fsync == Fsync::Always && !self.suspended { self.durable() } else { self.written() }
+    }
+
+    /// True from [`start_waiting_rewrite`](Self::start_waiting_rewrite) to the first base.
+    pub fn is_waiting_rewrite(&self) -> bool {
+        self.shared.waiting_rewrite.load(Ordering::Acquire)
+    }
+
+    /// True beyond `aof-max-unsynced-bytes`: the server should not execute writes for now, nor refuse them.
+    pub fn writes_are_held(&self) -> bool {
+        let safe = if self.fsync == Fsync::No { self.written() } else { self.durable().min(self.end) };
+        self.max_unsynced_bytes > 0 && !self.is_waiting_rewrite() && self.end - safe > self.max_unsynced_bytes
+    }
+
+    /// Whether the log can take what it is given.
+    pub fn health(&self) -> Health {
+        if !self.shared.failing.load(Ordering::Acquire) {
+            return Health::Healthy;
+        }
+        let tail = self.shared.tail.lock();
+        tail.failure.clone().map_or(Health::Healthy, Health::Failing)
+    }
+
+    /// A moment's figures.
+    pub fn stats(&self, now: Instant) -> Stats {
+        let tail = self.shared.tail.lock();
+        let oldest = tail.blocks.front().map(|block| block.sealed);
+        Stats {
+            current_size: tail.counters.current_size,
+            base_size: tail.counters.base_size,
+            buffer_length: self.end - tail.written,
+            pending_bio_fsync: u32::from(tail.sync_running),
+            delayed_fsync: tail.counters.delayed_fsync,
+            unsynced_bytes: self.end - tail.durable_watermark(),
+            unsynced: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
+            retained_bytes: tail.blocks.iter().map(|block| block.bytes.len() as u64).sum(),
+            slow_direct_writes: tail.counters.slow_direct_writes,
+            retired_files: tail.counters.retired_files,
+            lost_below: tail.lost.as_ref().map(|lost| lost.end),
+            waiting_rewrite: tail.waiting_rewrite,
+        }
+    }
+
+    /// CONFIG RESETSTAT: `aof_delayed_fsync` starts over.
+    pub fn reset_stats(&mut self) {
+        self.shared.tail.lock().counters.delayed_fsync = 0;
+    }
+
+    /// `appendfsync`. From any policy to `always`: everything written so far is synced at once, and replies wait for it.
+    pub fn set_fsync(&mut self, fsync: Fsync) {
+        self.fsync = fsync;
+        self.change(|tail| tail.fsync = fsync);
+    }
+
+    /// `aof-timestamp-enabled`.
+    pub fn set_timestamps(&mut self, timestamps: bool) {
+        self.framer.timestamps = timestamps;
+    }
+
+    /// `aof-disable-auto-gc`; switched off, history goes at once.
+    pub fn set_disable_auto_gc(&mut self, disabled: bool) {
+        self.change(|tail| {
+            tail.auto_gc = !disabled;
+            tail.collect |= !disabled;
+        });
+    }
+
+    /// `aof-max-unsynced-bytes`.
+    pub fn set_max_unsynced_bytes(&mut self, bytes: u64) {
+        self.max_unsynced_bytes = bytes;
+    }
+
+    /// `no-appendfsync-on-rewrite`; it applies from the next [`set_rewrite_running`](Self::set_rewrite_running) on.
+    pub fn set_no_fsync_on_rewrite(&mut self, yes: bool) {
+        self.no_fsync_on_rewrite = yes;
+    }
+
+    /// Told by the server when a rewrite begins and ends, for `no-appendfsync-on-rewrite`.
+    pub fn set_rewrite_running(&mut self, running: bool) {
+        self.suspended = running && self.no_fsync_on_rewrite;
+        let suspended = self.suspended;
+        self.change(|tail| tail.suspended = suspended);
+    }
+
+    /// Asks for everything sealed so far to be made durable, whatever the policy; returns the position to wait for.
+    pub fn sync_now(&mut self) -> Position {
+        let end = self.end - self.block.len() as u64;
+        self.change(|tail| tail.wanted = tail.wanted.max(end));
+        end
+    }
+
+    /// For `CONFIG SET appendonly no`: seals, and asks for all of it to be made durable. Once
+    /// [`durable`](Self::durable) has reached the returned position, [`stop`](Self::stop) is quick; if
+    /// [`health`](Self::health) says that it will not, keep the log on.
+    pub fn drain(&mut self) -> Position {
+        self.seal(Instant::now());
+        self.sync_now()
+    }
+
+    /// Step 1 of a rewrite: asks for the next file; [`rotation_ready`](Self::rotation_ready) tells.
+    ///
+    /// # Errors
+    /// None today: whatever fails, fails later. A log on another backend may refuse here.
+    pub fn begin_rotation(&mut self) -> Result<(), Error> {
+        self.change(|tail| match (&tail.rotation, &tail.next) {
+            // A rewrite that was given up after this left its file behind, empty and listed: it will do.
+            (_, Some(_)) if tail.switch_at.is_none() => tail.rotation = Rotation::Ready,
+            _ => tail.rotation = Rotation::Requested,
+        });
+        Ok(())
+    }
+
+    /// Whether the next file is there, or could not be created; `None`: not yet, or not asked for.
+    pub fn rotation_ready(&mut self) -> Option<Result<(), Error>> {
+        let mut tail = self.shared.tail.lock();
+        match &tail.rotation {
+            Rotation::Ready => Some(Ok(())),
+            Rotation::Failed(_) => match std::mem::replace(&mut tail.rotation, Rotation::Idle) {
+                Rotation::Failed(error) => Some(Err(error)),
+                _ => None,
+            },
+            Rotation::Idle | Rotation::Requested => None,
+        }
+    }
+
+    /// Step 3 of a rewrite, at a turn's boundary: seals, and returns S. Take the snapshot now; whatever is appended
+    /// later goes to the next file. Without a [ready](Self::rotation_ready) rotation nothing switches, and a base for
+    /// the returned position will be refused.
+    pub fn switch(&mut self) -> Position {
+        self.seal(Instant::now());
+        let mut tail = self.shared.tail.lock();
+        if let Rotation::Ready = tail.rotation {
+            tail.rotation = Rotation::Idle;
+            tail.switch_at = Some(self.end);
+            tail.wanted = tail.wanted.max(self.end);
+            self.framer.start_file();
+        }
+        self.shared.changed(tail);
+        self.end
+    }
+
+    /// Hands a finished base over for publishing; [`base_published`](Self::base_published) tells.
+    pub fn publish_base(&mut self, base: NewBase) {
+        self.change(|tail| tail.publish = Some(base));
+    }
+
+    /// How the last publishing ended; `None`: not yet. After an error the old files are what counts, and the temporary
+    /// base may be gone.
+    pub fn base_published(&mut self) -> Option<Result<(), Error>> {
+        self.shared.tail.lock().published.take()
+    }
+
+    /// Writes and syncs everything, and joins the threads.
+    ///
+    /// # Errors
+    /// [`Error::FileRetired`] if not everything could be made durable; [`Error::ThreadDied`].
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.shut_down()
+    }
+
+    fn shut_down(&mut self) -> Result<(), Error> {
+        if self.threads.is_empty() {
+            return Ok(());
+        }
+        self.seal(Instant::now());
+        self.change(|tail| {
+            tail.stopping = true;
+            tail.retry_at = None;
+        });
+        for (name, thread) in std::mem::take(&mut self.threads) {
+            thread.join().map_err(|_| Error::ThreadDied(name))?;
+        }
+        let tail = self.shared.tail.lock();
+        let Some(failure) = tail.failure.clone() else { return Ok(()) };
+        Err(Error::FileRetired { path: failure.path, op: failure.op, message: failure.message })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Tail)) {
+        let mut tail = self.shared.tail.lock();
+        change(&mut tail);
+        self.shared.changed(tail);
+    }
+}
+
+impl Drop for Log {
+    /// A log that nobody stopped is stopped all the same; who wants to know how that went calls [`Log::stop`].
+    fn drop(&mut self) {
+        // A model that fails unwinds through here, and has no threads left to join.
+        if cfg!(loom) && std::thread::panicking() {
+            return;
+        }
+        let _ = self.shut_down();
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("end", &self.end).field("fsync", &self.fsync).finish_non_exhaustive()
+    }
+}
+
+/// The last incr, opened; created first where there is none. The manifest is touched only then.
+fn open_live(directory: &mut Directory) -> Result<LiveFile, Error> {
+    let mut manifest = directory.manifest().clone();
+    if let Some(last) = manifest.incrs.last() {
+        let (path, len_bytes) = (directory.path(&last.name), directory.len_bytes(last)?);
+        let file = retry(|| directory.fs().open_append(&path)).map_err(io_error("open", &path))?;
+        // After a kill -9 what was just replayed, and will be served, may not be durable yet.
+        retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
+        return Ok(LiveFile { file, path: path.into(), start: 0, start_offset: len_bytes });
+    }
+    if manifest.is_empty() {
+        manifest.base = Some(directory.create_empty_base()?);
+    }
+    let (entry, file) = directory.create_incr(0)?;
+    let path = directory.path(&entry.name);
+    manifest.incrs.push(entry);
+    directory.publish(manifest)?;
+    Ok(LiveFile { file, path: path.into(), start: 0, start_offset: 0 })
+}

@@ -1,0 +1,55 @@
+//! What the configuration says about the log.
+
+use std::path::PathBuf;
+
+/// `appendfsync`: when what was written is made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before the reply leaves.
+    Always,
+    /// At most one second after the oldest byte that is not.
+    Everysec,
+    /// When the kernel likes.
+    No,
+}
+
+/// The directives that concern the log; each field names its own.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `<dir>/<appenddirname>`, where the files are.
+    pub dir: PathBuf,
+    /// `dir`, where a single-file log of an older server may stand, and where a rewrite puts its temporary base.
+    pub adopt_from: PathBuf,
+    /// `appendfilename`. Default: appendonly.aof.
+    pub filename: String,
+    /// `appendfsync`. Default: everysec.
+    pub fsync: Fsync,
+    /// `aof-load-truncated`: cut a torn tail off the last file, after a copy. Default: yes.
+    pub load_truncated: bool,
+    /// `aof-timestamp-enabled`: a `#TS:` line in every second that writes. Default: no.
+    pub timestamps: bool,
+    /// `aof-disable-auto-gc`: keep history files. Default: no.
+    pub disable_auto_gc: bool,
+    /// `aof-max-unsynced-bytes`: beyond this, writes are to be held. Default: 256 MiB; 0: never.
+    pub max_unsynced_bytes: u64,
+    /// `no-appendfsync-on-rewrite`: no fsync by policy while a rewrite runs. Default: no.
+    pub no_fsync_on_rewrite: bool,
+}
+
+impl Options {
+    /// The defaults, with the log in `<dir>/appendonlydir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let adopt_from = dir.into();
+        Options {
+            dir: adopt_from.join("appendonlydir"),
+            adopt_from,
+            filename: "appendonly.aof".to_owned(),
+            fsync: Fsync::Everysec,
+            load_truncated: true,
+            timestamps: false,
+            disable_auto_gc: false,
+            max_unsynced_bytes: 256 * 1024 * 1024,
+            no_fsync_on_rewrite: false,
+        }
+    }
+}

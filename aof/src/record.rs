@@ -1,0 +1,98 @@
+//! Framing: from units of effects to the bytes of the log.
+//!
+//! ```text
+//! #TS:1700000000\r\n                     first write of a second, if aof-timestamp-enabled
+//! *2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n      the database changed, or a file begins
+//! *3\r\n$3\r\nSET\r\n...                 a unit of one command
+//! *1\r\n$5\r\nMULTI\r\n                  a unit of several: SELECT stands inside
+//! *3\r\n$3\r\nSET\r\n... *2\r\n$3\r\nDEL\r\n...
+//! *1\r\n$4\r\nEXEC\r\n
+//! ```
+//!
+//! Source: redis 7.2 `src/aof.c` `feedAppendOnlyFile`, `genAofTimestampAnnotationIfNeeded`; `src/server.c`
+//! `propagatePendingCommands`.
+
+use bytes::{BufMut, BytesMut};
+use resp::number::format_i64;
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+/// One effect of an execution unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Op<'a> {
+    /// The database that it concerns.
+    pub db: u32,
+    /// The command as a RESP request, which goes to the log as it is.
+    pub command: &'a [u8],
+}
+
+/// Adds what replay needs between the effects.
+#[derive(Debug, Default)]
+pub(crate) struct Framer {
+    /// The database that a reader of this file has selected here; none where a file begins.
+    selected: Option<u32>,
+    /// The second of the last `#TS:` line.
+    stamped_unix_s: i64,
+    pub(crate) timestamps: bool,
+}
+
+impl Framer {
+    pub(crate) fn new(timestamps: bool) -> Self {
+        Framer { timestamps, ..Framer::default() }
+    }
+
+    /// The database selected at the end of what was framed.
+    pub(crate) fn selected(&self) -> Option<u32> {
+        self.selected
+    }
+
+    /// The next unit begins a file.
+    pub(crate) fn start_file(&mut self) {
+        self.selected = None;
+    }
+
+    /// Frames one execution unit: all of it or nothing will be replayed.
+    pub(crate) fn unit(&mut self, unix_s: i64, unit: &[Op<'_>], out: &mut BytesMut) {
+        if unit.is_empty() {
+            return;
+        }
+        self.stamp(unix_s, out);
+        if unit.len() > 1 {
+            out.put_slice(MULTI);
+        }
+        for op in unit {
+            self.select(op.db, out);
+            out.put_slice(op.command);
+        }
+        if unit.len() > 1 {
+            out.put_slice(EXEC);
+        }
+    }
+
+    /// A clock that was set back must not stamp again: readers rely on stamps that grow.
+    fn stamp(&mut self, unix_s: i64, out: &mut BytesMut) {
+        if self.timestamps && unix_s > self.stamped_unix_s {
+            self.stamped_unix_s = unix_s;
+            out.put_slice(b"#TS:");
+            out.put_slice(format_i64(unix_s).as_bytes());
+            out.put_slice(b"\r\n");
+        }
+    }
+
+    fn select(&mut self, db: u32, out: &mut BytesMut) {
+        if self.selected != Some(db) {
+            self.selected = Some(db);
+            select(db, out);
+        }
+    }
+}
+
+/// Appends a SELECT.
+pub(crate) fn select(db: u32, out: &mut BytesMut) {
+    let text = format_i64(db.into());
+    resp::request::encode(&[b"SELECT", text.as_bytes()], out);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,311 @@
+//! From one file to the next: for a rewrite, and after a failure.
+//!
+//! A rewrite takes five steps, and its base holds exactly the positions <= S:
+//! 1. the writer creates incr n+1 (0 bytes), syncs it and the directory, and publishes the manifest; n is still live;
+//! 2. an fdatasync of n is kicked off;
+//! 3. at a turn's boundary the executor seals at S and takes its snapshot; later blocks belong to n+1;
+//! 4. the rest of n is written and synced;
+//! 5. the first byte of n+1 follows.
+//!
+//! No file ever holds positions on both sides of S, so that publishing the base retires whole files: those whose last
+//! position is <= S.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+
+use bytes::BytesMut;
+
+use crate::Position;
+use crate::backend::Block;
+use crate::dir::{BaseFormat, Directory};
+use crate::error::{Error, io_error};
+use crate::fs::{retry, write_all};
+use crate::manifest::{Entry, FileSeq, Manifest};
+use crate::record::select;
+use crate::tail::{LiveFile, NextFile, Tail};
+use crate::writer::live_from;
+
+/// A finished base, to be published.
+#[derive(Debug, Clone)]
+pub struct NewBase {
+    /// Where it is: `temp-rewriteaof-bg-<pid>.aof` in `dir`, whole and synced.
+    pub temp_path: PathBuf,
+    /// Which kind of file it is.
+    pub format: BaseFormat,
+    /// It holds everything up to here: what [`Log::switch`](crate::Log::switch) returned.
+    pub covers: Position,
+    /// Its length.
+    pub len_bytes: u64,
+}
+
+/// How far the creation of the next file has come.
+#[derive(Debug)]
+pub(crate) enum Rotation {
+    Idle,
+    Requested,
+    Ready,
+    Failed(Error),
+}
+
+impl Rotation {
+    pub(crate) fn is_requested(&self) -> bool {
+        matches!(self, Rotation::Requested)
+    }
+}
+
+/// Positions that a file of this run holds. Files of former runs hold none: they end where this run begins.
+#[derive(Debug)]
+struct Span {
+    seq: FileSeq,
+    /// `Position::MAX` until it takes over.
+    start: Position,
+    /// None while it may grow.
+    end: Option<Position>,
+}
+
+/// The directory, and which positions each of its incrs holds.
+#[derive(Debug)]
+pub(crate) struct Volume {
+    directory: Directory,
+    spans: Vec<Span>,
+}
+
+impl Volume {
+    /// `live` is the number of the incr that position 0 is appended to.
+    pub(crate) fn new(directory: Directory, live: Option<FileSeq>) -> Self {
+        let spans = live.map(|seq| Span { seq, start: 0, end: None }).into_iter().collect();
+        Volume { directory, spans }
+    }
+
+    pub(crate) fn sizes(&self) -> Result<(u64, u64), Error> {
+        self.directory.sizes()
+    }
+
+    /// Step 1.
+    pub(crate) fn open_next(&mut self, temporary: bool) -> Result<NextFile, Error> {
+        if temporary {
+            let file = self.directory.create_temp_incr()?;
+            return Ok(NextFile { file, path: self.directory.temp_incr().into(), entry: None });
+        }
+        let next = self.create_next(0)?;
+        self.list(&next)?;
+        Ok(next)
+    }
+
+    /// Step 5, or its equal after a base was published that covers all of the last file.
+    pub(crate) fn switch(&mut self, tail: &mut Tail, at: Position) {
+        let Some(next) = tail.next.take() else { return };
+        self.close_live(at);
+        if let Some(entry) = &next.entry {
+            self.begin_span(entry.seq, at);
+        }
+        if tail.waiting_rewrite {
+            // Whatever was before is in the snapshot, and nothing was promised of it.
+            tail.set_written(at);
+            tail.set_durable(at);
+            tail.failure = None;
+            tail.temp_broken = false;
+        }
+        tail.switch_at = None;
+        tail.take_over(Some(live_from(next, at)));
+    }
+
+    /// Everything up to `covers` is in a durable base: no file of it is needed any more, whatever state it is in.
+    pub(crate) fn cover(&mut self, tail: &mut Tail, covers: Position) {
+        tail.set_written(covers);
+        tail.set_durable(covers);
+        tail.lost.take_if(|lost| lost.end <= covers);
+        if tail.switch_at.is_some_and(|at| at <= covers) {
+            tail.failure = None;
+            tail.retry_at = None;
+            self.switch(tail, covers);
+        }
+    }
+
+    /// A write or fsync of `live` failed, so nothing in it counts from `cut` on: `blocks`, which are all of that, go to
+    /// a new file. If a rotation was under way, its empty file is of no use (its number is too low) and another follows.
+    ///
+    /// The order: the new file durable, its name durable, the old file cut, the manifest published. Cutting before
+    /// publishing leaves a moment in which a crash loses bytes that `everysec` has not promised yet; the other order
+    /// would leave one in which a crash executes them twice.
+    pub(crate) fn move_tail(
+        &mut self,
+        live: &LiveFile,
+        cut: Position,
+        blocks: &[Block],
+        wants_next: bool,
+    ) -> Result<(LiveFile, Option<NextFile>), Error> {
+        let mut created = Vec::new();
+        let moved = self.prepare_move(live, cut, blocks, wants_next, &mut created);
+        let start_offset = match moved {
+            Ok(start_offset) => start_offset,
+            Err(error) => {
+                created.iter().for_each(|file| self.remove_quietly(file));
+                return Err(error);
+            }
+        };
+        let entries = created.iter().filter_map(|file| file.entry.clone()).collect();
+        self.list_entries(entries)?;
+        self.spans.iter_mut().filter(|span| span.end.is_none()).for_each(|span| {
+            span.start = span.start.min(cut);
+            span.end = Some(cut);
+        });
+        let mut created = created.into_iter();
+        let Some(tail_file) = created.next() else { return Err(Error::ThreadDied("writer")) };
+        if let Some(entry) = &tail_file.entry {
+            self.spans.push(Span { seq: entry.seq, start: cut, end: None });
+        }
+        let next = created.next();
+        if let Some(entry) = next.as_ref().and_then(|next| next.entry.as_ref()) {
+            self.spans.push(Span { seq: entry.seq, start: Position::MAX, end: None });
+        }
+        Ok((LiveFile { start_offset, ..live_from(tail_file, cut) }, next))
+    }
+
+    /// Publishes a base beside incrs. `pending` is a switch that the writer has not done yet.
+    pub(crate) fn publish_base(&mut self, base: &NewBase, pending: Option<Position>) -> Result<(), Error> {
+        let ends_by = |span: &Span| {
+            let end = span.end.or(pending.filter(|_| span.start < Position::MAX));
+            end.is_some_and(|end| end <= base.covers)
+        };
+        if let Some(split) = self.spans.iter().find(|span| span.start < base.covers && !ends_by(span)) {
+            let entry = self.directory.manifest().incrs.iter().find(|incr| incr.seq == split.seq);
+            let file = entry.map_or_else(|| split.seq.to_string(), |entry| entry.name.clone());
+            return Err(Error::BaseSplitsFile { covers: base.covers, file });
+        }
+        let keeps = |incr: &Entry| self.spans.iter().any(|span| span.seq == incr.seq && !ends_by(span));
+        let old = self.directory.manifest();
+        let (incrs, retired): (Vec<_>, Vec<_>) = old.incrs.iter().cloned().partition(keeps);
+        let history = retired.into_iter().chain(old.base.clone()).chain(old.history.clone()).collect();
+        self.bring_in_base(base, |entry| Manifest { base: Some(entry), history, incrs })?;
+        let listed: Vec<FileSeq> = self.directory.manifest().incrs.iter().map(|incr| incr.seq).collect();
+        self.spans.retain(|span| listed.contains(&span.seq));
+        Ok(())
+    }
+
+    /// Publishes the first base after `CONFIG SET appendonly yes`, and with it the temporary incr; whatever was there
+    /// before is superseded. Returns the live file by its new name.
+    pub(crate) fn publish_first_base(
+        &mut self,
+        base: &NewBase,
+        live: Option<LiveFile>,
+    ) -> Result<Option<LiveFile>, Error> {
+        let Some(live) = live.filter(|live| live.start == base.covers) else {
+            return Err(Error::BaseSplitsFile { covers: base.covers, file: "the temporary incr".to_owned() });
+        };
+        let incr = self.directory.new_incr_entry();
+        let path = self.directory.path(&incr.name);
+        retry(|| self.directory.fs().rename(&live.path, &path)).map_err(io_error("rename", &*live.path))?;
+        let old = self.directory.manifest().clone();
+        let history = old.incrs.into_iter().chain(old.base).chain(old.history).collect();
+        let seq = incr.seq;
+        let listed =
+            self.bring_in_base(base, |entry| Manifest { base: Some(entry), history, incrs: vec![incr] });
+        if let Err(error) = listed {
+            // Back under its old name, for the next attempt starts over from there.
+            let _ = self.directory.fs().rename(&path, &live.path);
+            return Err(error);
+        }
+        self.spans = vec![Span { seq, start: live.start, end: None }];
+        Ok(Some(LiveFile { path: path.into(), ..live }))
+    }
+
+    /// Removes history files, then their lines.
+    pub(crate) fn collect_history(&mut self) -> Result<(), Error> {
+        let history = self.directory.manifest().history.clone();
+        let removed: Vec<Entry> = history.into_iter().filter(|entry| self.is_removed(entry)).collect();
+        self.directory.forget(&removed)
+    }
+
+    fn is_removed(&self, entry: &Entry) -> bool {
+        let path = self.directory.path(&entry.name);
+        match self.directory.fs().remove(&path) {
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+            Ok(()) => true,
+        }
+    }
+
+    fn bring_in_base(
+        &mut self,
+        base: &NewBase,
+        manifest: impl FnOnce(Entry) -> Manifest,
+    ) -> Result<(), Error> {
+        let entry = self.directory.new_base_entry(base.format);
+        self.directory.bring_in(&base.temp_path, &entry)?;
+        self.directory.publish(manifest(entry))
+    }
+
+    /// The part of [`move_tail`](Self::move_tail) that can be taken back by removing what it created.
+    fn prepare_move(
+        &mut self,
+        live: &LiveFile,
+        cut: Position,
+        blocks: &[Block],
+        wants_next: bool,
+        created: &mut Vec<NextFile>,
+    ) -> Result<u64, Error> {
+        let tail_file = self.create_next(0)?;
+        let (file, path) = (tail_file.file.clone(), tail_file.path.clone());
+        let seq = tail_file.entry.as_ref().map_or(0, |entry| entry.seq);
+        created.push(tail_file);
+        // The first block counted on a SELECT in the old file.
+        let mut prefix = BytesMut::new();
+        if let Some(db) = blocks.first().and_then(|block| block.db) {
+            select(db, &mut prefix);
+        }
+        let mut bufs = vec![IoSlice::new(&prefix)];
+        bufs.extend(blocks.iter().map(|block| IoSlice::new(&block.bytes)));
+        write_all(&*file, &mut bufs).map_err(io_error("write", &*path))?;
+        retry(|| file.sync_data()).map_err(io_error("fdatasync", &*path))?;
+        if wants_next {
+            created.push(self.create_next(seq)?);
+        }
+        let (fs, dir) = (self.directory.fs(), self.directory.dir().to_path_buf());
+        retry(|| fs.sync_dir(&dir)).map_err(io_error("fsync", dir))?;
+        let cut_at = live.offset_of(cut);
+        retry(|| fs.truncate(&live.path, cut_at)).map_err(io_error("truncate", &*live.path))?;
+        Ok(prefix.len() as u64)
+    }
+
+    fn create_next(&self, after: FileSeq) -> Result<NextFile, Error> {
+        let (entry, file) = self.directory.create_incr(after)?;
+        let path = self.directory.path(&entry.name).into();
+        Ok(NextFile { file, path, entry: Some(entry) })
+    }
+
+    fn list(&mut self, next: &NextFile) -> Result<(), Error> {
+        let entries: Vec<Entry> = next.entry.iter().cloned().collect();
+        self.list_entries(entries.clone())?;
+        self.spans.extend(entries.iter().map(|entry| Span {
+            seq: entry.seq,
+            start: Position::MAX,
+            end: None,
+        }));
+        Ok(())
+    }
+
+    fn list_entries(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
+        let mut manifest = self.directory.manifest().clone();
+        manifest.incrs.extend(entries.iter().cloned());
+        let published = self.directory.publish(manifest);
+        published.inspect_err(|_| self.directory.remove_unlisted(&entries))
+    }
+
+    fn remove_quietly(&self, file: &NextFile) {
+        // If it stays, its number is skipped from now on.
+        let _ = self.directory.fs().remove(&file.path);
+    }
+
+    fn close_live(&mut self, at: Position) {
+        let live = self.spans.iter_mut().find(|span| span.end.is_none() && span.start < Position::MAX);
+        if let Some(span) = live {
+            span.end = Some(at);
+        }
+    }
+
+    fn begin_span(&mut self, seq: FileSeq, at: Position) {
+        if let Some(span) = self.spans.iter_mut().find(|span| span.seq == seq) {
+            span.start = at;
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The syncer: the thread that calls fdatasync, and nothing else.
+//!
+//! Its handshake is three lines long and everything hangs on their order: note under the lock what is *written*, call
+//! fdatasync without the lock, then let *durable* be what was noted. A byte written meanwhile may or may not be covered,
+//! so it is not.
+
+use std::time::{Duration, Instant};
+
+use crate::Position;
+use crate::fs::retry;
+use crate::policy::Action;
+use crate::sync::{Arc, MutexGuard, Sabotage};
+use crate::tail::{LiveFile, Tail, sync_action};
+use crate::writer::Shared;
+
+/// An fdatasync that takes longer counts as `aof_delayed_fsync`: Redis waits this long for one.
+const DELAYED: Duration = Duration::from_secs(2);
+
+/// What an fdatasync is about to make durable.
+struct Cover {
+    live: LiveFile,
+    live_id: u64,
+    up_to: Position,
+}
+
+pub(crate) fn run(shared: &Arc<Shared>) {
+    let mut tail = shared.tail.lock();
+    loop {
+        let now = Instant::now();
+        match sync_action(&tail, now) {
+            Action::Sync => tail = sync(shared, tail),
+            _ if tail.writer_done => return,
+            Action::WaitUntil(due) => {
+                let _ = shared.to_syncer.wait_for(&mut tail, due.saturating_duration_since(now));
+            }
+            Action::Wait => shared.to_syncer.wait(&mut tail),
+        }
+    }
+}
+
+fn sync<'a>(shared: &'a Shared, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
+    let Some(live) = tail.live.clone() else { return tail };
+    let cover = Cover { live, live_id: tail.live_id, up_to: tail.written };
+    tail.sync_running = true;
+    drop(tail);
+
+    let started = Instant::now();
+    let result = retry(|| cover.live.file.sync_data());
+
+    let mut tail = shared.tail.lock();
+    tail.sync_running = false;
+    if started.elapsed() > DELAYED {
+        tail.counters.delayed_fsync += 1;
+    }
+    finish(&mut tail, &cover, &result);
+    if tail.broken.is(Sabotage::ForgetToNotify) {
+        return tail;
+    }
+    shared.changed(tail);
+    shared.tail.lock()
+}
+
+fn finish(tail: &mut Tail, cover: &Cover, result: &std::io::Result<()>) {
+    let up_to = if tail.broken.is(Sabotage::CoverAfterSync) { tail.written } else { cover.up_to };
+    match result {
+        Ok(()) => tail.set_durable(up_to),
+        // The file was replaced meanwhile, by a base that covers it: its failure concerns nobody.
+        Err(_) if cover.live_id != tail.live_id => {}
+        Err(_) if tail.broken.is(Sabotage::AdvanceOnFailure) => tail.set_durable(up_to),
+        Err(error) => tail.retire("fdatasync", error),
+    }
+}

@@ -1,0 +1,307 @@
+//! The tail of the log: the blocks that are not durable yet, who may write them, and what is to be done next.
+//!
+//! Pure state under one lock; the executor, the writer and the syncer share it, and only they do I/O.
+//!
+//! ```text
+//! positions   ......durable.........written.............end
+//! blocks            [ retained    ][ queued             ]        under `no`, retained is empty
+//! files       n ..................................S) (S.. n+1    S: a switch; n+1 gets no byte before durable >= S
+//! ```
+//!
+//! So at most one file is not durable, and that is the one that a failure retires.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::backend::Block;
+use crate::error::Error;
+use crate::fs::File;
+use crate::manifest::Entry;
+use crate::options::Fsync;
+use crate::policy::Moment;
+use crate::rotate::{NewBase, Rotation};
+use crate::stats::Failure;
+use crate::sync::{Arc, Broken, Sabotage};
+use crate::{Position, policy};
+
+/// After a failure, the time between attempts to open a new file.
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
+
+/// The file that is being appended to.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveFile {
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) path: Arc<Path>,
+    /// The position of its first byte that has one, and where in the file that byte is.
+    pub(crate) start: Position,
+    pub(crate) start_offset: u64,
+}
+
+impl LiveFile {
+    pub(crate) fn offset_of(&self, position: Position) -> u64 {
+        self.start_offset + position.saturating_sub(self.start)
+    }
+}
+
+/// The file that takes over at the next switch: there, durable, listed, and empty.
+#[derive(Debug, Clone)]
+pub(crate) struct NextFile {
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) path: Arc<Path>,
+    /// None while the log waits for its first base: then it is not listed.
+    pub(crate) entry: Option<Entry>,
+}
+
+/// Who may write to the live file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Nobody,
+    Executor,
+    Writer,
+}
+
+/// What the writer does next.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Publish(NewBase),
+    Recover,
+    Switch(Position),
+    OpenNext,
+    Write(Vec<Block>),
+    CollectHistory,
+    Exit,
+    Wait(Option<Instant>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Tail {
+    pub(crate) blocks: VecDeque<Block>,
+    pub(crate) end: Position,
+    pub(crate) written: Position,
+    pub(crate) durable: Position,
+    pub(crate) live: Option<LiveFile>,
+    /// Counts live files: a late result of a former one is told apart by it.
+    pub(crate) live_id: u64,
+    pub(crate) next: Option<NextFile>,
+    pub(crate) switch_at: Option<Position>,
+    pub(crate) owner: Owner,
+    /// The writer sleeps although there may be work, because the executor has the tail.
+    pub(crate) writer_blocked: bool,
+
+    pub(crate) fsync: Fsync,
+    pub(crate) suspended: bool,
+    pub(crate) wanted: Position,
+    pub(crate) sync_running: bool,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) retry_at: Option<Instant>,
+    /// Positions that an fsync failed for and memory no longer has: durable only once a base covers them.
+    pub(crate) lost: Option<Range<Position>>,
+
+    pub(crate) waiting_rewrite: bool,
+    /// While it waits for its first base: the temporary incr failed, and that base must not be published.
+    pub(crate) temp_broken: bool,
+    pub(crate) rotation: Rotation,
+    pub(crate) publish: Option<NewBase>,
+    pub(crate) published: Option<Result<(), Error>>,
+    pub(crate) collect: bool,
+    pub(crate) auto_gc: bool,
+
+    pub(crate) stopping: bool,
+    pub(crate) writer_done: bool,
+    /// The last attempt to save the tail failed while stopping.
+    pub(crate) gave_up: bool,
+    pub(crate) direct_after: Option<Instant>,
+    pub(crate) counters: Counters,
+    pub(crate) broken: Broken,
+}
+
+/// What [`Stats`](crate::Stats) shows and no position tells.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) current_size: u64,
+    pub(crate) base_size: u64,
+    pub(crate) delayed_fsync: u64,
+    pub(crate) slow_direct_writes: u64,
+    pub(crate) retired_files: u64,
+}
+
+impl Tail {
+    pub(crate) fn new(fsync: Fsync, live: Option<LiveFile>, waiting_rewrite: bool, broken: Broken) -> Self {
+        Tail {
+            blocks: VecDeque::new(),
+            end: 0,
+            written: 0,
+            durable: 0,
+            live,
+            live_id: 0,
+            next: None,
+            switch_at: None,
+            owner: Owner::Nobody,
+            writer_blocked: false,
+            fsync,
+            suspended: false,
+            wanted: 0,
+            sync_running: false,
+            failure: None,
+            retry_at: None,
+            lost: None,
+            gave_up: false,
+            waiting_rewrite,
+            temp_broken: false,
+            rotation: Rotation::Idle,
+            publish: None,
+            published: None,
+            collect: false,
+            auto_gc: true,
+            stopping: false,
+            writer_done: false,
+            direct_after: None,
+            counters: Counters::default(),
+            broken,
+        }
+    }
+
+    /// Takes a block in. One that nobody will read is forgotten at once: before the first rotation of a log that waits
+    /// for its first base, which will hold it.
+    pub(crate) fn push(&mut self, block: Block) {
+        self.end = block.end;
+        if self.live.is_none() && self.switch_at.is_none() {
+            self.written = self.end;
+            self.durable = self.end;
+        } else {
+            self.blocks.push_back(block);
+        }
+    }
+
+    /// May the executor write the block that it has just pushed itself?
+    pub(crate) fn may_write_directly(&self, now: Instant) -> bool {
+        let quiet = self.owner == Owner::Nobody || self.broken.is(Sabotage::IgnoreTailOwner);
+        let alone = self.blocks.back().is_some_and(|block| block.start() == self.written);
+        let unhindered = !self.sync_running && self.failure.is_none() && self.switch_at.is_none();
+        let in_time = self.direct_after.is_none_or(|after| now >= after);
+        self.fsync != Fsync::Always && quiet && alone && unhindered && in_time && self.live.is_some()
+    }
+
+    /// What a crash of the process can no longer take: moves the watermark, drops what needs no memory any more.
+    pub(crate) fn set_written(&mut self, position: Position) {
+        self.written = self.written.max(position);
+        if self.fsync == Fsync::No {
+            self.drop_blocks(self.written);
+        }
+    }
+
+    /// What a power cut can no longer take.
+    pub(crate) fn set_durable(&mut self, position: Position) {
+        self.durable = self.durable.max(position);
+        self.drop_blocks(self.durable);
+    }
+
+    /// The watermark that others may see: it stops below bytes that are lost.
+    pub(crate) fn durable_watermark(&self) -> Position {
+        self.lost.as_ref().map_or(self.durable, |lost| self.durable.min(lost.start))
+    }
+
+    /// The end of what the live file keeps if it is retired: memory has everything from there on.
+    pub(crate) fn retained_from(&self) -> Position {
+        self.blocks.front().map_or(self.written.max(self.durable), Block::start)
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            fsync: self.fsync,
+            suspended: self.suspended,
+            written: self.written,
+            durable: self.durable,
+            wanted: if self.stopping { self.end } else { self.wanted },
+            oldest: self.blocks.front().map(|block| block.sealed),
+        }
+    }
+
+    /// Retires the live file; the writer will find it another.
+    pub(crate) fn retire(&mut self, op: &'static str, error: &std::io::Error) {
+        let path = self.live.as_ref().map(|live| live.path.to_path_buf()).unwrap_or_default();
+        self.counters.retired_files += 1;
+        self.failure.get_or_insert(Failure {
+            op,
+            path,
+            errno: error.raw_os_error(),
+            message: error.to_string(),
+            since: Instant::now(),
+        });
+    }
+
+    /// Everything is durable, as far as this log can make it.
+    pub(crate) fn is_settled(&self) -> bool {
+        let synced = self.durable >= self.end || self.broken.is(Sabotage::StopWithoutSync);
+        self.live.is_none() || (self.written >= self.end && synced && self.failure.is_none())
+    }
+
+    /// What the writer does next. The order is the priority: a base can make a failure pointless, a failure everything
+    /// else.
+    pub(crate) fn next_job(&mut self, now: Instant) -> Job {
+        let mine = self.owner == Owner::Nobody || self.broken.is(Sabotage::IgnoreTailOwner);
+        if self.gave_up && mine {
+            return Job::Exit;
+        }
+        if mine && let Some(base) = self.publish.take() {
+            return Job::Publish(base);
+        }
+        if self.failure.is_some() && mine && !self.sync_running && self.retry_at.is_none_or(|at| now >= at) {
+            return Job::Recover;
+        }
+        if let Some(at) = self.switch_at.filter(|&at| self.may_switch(at) && mine) {
+            return Job::Switch(at);
+        }
+        if self.rotation.is_requested() && self.switch_at.is_none() {
+            return Job::OpenNext;
+        }
+        if mine && self.failure.is_none() && self.live.is_some() {
+            let blocks = self.writable();
+            if !blocks.is_empty() {
+                return Job::Write(blocks);
+            }
+        }
+        if self.collect {
+            return Job::CollectHistory;
+        }
+        if self.stopping && self.is_settled() && self.owner == Owner::Nobody {
+            return Job::Exit;
+        }
+        Job::Wait(self.failure.as_ref().and(self.retry_at))
+    }
+
+    fn may_switch(&self, at: Position) -> bool {
+        let synced = self.durable >= at || self.broken.is(Sabotage::SwitchWithoutSync) && self.written >= at;
+        self.waiting_rewrite || (synced && self.failure.is_none() && !self.sync_running)
+    }
+
+    /// The queued blocks that belong to the live file, as many as one writev(2) takes.
+    fn writable(&self) -> Vec<Block> {
+        const IOVECS: usize = 512;
+        let first = self.blocks.partition_point(|block| block.end <= self.written);
+        let limit = self.switch_at.unwrap_or(Position::MAX);
+        let queued = self.blocks.range(first..).take_while(|block| block.end <= limit);
+        queued.take(IOVECS).cloned().collect()
+    }
+
+    /// A file takes over at `start`; what precedes is behind us.
+    pub(crate) fn take_over(&mut self, live: Option<LiveFile>) {
+        self.live = live;
+        self.live_id += 1;
+    }
+
+    fn drop_blocks(&mut self, below: Position) {
+        let count = self.blocks.partition_point(|block| block.end <= below);
+        self.blocks.drain(..count);
+    }
+}
+
+/// When the syncer must act, by the policy.
+pub(crate) fn sync_action(tail: &Tail, now: Instant) -> policy::Action {
+    if tail.live.is_none() || tail.failure.is_some() {
+        return policy::Action::Wait;
+    }
+    policy::decide(now, &tail.moment())
+}

@@ -1,0 +1,53 @@
+//! The handshake around fdatasync.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::{model, write};
+use crate::options::Fsync;
+use crate::sync::Sabotage;
+
+fn no_reply_before_fsync_model(sabotage: Option<Sabotage>) {
+    model(Fsync::Always, sabotage, |mut log, disk| {
+        write(&mut log);
+        write(&mut log);
+        let durable = log.durable();
+        assert!(durable <= disk.incr_bytes().1, "a reply left before its fdatasync returned");
+        let end = log.end();
+        log.stop().expect("nothing failed");
+        assert_eq!(disk.incr_bytes(), (end, end), "all that was acknowledged is synced");
+    });
+}
+
+#[test]
+fn no_reply_before_fsync() {
+    no_reply_before_fsync_model(None);
+}
+
+#[test]
+#[should_panic(expected = "all that was acknowledged is synced")]
+fn no_reply_before_fsync_notices_what_is_noted_too_late() {
+    no_reply_before_fsync_model(Some(Sabotage::CoverAfterSync));
+}
+
+fn failed_fsync_model(sabotage: Option<Sabotage>) {
+    model(Fsync::Always, sabotage, |mut log, disk| {
+        disk.fail_sync.store(true, SeqCst);
+        write(&mut log);
+        let durable = log.durable();
+        assert!(durable <= disk.incr_bytes().1, "a failed fdatasync acknowledged");
+        let end = log.end();
+        log.stop().expect("the tail found a new file");
+        assert!(disk.incr_bytes().1 >= end, "a failed fdatasync acknowledged");
+    });
+}
+
+#[test]
+fn failed_fsync_never_advances_durable() {
+    failed_fsync_model(None);
+}
+
+#[test]
+#[should_panic(expected = "a failed fdatasync acknowledged")]
+fn failed_fsync_never_advances_durable_notices_one_that_does() {
+    failed_fsync_model(Some(Sabotage::AdvanceOnFailure));
+}

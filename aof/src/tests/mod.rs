@@ -1,0 +1,44 @@
+//! Models of the protocols between executor, writer and syncer, on the shipped code over a fake disk. Each names its
+//! invariant, and each has a twin that breaks the code on purpose and must fail.
+//!
+//! What they do not see: time (a timed wait waits to be told), and more than one turn of two or three blocks.
+
+mod fake;
+mod loom_rotation;
+mod loom_stop;
+mod loom_sync;
+mod loom_tail;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use fake::FakeDisk;
+
+use crate::options::{Fsync, Options};
+use crate::sync::{Broken, Sabotage};
+use crate::{Directory, Log, Op};
+
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// Explores `body` with a log that is broken as told, on a fresh fake disk each time.
+fn model(
+    fsync: Fsync,
+    sabotage: Option<Sabotage>,
+    body: impl Fn(Log, Arc<FakeDisk>) + Send + Sync + 'static,
+) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        let disk = Arc::new(FakeDisk::default());
+        let options = Options { fsync, ..Options::new("/d") };
+        let directory = Directory::open(disk.clone(), &options).expect("a fresh disk opens");
+        let log = Log::start_on(directory, &options, Box::new(|| {}), Broken(sabotage)).expect("it starts");
+        body(log, disk);
+    });
+}
+
+fn write(log: &mut Log) {
+    log.append(0, &[Op { db: 0, command: PING }]);
+    log.seal(Instant::now());
+}

@@ -1,0 +1,321 @@
+//! The writer: the thread that does whatever the log does to files, except fdatasync and direct writes.
+//!
+//! ```text
+//! executor --push--> Tail --next_job--> writer: write | open next | switch | publish base | recover | collect
+//!    '--- direct write, while nobody else is at it ---> file            syncer: fdatasync
+//! ```
+//!
+//! Under `everysec` and `no` the executor writes by itself while no fdatasync runs, nothing is queued and the last such
+//! write was quick: a hand-over costs a context switch. Whoever writes owns the tail for as long ([`Owner`]).
+
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+use crate::Position;
+use crate::backend::{Block, LogBackend};
+use crate::error::Error;
+use crate::fs::write_all;
+use crate::options::Fsync;
+use crate::rotate::{NewBase, Rotation, Volume};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::tail::{Job, LiveFile, NextFile, Owner, RETRY, Tail};
+
+/// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
+const SLOW_WRITE: Duration = Duration::from_millis(5);
+/// Dirty-page throttling comes in episodes; this is the order of their length.
+const DETOUR: Duration = Duration::from_secs(2);
+
+/// What executor, writer and syncer share.
+pub(crate) struct Shared {
+    pub(crate) tail: Mutex<Tail>,
+    pub(crate) to_writer: Condvar,
+    pub(crate) to_syncer: Condvar,
+    written: AtomicU64,
+    durable: AtomicU64,
+    pub(crate) failing: AtomicBool,
+    pub(crate) waiting_rewrite: AtomicBool,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Shared {
+    pub(crate) fn new(tail: Tail, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+        Shared {
+            to_writer: Condvar::new(),
+            to_syncer: Condvar::new(),
+            written: AtomicU64::new(tail.written),
+            durable: AtomicU64::new(tail.durable),
+            failing: AtomicBool::new(false),
+            waiting_rewrite: AtomicBool::new(tail.waiting_rewrite),
+            tail: Mutex::new(tail),
+            wake,
+        }
+    }
+
+    /// Ends a change of the tail: shows the watermarks, and tells the two threads and the server.
+    pub(crate) fn changed(&self, tail: MutexGuard<'_, Tail>) {
+        self.show(&tail);
+        self.to_writer.notify_one();
+        self.to_syncer.notify_one();
+        drop(tail);
+        (self.wake)();
+    }
+
+    fn show(&self, tail: &Tail) {
+        self.written.store(tail.written, Ordering::Release);
+        self.durable.store(tail.durable_watermark(), Ordering::Release);
+        self.failing.store(tail.failure.is_some(), Ordering::Release);
+        self.waiting_rewrite.store(tail.waiting_rewrite, Ordering::Release);
+    }
+
+    fn write_directly(&self, live: &LiveFile, block: &Block, now: Instant) {
+        let result = write_all(&*live.file, &mut [IoSlice::new(&block.bytes)]);
+        let slow = now.elapsed() > SLOW_WRITE;
+        let mut tail = self.tail.lock();
+        let was_clean = tail.written <= tail.durable;
+        tail.owner = Owner::Nobody;
+        if slow {
+            tail.counters.slow_direct_writes += 1;
+            tail.direct_after = Some(Instant::now() + DETOUR);
+        }
+        tail.note_write(block.end, block.bytes.len(), result);
+        self.show(&tail);
+        // Neither thread is woken for nothing: this runs once a turn. The syncer sleeps without a date only while all
+        // is durable.
+        if tail.writer_blocked || tail.failure.is_some() {
+            self.to_writer.notify_one();
+        }
+        if was_clean && tail.fsync != Fsync::No {
+            self.to_syncer.notify_one();
+        }
+    }
+}
+
+impl LogBackend for Shared {
+    fn append(&self, block: Block, now: Instant) {
+        let mut tail = self.tail.lock();
+        let direct = block.clone();
+        tail.push(block);
+        if tail.may_write_directly(now)
+            && let Some(live) = tail.live.clone()
+        {
+            tail.owner = Owner::Executor;
+            drop(tail);
+            return self.write_directly(&live, &direct, Instant::now());
+        }
+        self.show(&tail);
+        self.to_writer.notify_one();
+    }
+
+    fn written(&self) -> Position {
+        self.written.load(Ordering::Acquire)
+    }
+
+    fn durable(&self) -> Position {
+        self.durable.load(Ordering::Acquire)
+    }
+}
+
+impl Tail {
+    fn note_write(&mut self, end: Position, len_bytes: usize, result: std::io::Result<()>) {
+        match result {
+            Ok(()) => {
+                self.counters.current_size += len_bytes as u64;
+                self.set_written(end);
+            }
+            Err(error) => self.retire("write", &error),
+        }
+    }
+}
+
+/// The thread's own: the directory is nobody else's while the log runs.
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) volume: Volume,
+}
+
+impl Writer {
+    pub(crate) fn run(mut self) {
+        loop {
+            let (job, live) = self.wait_for_job();
+            match (job, live) {
+                (Job::Write(blocks), Some(live)) => self.write(&live, &blocks),
+                (Job::Recover, live) => self.recover(live),
+                (Job::Switch(at), _) => self.switch(at),
+                (Job::OpenNext, _) => self.open_next(),
+                (Job::Publish(base), live) => self.publish(&base, live),
+                (Job::CollectHistory, _) => self.collect(),
+                (Job::Exit, _) => break,
+                (Job::Write(_) | Job::Wait(_), _) => {}
+            }
+        }
+        let mut tail = self.shared.tail.lock();
+        tail.writer_done = true;
+        self.shared.changed(tail);
+    }
+
+    /// Sleeps until there is a job; whoever gets one that touches the live file owns the tail.
+    fn wait_for_job(&self) -> (Job, Option<LiveFile>) {
+        let mut tail = self.shared.tail.lock();
+        loop {
+            let now = Instant::now();
+            let job = tail.next_job(now);
+            tail.writer_blocked = tail.owner == Owner::Executor;
+            match job {
+                Job::Wait(None) => self.shared.to_writer.wait(&mut tail),
+                Job::Wait(Some(at)) => {
+                    let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(now));
+                }
+                Job::OpenNext | Job::CollectHistory | Job::Exit => return (job, None),
+                Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_) => {
+                    tail.owner = Owner::Writer;
+                    return (job, tail.live.clone());
+                }
+            }
+        }
+    }
+
+    fn write(&self, live: &LiveFile, blocks: &[Block]) {
+        let mut bufs: Vec<IoSlice<'_>> = blocks.iter().map(|block| IoSlice::new(&block.bytes)).collect();
+        let len_bytes = blocks.iter().map(|block| block.bytes.len()).sum();
+        let result = write_all(&*live.file, &mut bufs);
+        let mut tail = self.shared.tail.lock();
+        tail.owner = Owner::Nobody;
+        tail.note_write(blocks.last().map_or(0, |block| block.end), len_bytes, result);
+        self.shared.changed(tail);
+    }
+
+    /// A file failed. Its un-durable tail, which is in memory, moves into a new one; see [`Volume::move_tail`].
+    fn recover(&mut self, live: Option<LiveFile>) {
+        let (cut, blocks, wants_next, limit) = {
+            let tail = self.shared.tail.lock();
+            let limit = tail.switch_at.unwrap_or(tail.end);
+            let blocks: Vec<Block> =
+                tail.blocks.iter().take_while(|block| block.end <= limit).cloned().collect();
+            (tail.retained_from(), blocks, tail.next.is_some(), limit)
+        };
+        let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
+            return self.abandon_temp(limit);
+        };
+        let moved = self.volume.move_tail(&live, cut, &blocks, wants_next);
+        let sizes = self.volume.sizes();
+        let mut tail = self.shared.tail.lock();
+        tail.owner = Owner::Nobody;
+        match moved {
+            Ok((live, next)) => {
+                if tail.durable < cut {
+                    // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say.
+                    let from = tail.lost.as_ref().map_or(tail.durable, |lost| lost.start);
+                    tail.lost = Some(from..cut);
+                }
+                tail.next = next;
+                tail.take_over(Some(live));
+                tail.written = tail.written.max(limit);
+                tail.set_durable(limit);
+                tail.failure = None;
+                tail.retry_at = None;
+                tail.note_sizes(sizes);
+            }
+            Err(error) => tail.note_failed_recovery(&error),
+        }
+        self.shared.changed(tail);
+    }
+
+    /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all.
+    fn abandon_temp(&self, limit: Position) {
+        let mut tail = self.shared.tail.lock();
+        tail.owner = Owner::Nobody;
+        tail.take_over(None);
+        tail.temp_broken = true;
+        tail.failure = None;
+        let limit = if tail.switch_at.is_some() { limit } else { tail.end };
+        tail.set_written(limit);
+        tail.set_durable(limit);
+        self.shared.changed(tail);
+    }
+
+    /// Everything before `at` is durable in the last file (or covered by a base): the next file takes over.
+    fn switch(&mut self, at: Position) {
+        let mut tail = self.shared.tail.lock();
+        tail.owner = Owner::Nobody;
+        self.volume.switch(&mut tail, at);
+        self.shared.changed(tail);
+    }
+
+    fn open_next(&mut self) {
+        let temporary = self.shared.waiting_rewrite.load(Ordering::Acquire);
+        let opened = self.volume.open_next(temporary);
+        let mut tail = self.shared.tail.lock();
+        match opened {
+            Ok(next) => {
+                tail.next = Some(next);
+                tail.rotation = Rotation::Ready;
+                // Kicked off early, so that little is left to be synced when the switch comes.
+                tail.wanted = tail.wanted.max(tail.written);
+            }
+            Err(error) => tail.rotation = Rotation::Failed(error),
+        }
+        self.shared.changed(tail);
+    }
+
+    fn publish(&mut self, base: &NewBase, live: Option<LiveFile>) {
+        let (pending, waiting, broken) = {
+            let tail = self.shared.tail.lock();
+            (tail.switch_at, tail.waiting_rewrite, tail.temp_broken)
+        };
+        let published = if waiting {
+            self.volume.publish_first_base(base, live.filter(|_| !broken && pending.is_none()))
+        } else {
+            self.volume.publish_base(base, pending).map(|()| None)
+        };
+        let sizes = self.volume.sizes();
+        let mut tail = self.shared.tail.lock();
+        tail.owner = Owner::Nobody;
+        tail.published = Some(match published {
+            Ok(renamed) => {
+                self.volume.cover(&mut tail, base.covers);
+                tail.live = renamed.or(tail.live.take());
+                tail.waiting_rewrite = false;
+                tail.collect = tail.auto_gc;
+                tail.note_sizes(sizes);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        });
+        self.shared.changed(tail);
+    }
+
+    fn collect(&mut self) {
+        // A file that cannot be removed stays in the manifest as history, and the next rewrite tries again.
+        let _ = self.volume.collect_history();
+        let mut tail = self.shared.tail.lock();
+        tail.collect = false;
+        self.shared.changed(tail);
+    }
+}
+
+impl Tail {
+    fn note_sizes(&mut self, sizes: Result<(u64, u64), Error>) {
+        // They are for INFO only: a stat that fails leaves the old ones.
+        if let Ok((current_size, base_size)) = sizes {
+            self.counters.current_size = current_size;
+            self.counters.base_size = base_size;
+        }
+    }
+
+    fn note_failed_recovery(&mut self, error: &Error) {
+        self.retry_at = Some(Instant::now() + RETRY);
+        self.gave_up = self.stopping;
+        let Some(failure) = &mut self.failure else { return };
+        if let Error::Io { op, path, source } = error {
+            failure.op = op;
+            failure.path.clone_from(path);
+            failure.errno = source.raw_os_error();
+        }
+        failure.message = error.to_string();
+    }
+}
+
+/// The next file, once it is the live one.
+pub(crate) fn live_from(next: NextFile, start: Position) -> LiveFile {
+    LiveFile { file: next.file, path: next.path, start, start_offset: 0 }
+}

@@ -1,0 +1,99 @@
+//! What the structure promises: small segments, few splits, copies only of what is written.
+
+use std::sync::Arc;
+
+use super::super::tests::{SEED, Word};
+use super::{MEAN_RECORDS, Segmented, Table};
+
+fn filled(numbers: std::ops::Range<u32>) -> Segmented<Word> {
+    let mut table = Segmented::new(SEED);
+    numbers.for_each(|number| _ = table.replace(Word::new(number, 0)));
+    table
+}
+
+fn fullest(table: &Segmented<Word>) -> usize {
+    table.spine.iter().map(|segment| segment.len()).max().unwrap()
+}
+
+/// How many segments two tables do not share.
+fn copied(a: &Segmented<Word>, b: &Segmented<Word>) -> usize {
+    a.spine.iter().zip(b.spine.iter()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count()
+        + a.spine.len().abs_diff(b.spine.len())
+}
+
+#[test]
+fn a_segment_never_outgrows_1024_slots() {
+    let mut table = Segmented::new(SEED);
+    for number in 0..150_000 {
+        table.replace(Word::new(number, 0));
+        if number % 97 == 0 {
+            assert!(fullest(&table) <= 1024 * 7 / 8, "at {number}: {}", fullest(&table));
+        }
+    }
+    for number in 0..149_000 {
+        table.take(number.to_string().as_bytes());
+        if number % 97 == 0 {
+            assert!(fullest(&table) <= 1024 * 7 / 8, "down at {number}: {}", fullest(&table));
+        }
+    }
+    assert!(table.spine.len() <= 1_000 / (MEAN_RECORDS / 4) + 1, "segments melt away with their records");
+}
+
+#[test]
+fn one_operation_copies_at_most_the_segments_that_split_or_melt() {
+    let mut table = filled(0..20_000);
+    for number in 20_000..24_000 {
+        let before = table.clone();
+        table.replace(Word::new(number, 0));
+        // The segment of the record; when one splits, also its parent and the new one.
+        assert!(copied(&table, &before) <= 3);
+    }
+    for number in 0..22_000 {
+        let before = table.clone();
+        table.take(number.to_string().as_bytes());
+        assert!(copied(&table, &before) <= 3);
+    }
+}
+
+#[test]
+fn what_is_not_there_copies_nothing() {
+    let mut table = filled(0..2000);
+    let snapshot = table.clone();
+    assert!(table.get_mut(b"none").is_none() && table.take(b"none").is_none());
+    assert_eq!(copied(&table, &snapshot), 0);
+    table.get_mut(b"7").unwrap().value = 1;
+    assert_eq!(copied(&table, &snapshot), 1);
+    assert_eq!(snapshot.get(b"7").unwrap().value, 0);
+}
+
+#[test]
+fn a_table_at_a_threshold_does_not_split_and_melt_by_turns() {
+    for start in [4 * MEAN_RECORDS as u32, 4 * MEAN_RECORDS as u32 + 1] {
+        let mut table = filled(0..start);
+        let mut changes = 0;
+        let mut segments = table.spine.len();
+        for turn in 0..2000 {
+            if turn % 2 == 0 {
+                table.replace(Word::new(start, 0));
+            } else {
+                table.take(start.to_string().as_bytes());
+            }
+            changes += usize::from(table.spine.len() != segments);
+            segments = table.spine.len();
+        }
+        assert!(changes <= 1, "{changes} changes");
+    }
+}
+
+#[test]
+fn a_consumed_table_gives_each_record_once_and_frees_as_it_goes() {
+    let table = filled(0..5000);
+    let watched = Arc::downgrade(table.spine.last().unwrap());
+    let mut segments = table.into_segments();
+    let mut records: Vec<Word> = segments.next().unwrap();
+    assert!(watched.upgrade().is_none(), "the first segment given is released");
+    records.extend(segments.flatten());
+    records.sort_by(|a, b| a.key.cmp(&b.key));
+    records.dedup();
+    assert_eq!(records.len(), 5000);
+}

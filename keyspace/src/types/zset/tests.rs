@@ -1,0 +1,217 @@
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+type Model = BTreeMap<Vec<u8>, f64>;
+
+fn thresholds(entries: usize) -> Thresholds {
+    Thresholds { entries, value_bytes: 12, seed: HashSeed::new(1, 2) }
+}
+
+/// What a sorted set and its model must agree on: members and scores in order.
+fn members(zset: &ZSet) -> Vec<(Vec<u8>, f64)> {
+    zset.iter().map(|(element, score)| (element.with_bytes(<[u8]>::to_vec), score)).collect()
+}
+
+fn ordered(model: &Model) -> Vec<(Vec<u8>, f64)> {
+    let mut members: Vec<_> = model.iter().map(|(member, &score)| (member.clone(), score)).collect();
+    members.sort_by(|a, b| compare((a.1, &a.0), (b.1, &b.0)));
+    members
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Insert(Vec<u8>, f64),
+    Remove(Vec<u8>),
+    RemoveRange(usize, usize),
+    Expect(usize),
+    Rebuild,
+    Snapshot,
+}
+
+fn member() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => (0u32..200).prop_map(|number| number.to_string().into_bytes()),
+        4 => vec(b'a'..=b'c', 0..4),
+        // Above the threshold of one encoding.
+        1 => vec(any::<u8>(), 0..14),
+    ]
+}
+
+fn score() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        8 => (-5i32..5).prop_map(f64::from),
+        2 => any::<f64>().prop_filter("a score is a number", |score| !score.is_nan()),
+        1 => Just(f64::INFINITY),
+        1 => Just(-0.0),
+        1 => Just(4_503_599_627_370_496.0),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => (member(), score()).prop_map(|(member, score)| Step::Insert(member, score)),
+        5 => member().prop_map(Step::Remove),
+        1 => (any::<usize>(), 0usize..20).prop_map(|(at, count)| Step::RemoveRange(at, count)),
+        1 => (0usize..100).prop_map(Step::Expect),
+        1 => Just(Step::Rebuild),
+        2 => Just(Step::Snapshot),
+    ]
+}
+
+fn apply(step: Step, zset: &mut ZSet, model: &mut Model, thresholds: Thresholds) {
+    match step {
+        Step::Insert(member, score) => {
+            assert_eq!(zset.insert(&member, score, thresholds), model.get(&member).copied());
+            model.insert(member, score);
+        }
+        Step::Remove(member) => assert_eq!(zset.remove(&member), model.remove(&member)),
+        Step::RemoveRange(at, count) => {
+            let start = at % (model.len() + 1);
+            let range = start..(start + count).min(model.len());
+            zset.remove_range(range.clone());
+            for (member, _) in &ordered(model)[range] {
+                model.remove(member);
+            }
+        }
+        Step::Expect(expected) => zset.expect(expected, thresholds),
+        Step::Rebuild => {
+            let members = zset.iter().map(|(element, score)| Scored { score, member: element.to_str() });
+            *zset = ZSet::from_members(members.rev().collect(), thresholds);
+        }
+        Step::Snapshot => {}
+    }
+}
+
+fn check_places(zset: &ZSet, model: &Model) {
+    let ordered = ordered(model);
+    assert_eq!(members(zset), ordered);
+    assert_eq!(zset.len(), ordered.len());
+    for (rank, (member, score)) in ordered.iter().enumerate() {
+        assert_eq!(zset.rank(member), Some((rank, *score)));
+        assert_eq!(zset.score(member), Some(*score));
+        assert!(zset.get(rank).is_some_and(|(element, at)| element.is(member) && at == *score));
+    }
+    assert!(zset.get(ordered.len()).is_none());
+    assert_eq!(zset.rank(b"no such member"), None);
+    let reversed: Vec<_> =
+        zset.iter().rev().map(|(element, score)| (element.with_bytes(<[u8]>::to_vec), score)).collect();
+    assert!(reversed.iter().eq(ordered.iter().rev()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn a_sorted_set_does_what_a_map_does_and_its_snapshots_stay(
+        steps in vec(step(), 1..300),
+        entries in prop_oneof![Just(0usize), 1usize..100],
+    ) {
+        let thresholds = thresholds(entries);
+        let mut zset = ZSet::for_members(b"", 0, thresholds);
+        let mut model = Model::new();
+        let mut snapshots = Vec::new();
+        for step in steps {
+            if matches!(step, Step::Snapshot) {
+                snapshots.push((zset.clone(), model.clone()));
+            }
+            apply(step, &mut zset, &mut model, thresholds);
+        }
+        check_places(&zset, &model);
+        for (snapshot, model) in snapshots {
+            prop_assert_eq!(members(&snapshot), ordered(&model));
+        }
+    }
+
+    #[test]
+    fn a_range_holds_what_is_between_its_bounds(
+        scores in vec((member(), score()), 0..200),
+        (min, max) in (score(), score()),
+        (min_open, max_open) in any::<(bool, bool)>(),
+        (low, high) in (member(), member()),
+        entries in prop_oneof![Just(0usize), Just(1000)],
+    ) {
+        let model: Model = scores.into_iter().collect();
+        let build = |model: &Model| {
+            let members = model.iter().map(|(member, &score)| Scored { score, member: Str::from(&member[..]) });
+            ZSet::from_members(members.collect(), thresholds(entries))
+        };
+        let zset = build(&model);
+        let range = ScoreRange { min, max, min_open, max_open };
+        let inside = |score: f64| {
+            (if min_open { score > min } else { score >= min }) && (if max_open { score < max } else { score <= max })
+        };
+        let places = zset.score_range(&range);
+        let wanted: Vec<_> = ordered(&model).into_iter().filter(|&(_, score)| inside(score)).collect();
+        prop_assert_eq!(&members(&zset)[places], &wanted);
+
+        let same: Model = model.into_keys().map(|member| (member, 0.0)).collect();
+        let zset = build(&same);
+        for (min, max) in [
+            (LexBound::Lowest, LexBound::Closed(&high)),
+            (LexBound::Open(&low), LexBound::Open(&high)),
+            (LexBound::Closed(&low), LexBound::Highest),
+            (LexBound::Highest, LexBound::Lowest),
+        ] {
+            let above = |member: &[u8]| match min {
+                LexBound::Lowest => true,
+                LexBound::Highest => false,
+                LexBound::Closed(bound) => member >= bound,
+                LexBound::Open(bound) => member > bound,
+            };
+            let below = |member: &[u8]| match max {
+                LexBound::Highest => true,
+                LexBound::Lowest => false,
+                LexBound::Closed(bound) => member <= bound,
+                LexBound::Open(bound) => member < bound,
+            };
+            let wanted: Vec<_> =
+                ordered(&same).into_iter().filter(|(member, _)| above(member) && below(member)).collect();
+            prop_assert_eq!(&members(&zset)[zset.lex_range(&LexRange { min, max })], &wanted);
+        }
+    }
+}
+
+#[test]
+fn a_range_of_strings_over_different_scores_is_some_range() {
+    let scored =
+        |(rank, member): (usize, &&str)| Scored { score: rank as f64, member: Str::from(member.as_bytes()) };
+    let members: Vec<Scored> = ["z", "a", "m", "b", "y"].iter().enumerate().map(scored).collect();
+    for entries in [0, 100] {
+        let zset = ZSet::from_members(members.clone(), thresholds(entries));
+        for bound in ["a", "c", "m", "n", "zz"] {
+            let min = LexBound::Open(bound.as_bytes());
+            let places = zset.lex_range(&LexRange { min, max: LexBound::Closed(b"b") });
+            assert!(places.start <= places.end && places.end <= zset.len());
+        }
+    }
+}
+
+#[test]
+fn encodings_change_where_the_configuration_says() {
+    let thresholds = thresholds(2);
+    let mut zset = ZSet::for_members(b"a", 1, thresholds);
+    zset.insert(b"a", 1.0, thresholds);
+    zset.insert(b"b", 2.0, thresholds);
+    assert_eq!(zset.encoding(), "listpack");
+    zset.insert(b"b", 3.0, thresholds);
+    assert_eq!(zset.encoding(), "listpack");
+    zset.insert(b"c", 3.0, thresholds);
+    assert_eq!(zset.encoding(), "skiplist");
+    zset.remove(b"c");
+    assert_eq!(zset.encoding(), "skiplist");
+    assert_eq!(ZSet::for_members(b"thirteen bytes", 1, thresholds).encoding(), "skiplist");
+    assert_eq!(ZSet::for_members(b"a", 3, thresholds).encoding(), "skiplist");
+    let long = Scored { score: 0.0, member: Str::from(b"thirteen bytes".as_slice()) };
+    assert_eq!(ZSet::from_members(vec![long], thresholds).encoding(), "skiplist");
+}
+
+#[test]
+fn a_handle_is_small_and_may_cross_threads() {
+    fn crosses<T: Send + Sync>() {}
+    crosses::<ZSet>();
+    assert!(size_of::<ZSet>() <= 24);
+}
