@@ -20,6 +20,7 @@ pub mod set;
 pub mod sort;
 pub mod sorted_set;
 pub mod string;
+pub(crate) mod timeout;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

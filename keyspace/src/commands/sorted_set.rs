@@ -1,6 +1,357 @@
 //! The sorted-set commands.
 
-use super::DataSpec;
+mod combine;
+mod pop;
+mod random;
+mod range;
+
+use resp::{Encoder, Version, number};
+use smallvec::SmallVec;
+
+use self::combine::{zdiff, zdiffstore, zinter, zintercard, zinterstore, zunion, zunionstore};
+use self::pop::{bzmpop, bzpopmax, bzpopmin, zmpop, zpopmax, zpopmin};
+use self::random::zrandmember;
+use self::range::{
+    zcount, zlexcount, zrange, zrangebylex, zrangebyscore, zrangestore, zremrangebylex, zremrangebyrank,
+    zremrangebyscore, zrevrange, zrevrangebylex, zrevrangebyscore,
+};
+use super::flags::*;
+use super::scan::{self, Options};
+use super::{DataSpec, Keys, keys, spec};
+use crate::types::listpack::Element;
+use crate::types::zset::{Scored, Thresholds, ZSet};
+use crate::{CommandError, Ctx, Value};
 
 /// The rows.
-pub const TABLE: &[DataSpec] = &[];
+#[rustfmt::skip]
+pub const TABLE: &[DataSpec] = &[
+    spec("bzmpop", bzmpop, -5, WRITE | BLOCKING | MOVABLE_KEYS, Keys::Counted { at: 2 }, "7.0.0", "Pops from the first sorted set that has members, or waits for one."),
+    spec("bzpopmax", bzpopmax, -3, WRITE | FAST | BLOCKING | NOSCRIPT, keys(1, -2, 1), "5.0.0", "Pops the member with the highest score, or waits for one."),
+    spec("bzpopmin", bzpopmin, -3, WRITE | FAST | BLOCKING | NOSCRIPT, keys(1, -2, 1), "5.0.0", "Pops the member with the lowest score, or waits for one."),
+    spec("zadd", zadd, -4, WRITE | DENYOOM | FAST, keys(1, 1, 1), "1.2.0", "Adds members, or changes their scores."),
+    spec("zcard", zcard, 2, READ | FAST, keys(1, 1, 1), "1.2.0", "Counts the members."),
+    spec("zcount", zcount, 4, READ | FAST, keys(1, 1, 1), "2.0.0", "Counts the members with scores in a range."),
+    spec("zdiff", zdiff, -3, READ | MOVABLE_KEYS, Keys::Counted { at: 1 }, "6.2.0", "Lists the members of the first sorted set that the others lack."),
+    spec("zdiffstore", zdiffstore, -4, WRITE | DENYOOM | MOVABLE_KEYS, Keys::StoreCounted { at: 2 }, "6.2.0", "Stores the members of the first sorted set that the others lack."),
+    spec("zincrby", zincrby, 4, WRITE | DENYOOM | FAST, keys(1, 1, 1), "1.2.0", "Adds to a member's score."),
+    spec("zinter", zinter, -3, READ | MOVABLE_KEYS, Keys::Counted { at: 1 }, "6.2.0", "Lists the members that all sorted sets have."),
+    spec("zintercard", zintercard, -3, READ | MOVABLE_KEYS, Keys::Counted { at: 1 }, "7.0.0", "Counts the members that all sorted sets have."),
+    spec("zinterstore", zinterstore, -4, WRITE | DENYOOM | MOVABLE_KEYS, Keys::StoreCounted { at: 2 }, "2.0.0", "Stores the members that all sorted sets have."),
+    spec("zlexcount", zlexcount, 4, READ | FAST, keys(1, 1, 1), "2.8.9", "Counts the members in a range of strings."),
+    spec("zmpop", zmpop, -4, WRITE | MOVABLE_KEYS, Keys::Counted { at: 1 }, "7.0.0", "Pops from the first sorted set that has members."),
+    spec("zmscore", zmscore, -3, READ | FAST, keys(1, 1, 1), "6.2.0", "Tells the scores of members."),
+    spec("zpopmax", zpopmax, -2, WRITE | FAST, keys(1, 1, 1), "5.0.0", "Pops the members with the highest scores."),
+    spec("zpopmin", zpopmin, -2, WRITE | FAST, keys(1, 1, 1), "5.0.0", "Pops the members with the lowest scores."),
+    spec("zrandmember", zrandmember, -2, READ, keys(1, 1, 1), "6.2.0", "Lists members by chance."),
+    spec("zrange", zrange, -4, READ, keys(1, 1, 1), "1.2.0", "Lists the members in a range of places, scores or strings."),
+    spec("zrangebylex", zrangebylex, -4, READ, keys(1, 1, 1), "2.8.9", "Lists the members in a range of strings."),
+    spec("zrangebyscore", zrangebyscore, -4, READ, keys(1, 1, 1), "1.0.5", "Lists the members with scores in a range."),
+    spec("zrangestore", zrangestore, -5, WRITE | DENYOOM, keys(1, 2, 1), "6.2.0", "Stores the members in a range of places, scores or strings."),
+    spec("zrank", zrank, -3, READ | FAST, keys(1, 1, 1), "2.0.0", "Tells a member's place, counted from the lowest score."),
+    spec("zrem", zrem, -3, WRITE | FAST, keys(1, 1, 1), "1.2.0", "Removes members."),
+    spec("zremrangebylex", zremrangebylex, 4, WRITE, keys(1, 1, 1), "2.8.9", "Removes the members in a range of strings."),
+    spec("zremrangebyrank", zremrangebyrank, 4, WRITE, keys(1, 1, 1), "2.0.0", "Removes the members in a range of places."),
+    spec("zremrangebyscore", zremrangebyscore, 4, WRITE, keys(1, 1, 1), "1.2.0", "Removes the members with scores in a range."),
+    spec("zrevrange", zrevrange, -4, READ, keys(1, 1, 1), "1.2.0", "Lists the members in a range of places, from the highest score."),
+    spec("zrevrangebylex", zrevrangebylex, -4, READ, keys(1, 1, 1), "2.8.9", "Lists the members in a range of strings, from the highest."),
+    spec("zrevrangebyscore", zrevrangebyscore, -4, READ, keys(1, 1, 1), "2.2.0", "Lists the members with scores in a range, from the highest."),
+    spec("zrevrank", zrevrank, -3, READ | FAST, keys(1, 1, 1), "2.0.0", "Tells a member's place, counted from the highest score."),
+    spec("zscan", zscan, -3, READ, keys(1, 1, 1), "2.8.0", "Walks through members and scores by a cursor."),
+    spec("zscore", zscore, 3, READ | FAST, keys(1, 1, 1), "1.2.0", "Tells a member's score."),
+    spec("zunion", zunion, -3, READ | MOVABLE_KEYS, Keys::Counted { at: 1 }, "6.2.0", "Lists the members that any sorted set has."),
+    spec("zunionstore", zunionstore, -4, WRITE | DENYOOM | MOVABLE_KEYS, Keys::StoreCounted { at: 2 }, "2.0.0", "Stores the members that any sorted set has."),
+];
+
+type Done = Result<(), CommandError>;
+
+/// The sorted set under a key, to be read.
+fn read<'c>(ctx: &'c mut Ctx<'_>, key: &[u8]) -> Result<Option<&'c ZSet>, CommandError> {
+    match ctx.read(key) {
+        Some(Value::ZSet(zset)) => Ok(Some(zset)),
+        Some(_) => Err(CommandError::WrongType),
+        None => Ok(None),
+    }
+}
+
+/// The sorted set under a key, to be changed.
+fn write<'c>(ctx: &'c mut Ctx<'_>, key: &[u8]) -> Result<Option<&'c mut ZSet>, CommandError> {
+    match ctx.write(key) {
+        Some(Value::ZSet(zset)) => Ok(Some(zset)),
+        Some(_) => Err(CommandError::WrongType),
+        None => Ok(None),
+    }
+}
+
+fn thresholds(ctx: &Ctx<'_>) -> Thresholds {
+    Thresholds::new(ctx.limits(), ctx.seed())
+}
+
+/// An array of members, each followed by its score if that is wanted: in RESP3 the two are an array of their own.
+fn write_members<'a>(
+    out: &mut Encoder<'_>,
+    members: impl ExactSizeIterator<Item = (Element<'a>, f64)>,
+    with_scores: bool,
+) {
+    let nested = with_scores && out.version() == Version::Resp3;
+    let flat = with_scores && !nested;
+    out.array(members.len() << u32::from(flat));
+    for member in members {
+        if nested {
+            out.array(2);
+        }
+        write_member(out, member, with_scores);
+    }
+}
+
+fn write_member(out: &mut Encoder<'_>, (member, score): (Element<'_>, f64), with_score: bool) {
+    member.with_bytes(|member| out.bulk(member));
+    if with_score {
+        out.double(score);
+    }
+}
+
+/// What a STORE command ends with: the members become the value of a key, or the key goes if there are none.
+fn store(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    members: Vec<Scored>,
+    event: &'static str,
+    out: &mut Encoder<'_>,
+) -> Done {
+    out.count(members.len());
+    if members.is_empty() {
+        if ctx.delete(key, ctx.limits().lazy_server_del) {
+            ctx.changed(key, 'g', "del", 1);
+        }
+        return Ok(());
+    }
+    let zset = ZSet::from_members(members, thresholds(ctx));
+    ctx.set(key, Value::ZSet(zset));
+    ctx.changed(key, 'z', event, 1);
+    Ok(())
+}
+
+/// ZADD's options; ZINCRBY is ZADD with INCR.
+#[derive(Debug, Clone, Copy, Default)]
+struct AddOptions {
+    nx: bool,
+    xx: bool,
+    gt: bool,
+    lt: bool,
+    ch: bool,
+    incr: bool,
+}
+
+impl AddOptions {
+    /// Takes the options off the front of the words; scores and members are left.
+    fn parse<'w, 'a>(mut self, mut words: &'w [&'a [u8]]) -> (Self, &'w [&'a [u8]]) {
+        while let [word, rest @ ..] = words {
+            let options: [(&str, &mut bool); 6] = [
+                ("nx", &mut self.nx),
+                ("xx", &mut self.xx),
+                ("ch", &mut self.ch),
+                ("incr", &mut self.incr),
+                ("gt", &mut self.gt),
+                ("lt", &mut self.lt),
+            ];
+            let found = options.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()));
+            let Some((_, option)) = found else { break };
+            *option = true;
+            words = rest;
+        }
+        (self, words)
+    }
+
+    fn check(self, words: usize) -> Done {
+        if words == 0 || !words.is_multiple_of(2) {
+            return Err(CommandError::Syntax);
+        }
+        let text = if self.nx && self.xx {
+            "ERR XX and NX options at the same time are not compatible"
+        } else if (self.gt || self.lt) && self.nx || self.gt && self.lt {
+            "ERR GT, LT, and/or NX options at the same time are not compatible"
+        } else if self.incr && words > 2 {
+            "ERR INCR option supports a single increment-element pair"
+        } else {
+            return Ok(());
+        };
+        Err(CommandError::other(text))
+    }
+
+    /// The score that a member gets, if it gets one.
+    fn decide(self, old: Option<f64>, score: f64) -> Result<Option<f64>, CommandError> {
+        let Some(old) = old else { return Ok((!self.xx).then_some(score)) };
+        let score = if self.incr { old + score } else { score };
+        if self.nx {
+            return Ok(None);
+        }
+        if score.is_nan() {
+            return Err(CommandError::other("ERR resulting score is not a number (NaN)"));
+        }
+        let refused = self.lt && score >= old || self.gt && score <= old;
+        Ok((!refused).then_some(score))
+    }
+}
+
+fn zadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    add(ctx, argv, AddOptions::default(), out)
+}
+
+fn zincrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    add(ctx, argv, AddOptions { incr: true, ..AddOptions::default() }, out)
+}
+
+fn add(ctx: &mut Ctx<'_>, argv: &[&[u8]], options: AddOptions, out: &mut Encoder<'_>) -> Done {
+    let key = argv[1];
+    let (options, words) = options.parse(&argv[2..]);
+    options.check(words.len())?;
+    let parse = |pair: &[&[u8]]| number::parse_f64(pair[0]).ok_or(CommandError::NotAFloat);
+    let scores: SmallVec<[f64; 4]> = words.chunks_exact(2).map(parse).collect::<Result<_, _>>()?;
+    let thresholds = thresholds(ctx);
+
+    let mut new = None;
+    let zset = match write(ctx, key)? {
+        Some(zset) => {
+            zset.expect(scores.len(), thresholds);
+            zset
+        }
+        None => new.insert(ZSet::for_members(words[1], scores.len(), thresholds)),
+    };
+    let (mut added, mut updated, mut result) = (0, 0, None);
+    for (pair, &score) in words.chunks_exact(2).zip(&scores) {
+        let member = pair[1];
+        let old = zset.score(member);
+        let Some(score) = options.decide(old, score)? else { continue };
+        result = Some(score);
+        if old != Some(score) {
+            zset.insert(member, score, thresholds);
+            added += usize::from(old.is_none());
+            updated += usize::from(old.is_some());
+        }
+    }
+    if let Some(zset) = new.filter(|zset| !zset.is_empty()) {
+        ctx.set(key, Value::ZSet(zset));
+    }
+    if added + updated > 0 {
+        ctx.changed(key, 'z', if options.incr { "zincr" } else { "zadd" }, added + updated);
+    }
+    match result {
+        Some(score) if options.incr => out.double(score),
+        None if options.incr => out.null(),
+        _ => out.count(if options.ch { added + updated } else { added }),
+    }
+    Ok(())
+}
+
+fn zcard(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    out.count(read(ctx, argv[1])?.map_or(0, ZSet::len));
+    Ok(())
+}
+
+fn zmscore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let zset = read(ctx, argv[1])?;
+    out.array(argv.len() - 2);
+    for member in &argv[2..] {
+        write_score(out, zset.and_then(|zset| zset.score(member)));
+    }
+    Ok(())
+}
+
+fn zrank(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    rank(ctx, argv, false, out)
+}
+
+fn zrevrank(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    rank(ctx, argv, true, out)
+}
+
+fn rank(ctx: &mut Ctx<'_>, argv: &[&[u8]], reverse: bool, out: &mut Encoder<'_>) -> Done {
+    let with_score = match &argv[3..] {
+        [] => false,
+        [word] if word.eq_ignore_ascii_case(b"withscore") => true,
+        [_] => return Err(CommandError::Syntax),
+        _ => return Err(CommandError::Arity(if reverse { "zrevrank" } else { "zrank" }.into())),
+    };
+    let found = read(ctx, argv[1])?.and_then(|zset| {
+        let (rank, score) = zset.rank(argv[2])?;
+        Some((if reverse { zset.len() - 1 - rank } else { rank }, score))
+    });
+    match found {
+        Some((rank, score)) if with_score => {
+            out.array(2);
+            out.count(rank);
+            out.double(score);
+        }
+        Some((rank, _)) => out.count(rank),
+        None if with_score => out.null_array(),
+        None => out.null(),
+    }
+    Ok(())
+}
+
+fn zrem(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let key = argv[1];
+    let Some(zset) = write(ctx, key)? else {
+        out.integer(0);
+        return Ok(());
+    };
+    let removed = argv[2..].iter().filter(|member| zset.remove(member).is_some()).count();
+    let is_empty = zset.is_empty();
+    removed_from(ctx, key, "zrem", removed, is_empty);
+    out.count(removed);
+    Ok(())
+}
+
+/// Leaves the traces of a removal.
+fn removed_from(ctx: &mut Ctx<'_>, key: &[u8], event: &'static str, removed: usize, is_empty: bool) {
+    if removed > 0 {
+        ctx.changed(key, 'z', event, removed);
+        if is_empty {
+            ctx.delete_empty(key);
+        }
+    }
+}
+
+fn zscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let cursor = scan::parse_cursor(argv[2])?;
+    let Some(zset) = read(ctx, argv[1])? else {
+        scan::write_empty(out);
+        return Ok(());
+    };
+    let options = Options::parse(&argv[3..], false)?;
+    match zset.as_table() {
+        Some(table) => {
+            let (next, found) = options.walk(table, cursor);
+            scan::write_head(out, next, 2 * found.len());
+            for scored in found {
+                out.bulk(&scored.member);
+                out.bulk(number::format_f64(scored.score).as_bytes());
+            }
+        }
+        None => scan::write_all(out, |out| {
+            let mut written = 0;
+            for (member, score) in zset.iter() {
+                if member.with_bytes(|member| options.accepts(member)) {
+                    member.with_bytes(|member| out.bulk(member));
+                    out.bulk(number::format_f64(score).as_bytes());
+                    written += 2;
+                }
+            }
+            written
+        }),
+    }
+    Ok(())
+}
+
+fn zscore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let score = read(ctx, argv[1])?.and_then(|zset| zset.score(argv[2]));
+    write_score(out, score);
+    Ok(())
+}
+
+fn write_score(out: &mut Encoder<'_>, score: Option<f64>) {
+    match score {
+        Some(score) => out.double(score),
+        None => out.null(),
+    }
+}

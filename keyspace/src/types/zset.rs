@@ -46,8 +46,9 @@ pub struct Scored {
 }
 
 impl Scored {
-    fn order(&self, score: f64, member: &[u8]) -> Ordering {
-        compare((self.score, &self.member), (score, member))
+    /// The order of a sorted set: by score, then by bytes.
+    pub fn compare(&self, other: &Scored) -> Ordering {
+        compare((self.score, &self.member), (other.score, &other.member))
     }
 }
 
@@ -114,7 +115,7 @@ impl ZSet {
 
     /// Builds a sorted set from members that are all different, in any order, in O(n log n).
     pub fn from_members(mut members: Vec<Scored>, thresholds: Thresholds) -> Self {
-        members.sort_unstable_by(|a, b| a.order(b.score, &b.member));
+        members.sort_unstable_by(Scored::compare);
         let bytes: usize = members.iter().map(|scored| scored.member.len()).sum();
         let longest = members.iter().map(|scored| scored.member.len()).max().unwrap_or(0);
         if members.len() > thresholds.entries
@@ -357,7 +358,7 @@ impl ZSet {
 impl Large {
     /// How many members come before this one.
     fn rank(&self, score: f64, member: &[u8]) -> usize {
-        self.order.partition_point(|scored| scored.order(score, member).is_lt())
+        self.order.partition_point(|scored| compare((scored.score, &scored.member), (score, member)).is_lt())
     }
 
     fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
