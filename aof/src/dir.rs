@@ -123,22 +123,15 @@ impl Directory {
     /// Makes the directory itself, its name durable, and removes what a crash left half-done.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
         retry(|| self.fs.create_dir(&self.dir)).map_err(io_error("mkdir", &self.dir))?;
-        // Redis forgets this one, and with it everything in its first second (reference: strict POSIX power cuts).
+        // Redis forgets this one: a strict file system then forgets the whole directory in a power cut.
         retry(|| self.fs.sync_dir(&self.parent)).map_err(io_error("fsync", &self.parent))?;
-        for temp in [self.temp_manifest(), self.temp_incr()] {
-            match self.fs.remove(&temp) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_error("unlink", temp)(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        self.remove_if_there(&self.temp_manifest())?;
+        self.remove_if_there(&self.temp_incr())
     }
 
-    /// Creates an empty base of commands and lists it, as Redis does where there is nothing; returns its entry's change
-    /// of the manifest unpublished.
-    pub(crate) fn create_empty_base(&mut self) -> Result<Entry, Error> {
+    /// Creates an empty base of commands, as Redis does where there is nothing (with `aof-use-rdb-preamble no`); it is
+    /// durable but unlisted.
+    pub(crate) fn create_empty_base(&self) -> Result<Entry, Error> {
         let base = self.new_base_entry(BaseFormat::Resp);
         self.create(&self.path(&base.name))?;
         Ok(base)
@@ -161,12 +154,8 @@ impl Directory {
     /// it may still be written to.
     pub(crate) fn create_temp_incr(&self) -> Result<Arc<dyn File>, Error> {
         let path = self.temp_incr();
-        match self.fs.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("unlink", path)(error));
-            }
-            _ => self.create(&path),
-        }
+        self.remove_if_there(&path)?;
+        self.create(&path)
     }
 
     /// The entry of a base that is about to be published.
@@ -191,9 +180,11 @@ impl Directory {
         Ok(())
     }
 
-    /// Brings a file of the parent directory in under its final name.
+    /// Brings a file of the parent directory in under its final name. Its new name is durable before its old one is
+    /// forgotten: a power cut between the two leaves one of them at least.
     pub(crate) fn bring_in(&self, from: &Path, entry: &Entry) -> Result<(), Error> {
         retry(|| self.fs.rename(from, &self.path(&entry.name))).map_err(io_error("rename", from))?;
+        retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))?;
         retry(|| self.fs.sync_dir(&self.parent)).map_err(io_error("fsync", &self.parent))
     }
 
@@ -212,6 +203,13 @@ impl Directory {
         let mut manifest = self.manifest.clone();
         manifest.history.retain(|entry| !removed.contains(entry));
         if manifest == self.manifest { Ok(()) } else { self.publish(manifest) }
+    }
+
+    fn remove_if_there(&self, path: &Path) -> Result<(), Error> {
+        match self.fs.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("unlink", path)(error)),
+            _ => Ok(()),
+        }
     }
 
     fn create(&self, path: &Path) -> Result<Arc<dyn File>, Error> {
@@ -272,7 +270,6 @@ impl Directory {
         self.prepare()?;
         self.publish(adopting)?;
         self.bring_in(&single, &base)?;
-        retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))?;
         self.adopted = Some(single);
         Ok(())
     }

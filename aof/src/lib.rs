@@ -1,4 +1,58 @@
 //! The append-only file: every write command, in order, on disk as `appendfsync` promises.
+//!
+//! This crate never interprets a command: the executor appends units of effects, replay hands `(db, argv)` to a [`Sink`].
+//! Three words say how safe a byte is: *buffered* (in memory), *written* (write(2) returned: a kill -9 cannot take it),
+//! *durable* (fdatasync returned: a power cut cannot take it).
+//!
+//! | policy | [`Log::reply_watermark`] is | a power cut may lose |
+//! |---|---|---|
+//! | [`Fsync::Always`] | durable | nothing acknowledged |
+//! | [`Fsync::Everysec`] | written | 1 s plus one fsync |
+//! | [`Fsync::No`] | written | whatever the kernel had not written back |
+//!
+//! Under all three a kill -9 loses nothing acknowledged. A failed write or fsync retires its file for ever: what was not
+//! durable is still in memory (except under `no`, where what was written is not kept) and moves to a new file; while
+//! none can be opened the watermarks stand still and [`Log::health`] says why. A file is read up to its last whole
+//! command or transaction; what a crash tore off behind it is copied aside, and anything else wrong is refused.
+//!
+//! ```text
+//! <dir>/appendonlydir/appendonly.aof.manifest       which files count, in which order
+//! <dir>/appendonlydir/appendonly.aof.1.base.aof     what the data was when it was last rewritten
+//! <dir>/appendonlydir/appendonly.aof.1.incr.aof     everything since; appended to
+//! ```
+//!
+//! It refuses: a manifest that Redis refuses, log files without their manifest, wrong bytes, a torn file that is not the
+//! last one with bytes, EXEC without MULTI, a base that does not end where a file ends. Not there yet: checksummed
+//! blocks, space reserved ahead, RDB bases without a [`Sink::base_rdb`] of the caller's.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Instant;
+//!
+//! use aof::{Directory, Fsync, Log, Op, Options, Sink, SinkError, fs::Mem};
+//!
+//! #[derive(Default)]
+//! struct Count(usize);
+//! impl Sink for Count {
+//!     fn command(&mut self, _db: u32, _argv: &[&[u8]]) -> Result<(), SinkError> {
+//!         self.0 += 1;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let (disk, options) = (Mem::new(), Options { fsync: Fsync::Always, ..Options::new("/data") });
+//! let directory = Directory::open(Arc::new(disk.clone()), &options)?;
+//! let mut log = Log::start(directory, &options, Box::new(|| {}))?;
+//! let position = log.append(0, &[Op { db: 0, command: b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n" }]);
+//! log.seal(Instant::now());
+//! // The reply leaves once `log.reply_watermark() >= position`.
+//! log.stop()?;
+//!
+//! let mut count = Count::default();
+//! Directory::open(Arc::new(disk.power_cut()), &options)?.replay(&mut count, &options)?;
+//! assert_eq!(count.0, 1);
+//! # Ok::<(), aof::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod backend;

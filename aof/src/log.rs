@@ -188,7 +188,7 @@ impl Log {
             delayed_fsync: tail.counters.delayed_fsync,
             unsynced_bytes: self.end - tail.durable_watermark(),
             unsynced: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
-            retained_bytes: tail.blocks.iter().map(|block| block.bytes.len() as u64).sum(),
+            retained_bytes: tail.end - tail.blocks.front().map_or(tail.end, Block::start),
             slow_direct_writes: tail.counters.slow_direct_writes,
             retired_files: tail.counters.retired_files,
             lost_below: tail.lost.as_ref().map(|lost| lost.end),

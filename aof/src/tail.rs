@@ -245,7 +245,9 @@ impl Tail {
         if self.gave_up && mine {
             return Job::Exit;
         }
-        if mine && let Some(base) = self.publish.take() {
+        // A log that waits for its first base has nothing to publish before its temporary incr has taken over.
+        let may_publish = mine && !(self.waiting_rewrite && self.switch_at.is_some());
+        if may_publish && let Some(base) = self.publish.take() {
             return Job::Publish(base);
         }
         if self.failure.is_some() && mine && !self.sync_running && self.retry_at.is_none_or(|at| now >= at) {

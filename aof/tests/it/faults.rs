@@ -1,0 +1,207 @@
+//! Writes and fsyncs that fail: nothing acknowledged is lost or executed twice, and nobody exits.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use aof::fs::{Call, Mem};
+use aof::{Fsync, Health, Options};
+
+use crate::world::{eio, load, options, path, start, turn, until};
+
+fn expected(count: u64) -> Vec<String> {
+    (0..count).map(|n| format!("0:SET k {n}")).collect()
+}
+
+/// Fails the `n`-th call of `kind` on an incr with `errno`, once.
+fn fail_once(mem: &Mem, kind: Call, n: usize, errno: i32) {
+    let count = AtomicUsize::new(0);
+    mem.fail_with(move |call, path| {
+        let concerned = call == kind && path.to_string_lossy().ends_with(".incr.aof");
+        let hit = concerned && count.fetch_add(1, Ordering::Relaxed) == n;
+        hit.then(|| std::io::Error::from_raw_os_error(errno))
+    });
+}
+
+#[test]
+fn one_failed_fsync_under_always_moves_the_tail_and_acknowledges_it_from_there() {
+    for n in 0..4 {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(Fsync::Always));
+        fail_once(&mem, Call::SyncData, n, 5);
+        for value in 0..8 {
+            let position = turn(&mut log, &[("k", value)]);
+            until("durable", || log.durable() >= position);
+            let (commands, _) = load(&mem.power_cut(), &options(Fsync::Always)).unwrap();
+            assert_eq!(commands, expected(value + 1), "fsync {n} failed");
+        }
+        assert_eq!((log.health(), log.stats(Instant::now()).retired_files), (Health::Healthy, 1));
+        log.stop().unwrap();
+        let (commands, _) = load(&mem, &options(Fsync::Always)).unwrap();
+        assert_eq!(commands, expected(8));
+        let manifest = String::from_utf8(mem.bytes(&path("appendonly.aof.manifest")).unwrap()).unwrap();
+        assert!(manifest.ends_with("file appendonly.aof.2.incr.aof seq 2 type i\n"), "{manifest}");
+    }
+}
+
+#[test]
+fn a_failed_write_under_every_policy_loses_and_repeats_nothing() {
+    for fsync in [Fsync::Always, Fsync::Everysec, Fsync::No] {
+        for n in 0..6 {
+            let mem = Mem::new();
+            let mut log = start(mem.clone(), &options(fsync));
+            fail_once(&mem, Call::Write, n, 28);
+            for value in 0..6 {
+                let position = turn(&mut log, &[("k", value)]);
+                until("written", || log.written() >= position);
+                let (commands, report) = load(&mem.kill(), &options(fsync)).unwrap();
+                assert_eq!(commands, expected(value + 1), "{fsync:?}, write {n} failed");
+                assert_eq!(report.truncated, None);
+            }
+            log.stop().unwrap();
+            assert_eq!(load(&mem, &options(fsync)).unwrap().0, expected(6));
+        }
+    }
+}
+
+#[test]
+fn a_retired_file_is_never_written_or_synced_again() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let failed: Arc<Mutex<HashSet<_>>> = Arc::default();
+    let touched = Arc::new(AtomicBool::new(false));
+    let (again, retired) = (touched.clone(), failed.clone());
+    let count = AtomicUsize::new(0);
+    mem.fail_with(move |call, path| {
+        if !matches!(call, Call::Write | Call::SyncData) || !path.to_string_lossy().ends_with(".incr.aof") {
+            return None;
+        }
+        if retired.lock().unwrap().contains(path) {
+            again.store(true, Ordering::Relaxed);
+        }
+        let hit = count.fetch_add(1, Ordering::Relaxed) % 5 == 4;
+        hit.then(|| retired.lock().unwrap().insert(path.to_path_buf())).and_then(|_| eio())
+    });
+    for value in 0..20 {
+        let position = turn(&mut log, &[("k", value)]);
+        until("durable", || log.durable() >= position);
+    }
+    assert!(failed.lock().unwrap().len() >= 2);
+    assert!(!touched.load(Ordering::Relaxed));
+    mem.heal();
+    log.stop().unwrap();
+    assert_eq!(load(&mem.power_cut(), &options(Fsync::Always)).unwrap().0, expected(20));
+}
+
+#[test]
+fn eintr_is_retried_and_retires_nothing() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let count = AtomicUsize::new(0);
+    mem.fail_with(move |_, _| {
+        count
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(2)
+            .then(|| std::io::ErrorKind::Interrupted.into())
+    });
+    let position = turn(&mut log, &[("k", 0)]);
+    until("durable", || log.durable() >= position);
+    assert_eq!(log.stats(Instant::now()).retired_files, 0);
+    mem.heal();
+    log.stop().unwrap();
+}
+
+#[test]
+fn a_dead_disk_stops_the_watermarks_not_the_server_and_recovery_is_by_itself() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &Options { max_unsynced_bytes: 100, ..options(Fsync::Always) });
+    let first = turn(&mut log, &[("k", 0)]);
+    until("durable", || log.durable() >= first);
+    mem.fail_with(|call, _| {
+        matches!(call, Call::Write | Call::SyncData | Call::Create | Call::SyncDir).then(eio).flatten()
+    });
+    for value in 1..6 {
+        turn(&mut log, &[("k", value)]);
+    }
+    until("failing", || matches!(log.health(), Health::Failing(_)));
+    until("an attempt", || matches!(log.health(), Health::Failing(failure) if failure.op == "create"));
+    let Health::Failing(failure) = log.health() else { panic!() };
+    assert_eq!((failure.errno, log.durable()), (Some(5), first));
+    assert!(log.writes_are_held());
+    assert_eq!(load(&mem.power_cut(), &options(Fsync::Always)).unwrap().0, expected(1));
+    mem.heal();
+    until("healed", || log.durable() == log.end());
+    assert_eq!((log.health(), log.writes_are_held()), (Health::Healthy, false));
+    assert_eq!(load(&mem.power_cut(), &options(Fsync::Always)).unwrap().0, expected(6));
+    log.stop().unwrap();
+}
+
+#[test]
+fn stopping_on_a_dead_disk_says_so() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Everysec));
+    mem.fail_with(|call, _| matches!(call, Call::Write | Call::Create).then(eio).flatten());
+    turn(&mut log, &[("k", 0)]);
+    let error = log.stop().unwrap_err();
+    assert!(matches!(error, aof::Error::FileRetired { .. }), "{error}");
+}
+
+#[test]
+fn every_call_of_a_recovery_may_fail_once_and_a_crash_after_it_repeats_nothing() {
+    // The first fsync of the live file fails, and then the n-th call of the recovery that follows.
+    for n in 0.. {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(Fsync::Always));
+        let position = turn(&mut log, &[("k", 0)]);
+        until("durable", || log.durable() >= position);
+        let (calls, failed) = (Arc::new(AtomicUsize::new(0)), AtomicBool::new(false));
+        let counted = calls.clone();
+        mem.fail_with(move |call, _| {
+            if !failed.load(Ordering::Relaxed) {
+                return (call == Call::SyncData && !failed.swap(true, Ordering::Relaxed)).then(eio).flatten();
+            }
+            (counted.fetch_add(1, Ordering::Relaxed) == n).then(eio).flatten()
+        });
+        let position = turn(&mut log, &[("k", 1)]);
+        until("the fault", || calls.load(Ordering::Relaxed) > n || log.durable() >= position);
+        for mem in [mem.kill(), mem.power_cut()] {
+            mem.heal();
+            let (commands, _) = load(&mem, &options(Fsync::Always)).unwrap();
+            assert!(commands == expected(1) || commands == expected(2), "call {n}: {commands:?}");
+        }
+        until("recovered", || log.durable() >= position);
+        let done = calls.load(Ordering::Relaxed) <= n;
+        mem.heal();
+        log.stop().unwrap();
+        assert_eq!(load(&mem, &options(Fsync::Always)).unwrap().0, expected(2), "call {n}");
+        if done {
+            break;
+        }
+    }
+}
+
+#[test]
+fn under_no_a_failed_fsync_holds_the_durable_watermark_until_a_base_covers_it() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::No));
+    let position = turn(&mut log, &[("k", 0)]);
+    until("written", || log.written() >= position);
+    fail_once(&mem, Call::SyncData, 0, 5);
+    log.sync_now();
+    until("retired", || log.stats(Instant::now()).lost_below == Some(position));
+    turn(&mut log, &[("k", 1)]);
+    let end = log.sync_now();
+    until("written", || log.written() == end);
+    assert_eq!(log.durable(), 0, "nobody knows what the first file kept");
+    log.begin_rotation().unwrap();
+    until("rotation", || log.rotation_ready().is_some());
+    let covers = log.switch();
+    mem.put("/data/temp-rewriteaof-bg-1.aof".as_ref(), b"");
+    let temp_path = "/data/temp-rewriteaof-bg-1.aof".into();
+    log.publish_base(aof::NewBase { temp_path, format: aof::BaseFormat::Resp, covers, len_bytes: 0 });
+    until("published", || log.base_published().is_some_and(|outcome| outcome.is_ok()));
+    until("durable", || log.durable() == log.end());
+    assert_eq!(log.stats(Instant::now()).lost_below, None);
+    log.stop().unwrap();
+}

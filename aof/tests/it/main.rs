@@ -1,0 +1,8 @@
+//! The log through its public face: what stands in the files, what comes back, and what faults leave behind.
+
+mod adoption;
+mod crash;
+mod faults;
+mod rotation;
+mod truncation;
+mod world;

@@ -1,0 +1,254 @@
+//! A rewrite seen from the log: files change hands at S, and a base retires exactly what it covers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use aof::fs::{Call, Mem};
+use aof::{BaseFormat, Error, Fsync, Log, NewBase, Options};
+
+use crate::world::{eio, load, options, path, request, start, turn, until};
+
+const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
+
+fn rotate(log: &mut Log) -> u64 {
+    log.begin_rotation().unwrap();
+    let mut outcome = None;
+    until("rotation", || {
+        outcome = log.rotation_ready();
+        outcome.is_some()
+    });
+    outcome.unwrap().unwrap();
+    log.switch()
+}
+
+fn publish(mem: &Mem, log: &mut Log, covers: u64, base: &[&str]) -> Result<(), Error> {
+    let bytes: Vec<u8> = base.iter().flat_map(|value| request(&["SET", "k", value]).to_vec()).collect();
+    mem.put(TEMP.as_ref(), &bytes);
+    let len_bytes = bytes.len() as u64;
+    log.publish_base(NewBase { temp_path: TEMP.into(), format: BaseFormat::Resp, covers, len_bytes });
+    let mut outcome = None;
+    until("published", || {
+        outcome = log.base_published();
+        outcome.is_some()
+    });
+    outcome.unwrap()
+}
+
+fn manifest(mem: &Mem) -> String {
+    String::from_utf8(mem.bytes(&path("appendonly.aof.manifest")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_rewrite_leaves_its_base_and_what_came_after_the_switch() {
+    for fsync in [Fsync::Always, Fsync::Everysec, Fsync::No] {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(fsync));
+        turn(&mut log, &[("k", 1)]);
+        turn(&mut log, &[("k", 2)]);
+        let covers = rotate(&mut log);
+        turn(&mut log, &[("k", 3), ("l", 3)]);
+        publish(&mem, &mut log, covers, &["2"]).unwrap();
+        turn(&mut log, &[("k", 4)]);
+        log.stop().unwrap();
+        let (commands, _) = load(&mem.power_cut(), &options(fsync)).unwrap();
+        assert_eq!(commands, ["0:SET k 2", "0:SET k 3", "0:SET l 3", "0:SET k 4"], "{fsync:?}");
+        let expected =
+            "file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
+        assert_eq!(manifest(&mem), expected);
+        assert!(mem.bytes(&path("appendonly.aof.1.incr.aof")).is_none(), "history is removed");
+    }
+}
+
+#[test]
+fn history_stays_while_auto_gc_is_off_and_goes_when_it_is_switched_on() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &Options { disable_auto_gc: true, ..options(Fsync::Always) });
+    turn(&mut log, &[("k", 1)]);
+    let covers = rotate(&mut log);
+    publish(&mem, &mut log, covers, &["1"]).unwrap();
+    let expected = "file appendonly.aof.2.base.aof seq 2 type b\n\
+        file appendonly.aof.1.incr.aof seq 1 type h\nfile appendonly.aof.1.base.aof seq 1 type h\n\
+        file appendonly.aof.2.incr.aof seq 2 type i\n";
+    assert_eq!(manifest(&mem), expected);
+    log.set_disable_auto_gc(false);
+    until("collected", || !manifest(&mem).contains("type h"));
+    assert!(mem.bytes(&path("appendonly.aof.1.base.aof")).is_none());
+    log.stop().unwrap();
+}
+
+#[test]
+fn a_base_that_would_split_a_file_is_refused() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let inside = turn(&mut log, &[("k", 1)]);
+    turn(&mut log, &[("k", 2)]);
+    let outcome = publish(&mem, &mut log, inside, &["1"]);
+    assert!(matches!(outcome, Err(Error::BaseSplitsFile { .. })), "{outcome:?}");
+    let unswitched = log.switch();
+    let outcome = publish(&mem, &mut log, unswitched, &["2"]);
+    assert!(matches!(outcome, Err(Error::BaseSplitsFile { .. })), "no rotation was ready: {outcome:?}");
+    log.stop().unwrap();
+    assert_eq!(load(&mem, &options(Fsync::Always)).unwrap().0, ["0:SET k 1", "0:SET k 2"]);
+}
+
+#[test]
+fn an_abandoned_rewrite_costs_a_file_and_the_next_one_retires_both() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Everysec));
+    turn(&mut log, &[("k", 1)]);
+    rotate(&mut log);
+    turn(&mut log, &[("k", 2)]);
+    let covers = rotate(&mut log);
+    turn(&mut log, &[("k", 3)]);
+    publish(&mem, &mut log, covers, &["2"]).unwrap();
+    log.stop().unwrap();
+    assert_eq!(load(&mem, &options(Fsync::Everysec)).unwrap().0, ["0:SET k 2", "0:SET k 3"]);
+    let expected =
+        "file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.3.incr.aof seq 3 type i\n";
+    assert_eq!(manifest(&mem), expected);
+}
+
+#[test]
+fn a_file_that_fails_during_a_rewrite_leaves_no_file_on_both_sides_of_the_switch() {
+    for fail_at in 0..12 {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(Fsync::Always));
+        let count = AtomicUsize::new(0);
+        mem.fail_with(move |call, path| {
+            let live =
+                path.to_string_lossy().ends_with(".incr.aof") && matches!(call, Call::Write | Call::SyncData);
+            (live && count.fetch_add(1, Ordering::Relaxed) == fail_at).then(eio).flatten()
+        });
+        turn(&mut log, &[("k", 1)]);
+        log.begin_rotation().unwrap();
+        turn(&mut log, &[("k", 2)]);
+        let mut ready = None;
+        until("rotation", || {
+            ready = log.rotation_ready();
+            ready.is_some()
+        });
+        if ready.unwrap().is_err() {
+            log.begin_rotation().unwrap();
+            until("rotation", || log.rotation_ready().is_some_and(|outcome| outcome.is_ok()));
+        }
+        turn(&mut log, &[("k", 3)]);
+        let covers = log.switch();
+        turn(&mut log, &[("k", 4)]);
+        publish(&mem, &mut log, covers, &["3"]).unwrap();
+        until("durable", || log.durable() == log.end());
+        let (commands, _) = load(&mem.power_cut(), &options(Fsync::Always)).unwrap();
+        assert_eq!(commands, ["0:SET k 3", "0:SET k 4"], "call {fail_at} failed");
+        log.stop().unwrap();
+    }
+}
+
+#[test]
+fn a_base_heals_a_log_whose_old_file_cannot_be_saved() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let first = turn(&mut log, &[("k", 1)]);
+    until("durable", || log.durable() >= first);
+    log.begin_rotation().unwrap();
+    until("rotation", || log.rotation_ready().is_some());
+    // From now on the first incr cannot be synced, and no third one can be created.
+    mem.fail_with(|call, path| {
+        let name = path.to_string_lossy();
+        let sick = name.ends_with("1.incr.aof") || call == Call::Create && name.ends_with("incr.aof");
+        sick.then(eio).flatten()
+    });
+    turn(&mut log, &[("k", 2)]);
+    let covers = log.switch();
+    turn(&mut log, &[("k", 3)]);
+    publish(&mem, &mut log, covers, &["2"]).unwrap();
+    until("durable", || log.durable() == log.end());
+    assert_eq!(log.health(), aof::Health::Healthy);
+    assert_eq!(load(&mem.power_cut(), &options(Fsync::Always)).unwrap().0, ["0:SET k 2", "0:SET k 3"]);
+    mem.heal();
+    log.stop().unwrap();
+}
+
+#[test]
+fn a_log_switched_on_at_run_time_counts_from_its_first_base() {
+    let mem = Mem::new();
+    // What an earlier time of `appendonly yes` left behind is superseded.
+    let mut before = start(mem.clone(), &options(Fsync::Always));
+    turn(&mut before, &[("stale", 1)]);
+    before.stop().unwrap();
+
+    let mut log =
+        Log::start_waiting_rewrite(Arc::new(mem.clone()), &options(Fsync::Always), Box::new(|| {})).unwrap();
+    assert!(log.is_waiting_rewrite());
+    turn(&mut log, &[("k", 1)]);
+    assert_eq!(log.reply_watermark(), log.end(), "nothing is held back yet");
+    let covers = rotate(&mut log);
+    turn(&mut log, &[("k", 2)]);
+    assert!(mem.bytes(&path("temp-appendonly.aof.incr")).is_some());
+    assert_eq!(load(&mem.kill(), &options(Fsync::Always)).unwrap().0, ["0:SET stale 1"]);
+
+    publish(&mem, &mut log, covers, &["1"]).unwrap();
+    assert!(!log.is_waiting_rewrite());
+    let position = turn(&mut log, &[("k", 3)]);
+    until("durable", || log.reply_watermark() >= position);
+    let (commands, _) = load(&mem.power_cut(), &options(Fsync::Always)).unwrap();
+    assert_eq!(commands, ["0:SET k 1", "0:SET k 2", "0:SET k 3"]);
+    assert!(mem.bytes(&path("temp-appendonly.aof.incr")).is_none());
+    log.stop().unwrap();
+}
+
+#[test]
+fn a_temporary_incr_that_fails_takes_its_base_with_it_and_the_next_attempt_counts() {
+    let mem = Mem::new();
+    let mut log =
+        Log::start_waiting_rewrite(Arc::new(mem.clone()), &options(Fsync::Always), Box::new(|| {})).unwrap();
+    let covers = rotate(&mut log);
+    mem.fail_with(|call, _| (call == Call::Write).then(eio).flatten());
+    turn(&mut log, &[("k", 1)]);
+    until("retired", || log.stats(Instant::now()).retired_files == 1);
+    mem.heal();
+    let outcome = publish(&mem, &mut log, covers, &[]);
+    assert!(outcome.is_err() && log.is_waiting_rewrite());
+    let covers = rotate(&mut log);
+    turn(&mut log, &[("k", 2)]);
+    publish(&mem, &mut log, covers, &["1"]).unwrap();
+    log.stop().unwrap();
+    assert_eq!(load(&mem, &options(Fsync::Always)).unwrap().0, ["0:SET k 1", "0:SET k 2"]);
+}
+
+#[test]
+fn every_call_of_a_rewrite_may_be_the_last_before_a_crash() {
+    for crash_at in 0.. {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(Fsync::Always));
+        let first = turn(&mut log, &[("k", 1)]);
+        until("durable", || log.durable() >= first);
+        // From the n-th call on the world is dead: what is on disk then is what a start finds.
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        mem.fail_with(move |_, _| (counted.fetch_add(1, Ordering::Relaxed) >= crash_at).then(eio).flatten());
+        log.begin_rotation().unwrap();
+        let mut ready = None;
+        until("rotation", || {
+            ready = log.rotation_ready();
+            ready.is_some()
+        });
+        if ready.unwrap().is_ok() {
+            let covers = log.switch();
+            turn(&mut log, &[("l", 2)]);
+            let _ = publish(&mem, &mut log, covers, &["1"]);
+        }
+        let acknowledged = log.durable();
+        for image in [mem.kill(), mem.power_cut()] {
+            let (commands, _) = load(&image, &options(Fsync::Always)).unwrap();
+            assert_eq!(commands[0], "0:SET k 1", "crash at call {crash_at}");
+            assert!(commands.len() <= 2, "crash at call {crash_at}: {commands:?}");
+            assert!(acknowledged <= first || commands.len() == 2, "crash at call {crash_at}: {commands:?}");
+        }
+        let survived = calls.load(Ordering::Relaxed) <= crash_at;
+        mem.heal();
+        log.stop().unwrap();
+        if survived {
+            break;
+        }
+    }
+}

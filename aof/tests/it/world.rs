@@ -1,0 +1,81 @@
+//! What the tests share: a world in memory, a sink that remembers, and patience with threads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aof::fs::Mem;
+use aof::{Directory, Error, Fs, Fsync, Log, Op, Options, Report, Sink, SinkError};
+use bytes::BytesMut;
+
+pub(crate) fn options(fsync: Fsync) -> Options {
+    Options { fsync, ..Options::new("/data") }
+}
+
+pub(crate) fn path(name: &str) -> PathBuf {
+    Path::new("/data/appendonlydir").join(name)
+}
+
+pub(crate) fn request(words: &[&str]) -> BytesMut {
+    let mut out = BytesMut::new();
+    let argv: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    resp::request::encode(&argv, &mut out);
+    out
+}
+
+/// Remembers each command as `db:word word ...`.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    pub(crate) commands: Vec<String>,
+    pub(crate) tellings: Vec<aof::Progress>,
+}
+
+impl Sink for Recorder {
+    fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError> {
+        let words: Vec<_> = argv.iter().map(|arg| String::from_utf8_lossy(arg)).collect();
+        if words[0] == "UNKNOWN" {
+            return Err(SinkError::new("unknown command"));
+        }
+        self.commands.push(format!("{db}:{}", words.join(" ")));
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: aof::Progress) {
+        self.tellings.push(progress);
+    }
+}
+
+pub(crate) fn load(mem: &Mem, options: &Options) -> Result<(Vec<String>, Report), Error> {
+    let directory = Directory::open(Arc::new(mem.clone()), options)?;
+    let mut recorder = Recorder::default();
+    let report = directory.replay(&mut recorder, options)?;
+    Ok((recorder.commands, report))
+}
+
+pub(crate) fn start(fs: impl Fs, options: &Options) -> Log {
+    let directory = Directory::open(Arc::new(fs), options).unwrap();
+    directory.replay(&mut Recorder::default(), options).unwrap();
+    Log::start(directory, options, Box::new(|| {})).unwrap()
+}
+
+/// One turn with one unit of `SET key value` commands; returns its position.
+pub(crate) fn turn(log: &mut Log, pairs: &[(&str, u64)]) -> u64 {
+    let commands: Vec<_> =
+        pairs.iter().map(|(key, value)| request(&["SET", key, &value.to_string()])).collect();
+    let unit: Vec<_> = commands.iter().map(|command| Op { db: 0, command }).collect();
+    let position = log.append(1_700_000_000, &unit);
+    log.seal(Instant::now());
+    position
+}
+
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(20), "waited in vain: {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+pub(crate) fn eio() -> Option<std::io::Error> {
+    Some(std::io::Error::from_raw_os_error(5))
+}
