@@ -26,6 +26,7 @@
 
 mod ctx;
 mod db;
+mod digest;
 mod effect;
 mod error;
 mod expire;
@@ -42,6 +43,7 @@ use resp::Encoder;
 
 pub use ctx::{Call, Ctx};
 pub use db::{Db, Entry};
+pub use digest::Digest;
 pub use effect::{Block, KeyEvent, Touch, Unit};
 pub use error::CommandError;
 pub use limits::Limits;

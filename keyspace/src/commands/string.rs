@@ -259,7 +259,7 @@ pub(super) fn range(start: i64, end: i64, len: usize) -> Option<std::ops::Range<
     }
     let place = |index: i64| if index < 0 { index.saturating_add(len as i64).max(0) } else { index };
     let (start, end) = (place(start), place(end).min(len as i64 - 1));
-    (start <= end).then_some(start as usize..end as usize + 1)
+    (start <= end).then(|| start as usize..end as usize + 1)
 }
 
 fn setrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {

@@ -313,3 +313,6 @@ fn elements(field: &Field) -> (Element<'_>, Element<'_>) {
     let (name, value) = field.parts();
     (Element::Bytes(name), Element::Bytes(value))
 }
+
+#[cfg(test)]
+mod tests;

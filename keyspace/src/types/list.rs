@@ -1,13 +1,100 @@
-//! List.
+//! Lists: one listpack while small, else a quicklist, which here is a counted tree of listpacks.
+//!
+//! ```text
+//! listpack    [a b c]
+//! quicklist   tree of chunks  [a b c] [d e] [a very long element] [f g h]      weight of a chunk: its elements
+//! ```
+//! A chunk stays within `list-max-listpack-size`; an element beyond it has a chunk of its own. A write after a clone
+//! copies one chunk and the tree's path to it.
+//!
+//! Source of the conversions: redis 7.2 `src/t_list.c` `listTypeTryConvertListpack`, `listTypeTryConvertQuicklist`.
 
-/// List.
+use crate::Limits;
+use crate::types::listpack::{At, Element, Listpack};
+use crate::types::tree::{self, Item, Tree};
+
+/// A list. Cloning it takes a snapshot.
 #[derive(Debug, Clone, Default)]
-pub struct List;
+pub struct List(Repr);
+
+#[derive(Debug, Clone)]
+enum Repr {
+    Listpack(Listpack),
+    Quicklist(Tree<Listpack>),
+}
+
+impl Default for Repr {
+    fn default() -> Self {
+        Repr::Listpack(Listpack::new())
+    }
+}
+
+impl Item for Listpack {
+    #[inline]
+    fn weight(&self) -> usize {
+        self.len()
+    }
+}
+
+/// An end of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Where index 0 is.
+    Left,
+    /// Where index -1 is.
+    Right,
+}
+
+/// How much a chunk may hold, by `list-max-listpack-size`.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkLimit {
+    bytes: usize,
+    count: usize,
+    by_size: bool,
+}
+
+impl ChunkLimit {
+    /// The limit that the configuration sets.
+    pub fn of(limits: &Limits) -> Self {
+        /// Where the number of elements is the limit, this is too.
+        const SAFE_BYTES: usize = 8192;
+        match limits.list_max_listpack_size {
+            level @ ..0 => {
+                ChunkLimit { bytes: 2048 << level.unsigned_abs().min(5), count: usize::MAX, by_size: true }
+            }
+            count => ChunkLimit { bytes: SAFE_BYTES, count: count.max(1) as usize, by_size: false },
+        }
+    }
+
+    fn admits(&self, bytes: usize, count: usize) -> bool {
+        bytes <= self.bytes && count <= self.count
+    }
+
+    /// Whether a quicklist of one chunk is small enough to become a listpack: half of the limit, so that a list about
+    /// as long as the limit does not go back and forth.
+    fn admits_back(&self, chunk: &Listpack) -> bool {
+        let bytes = if self.by_size { self.bytes / 2 } else { self.bytes };
+        chunk.len_bytes() <= bytes && chunk.len() <= self.count / 2
+    }
+
+    fn has_room(&self, chunk: &Listpack, element: &[u8]) -> bool {
+        self.admits(chunk.len_bytes() + Listpack::element_bytes(element), chunk.len() + 1)
+    }
+}
 
 impl List {
+    /// An empty list.
+    pub fn new() -> Self {
+        List::default()
+    }
+
     /// Number of elements.
+    #[inline]
     pub fn len(&self) -> usize {
-        0
+        match &self.0 {
+            Repr::Listpack(pack) => pack.len(),
+            Repr::Quicklist(tree) => tree.weight(),
+        }
     }
 
     /// Whether there is no element.
@@ -17,11 +104,309 @@ impl List {
 
     /// OBJECT ENCODING's word.
     pub fn encoding(&self) -> &'static str {
-        "listpack"
+        match &self.0 {
+            Repr::Listpack(_) => "listpack",
+            Repr::Quicklist(_) => "quicklist",
+        }
     }
 
     /// How many allocations freeing it takes.
     pub fn free_effort(&self) -> usize {
-        1
+        match &self.0 {
+            Repr::Listpack(_) => 1,
+            Repr::Quicklist(tree) => tree.len(),
+        }
     }
+
+    /// The listpacks that the list consists of, in order: what an RDB file holds.
+    pub fn chunks(&self) -> impl Iterator<Item = &Listpack> {
+        let (pack, tree) = match &self.0 {
+            Repr::Listpack(pack) => (Some(pack), None),
+            Repr::Quicklist(tree) => (None, Some(tree.iter())),
+        };
+        pack.into_iter().chain(tree.into_iter().flatten())
+    }
+
+    /// The element at an index.
+    pub fn get(&self, index: usize) -> Option<Element<'_>> {
+        self.iter_from(index).next()
+    }
+
+    /// The elements from first to last.
+    pub fn iter(&self) -> Iter<'_> {
+        self.iter_from(0)
+    }
+
+    /// The elements from an index on to the last.
+    pub fn iter_from(&self, index: usize) -> Iter<'_> {
+        self.walk(index, End::Right)
+    }
+
+    /// The elements from an index on back to the first.
+    pub fn iter_back_from(&self, index: usize) -> Iter<'_> {
+        self.walk(index, End::Left)
+    }
+
+    fn walk(&self, index: usize, towards: End) -> Iter<'_> {
+        match &self.0 {
+            Repr::Listpack(pack) => {
+                Iter { towards, chunks: None, current: seek(pack, index).map(|at| (pack, at)) }
+            }
+            Repr::Quicklist(tree) => {
+                let found = tree.seek_weight(index).and_then(|(chunk, offset)| {
+                    let pack = tree.get(chunk)?;
+                    Some((chunk, (pack, seek(pack, offset)?)))
+                });
+                let rest = found.map(|(chunk, _)| match towards {
+                    End::Left => tree.range(0..chunk),
+                    End::Right => tree.range(chunk + 1..tree.len()),
+                });
+                Iter { towards, chunks: rest, current: found.map(|(_, current)| current) }
+            }
+        }
+    }
+
+    /// Becomes a quicklist if a listpack should not take these elements too. Call it before they are added: a listpack
+    /// grows as far as it is told to.
+    pub fn make_room(&mut self, elements: &[&[u8]], limit: ChunkLimit) {
+        if let Repr::Listpack(pack) = &mut self.0 {
+            let bytes: usize = elements.iter().map(|element| element.len()).sum();
+            if !limit.admits(pack.len_bytes() + bytes, pack.len() + elements.len()) {
+                let pack = std::mem::take(pack);
+                self.0 = Repr::Quicklist(Some(pack).filter(|pack| !pack.is_empty()).into_iter().collect());
+            }
+        }
+    }
+
+    /// Becomes a listpack again if little is left. Call it after elements were removed or replaced.
+    pub fn shrink(&mut self, limit: ChunkLimit) {
+        if let Repr::Quicklist(tree) = &self.0
+            && tree.len() <= 1
+            && tree.first().is_none_or(|chunk| limit.admits_back(chunk))
+        {
+            self.0 = Repr::Listpack(tree.first().cloned().unwrap_or_default());
+        }
+    }
+
+    /// Adds an element at an end.
+    pub fn push(&mut self, end: End, element: &[u8], limit: ChunkLimit) {
+        let index = if end == End::Left { 0 } else { self.len() };
+        self.insert(index, element, limit);
+    }
+
+    /// Puts an element before the one at `index`, or at the end.
+    pub fn insert(&mut self, index: usize, element: &[u8], limit: ChunkLimit) {
+        match &mut self.0 {
+            Repr::Listpack(pack) => insert_at(pack, index, element),
+            Repr::Quicklist(tree) => insert_in_tree(tree, index, element, limit),
+        }
+    }
+
+    /// Puts an element in the place of the one at `index`; false if there is none.
+    pub fn set(&mut self, index: usize, element: &[u8], limit: ChunkLimit) -> bool {
+        if index >= self.len() {
+            return false;
+        }
+        let replaced = match &mut self.0 {
+            Repr::Listpack(pack) => {
+                replace_at(pack, index, element);
+                true
+            }
+            Repr::Quicklist(tree) => tree.seek_weight(index).is_some_and(|(chunk, offset)| {
+                let fits =
+                    tree.get(chunk).is_some_and(|pack| pack.len() == 1 || limit.has_room(pack, element));
+                fits && tree.update(chunk, |pack| replace_at(pack, offset, element)).is_some()
+            }),
+        };
+        if !replaced {
+            self.remove(index, 1);
+            self.insert(index, element, limit);
+        }
+        true
+    }
+
+    /// Removes `count` elements from `start` on, or as many as there are.
+    pub fn remove(&mut self, start: usize, count: usize) {
+        let count = count.min(self.len().saturating_sub(start));
+        match &mut self.0 {
+            _ if count == 0 => {}
+            Repr::Listpack(pack) => remove_at(pack, start, count),
+            Repr::Quicklist(tree) => remove_in_tree(tree, start, start + count - 1),
+        }
+    }
+
+    /// Removes up to `max` elements that are equal to `element`, beginning at an end. Returns how many they were.
+    pub fn remove_equal(&mut self, element: &[u8], max: usize, from: End) -> usize {
+        match &mut self.0 {
+            Repr::Listpack(pack) => remove_equal(pack, element, max, from),
+            Repr::Quicklist(tree) => {
+                let mut removed = 0;
+                // Walked by the number of chunks still to visit, because chunks that become empty go.
+                let mut left = tree.len();
+                while left > 0 && removed < max {
+                    let chunk = if from == End::Right { left - 1 } else { tree.len() - left };
+                    left -= 1;
+                    // Chunks without it are not copied.
+                    if tree.get(chunk).is_none_or(|pack| pack.find(pack.first(), element, 1).is_none()) {
+                        continue;
+                    }
+                    let change = |pack: &mut Listpack| remove_equal(pack, element, max - removed, from);
+                    removed += tree.update(chunk, change).unwrap_or(0);
+                    if tree.get(chunk).is_some_and(Listpack::is_empty) {
+                        tree.remove(chunk);
+                    }
+                }
+                removed
+            }
+        }
+    }
+}
+
+/// Iterates over the elements of a list, towards either end.
+#[derive(Debug, Clone)]
+pub struct Iter<'a> {
+    towards: End,
+    /// The chunks still to come.
+    chunks: Option<tree::Iter<'a, Listpack>>,
+    current: Option<(&'a Listpack, At)>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Element<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Element<'a>> {
+        let (pack, at) = self.current?;
+        let element = pack.get(at);
+        let next = match self.towards {
+            End::Left => pack.prev(at),
+            End::Right => pack.next(at),
+        };
+        self.current = next.map(|at| (pack, at)).or_else(|| self.next_chunk());
+        Some(element)
+    }
+}
+
+impl<'a> Iter<'a> {
+    fn next_chunk(&mut self) -> Option<(&'a Listpack, At)> {
+        let chunks = self.chunks.as_mut()?;
+        match self.towards {
+            End::Left => chunks.next_back().and_then(|pack| Some((pack, pack.last()?))),
+            End::Right => chunks.next().and_then(|pack| Some((pack, pack.first()?))),
+        }
+    }
+}
+
+fn insert_in_tree(tree: &mut Tree<Listpack>, index: usize, element: &[u8], limit: ChunkLimit) {
+    // Behind the last element there is no chunk to stand before.
+    let (chunk, offset) = tree.seek_weight(index).unwrap_or((tree.len(), 0));
+    if offset > 0 && !has_room(tree, chunk, element, limit) {
+        let right = tree.update(chunk, |pack| split_off(pack, offset));
+        right.into_iter().for_each(|right| tree.insert(chunk + 1, right));
+        insert_between(tree, chunk + 1, element, limit);
+    } else if offset > 0 {
+        tree.update(chunk, |pack| insert_at(pack, offset, element));
+    } else {
+        insert_between(tree, chunk, element, limit);
+    }
+}
+
+/// Adds an element between two chunks: to one of them, or as a chunk of its own.
+fn insert_between(tree: &mut Tree<Listpack>, chunk: usize, element: &[u8], limit: ChunkLimit) {
+    if chunk > 0 && has_room(tree, chunk - 1, element, limit) {
+        tree.update(chunk - 1, |pack| pack.push_back(element));
+    } else if has_room(tree, chunk, element, limit) {
+        tree.update(chunk, |pack| pack.push_front(element));
+    } else {
+        tree.insert(chunk, single(element));
+    }
+}
+
+fn has_room(tree: &Tree<Listpack>, chunk: usize, element: &[u8], limit: ChunkLimit) -> bool {
+    tree.get(chunk).is_some_and(|pack| limit.has_room(pack, element))
+}
+
+fn remove_in_tree(tree: &mut Tree<Listpack>, first: usize, last: usize) {
+    let (Some((head, skipped)), Some((tail, offset))) = (tree.seek_weight(first), tree.seek_weight(last))
+    else {
+        return;
+    };
+    if head == tail && skipped > 0 {
+        tree.update(head, |pack| remove_at(pack, skipped, last - first + 1));
+        return;
+    }
+    // Whole chunks go as they are; what is left of the outer two is cut out of them.
+    let mut whole = head..tail + 1;
+    if tree.get(tail).is_some_and(|pack| offset + 1 < pack.len()) {
+        tree.update(tail, |pack| remove_at(pack, 0, offset + 1));
+        whole.end = tail;
+    }
+    if skipped > 0 {
+        tree.update(head, |pack| remove_at(pack, skipped, usize::MAX));
+        whole.start = head + 1;
+    }
+    if whole.start < whole.end {
+        tree.remove_range(whole);
+    }
+}
+
+fn single(element: &[u8]) -> Listpack {
+    let mut pack = Listpack::new();
+    pack.push_back(element);
+    pack
+}
+
+fn seek(pack: &Listpack, index: usize) -> Option<At> {
+    isize::try_from(index).ok().and_then(|index| pack.seek(index))
+}
+
+fn insert_at(pack: &mut Listpack, index: usize, element: &[u8]) {
+    match seek(pack, index) {
+        Some(at) => pack.insert(at, element),
+        None => pack.push_back(element),
+    }
+}
+
+fn replace_at(pack: &mut Listpack, index: usize, element: &[u8]) {
+    if let Some(at) = seek(pack, index) {
+        pack.replace(at, element);
+    }
+}
+
+fn remove_at(pack: &mut Listpack, index: usize, count: usize) {
+    if let Some(at) = seek(pack, index) {
+        pack.remove(at, count);
+    }
+}
+
+fn split_off(pack: &mut Listpack, index: usize) -> Listpack {
+    let mut right = pack.clone();
+    remove_at(&mut right, 0, index);
+    remove_at(pack, index, usize::MAX);
+    right
+}
+
+fn remove_equal(pack: &mut Listpack, element: &[u8], max: usize, from: End) -> usize {
+    let mut removed = 0;
+    let mut at = match from {
+        End::Left => pack.find(pack.first(), element, 1),
+        End::Right => pack.last(),
+    };
+    while let Some(place) = at.filter(|_| removed < max) {
+        match from {
+            End::Left => {
+                let next = pack.remove(place, 1);
+                removed += 1;
+                at = pack.find(next, element, 1);
+            }
+            End::Right => {
+                at = pack.prev(place);
+                if pack.get(place).is(element) {
+                    pack.remove(place, 1);
+                    removed += 1;
+                }
+            }
+        }
+    }
+    removed
 }

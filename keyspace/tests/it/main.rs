@@ -1,8 +1,10 @@
 //! The data commands through the public API: a line of words in, the reply's bytes and the effects out.
 
+mod digest;
 mod generic;
 mod hash;
 mod set;
+mod sort;
 
 use bytes::BytesMut;
 use keyspace::{Call, Keyspace, Unit};
