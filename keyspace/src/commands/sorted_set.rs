@@ -325,7 +325,7 @@ fn zscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
             scan::write_head(out, next, 2 * found.len());
             for scored in found {
                 out.bulk(&scored.member);
-                out.bulk(number::format_f64(scored.score).as_bytes());
+                out.bulk(seventeen_digits(scored.score).as_bytes());
             }
         }
         None => scan::write_all(out, |out| {
@@ -343,6 +343,25 @@ fn zscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     Ok(())
 }
 
+/// Prints a score as C's `%.17g` does: in this one place Redis does not look for the shortest form.
+/// Source: redis 7.2 `src/db.c` `scanCallback`.
+fn seventeen_digits(score: f64) -> String {
+    let scientific = format!("{score:.16e}");
+    // Infinities have no exponent.
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
+    let trim = |digits: &str| match digits.contains('.') {
+        true => digits.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => digits.to_owned(),
+    };
+    match exponent.parse().unwrap_or(0i32) {
+        exponent @ -4..17 => trim(&format!("{score:.*}", (16 - exponent) as usize)),
+        exponent => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{}e{sign}{:02}", trim(mantissa), exponent.unsigned_abs())
+        }
+    }
+}
+
 fn zscore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let score = read(ctx, argv[1])?.and_then(|zset| zset.score(argv[2]));
     write_score(out, score);
@@ -353,5 +372,31 @@ fn write_score(out: &mut Encoder<'_>, score: Option<f64>) {
     match score {
         Some(score) => out.double(score),
         None => out.null(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zscan_prints_seventeen_digits() {
+        for (score, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (3.0, "3"),
+            (0.1, "0.10000000000000001"),
+            (-2.25, "-2.25"),
+            (1e-4, "0.0001"),
+            (1e-5, "1.0000000000000001e-05"),
+            (1e20, "1e+20"),
+            (12345678901234567.0, "12345678901234568"),
+            (123456789012345678.0, "1.2345678901234568e+17"),
+            (5e-324, "4.9406564584124654e-324"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(seventeen_digits(score), text);
+        }
     }
 }

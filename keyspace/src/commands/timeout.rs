@@ -10,8 +10,8 @@ use crate::CommandError;
 /// Redis's words for what is no float, is negative, or ends after the end of time.
 /// Source: redis 7.2 `src/timeout.c` `getTimeoutFromObjectOrReply`.
 pub(crate) fn parse_timeout(text: &[u8], now_ms: i64) -> Result<Option<u64>, CommandError> {
-    let seconds = number::parse_f64(text)
-        .ok_or(CommandError::other("ERR timeout is not a float or out of range"))?;
+    let seconds =
+        number::parse_f64(text).ok_or(CommandError::other("ERR timeout is not a float or out of range"))?;
     let timeout_ms = (seconds * 1000.0).ceil();
     if timeout_ms < 0.0 {
         return Err(CommandError::other("ERR timeout is negative"));

@@ -5,6 +5,7 @@ mod generic;
 mod hash;
 mod set;
 mod sort;
+mod zset;
 
 use bytes::BytesMut;
 use keyspace::{Call, Keyspace, Unit};

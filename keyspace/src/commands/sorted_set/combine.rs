@@ -212,9 +212,9 @@ impl Request {
         };
         first.into_iter().flat_map(Input::members).filter_map(|(member, score)| {
             let score = member.with_bytes(|bytes| {
-                others.iter().try_fold(score, |score, other| {
-                    Some(self.aggregate.combine(score, other.score(bytes)?))
-                })
+                others
+                    .iter()
+                    .try_fold(score, |score, other| Some(self.aggregate.combine(score, other.score(bytes)?)))
             })?;
             Some((member, score))
         })

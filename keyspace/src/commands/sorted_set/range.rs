@@ -264,13 +264,7 @@ pub(super) fn zremrangebyscore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Enco
     remove(ctx, argv, Kind::Score, "zremrangebyscore", out)
 }
 
-fn remove(
-    ctx: &mut Ctx<'_>,
-    argv: &[&[u8]],
-    kind: Kind,
-    event: &'static str,
-    out: &mut Encoder<'_>,
-) -> Done {
+fn remove(ctx: &mut Ctx<'_>, argv: &[&[u8]], kind: Kind, event: &'static str, out: &mut Encoder<'_>) -> Done {
     let key = argv[1];
     let bounds = Bounds::parse(kind, argv[2], argv[3])?;
     let Some(zset) = write(ctx, key)? else {
