@@ -19,9 +19,10 @@ use crate::Position;
 use crate::backend::Block;
 use crate::dir::{BaseFormat, Directory};
 use crate::error::{Error, io_error};
-use crate::fs::{retry, write_all};
+use crate::fs::{Fs, retry, write_all};
 use crate::manifest::{Entry, FileSeq, Manifest};
 use crate::record::select;
+use crate::sync::Arc;
 use crate::tail::{LiveFile, NextFile, Tail};
 use crate::writer::live_from;
 
@@ -223,6 +224,10 @@ impl Volume {
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
             Ok(()) => true,
         }
+    }
+
+    pub(crate) fn fs(&self) -> Arc<dyn Fs> {
+        self.directory.fs().clone()
     }
 
     fn bring_in_base(
