@@ -56,6 +56,16 @@ impl Directory {
     /// [`Error::Manifest`] for one that Redis refuses too; [`Error::ManifestMissing`] where Redis would start empty
     /// beside its own data; [`Error::Io`].
     pub fn open(fs: Arc<dyn Fs>, options: &Options) -> Result<Directory, Error> {
+        let mut directory = Self::open_to_supersede(fs, options)?;
+        directory.adopt()?;
+        Ok(directory)
+    }
+
+    /// As [`open`](Self::open), for who will not read what is there: a single-file log stays where it is.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_to_supersede(fs: Arc<dyn Fs>, options: &Options) -> Result<Directory, Error> {
         let mut directory = Directory {
             fs,
             dir: options.dir.clone(),
@@ -69,7 +79,6 @@ impl Directory {
         if directory.manifest.is_empty() {
             directory.refuse_orphans(&names)?;
         }
-        directory.adopt()?;
         Ok(directory)
     }
 

@@ -61,6 +61,7 @@ pub mod error;
 pub mod fs;
 mod log;
 pub mod manifest;
+mod offline;
 mod options;
 pub mod policy;
 mod record;

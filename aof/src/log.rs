@@ -29,6 +29,7 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 /// A running log.
 pub struct Log {
     shared: Arc<Shared>,
+    fs: Arc<dyn Fs>,
     threads: Vec<(&'static str, JoinHandle<()>)>,
     framer: Framer,
     block: BytesMut,
@@ -89,6 +90,7 @@ impl Log {
     fn run(mut tail: Tail, volume: Volume, options: &Options, wake: Wake) -> Log {
         tail.auto_gc = !options.disable_auto_gc;
         let shared = Arc::new(Shared::new(tail, wake));
+        let fs = volume.fs();
         let writer = Writer { shared: shared.clone(), volume };
         let for_syncer = shared.clone();
         let threads = vec![
@@ -97,6 +99,7 @@ impl Log {
         ];
         Log {
             shared,
+            fs,
             threads,
             framer: Framer::new(options.timestamps),
             block: BytesMut::with_capacity(CHUNK_BYTES),
@@ -312,6 +315,16 @@ impl Log {
     /// base may be gone.
     pub fn base_published(&mut self) -> Option<Result<(), Error>> {
         self.shared.tail.lock().published.take()
+    }
+
+    /// Takes back a base whose publishing has not begun: true if there was one. Its file is the caller's again.
+    pub fn withdraw_base(&mut self) -> bool {
+        self.shared.tail.lock().publish.take().is_some()
+    }
+
+    /// The file system that the log is on.
+    pub fn fs(&self) -> Arc<dyn Fs> {
+        self.fs.clone()
     }
 
     /// Writes and syncs everything, and joins the threads.

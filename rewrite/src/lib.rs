@@ -1,1 +1,81 @@
-//! Everlog's rewrite crate.
+//! BGREWRITEAOF without fork: a new base from a snapshot, while writers go on.
+//!
+//! A [`Rewrite`] is driven by the executor, once a turn, and never makes it wait. The base holds exactly the log's
+//! positions up to S, and the files behind it exactly those after S; nothing is in both and nothing in neither, however
+//! the process or the machine ends. A rewrite that fails changes nothing: its file is removed, and the log goes on.
+//!
+//! | step | who | what | a crash here leaves |
+//! |---|---|---|---|
+//! | 1 | log's writer | creates incr n+1, empty; syncs it, its name and the manifest that lists it | n, perhaps torn, and an empty n+1: both load (stock Redis refuses a torn n there, we repair it) |
+//! | 2 | log's syncer | begins to sync n, so that little is left for step 4 | the same |
+//! | 3 | executor | between two units: seals at S, takes the snapshot (O(1)), starts the job | the same |
+//! | 4 | log's threads | write and sync the rest of n; only then the first byte of n+1 | the old base, n, and n+1 |
+//! | 5 | job | walks the snapshot, consuming it, into `temp-rewriteaof-bg-<pid>.aof`; syncs it | the same, and a temporary file that counts nowhere |
+//! | 6 | log's writer | renames that into the directory, syncs both directories, and publishes the manifest: new base, n+1 live, the rest history | before the manifest's rename: the same, and an unlisted base; after it: new base and n+1 |
+//! | 7 | log | removes the history, then its lines | history files, removed by the next start |
+//!
+//! What it costs: memory for the segments that writers change before the job has released them; no pause that grows with
+//! the data. The job runs at nice 10, rests `rdb-key-save-delay` after each key, and can be [aborted](Rewrite::abort) at
+//! any moment. One rewrite at a time: the server sees to it, [`trigger`] says when.
+//!
+//! Under `CONFIG SET appendonly yes` the same steps write the first base; with `appendonly no`
+//! ([`Rewrite::begin_offline`]) the job publishes by itself, and the base supersedes what the directory held.
+//! Bases are written as commands ([`emit`]); RDB is another [`emit::Emitter`], not there yet.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use aof::{BaseFormat, Options, fs::Mem};
+//! use keyspace::Keyspace;
+//! use rewrite::{Rewrite, Settings};
+//!
+//! let (keyspace, options) = (Keyspace::new(16, 42), Options::new("/data"));
+//! let (fs, (wake, woken)) = (Arc::new(Mem::new()), std::sync::mpsc::channel());
+//! let settings = Settings {
+//!     temp_path: rewrite::temp_path(&options, 1),
+//!     timestamps: false,
+//!     incremental_fsync: true,
+//!     key_delay_us: 0,
+//!     format: BaseFormat::Resp,
+//! };
+//! let wake = Arc::new(move || {
+//!     let _ = wake.send(());
+//! });
+//! let mut rewrite = Rewrite::begin_offline(fs, &options, settings, wake).unwrap();
+//! let summary = loop {
+//!     match rewrite.step(None, 1_700_000_000, || keyspace.snapshot()) {
+//!         Some(outcome) => break outcome.unwrap(),
+//!         None => woken.recv().unwrap(),
+//!     }
+//! };
+//! assert_eq!(summary.keys, 0);
+//! ```
+#![forbid(unsafe_code)]
+
+mod control;
+pub mod emit;
+mod error;
+mod handover;
+mod job;
+mod output;
+mod sync;
+pub mod trigger;
+
+#[cfg(all(test, loom))]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use control::Progress;
+pub use error::Error;
+pub use handover::{Rewrite, Settings, Summary};
+pub use job::Wake;
+
+/// Where a rewrite of process `pid` writes its base: `<dir>/temp-rewriteaof-bg-<pid>.aof`, as Redis.
+pub fn temp_path(options: &aof::Options, pid: u32) -> PathBuf {
+    options.adopt_from.join(format!("temp-rewriteaof-bg-{pid}.aof"))
+}
+
+/// The README's example, kept compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -55,7 +55,7 @@ pub trait File: Debug + Send + Sync + 'static {
 ///
 /// # Errors
 /// That of the first write that failed; some of the bytes may be in the file.
-pub(crate) fn write_all(file: &dyn File, mut bufs: &mut [IoSlice<'_>]) -> io::Result<()> {
+pub fn write_all(file: &dyn File, mut bufs: &mut [IoSlice<'_>]) -> io::Result<()> {
     IoSlice::advance_slices(&mut bufs, 0);
     while !bufs.is_empty() {
         match retry(|| file.write(bufs))? {
@@ -67,7 +67,10 @@ pub(crate) fn write_all(file: &dyn File, mut bufs: &mut [IoSlice<'_>]) -> io::Re
 }
 
 /// Repeats a call that a signal interrupted: the only failure that says nothing about the file.
-pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+///
+/// # Errors
+/// Any other failure of the call.
+pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,0 +1,186 @@
+//! From values to the bytes of a base: [`Emitter`] is the format, [`RespEmitter`] the one of commands.
+//!
+//! ```text
+//! #TS:1700000000\r\n              if aof-timestamp-enabled
+//! SELECT 0                        for each database that has keys
+//! SET k v                         or RPUSH, SADD, ZADD k score member.., HMSET k field value..: 64 items each
+//! PEXPIREAT k 1700000000000       behind a key with a time to live
+//! ```
+//! A key whose time is over is written like any other: leaving it out would lose it early should the clock be set back,
+//! leaving its PEXPIREAT out would make it immortal.
+//!
+//! Source: redis 7.2 `src/aof.c` `rewriteAppendOnlyFileRio`, `rewriteListObject` and its like.
+
+use std::io::{self, Write};
+
+use keyspace::types::listpack::Element;
+use keyspace::{DbIndex, Value};
+use resp::number::{format_f64, format_i64};
+
+/// Items in one command; the last one of a value may have fewer. Source: redis 7.2 `src/server.h`
+/// `AOF_REWRITE_ITEMS_PER_CMD`.
+pub const ITEMS_PER_COMMAND: usize = 64;
+
+/// A format of bases. The methods are called in the order in which they stand here; the middle two repeatedly.
+pub trait Emitter {
+    /// What precedes all keys.
+    ///
+    /// # Errors
+    /// Those of `out`; so below.
+    fn begin(&mut self, unix_s: i64, out: &mut impl Write) -> io::Result<()>;
+
+    /// What precedes the keys of a database; it has at least one.
+    fn database(&mut self, db: DbIndex, keys: usize, out: &mut impl Write) -> io::Result<()>;
+
+    /// A key, its value, and when it expires, in milliseconds since 1970.
+    fn key(
+        &mut self,
+        key: &[u8],
+        value: &Value,
+        expire_at_ms: Option<i64>,
+        out: &mut impl Write,
+    ) -> io::Result<()>;
+
+    /// What follows all keys.
+    fn end(&mut self, out: &mut impl Write) -> io::Result<()>;
+}
+
+/// A base of commands, which every Redis reads: `.base.aof`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RespEmitter {
+    /// `aof-timestamp-enabled`.
+    pub timestamps: bool,
+}
+
+impl Emitter for RespEmitter {
+    fn begin(&mut self, unix_s: i64, out: &mut impl Write) -> io::Result<()> {
+        if self.timestamps {
+            out.write_all(b"#TS:")?;
+            out.write_all(format_i64(unix_s).as_bytes())?;
+            out.write_all(b"\r\n")?;
+        }
+        Ok(())
+    }
+
+    fn database(&mut self, db: DbIndex, _: usize, out: &mut impl Write) -> io::Result<()> {
+        command(out, b"SELECT", 1)?;
+        integer(out, db as i64)
+    }
+
+    fn key(
+        &mut self,
+        key: &[u8],
+        value: &Value,
+        expire_at_ms: Option<i64>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        self.value(key, value, out)?;
+        let Some(at_ms) = expire_at_ms else { return Ok(()) };
+        command(out, b"PEXPIREAT", 2)?;
+        bulk(out, key)?;
+        integer(out, at_ms)
+    }
+
+    fn end(&mut self, _: &mut impl Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl RespEmitter {
+    fn value(&self, key: &[u8], value: &Value, out: &mut impl Write) -> io::Result<()> {
+        match value {
+            Value::Int(value) => {
+                command(out, b"SET", 2)?;
+                bulk(out, key)?;
+                integer(out, *value)
+            }
+            Value::Str(bytes) => {
+                command(out, b"SET", 2)?;
+                bulk(out, key)?;
+                bulk(out, bytes)
+            }
+            Value::List(list) => {
+                let command = Batches { name: b"RPUSH", key, items: list.len(), args_per_item: 1 };
+                command.write(list.iter(), out, |item, out| element(out, item))
+            }
+            Value::Set(set) => {
+                let command = Batches { name: b"SADD", key, items: set.len(), args_per_item: 1 };
+                command.write(set.iter(), out, |member, out| element(out, member))
+            }
+            Value::Hash(hash) => {
+                let command = Batches { name: b"HMSET", key, items: hash.len(), args_per_item: 2 };
+                command.write(hash.iter(), out, |(field, value), out| {
+                    element(out, field)?;
+                    element(out, value)
+                })
+            }
+            Value::ZSet(zset) => {
+                let command = Batches { name: b"ZADD", key, items: zset.len(), args_per_item: 2 };
+                command.write(zset.iter(), out, |(member, score), out| {
+                    bulk(out, format_f64(score).as_bytes())?;
+                    element(out, member)
+                })
+            }
+        }
+    }
+}
+
+/// A collection, as commands of at most [`ITEMS_PER_COMMAND`] items.
+struct Batches<'a> {
+    name: &'static [u8],
+    key: &'a [u8],
+    items: usize,
+    args_per_item: usize,
+}
+
+impl Batches<'_> {
+    fn write<T, W: Write>(
+        &self,
+        items: impl Iterator<Item = T>,
+        out: &mut W,
+        mut write_item: impl FnMut(T, &mut W) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut done = 0;
+        for item in items {
+            if done % ITEMS_PER_COMMAND == 0 {
+                let batch = (self.items - done.min(self.items)).min(ITEMS_PER_COMMAND);
+                command(out, self.name, 1 + batch * self.args_per_item)?;
+                bulk(out, self.key)?;
+            }
+            write_item(item, out)?;
+            done += 1;
+        }
+        // The headers promised as many: a base that breaks its promise must never be published.
+        if done == self.items { Ok(()) } else { Err(io::Error::other("a value does not have the length it claims")) }
+    }
+}
+
+fn command(out: &mut impl Write, name: &[u8], args: usize) -> io::Result<()> {
+    header(out, b'*', 1 + args)?;
+    bulk(out, name)
+}
+
+#[inline]
+fn bulk(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    header(out, b'$', bytes.len())?;
+    out.write_all(bytes)?;
+    out.write_all(b"\r\n")
+}
+
+fn integer(out: &mut impl Write, value: i64) -> io::Result<()> {
+    bulk(out, format_i64(value).as_bytes())
+}
+
+fn element(out: &mut impl Write, element: Element<'_>) -> io::Result<()> {
+    element.with_bytes(|bytes| bulk(out, bytes))
+}
+
+#[inline]
+fn header(out: &mut impl Write, kind: u8, count: usize) -> io::Result<()> {
+    out.write_all(&[kind])?;
+    out.write_all(format_i64(count as i64).as_bytes())?;
+    out.write_all(b"\r\n")
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,124 @@
+use std::fmt::Write as _;
+
+use bytes::BytesMut;
+use keyspace::{Call, Keyspace, Unit};
+use resp::{Encoder, Version};
+
+use super::*;
+use keyspace::table::Table;
+
+/// Executes lines in database 0, and emits the one key that they leave.
+fn emitted(lines: &[Vec<Vec<u8>>]) -> Vec<u8> {
+    let mut keyspace = Keyspace::new(1, 42);
+    for words in lines {
+        let argv: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let (mut out, mut unit) = (BytesMut::new(), Unit::default());
+        keyspace.execute(&Call::new(0, 0, &argv), &mut Encoder::new(&mut out, Version::Resp2), &mut unit);
+        assert_ne!(out.first(), Some(&b'-'), "{}", String::from_utf8_lossy(&out));
+    }
+    let (mut out, mut keys) = (Vec::new(), keyspace.dbs()[0].table().iter());
+    let entry = keys.next().expect("one key");
+    let mut emitter = RespEmitter::default();
+    emitter.key(entry.key(), entry.value(), entry.expire_at_ms(), &mut out).expect("a Vec takes it");
+    assert!(keys.next().is_none(), "one key");
+    out
+}
+
+fn words(line: &str) -> Vec<Vec<u8>> {
+    line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// Requests as lines of words.
+fn lines(mut bytes: &[u8]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut parser = resp::Parser::default();
+    while !bytes.is_empty() {
+        let len = parser.parse(bytes, &resp::Limits::default()).expect("sound").expect("whole");
+        let argv = parser.argv(bytes);
+        lines.push(argv.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));
+        bytes = &bytes[len..];
+    }
+    lines
+}
+
+#[test]
+fn each_type_has_its_command() {
+    let table: &[(&str, &[&str])] = &[
+        ("SET k v", &["SET k v"]),
+        ("SET k -42", &["SET k -42"]),
+        ("SET k 9223372036854775808", &["SET k 9223372036854775808"]),
+        ("SET k v PXAT 1700000000123", &["SET k v", "PEXPIREAT k 1700000000123"]),
+        ("RPUSH k c a b a", &["RPUSH k c a b a"]),
+        ("SADD k 3 1 2", &["SADD k 1 2 3"]),
+        ("SADD k x", &["SADD k x"]),
+        ("HSET k f 1 g v", &["HMSET k f 1 g v"]),
+        ("ZADD k 1.5 a -inf b +inf c 0.1 d", &["ZADD k -inf b 0.1 d 1.5 a inf c"]),
+        ("ZADD k 1e300 a 3 b", &["ZADD k 3 b 1e+300 a"]),
+    ];
+    for (command, expected) in table {
+        assert_eq!(lines(&emitted(&[words(command)])), *expected, "{command}");
+    }
+}
+
+#[test]
+fn collections_are_cut_into_commands_of_64_items() {
+    let table = [
+        ("RPUSH", "RPUSH", 1, "list-max-listpack-size"),
+        ("SADD", "SADD", 1, "set"),
+        ("HSET", "HMSET", 2, "hash"),
+        ("ZADD", "ZADD", 2, "zset"),
+    ];
+    for (add, name, args, _) in table {
+        for items in [1, 63, 64, 65, 128, 129, 700] {
+            let mut line = format!("{add} k");
+            for item in 0..items {
+                // Seven hundred of these are beyond every compact encoding.
+                let text = if args == 2 { format!(" {item} m{item}") } else { format!(" m{item}") };
+                line.write_str(&text).expect("a String takes it");
+            }
+            let commands = lines(&emitted(&[words(&line)]));
+            let lens: Vec<usize> = commands.iter().map(|line| (line.split(' ').count() - 2) / args).collect();
+            let mut expected = vec![64; items / 64];
+            expected.extend(Some(items % 64).filter(|&rest| rest > 0));
+            assert_eq!(lens, expected, "{add} of {items}");
+            assert!(commands.iter().all(|line| line.starts_with(&format!("{name} k "))), "{add} of {items}");
+        }
+    }
+}
+
+#[test]
+fn a_key_whose_time_is_over_keeps_its_time() {
+    let lines = lines(&emitted(&[words("RPUSH k a"), words("PEXPIREAT k 1")]));
+    assert_eq!(lines, ["RPUSH k a", "PEXPIREAT k 1"]);
+}
+
+#[test]
+fn bytes_of_any_value_pass_through() {
+    let key: Vec<u8> = (0..=255).collect();
+    let value = b"\r\n$3\r\n*1\r\n\0".to_vec();
+    let out = emitted(&[vec![b"SET".to_vec(), key.clone(), value.clone()]]);
+    let mut expected = b"*3\r\n$3\r\nSET\r\n$256\r\n".to_vec();
+    expected.extend(&key);
+    expected.extend(b"\r\n$11\r\n");
+    expected.extend(&value);
+    expected.extend(b"\r\n");
+    assert_eq!(out, expected);
+}
+
+#[test]
+fn a_base_begins_with_its_time_only_if_told() {
+    for (timestamps, expected) in [(true, "#TS:1700000000\r\n"), (false, "")] {
+        let mut out = Vec::new();
+        RespEmitter { timestamps }.begin(1_700_000_000, &mut out).expect("a Vec takes it");
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+}
+
+#[test]
+fn a_collection_that_breaks_its_promise_is_an_error() {
+    for (promised, given) in [(3, 2), (2, 3), (64, 65), (0, 1)] {
+        let batches = Batches { name: b"RPUSH", key: b"k", items: promised, args_per_item: 1 };
+        let written = batches.write(0..given, &mut Vec::new(), |item: i64, out| integer(out, item));
+        assert!(written.is_err(), "{promised} promised, {given} given");
+    }
+}

@@ -1,0 +1,276 @@
+//! The whole dance as one object that the server drives once a turn.
+//!
+//! ```text
+//! with a log   Rotating --switch, snapshot, job--> Walking --publish_base--> Publishing --> done
+//! offline      Waiting ---------snapshot, job----> Walking (the job publishes) -----------> done
+//! ```
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use aof::{BaseFormat, Fs, Log, Options, Position};
+use keyspace::Snapshot;
+
+use crate::Error;
+use crate::control::{Control, Progress, Written, discard};
+use crate::job::{Job, Wake};
+use crate::sync::{Arc, Broken, Sabotage};
+
+/// What the configuration says about rewrites.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the base is written: [`temp_path`](crate::temp_path) in `dir`, on the file system of the log.
+    pub temp_path: PathBuf,
+    /// `aof-timestamp-enabled`.
+    pub timestamps: bool,
+    /// `aof-rewrite-incremental-fsync`: an fdatasync every 4 MiB instead of one at the end.
+    pub incremental_fsync: bool,
+    /// `rdb-key-save-delay`: microseconds of rest after each key, for tests; 0: none.
+    pub key_delay_us: u32,
+    /// How the base is written; only [`BaseFormat::Resp`] for now.
+    pub format: BaseFormat,
+}
+
+/// How a rewrite went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Keys in the new base.
+    pub keys: u64,
+    /// Its length.
+    pub base_bytes: u64,
+    /// It holds everything up to here; 0 offline.
+    pub covers: Position,
+    /// From the start of the job to the durable file.
+    pub walk: Duration,
+    /// From the request to the published base.
+    pub total: Duration,
+}
+
+/// A rewrite under way. Dropping one aborts it.
+#[derive(Debug)]
+pub struct Rewrite {
+    stage: Stage,
+    control: Arc<Control>,
+    settings: Settings,
+    wake: Wakeup,
+    begun: Instant,
+    /// Only for a model that wants to see it go wrong.
+    early_snapshot: Option<Snapshot>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The log's writer creates the next incr.
+    Rotating,
+    /// No log runs; the next step takes the snapshot.
+    Waiting(Box<Options>),
+    /// The job writes the base.
+    Walking { covers: Position, publishes: bool },
+    /// The log's writer publishes it.
+    Publishing { covers: Position, written: Written },
+    Done,
+}
+
+struct Wakeup(Wake);
+
+impl std::fmt::Debug for Wakeup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wake")
+    }
+}
+
+impl Rewrite {
+    /// Begins a rewrite of a running log, or the first base of one that waits for it: asks the log for its next file.
+    /// `wake` is called from another thread when [`step`](Self::step) has something to do (and so is the log's own).
+    ///
+    /// # Errors
+    /// [`Error::RdbUnsupported`]; [`Error::Log`].
+    pub fn begin(log: &mut Log, settings: Settings, wake: Wake) -> Result<Rewrite, Error> {
+        Self::begin_on(log, settings, wake, Broken::default())
+    }
+
+    pub(crate) fn begin_on(
+        log: &mut Log,
+        settings: Settings,
+        wake: Wake,
+        broken: Broken,
+    ) -> Result<Rewrite, Error> {
+        let rewrite = Self::new(log.fs(), Stage::Rotating, settings, wake, broken)?;
+        log.begin_rotation()?;
+        Ok(rewrite)
+    }
+
+    /// Begins a rewrite although no log is running, as BGREWRITEAOF with `appendonly no` does: the base supersedes
+    /// whatever the directory holds.
+    ///
+    /// # Errors
+    /// [`Error::RdbUnsupported`].
+    pub fn begin_offline(
+        fs: Arc<dyn Fs>,
+        options: &Options,
+        settings: Settings,
+        wake: Wake,
+    ) -> Result<Rewrite, Error> {
+        Self::new(fs, Stage::Waiting(Box::new(options.clone())), settings, wake, Broken::default())
+    }
+
+    fn new(
+        fs: Arc<dyn Fs>,
+        stage: Stage,
+        settings: Settings,
+        wake: Wake,
+        broken: Broken,
+    ) -> Result<Rewrite, Error> {
+        if settings.format != BaseFormat::Resp {
+            return Err(Error::RdbUnsupported);
+        }
+        let control = Arc::new(Control::new(fs, settings.temp_path.clone(), settings.key_delay_us, broken));
+        let (wake, begun) = (Wakeup(wake), Instant::now());
+        Ok(Rewrite { stage, control, settings, wake, begun, early_snapshot: None })
+    }
+
+    /// Goes on as far as it can without waiting. Call it once a turn, between two execution units, with the log that it
+    /// began on; `take_snapshot` is called at most once in a rewrite, for the data as of the end of `log`. Returns the
+    /// outcome once; after an error the log is as good as before, and may have one more incr.
+    ///
+    /// # Errors
+    /// Inside: any of [`Error`].
+    pub fn step(
+        &mut self,
+        log: Option<&mut Log>,
+        unix_s: i64,
+        take_snapshot: impl FnOnce() -> Snapshot,
+    ) -> Option<Result<Summary, Error>> {
+        let outcome = match (&self.stage, log) {
+            (Stage::Rotating, Some(log)) => self.launch_when_rotated(log, unix_s, take_snapshot),
+            (Stage::Waiting(_), _) => self.launch_offline(unix_s, take_snapshot()),
+            (&Stage::Walking { covers, publishes: true }, _) => self.end_offline(covers),
+            (&Stage::Walking { covers, .. }, Some(log)) => self.publish_when_written(covers, log),
+            (Stage::Publishing { .. }, Some(log)) => self.end_when_published(log),
+            (Stage::Done, _) => None,
+            (_, None) => Some(Err(Error::LogStopped)),
+        };
+        if let Some(Err(_)) = &outcome {
+            self.give_up();
+        }
+        outcome
+    }
+
+    /// How far the job has come.
+    pub fn progress(&self) -> Progress {
+        self.control.progress()
+    }
+
+    /// `rdb-key-save-delay`, in microseconds; it also ends a rest that has begun.
+    pub fn set_key_delay_us(&self, key_delay_us: u32) {
+        self.control.set_key_delay_us(key_delay_us);
+    }
+
+    /// Ends the job and removes its file. What the log did for it stays: one more incr, which loads. A base that the
+    /// log, or an offline job, is publishing at this moment is published; an offline one is waited for.
+    pub fn abort(mut self, log: Option<&mut Log>) {
+        if let (Stage::Publishing { .. }, Some(log)) = (&self.stage, log)
+            && !log.withdraw_base()
+        {
+            // Too late. Whoever rotates next finds it published: the log's writer does one thing after the other.
+            self.stage = Stage::Done;
+        }
+        self.give_up();
+    }
+
+    /// The next file is there: this is position S. Everything up to it is in the snapshot, everything later in the next
+    /// file; nothing may be executed between the two lines.
+    fn launch_when_rotated(
+        &mut self,
+        log: &mut Log,
+        unix_s: i64,
+        take_snapshot: impl FnOnce() -> Snapshot,
+    ) -> Option<Result<Summary, Error>> {
+        if self.control.broken.is(Sabotage::SnapshotTooEarly) && self.early_snapshot.is_none() {
+            self.early_snapshot = Some(take_snapshot());
+            return None;
+        }
+        if let Err(error) = log.rotation_ready()? {
+            return Some(Err(error.into()));
+        }
+        let covers = log.switch();
+        let snapshot = self.early_snapshot.take().unwrap_or_else(take_snapshot);
+        // What an aborted rewrite had published too late to be stopped.
+        let _ = log.base_published();
+        self.launch(Stage::Walking { covers, publishes: false }, None, unix_s, snapshot)
+    }
+
+    fn launch_offline(&mut self, unix_s: i64, snapshot: Snapshot) -> Option<Result<Summary, Error>> {
+        let stage = Stage::Walking { covers: 0, publishes: true };
+        let Stage::Waiting(options) = std::mem::replace(&mut self.stage, Stage::Done) else { return None };
+        self.launch(stage, Some(*options), unix_s, snapshot)
+    }
+
+    fn launch(
+        &mut self,
+        stage: Stage,
+        offline: Option<Options>,
+        unix_s: i64,
+        snapshot: Snapshot,
+    ) -> Option<Result<Summary, Error>> {
+        let (control, settings) = (Arc::clone(&self.control), self.settings.clone());
+        let wake = Arc::clone(&self.wake.0);
+        self.stage = stage;
+        let started = Job { control, settings, snapshot, unix_s, offline, wake }.start();
+        started.err().map(Err)
+    }
+
+    fn end_offline(&mut self, covers: Position) -> Option<Result<Summary, Error>> {
+        let written = self.control.take_outcome()?;
+        self.stage = Stage::Done;
+        Some(written.map(|written| self.summary(covers, &written)))
+    }
+
+    fn publish_when_written(&mut self, covers: Position, log: &mut Log) -> Option<Result<Summary, Error>> {
+        let written = match self.control.take_outcome()? {
+            Ok(written) => written,
+            Err(error) => return Some(Err(error)),
+        };
+        let claimed = if self.control.broken.is(Sabotage::CoverTooMuch) { log.end() } else { covers };
+        log.publish_base(self.settings.base(claimed, written.len_bytes));
+        self.stage = Stage::Publishing { covers, written };
+        None
+    }
+
+    fn end_when_published(&mut self, log: &mut Log) -> Option<Result<Summary, Error>> {
+        if let Err(error) = log.base_published()? {
+            return Some(Err(error.into()));
+        }
+        let Stage::Publishing { covers, written } = std::mem::replace(&mut self.stage, Stage::Done) else {
+            return None;
+        };
+        Some(Ok(self.summary(covers, &written)))
+    }
+
+    fn summary(&self, covers: Position, written: &Written) -> Summary {
+        let Written { len_bytes: base_bytes, keys, walk, .. } = *written;
+        Summary { keys, base_bytes, covers, walk, total: self.begun.elapsed() }
+    }
+
+    /// Leaves nothing behind.
+    fn give_up(&mut self) {
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Walking { publishes, .. } => self.control.abort(publishes),
+            Stage::Publishing { written, .. } => {
+                // Its publishing failed, or was withdrawn. If the rename was done the name is free already.
+                self.control.remove();
+                discard(written.file);
+            }
+            Stage::Rotating | Stage::Waiting(_) | Stage::Done => {}
+        }
+    }
+}
+
+impl Drop for Rewrite {
+    fn drop(&mut self) {
+        // A base whose publishing nobody can stop any more must not lose its name under the log's hands.
+        if !matches!(self.stage, Stage::Publishing { .. }) {
+            self.give_up();
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! When a rewrite starts by itself: decided purely, so that each row of the rule is one assertion.
+//!
+//! | who asks | needs | waits for the back-off |
+//! |---|---|---|
+//! | BGREWRITEAOF | no rewrite running | no |
+//! | a scheduled rewrite (another job ran when it was asked for, or the last one of a log without a base failed) | the same | yes |
+//! | growth past `auto-aof-rewrite-percentage` | the same, and the log on | yes |
+//!
+//! Source: redis 7.2 `src/server.c` `serverCron`, `src/aof.c` `aofRewriteLimited`.
+
+use std::time::{Duration, Instant};
+
+/// The size of the log, held against the two `auto-aof-rewrite-*` directives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growth {
+    /// `aof_current_size`: bytes that a start would replay.
+    pub current_bytes: u64,
+    /// `aof_base_size`: what the log measured after the last rewrite, or at the start.
+    pub base_bytes: u64,
+    /// `auto-aof-rewrite-min-size`: a log that is not larger is left alone.
+    pub min_bytes: u64,
+    /// `auto-aof-rewrite-percentage`: growth over the base that starts a rewrite; 0: never.
+    pub percentage: u32,
+}
+
+impl Growth {
+    /// By how many percent the log exceeds its base, which counts as one byte if it has none. Negative while it is
+    /// smaller.
+    pub fn percent(&self) -> i64 {
+        let ratio = u128::from(self.current_bytes) * 100 / u128::from(self.base_bytes.max(1));
+        i64::try_from(ratio).map_or(i64::MAX, |ratio| ratio - 100)
+    }
+
+    /// Whether that starts a rewrite.
+    pub fn is_due(&self) -> bool {
+        self.percentage > 0
+            && self.current_bytes > self.min_bytes
+            && self.percent() >= i64::from(self.percentage)
+    }
+}
+
+/// Failures in a row before rewrites that nobody asked for are put off.
+const PATIENCE: u32 = 3;
+/// Delays double from one minute up to this many.
+const MAX_MINUTES: u64 = 60;
+
+/// Puts off rewrites that keep failing: after the third failure in a row by 1 minute, then 2, 4, ... 60.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backoff {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Backoff {
+    /// A rewrite failed.
+    pub fn failed(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        self.until = delay(self.failures).map(|delay| now + delay);
+    }
+
+    /// A rewrite succeeded.
+    pub fn succeeded(&mut self) {
+        *self = Backoff::default();
+    }
+
+    /// Somebody asked for a rewrite that has to wait for another job: it shall not wait for this as well.
+    pub fn reset(&mut self) {
+        *self = Backoff::default();
+    }
+
+    /// Whether a rewrite that nobody asks for has to wait. One that a client asks for never does.
+    pub fn limits(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    /// Failures since the last success: `aof_rewrites_consecutive_failures`.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+fn delay(failures: u32) -> Option<Duration> {
+    let doublings = failures.checked_sub(PATIENCE)?;
+    let minutes = 1u64.checked_shl(doublings).map_or(MAX_MINUTES, |minutes| minutes.min(MAX_MINUTES));
+    Some(Duration::from_secs(60 * minutes))
+}
+
+/// What the server knows when it looks whether a rewrite is to start.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// Another background job runs, a rewrite for example, or data is being loaded.
+    pub is_busy: bool,
+    /// A rewrite was asked for and could not start then.
+    pub is_scheduled: bool,
+    /// The log's size; `None` while it is off or waits for its first base.
+    pub growth: Option<Growth>,
+    /// How the last rewrites ended.
+    pub backoff: &'a Backoff,
+    /// The monotonic clock.
+    pub now: Instant,
+}
+
+/// Why a rewrite starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It was asked for.
+    Scheduled,
+    /// The log has grown by this many percent.
+    Growth(i64),
+}
+
+/// Whether a rewrite starts now, and why.
+pub fn decide(situation: &Situation<'_>) -> Option<Reason> {
+    if situation.is_busy || situation.backoff.limits(situation.now) {
+        return None;
+    }
+    if situation.is_scheduled {
+        return Some(Reason::Scheduled);
+    }
+    situation.growth.filter(Growth::is_due).map(|growth| Reason::Growth(growth.percent()))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,138 @@
+//! Aborts at every stage: the file goes at once, the log goes on, and the next rewrite is not disturbed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aof::Options;
+use aof::fs::{Call, Mem};
+use rewrite::{Progress, Rewrite, Settings};
+
+use super::{PATIENCE, World, exists, load};
+
+const TEMP: &str = "/d/temp-rewriteaof-bg-7.aof";
+const A_DAY_US: u32 = 3_600_000_000;
+
+fn world_of(keys: usize) -> (Mem, World) {
+    let mem = Mem::new();
+    let mut world = World::new(Arc::new(mem.clone()));
+    (0..keys).for_each(|n| world.run_line(&format!("SET key{n} value{n}")));
+    (mem, world)
+}
+
+fn begin_slow(world: &mut World) -> Rewrite {
+    let settings = Settings { key_delay_us: A_DAY_US, ..world.settings() };
+    let wake = Arc::clone(&world.wake);
+    Rewrite::begin(world.log(), settings, wake).expect("it begins")
+}
+
+/// The next rewrite works, and everything is there.
+fn goes_on(mem: &Mem, mut world: World, context: &str) {
+    world.run_line("INCR after");
+    let killed = load(Arc::new(mem.kill()), &world.options).expect(context);
+    assert_eq!(killed.len(), world.dump().len(), "{context}");
+    world.rewrite().expect(context);
+    let expected = world.dump();
+    world.stop();
+    assert_eq!(world.reload(), expected, "{context}");
+    assert!(!exists(mem, Path::new(TEMP)), "{context}");
+}
+
+#[test]
+fn an_abort_ends_a_rest_of_an_hour_and_removes_the_file_at_once() {
+    let (mem, mut world) = world_of(300);
+    let mut rewrite = begin_slow(&mut world);
+    world.step_until(&mut rewrite, |rewrite| rewrite.progress().keys == 1);
+    assert!(exists(&mem, Path::new(TEMP)));
+    assert_eq!(rewrite.progress(), Progress { keys: 1, keys_total: 300, bytes: 0 });
+    let start = Instant::now();
+    rewrite.abort(world.log.as_mut());
+    assert!(start.elapsed() < PATIENCE / 2);
+    assert!(!exists(&mem, Path::new(TEMP)));
+    goes_on(&mem, world, "while walking");
+}
+
+#[test]
+fn an_abort_at_any_moment_leaves_a_log_that_goes_on() {
+    for steps in 0..40 {
+        let (mem, mut world) = world_of(50);
+        let mut rewrite = world.begin();
+        let mut ended = false;
+        for _ in 0..steps {
+            ended = ended || world.step(&mut rewrite).is_some();
+            std::thread::yield_now();
+        }
+        let log = world.log.as_mut();
+        if steps % 2 == 0 {
+            rewrite.abort(log)
+        } else {
+            drop(rewrite)
+        }
+        goes_on(&mem, world, &format!("after {steps} steps, ended: {ended}"));
+    }
+}
+
+#[test]
+fn a_finished_base_that_nobody_took_is_removed() {
+    let (mem, mut world) = world_of(50);
+    let mut rewrite = world.begin();
+    world.step_until(&mut rewrite, |rewrite| rewrite.progress().keys_total > 0);
+    let start = Instant::now();
+    while rewrite.progress().keys < 50 || rewrite.progress().bytes == 0 {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+    rewrite.abort(world.log.as_mut());
+    assert!(!exists(&mem, Path::new(TEMP)));
+    goes_on(&mem, world, "when finished");
+}
+
+#[test]
+fn a_base_that_waits_for_the_writer_is_withdrawn_or_published() {
+    for _ in 0..50 {
+        let (mem, mut world) = world_of(20);
+        let mut rewrite = world.begin();
+        let slow = mem.clone();
+        // The writer takes its time, so that the abort meets it now before, now in, now after its work.
+        slow.fail_with(|call, _| {
+            if call == Call::Rename {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            None
+        });
+        while rewrite.progress().bytes == 0 {
+            let _ = world.step(&mut rewrite);
+        }
+        (0..30).for_each(|_| drop(world.step(&mut rewrite)));
+        rewrite.abort(world.log.as_mut());
+        goes_on(&mem, world, "while publishing");
+    }
+}
+
+#[test]
+fn a_rest_follows_the_directive() {
+    let (_, mut world) = world_of(300);
+    let mut rewrite = begin_slow(&mut world);
+    world.step_until(&mut rewrite, |rewrite| rewrite.progress().keys == 1);
+    rewrite.set_key_delay_us(1);
+    let summary = world.finish(rewrite, |_| {}).expect("it succeeds");
+    assert_eq!(summary.keys, 300);
+    world.stop();
+}
+
+#[test]
+fn a_rewrite_without_a_log_can_be_aborted() {
+    let mem = Mem::new();
+    let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
+    (0..10).for_each(|n| world.run_line(&format!("SET key{n} value{n}")));
+    let settings = Settings { key_delay_us: A_DAY_US, ..world.settings() };
+    let (fs, wake) = (Arc::clone(&world.fs), Arc::clone(&world.wake));
+    let mut rewrite = Rewrite::begin_offline(fs, &world.options, settings, wake).expect("it begins");
+    world.step_until(&mut rewrite, |rewrite| rewrite.progress().keys == 1);
+    rewrite.abort(None);
+    assert!(!exists(&mem, Path::new(TEMP)));
+    assert!(!exists(&mem, Path::new("/d/appendonlydir/appendonly.aof.manifest")));
+    let rewrite = world.begin_offline();
+    world.finish(rewrite, |_| {}).expect("it succeeds");
+    assert_eq!(load(Arc::new(mem), &world.options).expect("it loads"), world.dump());
+}

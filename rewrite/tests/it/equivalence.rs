@@ -1,0 +1,228 @@
+//! Replaying base and incrs gives the data, whatever was executed before, during and after the rewrite.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aof::fs::{Disk, Mem};
+use aof::{Fs, Fsync, Options};
+use keyspace::Random;
+
+use super::{World, exists, load, manifest};
+
+/// A random command on a few keys, so that they meet each other; collections grow past their compact encodings.
+fn random_command(random: &mut Random, now_ms: i64) -> (usize, Vec<Vec<u8>>) {
+    let db = if random.below(4) == 0 { random.below(16) } else { 0 };
+    let text = |random: &mut Random| -> Vec<u8> {
+        match random.below(6) {
+            0 => (random.next_u64() as i64 % 100).to_string().into_bytes(),
+            1 => Vec::new(),
+            2 => b"\r\n$3\r\n\0\xff".to_vec(),
+            3 => vec![b'x'; random.below(300)],
+            _ => format!("m{}", random.below(500)).into_bytes(),
+        }
+    };
+    let key =
+        |random: &mut Random, kind: &str| [kind.as_bytes(), b"\0\xfe", &[random.below(8) as u8]].concat();
+    let many = if random.below(10) == 0 { 200 } else { 3 };
+    let mut command: Vec<Vec<u8>> = Vec::new();
+    let mut word = |word: &str| command.push(word.as_bytes().to_vec());
+    match random.below(14) {
+        0 => {
+            word("SET");
+            command.extend([key(random, "string"), text(random)]);
+        }
+        1 => {
+            let at = now_ms + 1 + random.below(5_000) as i64;
+            word("SET");
+            command.extend([key(random, "string"), text(random), b"PXAT".to_vec()]);
+            command.push(at.to_string().into_bytes());
+        }
+        2 => {
+            word("INCR");
+            command.push(key(random, "counter"));
+        }
+        3 | 4 => {
+            word(if random.below(2) == 0 { "RPUSH" } else { "LPUSH" });
+            command.push(key(random, "list"));
+            command.extend((0..many).map(|_| text(random)));
+        }
+        5 => {
+            word("LPOP");
+            command.push(key(random, "list"));
+        }
+        6 => {
+            word("SADD");
+            command.push(key(random, "set"));
+            let numbers = random.below(2) == 0;
+            command.extend((0..many).map(|_| match numbers {
+                true => random.below(100_000).to_string().into_bytes(),
+                false => text(random),
+            }));
+        }
+        7 => {
+            word("SPOP");
+            command.push(key(random, "set"));
+        }
+        8 => {
+            word("HSET");
+            command.push(key(random, "hash"));
+            command.extend((0..2 * many).map(|_| text(random)));
+        }
+        9 => {
+            word("HDEL");
+            command.extend([key(random, "hash"), text(random)]);
+        }
+        10 => {
+            word("ZADD");
+            command.push(key(random, "zset"));
+            for _ in 0..many {
+                let score = f64::from_bits(random.next_u64());
+                let score = if score.is_nan() { 0.1 + random.below(10) as f64 } else { score };
+                command.extend([resp::number::format_f64(score).as_bytes().to_vec(), text(random)]);
+            }
+        }
+        11 => {
+            word("ZREMRANGEBYRANK");
+            command.extend([key(random, "zset"), b"0".to_vec(), b"1".to_vec()]);
+        }
+        12 => {
+            let kind = ["string", "list", "set", "hash", "zset", "counter"][random.below(6)];
+            let at = now_ms + random.below(5_000) as i64 - 500;
+            word("PEXPIREAT");
+            command.extend([key(random, kind), at.to_string().into_bytes()]);
+        }
+        _ => {
+            let kind = ["string", "list", "set", "hash", "zset", "counter"][random.below(6)];
+            word(if random.below(2) == 0 { "DEL" } else { "PERSIST" });
+            command.push(key(random, kind));
+        }
+    }
+    (db, command)
+}
+
+fn run_random(world: &mut World, random: &mut Random, count: usize) {
+    for _ in 0..count {
+        world.now_ms += random.below(3) as i64;
+        let (db, command) = random_command(random, world.now_ms);
+        let argv: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+        world.run(db, &argv);
+    }
+}
+
+fn rewrites_keep_everything(seed: u64, fs: Arc<dyn Fs>, options: Options) {
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let mut world = World::with(fs, options);
+    for _ in 0..3 {
+        let count = 100 + random.below(500);
+        run_random(&mut world, &mut random, count);
+        let rewrite = world.begin();
+        let summary = world.finish(rewrite, |world| run_random(world, &mut random, 20)).expect("it succeeds");
+        assert!(summary.covers <= world.log().end());
+        run_random(&mut world, &mut random, 30);
+    }
+    let expected = world.dump();
+    assert!(!expected.is_empty());
+    world.stop();
+    assert_eq!(world.reload(), expected, "seed {seed}");
+}
+
+#[test]
+fn replaying_base_and_incrs_gives_the_data_under_every_policy() {
+    for seed in 0..24 {
+        let fsync = [Fsync::Everysec, Fsync::Always, Fsync::No][seed as usize % 3];
+        let timestamps = seed % 2 == 0;
+        let options = Options { fsync, timestamps, ..Options::new("/d") };
+        rewrites_keep_everything(seed, Arc::new(Mem::new()), options);
+    }
+}
+
+#[test]
+fn replaying_base_and_incrs_gives_the_data_on_a_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    rewrites_keep_everything(1, Arc::new(Disk), Options::new(dir.path()));
+}
+
+#[test]
+fn the_base_alone_is_the_snapshot() {
+    let mem = Mem::new();
+    let mut world = World::new(Arc::new(mem.clone()));
+    run_random(&mut world, &mut Random::new(5), 1000);
+    let expected = world.dump();
+    let summary = world.rewrite().expect("it succeeds");
+    world.stop();
+    assert_eq!(world.reload(), expected);
+    let base = mem.bytes(Path::new("/d/appendonlydir/appendonly.aof.2.base.aof")).expect("it is there");
+    assert_eq!(summary.base_bytes, base.len() as u64);
+    assert_eq!(summary.keys, expected.len() as u64);
+    assert_eq!(mem.bytes(Path::new("/d/appendonlydir/appendonly.aof.2.incr.aof")), Some(Vec::new()));
+    assert!(!exists(&mem, &world.temp_path()));
+    assert_eq!(
+        manifest(&mem, &world.options),
+        "file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n"
+    );
+}
+
+#[test]
+fn a_key_that_is_past_its_time_is_neither_lost_nor_immortal() {
+    let mut world = World::new(Arc::new(Mem::new()));
+    let at_ms = world.now_ms + 100;
+    world.run_line(&format!("SET due v PXAT {at_ms}"));
+    world.now_ms += 1000;
+    world.rewrite().expect("it succeeds");
+    world.stop();
+    let loaded = world.reload();
+    assert_eq!(loaded[&(0, b"due".to_vec())], ("string v".to_owned(), Some(at_ms)));
+}
+
+#[test]
+fn a_value_larger_than_any_buffer_passes_through() {
+    let mut world = World::new(Arc::new(Mem::new()));
+    let value: Vec<u8> = (0..20_000_000u32).map(|at| (at % 251) as u8).collect();
+    world.run(3, &[b"SET", b"huge", &value]);
+    world.run(3, &[b"SET", b"edge", &value[..256 * 1024]]);
+    world.run(3, &[b"SET", b"next", &value[..256 * 1024 - 1]]);
+    let expected = world.dump();
+    world.rewrite().expect("it succeeds");
+    world.stop();
+    assert!(world.reload() == expected, "too long to print");
+}
+
+#[test]
+fn a_log_turned_on_counts_from_its_first_base() {
+    let mem = Mem::new();
+    let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
+    run_random(&mut world, &mut Random::new(9), 300);
+    let wake = Arc::clone(&world.wake);
+    let log =
+        aof::Log::start_waiting_rewrite(Arc::new(mem.clone()), &world.options, Box::new(move || wake()));
+    world.log = Some(log.expect("it starts"));
+    let mut random = Random::new(10);
+    run_random(&mut world, &mut random, 50);
+    let rewrite = world.begin();
+    world.finish(rewrite, |world| run_random(world, &mut random, 20)).expect("it succeeds");
+    assert!(!world.log().is_waiting_rewrite());
+    run_random(&mut world, &mut random, 50);
+    let expected = world.dump();
+    world.stop();
+    assert_eq!(world.reload(), expected);
+}
+
+#[test]
+fn a_rewrite_without_a_log_supersedes_the_directory() {
+    let mem = Mem::new();
+    let mut old = World::new(Arc::new(mem.clone()));
+    old.run_line("SET old v");
+    old.stop();
+    mem.put(Path::new("/d/appendonly.aof"), b"*3\r\n$3\r\nSET\r\n$6\r\nsingle\r\n$1\r\nv\r\n");
+
+    let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
+    run_random(&mut world, &mut Random::new(3), 300);
+    let rewrite = world.begin_offline();
+    let summary = world.finish(rewrite, |_| {}).expect("it succeeds");
+    assert_eq!((summary.covers, summary.keys), (0, world.dump().len() as u64));
+    assert_eq!(manifest(&mem, &world.options), "file appendonly.aof.2.base.aof seq 2 type b\n");
+    assert!(!exists(&mem, Path::new("/d/appendonlydir/appendonly.aof.1.incr.aof")), "history goes");
+    assert!(exists(&mem, Path::new("/d/appendonly.aof")), "an older server's log is not ours to remove");
+    assert_eq!(load(Arc::new(mem), &world.options).expect("it loads"), world.dump());
+}

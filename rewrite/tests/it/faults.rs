@@ -1,0 +1,165 @@
+//! Calls that fail: the rewrite fails, its file goes, the log goes on, and the next rewrite works.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aof::Options;
+use aof::fs::{Call, Mem};
+use rewrite::{Error, Rewrite};
+
+use super::{World, exists, load, manifest};
+
+const TEMP: &str = "/d/temp-rewriteaof-bg-7.aof";
+const NO_SPACE: i32 = 28;
+
+fn full_world() -> (Mem, World) {
+    let mem = Mem::new();
+    let mut world = World::new(Arc::new(mem.clone()));
+    for n in 0..500 {
+        world.run_line(&format!("SET key{n} value{n}"));
+    }
+    world.run(1, &[b"SET", b"big", &vec![b'x'; 9 << 20]]);
+    (mem, world)
+}
+
+/// Fails the nth call of a kind on a path that ends so, once.
+fn fail_once(mem: &Mem, nth: u32, call: Call, suffix: &'static str, errno: i32) {
+    let count = AtomicU32::new(0);
+    mem.fail_with(move |now, path| {
+        let is_it = now == call && path.to_string_lossy().ends_with(suffix);
+        let fails = is_it && count.fetch_add(1, Ordering::Relaxed) == nth;
+        fails.then(|| io::Error::from_raw_os_error(errno))
+    });
+}
+
+#[test]
+fn a_call_that_fails_fails_the_rewrite_and_nothing_else() {
+    // call, which one of its kind, on which file, and whether the base had its final name already
+    let table = [
+        (Call::Create, 0, "temp-rewriteaof-bg-7.aof"),
+        (Call::Write, 0, "temp-rewriteaof-bg-7.aof"),
+        (Call::Write, 2, "temp-rewriteaof-bg-7.aof"),
+        (Call::SyncData, 0, "temp-rewriteaof-bg-7.aof"),
+        (Call::SyncData, 2, "temp-rewriteaof-bg-7.aof"),
+        (Call::Rename, 0, "temp-rewriteaof-bg-7.aof"),
+        (Call::SyncDir, 0, "/d"),
+        (Call::Create, 0, "incr.aof"),
+        (Call::SyncData, 0, "2.incr.aof"),
+        // The manifest of step 1, and that of step 6.
+        (Call::Create, 0, ".manifest"),
+        (Call::Rename, 0, ".manifest"),
+        (Call::Create, 1, ".manifest"),
+        (Call::Write, 1, ".manifest"),
+        (Call::SyncData, 1, ".manifest"),
+        (Call::Rename, 1, ".manifest"),
+    ];
+    for (call, nth, suffix) in table {
+        let context = format!("{call:?} {nth} of {suffix}");
+        let (mem, mut world) = full_world();
+        fail_once(&mem, nth, call, suffix, NO_SPACE);
+        let rewrite = world.begin();
+        let error = world.finish(rewrite, |world| world.run_line("INCR during")).expect_err(&context);
+        assert!(matches!(error, Error::Io { .. } | Error::Log(_)), "{context}: {error}");
+        assert!(error.to_string().contains("os error 28"), "{context}: {error}");
+        assert!(!exists(&mem, Path::new(TEMP)), "{context}: the temporary file stays");
+        mem.heal();
+        world.run_line("INCR after");
+        // What a kill would leave now.
+        let killed = Arc::new(mem.kill());
+        let expected = world.dump();
+        let end = world.log().drain();
+        while world.log().durable() < end {
+            world.sleep();
+        }
+        assert_eq!(load(killed, &world.options).expect(&context).len(), expected.len(), "{context}");
+        world.rewrite().unwrap_or_else(|error| panic!("the next one, after {context}: {error}"));
+        world.run_line("INCR last");
+        let expected = world.dump();
+        world.stop();
+        assert!(world.reload() == expected, "{context}");
+        assert_eq!(manifest(&mem, &world.options).lines().count(), 2, "{context}");
+    }
+}
+
+#[test]
+fn an_interrupted_call_is_repeated() {
+    for call in [Call::Create, Call::Write, Call::SyncData] {
+        let (mem, mut world) = full_world();
+        fail_once(&mem, 0, call, "temp-rewriteaof-bg-7.aof", 4);
+        world.rewrite().unwrap_or_else(|error| panic!("{call:?}: {error}"));
+        let expected = world.dump();
+        world.stop();
+        assert!(world.reload() == expected, "{call:?}");
+    }
+}
+
+#[test]
+fn the_temporary_file_is_synced_as_it_grows_if_told() {
+    for (incremental_fsync, expected) in [(true, 3), (false, 1)] {
+        let (mem, mut world) = full_world();
+        let syncs = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&syncs);
+        mem.fail_with(move |call, path| {
+            let is_it = call == Call::SyncData && path == Path::new(TEMP);
+            counted.fetch_add(u32::from(is_it), Ordering::Relaxed);
+            None
+        });
+        let settings = rewrite::Settings { incremental_fsync, ..world.settings() };
+        let wake = Arc::clone(&world.wake);
+        let rewrite = Rewrite::begin(world.log(), settings, wake).expect("it begins");
+        world.finish(rewrite, |_| {}).expect("it succeeds");
+        assert_eq!(syncs.load(Ordering::Relaxed), expected, "9 MiB");
+        world.stop();
+    }
+}
+
+#[test]
+fn a_rewrite_without_a_log_that_fails_leaves_the_old_data() {
+    let table = [
+        (Call::Create, 0, "temp-rewriteaof-bg-7.aof"),
+        (Call::SyncData, 0, "temp-rewriteaof-bg-7.aof"),
+        (Call::Rename, 0, "temp-rewriteaof-bg-7.aof"),
+        (Call::OpenRead, 0, ".manifest"),
+        (Call::Rename, 0, ".manifest"),
+    ];
+    for (call, nth, suffix) in table {
+        let context = format!("{call:?} {nth} of {suffix}");
+        let (mem, mut old) = full_world();
+        old.stop();
+        let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
+        world.run_line("SET new v");
+        fail_once(&mem, nth, call, suffix, NO_SPACE);
+        let rewrite = world.begin_offline();
+        world.finish(rewrite, |_| {}).expect_err(&context);
+        mem.heal();
+        assert!(!exists(&mem, Path::new(TEMP)), "{context}: the temporary file stays");
+        assert!(load(Arc::new(mem.clone()), &world.options).expect(&context) == old.dump(), "{context}");
+        let rewrite = world.begin_offline();
+        world.finish(rewrite, |_| {}).expect(&context);
+        assert_eq!(load(Arc::new(mem), &world.options).expect(&context), world.dump(), "{context}");
+    }
+}
+
+#[test]
+fn an_rdb_base_is_refused_before_anything_happens() {
+    let (mem, mut world) = full_world();
+    let before = manifest(&mem, &world.options);
+    let settings = rewrite::Settings { format: aof::BaseFormat::Rdb, ..world.settings() };
+    let wake = Arc::clone(&world.wake);
+    let refused = Rewrite::begin(world.log(), settings, wake);
+    assert!(matches!(refused, Err(Error::RdbUnsupported)));
+    world.stop();
+    assert_eq!(manifest(&mem, &world.options), before);
+}
+
+#[test]
+fn a_log_that_is_gone_ends_the_rewrite() {
+    let (mem, mut world) = full_world();
+    let rewrite = world.begin();
+    world.stop();
+    let outcome = world.finish(rewrite, |_| {});
+    assert!(matches!(outcome, Err(Error::LogStopped)));
+    assert!(!exists(&mem, Path::new(TEMP)));
+}

@@ -1,0 +1,225 @@
+//! Rewrites through the public API: a keyspace, its log and a rewrite, driven as a server drives them.
+
+mod abort;
+mod crash;
+mod equivalence;
+mod faults;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use aof::fs::Mem;
+use aof::{BaseFormat, Directory, Fs, Fsync, Log, Op, Options, Sink, SinkError};
+use bytes::BytesMut;
+use keyspace::table::Table;
+use keyspace::{Call, Keyspace, Unit, Value};
+use resp::{Encoder, Version};
+use rewrite::{Error, Rewrite, Settings, Summary, Wake};
+
+const START_MS: i64 = 1_700_000_000_000;
+/// Longer than anything here takes on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a keyspace holds, so that a difference can be read: database and key; value and time.
+type Dump = BTreeMap<(usize, Vec<u8>), (String, Option<i64>)>;
+
+/// A server without clients.
+struct World {
+    fs: Arc<dyn Fs>,
+    options: Options,
+    keyspace: Keyspace,
+    log: Option<Log>,
+    wake: Wake,
+    woken: Receiver<()>,
+    now_ms: i64,
+    unit: Unit,
+}
+
+impl World {
+    /// On a fresh directory, with a log.
+    fn new(fs: Arc<dyn Fs>) -> World {
+        World::with(fs, Options { fsync: Fsync::Everysec, ..Options::new("/d") })
+    }
+
+    fn with(fs: Arc<dyn Fs>, options: Options) -> World {
+        let mut world = World::without_log(fs, options);
+        let directory = Directory::open(Arc::clone(&world.fs), &world.options).expect("it opens");
+        let wake = Arc::clone(&world.wake);
+        let log = Log::start(directory, &world.options, Box::new(move || wake()));
+        world.log = Some(log.expect("it starts"));
+        world
+    }
+
+    fn without_log(fs: Arc<dyn Fs>, options: Options) -> World {
+        let (sender, woken) = channel();
+        let wake: Wake = Arc::new(move || {
+            let _ = sender.send(());
+        });
+        let (keyspace, unit) = (Keyspace::new(16, 42), Unit::default());
+        World { fs, options, keyspace, log: None, wake, woken, now_ms: START_MS, unit }
+    }
+
+    fn log(&mut self) -> &mut Log {
+        self.log.as_mut().expect("a log is running")
+    }
+
+    /// Executes a command and logs its effects; the turn ends with it.
+    fn run(&mut self, db: usize, argv: &[&[u8]]) {
+        execute(&mut self.keyspace, db, self.now_ms, argv, &mut self.unit);
+        let Some(log) = &mut self.log else { return };
+        let ops: Vec<Op<'_>> = self.unit.ops().map(|(db, command)| Op { db: db as u32, command }).collect();
+        log.append(self.now_ms / 1000, &ops);
+        log.seal(Instant::now());
+    }
+
+    fn run_line(&mut self, line: &str) {
+        let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.run(0, &argv);
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            temp_path: self.temp_path(),
+            timestamps: false,
+            incremental_fsync: true,
+            key_delay_us: 0,
+            format: BaseFormat::Resp,
+        }
+    }
+
+    fn temp_path(&self) -> PathBuf {
+        rewrite::temp_path(&self.options, 7)
+    }
+
+    fn begin(&mut self) -> Rewrite {
+        let (settings, wake) = (self.settings(), Arc::clone(&self.wake));
+        Rewrite::begin(self.log(), settings, wake).expect("it begins")
+    }
+
+    fn begin_offline(&self) -> Rewrite {
+        let (fs, wake) = (Arc::clone(&self.fs), Arc::clone(&self.wake));
+        Rewrite::begin_offline(fs, &self.options, self.settings(), wake).expect("it begins")
+    }
+
+    fn step(&mut self, rewrite: &mut Rewrite) -> Option<Result<Summary, Error>> {
+        let keyspace = &self.keyspace;
+        rewrite.step(self.log.as_mut(), self.now_ms / 1000, || keyspace.snapshot())
+    }
+
+    /// Steps whenever it is woken, with a turn of the caller's in between, until the rewrite ends.
+    fn finish(&mut self, mut rewrite: Rewrite, mut turn: impl FnMut(&mut World)) -> Result<Summary, Error> {
+        loop {
+            if let Some(outcome) = self.step(&mut rewrite) {
+                assert!(self.step(&mut rewrite).is_none(), "an outcome is told once");
+                return outcome;
+            }
+            turn(self);
+            self.sleep();
+        }
+    }
+
+    fn rewrite(&mut self) -> Result<Summary, Error> {
+        let rewrite = self.begin();
+        self.finish(rewrite, |_| {})
+    }
+
+    /// Steps until `is_there`.
+    fn step_until(&mut self, rewrite: &mut Rewrite, mut is_there: impl FnMut(&Rewrite) -> bool) {
+        while !is_there(rewrite) {
+            assert!(self.step(rewrite).is_none(), "it ended too early");
+            let _ = self.woken.recv_timeout(Duration::from_millis(5));
+        }
+    }
+
+    fn sleep(&self) {
+        self.woken.recv_timeout(PATIENCE).expect("somebody wakes the executor");
+        while self.woken.try_recv().is_ok() {}
+    }
+
+    /// Everything durable.
+    fn stop(&mut self) {
+        self.log.take().expect("a log is running").stop().expect("it stops");
+    }
+
+    fn dump(&self) -> Dump {
+        dump(&self.keyspace)
+    }
+
+    /// What a start would find now.
+    fn reload(&self) -> Dump {
+        load(Arc::clone(&self.fs), &self.options).expect("it loads")
+    }
+}
+
+fn execute(keyspace: &mut Keyspace, db: usize, now_ms: i64, argv: &[&[u8]], unit: &mut Unit) {
+    unit.clear();
+    let mut out = BytesMut::new();
+    keyspace.execute(&Call::new(db, now_ms, argv), &mut Encoder::new(&mut out, Version::Resp2), unit);
+    let command = || argv.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ");
+    assert_ne!(out.first(), Some(&b'-'), "{}: {}", command(), String::from_utf8_lossy(&out));
+}
+
+/// Replay executes, with an error reply as a failure of the test.
+struct Loader(Keyspace);
+
+impl Sink for Loader {
+    fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError> {
+        execute(&mut self.0, db as usize, START_MS, argv, &mut Unit::default());
+        Ok(())
+    }
+}
+
+fn load(fs: Arc<dyn Fs>, options: &Options) -> Result<Dump, aof::Error> {
+    let directory = Directory::open(fs, options)?;
+    // Another seed: nothing may depend on the order of tables.
+    let mut loader = Loader(Keyspace::new(16, 99));
+    loader.0.loading = true;
+    directory.replay(&mut loader, options)?;
+    Ok(dump(&loader.0))
+}
+
+fn dump(keyspace: &Keyspace) -> Dump {
+    let mut dump = Dump::new();
+    for (index, db) in keyspace.dbs().iter().enumerate() {
+        for entry in db.table().iter() {
+            let key = (index, entry.key().to_vec());
+            dump.insert(key, (describe(entry.value()), entry.expire_at_ms()));
+        }
+    }
+    dump
+}
+
+fn describe(value: &Value) -> String {
+    let text = |element: keyspace::types::listpack::Element<'_>| {
+        element.with_bytes(|bytes| bytes.escape_ascii().to_string())
+    };
+    let mut parts: Vec<String> = match value {
+        Value::Int(value) => vec![value.to_string()],
+        Value::Str(bytes) => vec![bytes.escape_ascii().to_string()],
+        Value::List(list) => list.iter().map(text).collect(),
+        Value::Set(set) => set.iter().map(text).collect(),
+        Value::Hash(hash) => {
+            hash.iter().map(|(field, value)| format!("{}={}", text(field), text(value))).collect()
+        }
+        Value::ZSet(zset) => {
+            zset.iter().map(|(member, score)| format!("{score:?} {}", text(member))).collect()
+        }
+    };
+    if matches!(value, Value::Set(_) | Value::Hash(_)) {
+        parts.sort();
+    }
+    format!("{} {}", value.type_name(), parts.join(","))
+}
+
+/// What the manifest lists now.
+fn manifest(mem: &Mem, options: &Options) -> String {
+    let bytes = mem.bytes(&options.dir.join("appendonly.aof.manifest")).expect("there is a manifest");
+    String::from_utf8(bytes).expect("it is text")
+}
+
+fn exists(mem: &Mem, path: &Path) -> bool {
+    mem.bytes(path).is_some()
+}
