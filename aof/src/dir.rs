@@ -141,7 +141,7 @@ impl Directory {
     /// Creates an empty base of commands, as Redis does where there is nothing (with `aof-use-rdb-preamble no`); it is
     /// durable but unlisted.
     pub(crate) fn create_empty_base(&self) -> Result<Entry, Error> {
-        let base = self.new_base_entry(BaseFormat::Resp);
+        let base = self.new_base_entry(BaseFormat::Resp)?;
         self.create(&self.path(&base.name))?;
         Ok(base)
     }
@@ -167,13 +167,15 @@ impl Directory {
         self.create(&path)
     }
 
-    /// The entry of a base that is about to be published.
-    pub(crate) fn new_base_entry(&self, format: BaseFormat) -> Entry {
-        let bases = self.manifest.base.iter().chain(&self.manifest.history);
-        let bases = bases.filter(|entry| self.role(&entry.name).is_none_or(|(role, _)| role == Role::Base));
-        let seq = bases.map(|base| base.seq).max().unwrap_or(0) + 1;
+    /// The entry of a base that is about to be published. Here too a file that exists keeps its name: a manifest whose
+    /// publishing failed late may list it all the same.
+    pub(crate) fn new_base_entry(&self, format: BaseFormat) -> Result<Entry, Error> {
+        let used = self.names()?.into_iter().filter_map(|name| self.role(&name));
+        let used = used.filter(|(role, _)| *role == Role::Base).map(|(_, seq)| seq);
+        let listed = self.manifest.base.as_ref().map(|base| base.seq);
+        let seq = used.chain(listed).max().unwrap_or(0).saturating_add(1);
         let suffix = if format == BaseFormat::Rdb { "rdb" } else { "aof" };
-        Entry { name: format!("{}.{seq}.base.{suffix}", self.filename), seq }
+        Ok(Entry { name: format!("{}.{seq}.base.{suffix}", self.filename), seq })
     }
 
     pub(crate) fn new_incr_entry(&self) -> Entry {
@@ -201,7 +203,7 @@ impl Directory {
     /// rename can have happened although the sync after it failed.
     pub(crate) fn remove_unlisted(&self, entries: &[Entry]) {
         let Ok(on_disk) = self.read_manifest() else { return };
-        for entry in entries.iter().filter(|entry| !on_disk.incrs.contains(entry)) {
+        for entry in entries.iter().filter(|entry| on_disk.replayed().all(|listed| listed != *entry)) {
             // If it stays, its number is skipped from now on.
             let _ = self.fs.remove(&self.path(&entry.name));
         }

@@ -67,7 +67,9 @@ impl Log {
         tail.counters.current_size = current_size;
         tail.counters.base_size = base_size;
         // What a former run left behind.
-        tail.collect = !options.disable_auto_gc && !directory.manifest().history.is_empty();
+        if !options.disable_auto_gc && !directory.manifest().history.is_empty() {
+            tail.want_collect();
+        }
         let seq = directory.manifest().incrs.last().map(|incr| incr.seq);
         Ok(Self::run(tail, Volume::new(directory, seq), options, wake))
     }
@@ -194,7 +196,7 @@ impl Log {
             retained_bytes: tail.end - tail.blocks.front().map_or(tail.end, Block::start),
             slow_direct_writes: tail.counters.slow_direct_writes,
             retired_files: tail.counters.retired_files,
-            lost_below: tail.lost.as_ref().map(|lost| lost.end),
+            lost_below: tail.lost.as_ref().map(|lost| lost.below),
             waiting_rewrite: tail.waiting_rewrite,
         }
     }
@@ -219,8 +221,15 @@ impl Log {
     pub fn set_disable_auto_gc(&mut self, disabled: bool) {
         self.change(|tail| {
             tail.auto_gc = !disabled;
-            tail.collect |= !disabled;
+            if tail.auto_gc {
+                tail.want_collect();
+            }
         });
+    }
+
+    /// `aof-direct-write`. Default: yes; with no, the executor never calls write(2) itself.
+    pub fn set_direct_write(&mut self, direct: bool) {
+        self.change(|tail| tail.direct = direct);
     }
 
     /// `aof-max-unsynced-bytes`.
@@ -339,7 +348,8 @@ impl Log {
             thread.join().map_err(|_| Error::ThreadDied(name))?;
         }
         let tail = self.shared.tail.lock();
-        let Some(failure) = tail.failure.clone() else { return Ok(()) };
+        let lost = tail.lost.as_ref().and_then(|lost| lost.failure.as_ref());
+        let Some(failure) = tail.failure.as_ref().or(lost).cloned() else { return Ok(()) };
         Err(Error::FileRetired { path: failure.path, op: failure.op, message: failure.message })
     }
 

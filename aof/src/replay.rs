@@ -131,14 +131,22 @@ impl Directory {
             progress = file.progress;
             report.files += 1;
             let Some(torn) = torn else { continue };
-            // A crash during a rotation leaves a torn file beside a new one without a byte: Redis refuses that.
-            let rest_bytes =
-                entries.clone().map(|entry| self.len_bytes(entry)).sum::<Result<u64, Error>>()?;
-            report.truncated = Some(self.tear(entry, torn, rest_bytes == 0, options)?);
+            let is_last = self.may_be_torn(entry, entries.clone())?;
+            report.truncated = Some(self.tear(entry, torn, is_last, options)?);
         }
         report.bytes -= report.truncated.as_ref().map_or(0, |truncation| truncation.cut_bytes);
         report.commands = progress.commands;
         Ok(report)
+    }
+
+    /// Only the file that was appended to last. A crash during a rotation leaves it torn beside a new one without a byte,
+    /// which Redis refuses. A base is appended to only as the adopted log of an older server, before any incr.
+    fn may_be_torn<'e>(&self, entry: &Entry, rest: impl Iterator<Item = &'e Entry>) -> Result<bool, Error> {
+        let mut rest = rest.peekable();
+        let is_base = self.manifest().base.as_ref() == Some(entry);
+        let is_last = rest.peek().is_none();
+        let rest_bytes = rest.map(|entry| self.len_bytes(entry)).sum::<Result<u64, Error>>()?;
+        Ok(is_last || !is_base && rest_bytes == 0)
     }
 
     /// Cuts a torn tail, if it may be cut.
@@ -197,11 +205,12 @@ struct Replay<'a, S> {
     path: PathBuf,
     source: Counted<BufReader<Reader>>,
     sink: &'a mut S,
-    /// Unconsumed bytes: `buf[0]` is the last boundary, or the MULTI of an open transaction.
     buf: BytesMut,
-    /// The offset of `buf[0]` in the file.
+    /// Where in `buf` the last boundary is; an open transaction begins there.
+    boundary: usize,
+    /// Where in the file that is.
     offset_bytes: u64,
-    /// Bytes of `buf` that are parsed: beyond the MULTI of an open transaction.
+    /// Where in `buf` the next item begins: beyond `boundary` only in an open transaction.
     parsed: usize,
     in_multi: bool,
     at_end: bool,
@@ -253,6 +262,7 @@ impl<'a, S: Sink> Replay<'a, S> {
             source: Counted { inner, consumed_bytes: 0 },
             sink,
             buf: BytesMut::new(),
+            boundary: 0,
             offset_bytes: 0,
             parsed: 0,
             in_multi: false,
@@ -353,9 +363,10 @@ impl<'a, S: Sink> Replay<'a, S> {
 
     /// Gives the sink everything between MULTI and EXEC, which begins at `parsed`.
     fn transaction(&mut self, exec_len: usize) -> Result<(), Error> {
-        let (mut parser, mut at) = (Parser::default(), 0);
-        while at < self.parsed {
-            let rest = &self.buf[at..self.parsed];
+        let (mut parser, multi, exec) = (Parser::default(), self.boundary, self.parsed);
+        let mut at = multi;
+        while at < exec {
+            let rest = &self.buf[at..exec];
             if rest[0] == b'#' {
                 at += rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |end| end + 1);
                 continue;
@@ -365,9 +376,10 @@ impl<'a, S: Sink> Replay<'a, S> {
                 return Err(self.bad_format(0, "a transaction that changed".to_owned()));
             };
             let argv = parser.argv(rest);
-            let Replay { path, sink, offset_bytes, db, progress, .. } = self;
-            if at > 0 {
-                deliver(&mut **sink, path, *offset_bytes + at as u64, db, progress, &argv)?;
+            let offset_bytes = self.offset_bytes + (at - multi) as u64;
+            let Replay { path, sink, db, progress, .. } = self;
+            if at > multi {
+                deliver(&mut **sink, path, offset_bytes, db, progress, &argv)?;
             }
             at += len;
         }
@@ -377,12 +389,12 @@ impl<'a, S: Sink> Replay<'a, S> {
     }
 
     /// Moves past an item; outside of MULTI its end is a boundary.
+    #[inline]
     fn consume(&mut self, len: usize) {
         self.parsed += len;
         if !self.in_multi {
-            self.buf.advance(self.parsed);
-            self.offset_bytes += self.parsed as u64;
-            self.parsed = 0;
+            self.offset_bytes += (self.parsed - self.boundary) as u64;
+            self.boundary = self.parsed;
         }
         self.advance_progress();
         let since = self.progress.commands - self.told.commands;
@@ -392,8 +404,13 @@ impl<'a, S: Sink> Replay<'a, S> {
         }
     }
 
+    /// The offset in the file of what is next.
+    fn parsed_offset(&self) -> u64 {
+        self.offset_bytes + (self.parsed - self.boundary) as u64
+    }
+
     fn advance_progress(&mut self) {
-        self.progress.loaded_bytes = self.start_bytes + self.offset_bytes + self.parsed as u64;
+        self.progress.loaded_bytes = self.start_bytes + self.parsed_offset();
     }
 
     fn tell(&mut self) {
@@ -402,6 +419,9 @@ impl<'a, S: Sink> Replay<'a, S> {
     }
 
     fn read(&mut self) -> Result<(), Error> {
+        self.buf.advance(self.boundary);
+        self.parsed -= self.boundary;
+        self.boundary = 0;
         let chunk = self.source.fill_buf().map_err(io_error("read", &self.path))?;
         self.at_end = chunk.is_empty();
         self.buf.extend_from_slice(chunk);
@@ -421,9 +441,10 @@ impl<'a, S: Sink> Replay<'a, S> {
     /// Wrong bytes are a torn tail only where zeros run from them to the end of the file: the size reached the disk
     /// before the data did.
     fn damage(&mut self, at: usize, found: String) -> Result<Torn, Error> {
-        let wrong_at = self.offset_bytes + (self.parsed + at) as u64;
-        let mut zeros_from = self.offset_bytes + trailing_zeros_start(&self.buf) as u64;
-        let mut end = self.offset_bytes + self.buf.len() as u64;
+        let wrong_at = self.parsed_offset() + at as u64;
+        let rest = &self.buf[self.boundary..];
+        let mut zeros_from = self.offset_bytes + trailing_zeros_start(rest) as u64;
+        let mut end = self.offset_bytes + rest.len() as u64;
         loop {
             let chunk = self.source.fill_buf().map_err(io_error("read", &self.path))?;
             let (count, start) = (chunk.len(), trailing_zeros_start(chunk));
@@ -443,7 +464,7 @@ impl<'a, S: Sink> Replay<'a, S> {
     }
 
     fn bad_format(&self, at: usize, found: String) -> Error {
-        let offset_bytes = self.offset_bytes + (self.parsed + at) as u64;
+        let offset_bytes = self.parsed_offset() + at as u64;
         Error::BadFormat { path: self.path.clone(), offset_bytes, found }
     }
 }

@@ -115,7 +115,7 @@ impl Volume {
     pub(crate) fn cover(&mut self, tail: &mut Tail, covers: Position) {
         tail.set_written(covers);
         tail.set_durable(covers);
-        tail.lost.take_if(|lost| lost.end <= covers);
+        tail.lost.take_if(|lost| lost.below <= covers);
         if tail.switch_at.is_some_and(|at| at <= covers) {
             tail.failure = None;
             tail.retry_at = None;
@@ -211,19 +211,19 @@ impl Volume {
         Ok(Some(LiveFile { path: path.into(), ..live }))
     }
 
-    /// Removes history files, then their lines.
-    pub(crate) fn collect_history(&mut self) -> Result<(), Error> {
-        let history = self.directory.manifest().history.clone();
-        let removed: Vec<Entry> = history.into_iter().filter(|entry| self.is_removed(entry)).collect();
-        self.directory.forget(&removed)
+    /// The files of the history, and where they are.
+    pub(crate) fn history(&self) -> Vec<(Entry, PathBuf)> {
+        let history = self.directory.manifest().history.iter();
+        history.map(|entry| (entry.clone(), self.directory.path(&entry.name))).collect()
     }
 
-    fn is_removed(&self, entry: &Entry) -> bool {
-        let path = self.directory.path(&entry.name);
-        match self.directory.fs().remove(&path) {
-            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-            Ok(()) => true,
-        }
+    /// Drops the lines of files that are gone.
+    pub(crate) fn forget(&mut self, removed: &[Entry]) -> Result<(), Error> {
+        self.directory.forget(removed)
+    }
+
+    pub(crate) fn fs(&self) -> Arc<dyn Fs> {
+        self.directory.fs().clone()
     }
 
     pub(crate) fn fs(&self) -> Arc<dyn Fs> {
@@ -235,9 +235,10 @@ impl Volume {
         base: &NewBase,
         manifest: impl FnOnce(Entry) -> Manifest,
     ) -> Result<(), Error> {
-        let entry = self.directory.new_base_entry(base.format);
+        let entry = self.directory.new_base_entry(base.format)?;
         self.directory.bring_in(&base.temp_path, &entry)?;
-        self.directory.publish(manifest(entry))
+        let published = self.directory.publish(manifest(entry.clone()));
+        published.inspect_err(|_| self.directory.remove_unlisted(&[entry]))
     }
 
     /// The part of [`move_tail`](Self::move_tail) that can be taken back by removing what it created.

@@ -11,7 +11,6 @@
 //! So at most one file is not durable, and that is the one that a failure retires.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -71,13 +70,32 @@ pub(crate) enum Job {
     OpenNext,
     Write(Vec<Block>),
     CollectHistory,
+    Forget(Vec<Entry>),
     Exit,
     Wait(Option<Instant>),
+}
+
+/// The removal of history, which runs on a thread of its own: unlinking a large file can take as long as it likes.
+#[derive(Debug)]
+pub(crate) enum Collect {
+    Idle,
+    Wanted,
+    Running,
+    Done(Vec<Entry>),
+}
+
+/// Written under `no`, not durable when the file failed, and no longer in memory.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) from: Position,
+    pub(crate) below: Position,
+    pub(crate) failure: Option<Failure>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Tail {
     pub(crate) blocks: VecDeque<Block>,
+    pub(crate) garbage: Vec<VecDeque<Block>>,
     pub(crate) end: Position,
     pub(crate) written: Position,
     pub(crate) durable: Position,
@@ -95,9 +113,11 @@ pub(crate) struct Tail {
     pub(crate) wanted: Position,
     pub(crate) sync_running: bool,
     pub(crate) failure: Option<Failure>,
+    /// The failure was that of an fdatasync of the live file: even what was written long ago may be gone.
+    pub(crate) sync_failed: bool,
     pub(crate) retry_at: Option<Instant>,
     /// Positions that an fsync failed for and memory no longer has: durable only once a base covers them.
-    pub(crate) lost: Option<Range<Position>>,
+    pub(crate) lost: Option<Lost>,
 
     pub(crate) waiting_rewrite: bool,
     /// While it waits for its first base: the temporary incr failed, and that base must not be published.
@@ -105,13 +125,15 @@ pub(crate) struct Tail {
     pub(crate) rotation: Rotation,
     pub(crate) publish: Option<NewBase>,
     pub(crate) published: Option<Result<(), Error>>,
-    pub(crate) collect: bool,
+    pub(crate) collect: Collect,
     pub(crate) auto_gc: bool,
 
     pub(crate) stopping: bool,
     pub(crate) writer_done: bool,
     /// The last attempt to save the tail failed while stopping.
     pub(crate) gave_up: bool,
+    /// `aof-direct-write`.
+    pub(crate) direct: bool,
     pub(crate) direct_after: Option<Instant>,
     pub(crate) counters: Counters,
     pub(crate) broken: Broken,
@@ -131,6 +153,7 @@ impl Tail {
     pub(crate) fn new(fsync: Fsync, live: Option<LiveFile>, waiting_rewrite: bool, broken: Broken) -> Self {
         Tail {
             blocks: VecDeque::new(),
+            garbage: Vec::new(),
             end: 0,
             written: 0,
             durable: 0,
@@ -145,6 +168,7 @@ impl Tail {
             wanted: 0,
             sync_running: false,
             failure: None,
+            sync_failed: false,
             retry_at: None,
             lost: None,
             gave_up: false,
@@ -153,10 +177,11 @@ impl Tail {
             rotation: Rotation::Idle,
             publish: None,
             published: None,
-            collect: false,
+            collect: Collect::Idle,
             auto_gc: true,
             stopping: false,
             writer_done: false,
+            direct: true,
             direct_after: None,
             counters: Counters::default(),
             broken,
@@ -181,7 +206,8 @@ impl Tail {
         let alone = self.blocks.back().is_some_and(|block| block.start() == self.written);
         let unhindered = !self.sync_running && self.failure.is_none() && self.switch_at.is_none();
         let in_time = self.direct_after.is_none_or(|after| now >= after);
-        self.fsync != Fsync::Always && quiet && alone && unhindered && in_time && self.live.is_some()
+        let allowed = self.direct && self.fsync != Fsync::Always;
+        allowed && quiet && alone && unhindered && in_time && self.live.is_some()
     }
 
     /// What a crash of the process can no longer take: moves the watermark, drops what needs no memory any more.
@@ -200,7 +226,7 @@ impl Tail {
 
     /// The watermark that others may see: it stops below bytes that are lost.
     pub(crate) fn durable_watermark(&self) -> Position {
-        self.lost.as_ref().map_or(self.durable, |lost| self.durable.min(lost.start))
+        self.lost.as_ref().map_or(self.durable, |lost| self.durable.min(lost.from))
     }
 
     /// The end of what the live file keeps if it is retired: memory has everything from there on.
@@ -223,6 +249,7 @@ impl Tail {
     pub(crate) fn retire(&mut self, op: &'static str, error: &std::io::Error) {
         let path = self.live.as_ref().map(|live| live.path.to_path_buf()).unwrap_or_default();
         self.counters.retired_files += 1;
+        self.sync_failed |= op == "fdatasync";
         self.failure.get_or_insert(Failure {
             op,
             path,
@@ -265,10 +292,13 @@ impl Tail {
                 return Job::Write(blocks);
             }
         }
-        if self.collect {
-            return Job::CollectHistory;
+        match std::mem::replace(&mut self.collect, Collect::Running) {
+            Collect::Wanted => return Job::CollectHistory,
+            Collect::Done(removed) => return Job::Forget(removed),
+            unchanged => self.collect = unchanged,
         }
-        if self.stopping && self.is_settled() && self.owner == Owner::Nobody {
+        let busy = matches!(self.collect, Collect::Running) || self.owner != Owner::Nobody;
+        if self.stopping && self.is_settled() && !busy {
             return Job::Exit;
         }
         Job::Wait(self.failure.as_ref().and(self.retry_at))
@@ -292,11 +322,27 @@ impl Tail {
     pub(crate) fn take_over(&mut self, live: Option<LiveFile>) {
         self.live = live;
         self.live_id += 1;
+        self.sync_failed = false;
     }
 
+    /// Asks for the history to be removed; not twice at a time.
+    pub(crate) fn want_collect(&mut self) {
+        if let Collect::Idle = self.collect {
+            self.collect = Collect::Wanted;
+        }
+    }
+
+    /// A second of small turns is tens of thousands of blocks, and the executor may be waiting for this lock: many are
+    /// only set aside here, for [`Shared::changed`](crate::writer::Shared::changed) to drop without it.
     fn drop_blocks(&mut self, below: Position) {
+        const FEW: usize = 64;
         let count = self.blocks.partition_point(|block| block.end <= below);
-        self.blocks.drain(..count);
+        if count <= FEW {
+            self.blocks.drain(..count);
+            return;
+        }
+        let kept = self.blocks.split_off(count);
+        self.garbage.push(std::mem::replace(&mut self.blocks, kept));
     }
 }
 

@@ -8,17 +8,19 @@
 //! Under `everysec` and `no` the executor writes by itself while no fdatasync runs, nothing is queued and the last such
 //! write was quick: a hand-over costs a context switch. Whoever writes owns the tail for as long ([`Owner`]).
 
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::Position;
 use crate::backend::{Block, LogBackend};
 use crate::error::Error;
 use crate::fs::write_all;
+use crate::manifest::Entry;
 use crate::options::Fsync;
 use crate::rotate::{NewBase, Rotation, Volume};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
-use crate::tail::{Job, LiveFile, NextFile, Owner, RETRY, Tail};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, spawn};
+use crate::tail::{Collect, Job, LiveFile, Lost, NextFile, Owner, RETRY, Tail};
 
 /// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
 const SLOW_WRITE: Duration = Duration::from_millis(5);
@@ -52,11 +54,13 @@ impl Shared {
     }
 
     /// Ends a change of the tail: shows the watermarks, and tells the two threads and the server.
-    pub(crate) fn changed(&self, tail: MutexGuard<'_, Tail>) {
+    pub(crate) fn changed(&self, mut tail: MutexGuard<'_, Tail>) {
         self.show(&tail);
         self.to_writer.notify_one();
         self.to_syncer.notify_one();
+        let garbage = std::mem::take(&mut tail.garbage);
         drop(tail);
+        drop(garbage);
         (self.wake)();
     }
 
@@ -144,6 +148,7 @@ impl Writer {
                 (Job::OpenNext, _) => self.open_next(),
                 (Job::Publish(base), live) => self.publish(&base, live),
                 (Job::CollectHistory, _) => self.collect(),
+                (Job::Forget(removed), _) => self.forget(&removed),
                 (Job::Exit, _) => break,
                 (Job::Write(_) | Job::Wait(_), _) => {}
             }
@@ -165,7 +170,7 @@ impl Writer {
                 Job::Wait(Some(at)) => {
                     let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(now));
                 }
-                Job::OpenNext | Job::CollectHistory | Job::Exit => return (job, None),
+                Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit => return (job, None),
                 Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_) => {
                     tail.owner = Owner::Writer;
                     return (job, tail.live.clone());
@@ -202,16 +207,17 @@ impl Writer {
         tail.owner = Owner::Nobody;
         match moved {
             Ok((live, next)) => {
-                if tail.durable < cut {
-                    // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say.
-                    let from = tail.lost.as_ref().map_or(tail.durable, |lost| lost.start);
-                    tail.lost = Some(from..cut);
+                let failure = tail.failure.take();
+                if tail.durable < cut && tail.sync_failed {
+                    // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say. After a failed
+                    // write they did: cutting the file synced it.
+                    let from = tail.lost.as_ref().map_or(tail.durable, |lost| lost.from);
+                    tail.lost = Some(Lost { from, below: cut, failure });
                 }
                 tail.next = next;
                 tail.take_over(Some(live));
                 tail.written = tail.written.max(limit);
                 tail.set_durable(limit);
-                tail.failure = None;
                 tail.retry_at = None;
                 tail.note_sizes(sizes);
             }
@@ -258,12 +264,13 @@ impl Writer {
     }
 
     fn publish(&mut self, base: &NewBase, live: Option<LiveFile>) {
-        let (pending, waiting, broken) = {
+        let (pending, waiting, usable) = {
             let tail = self.shared.tail.lock();
-            (tail.switch_at, tail.waiting_rewrite, tail.temp_broken)
+            let usable = !tail.temp_broken && tail.switch_at.is_none() && tail.next.is_none();
+            (tail.switch_at, tail.waiting_rewrite, usable)
         };
         let published = if waiting {
-            self.volume.publish_first_base(base, live.filter(|_| !broken && pending.is_none()))
+            self.volume.publish_first_base(base, live.filter(|_| usable))
         } else {
             self.volume.publish_base(base, pending).map(|()| None)
         };
@@ -275,7 +282,9 @@ impl Writer {
                 self.volume.cover(&mut tail, base.covers);
                 tail.live = renamed.or(tail.live.take());
                 tail.waiting_rewrite = false;
-                tail.collect = tail.auto_gc;
+                if tail.auto_gc {
+                    tail.want_collect();
+                }
                 tail.note_sizes(sizes);
                 Ok(())
             }
@@ -284,11 +293,31 @@ impl Writer {
         self.shared.changed(tail);
     }
 
-    fn collect(&mut self) {
-        // A file that cannot be removed stays in the manifest as history, and the next rewrite tries again.
-        let _ = self.volume.collect_history();
+    fn collect(&self) {
+        let (fs, files, shared) = (self.volume.fs(), self.volume.history(), self.shared.clone());
+        // Nobody joins it: `Collect::Running` keeps the writer, and the writer a stop, until it is done.
+        spawn(move || {
+            let is_gone = |path: &Path| {
+                let removed = fs.remove(path);
+                removed.map_or_else(|error| error.kind() == ErrorKind::NotFound, |()| true)
+            };
+            let removed = files.into_iter().filter(|(_, path)| is_gone(path));
+            let removed = removed.map(|(entry, _)| entry).collect();
+            let mut tail = shared.tail.lock();
+            tail.collect = Collect::Done(removed);
+            shared.changed(tail);
+        });
+    }
+
+    fn forget(&mut self, removed: &[Entry]) {
+        // What stays listed is history still, and the next rewrite tries again.
+        let forgotten = self.volume.forget(removed);
         let mut tail = self.shared.tail.lock();
-        tail.collect = false;
+        tail.collect = Collect::Idle;
+        if forgotten.is_ok() && !removed.is_empty() && tail.auto_gc && !self.volume.history().is_empty() {
+            // More has become history meanwhile.
+            tail.want_collect();
+        }
         self.shared.changed(tail);
     }
 }

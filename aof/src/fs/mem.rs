@@ -59,6 +59,8 @@ struct Inode(Mutex<Content>);
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// A sync failed: the kernel has marked the pages clean, and no later sync will write them.
+    poisoned: bool,
 }
 
 impl Mem {
@@ -68,7 +70,8 @@ impl Mem {
     }
 
     /// Asks `hook` before every call from now on; the error that it returns is the call's. A failing write writes
-    /// half of its bytes first, as disks do; a failing sync makes nothing durable.
+    /// half of its bytes first, as disks do; after a failing sync nothing more of that file ever becomes durable, although
+    /// later syncs succeed: fsyncgate.
     pub fn fail_with(&self, hook: impl FnMut(Call, &Path) -> Option<io::Error> + Send + 'static) {
         self.lock().hook = Some(Box::new(hook));
     }
@@ -84,7 +87,7 @@ impl Mem {
         let world = self.lock();
         let keep = |inode: &Arc<Inode>| {
             let durable = inode.lock().durable.clone();
-            Arc::new(Inode(Mutex::new(Content { now: durable.clone(), durable })))
+            Arc::new(Inode(Mutex::new(Content { now: durable.clone(), durable, poisoned: false })))
         };
         let dirs = world.durable.dirs.clone();
         let named = |path: &Path| path.parent().is_none_or(|dir| is_root(dir) || dirs.contains(dir));
@@ -117,7 +120,7 @@ impl Mem {
 
     /// Puts a file there, durable and with its directory.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
-        let content = Content { now: bytes.to_vec(), durable: bytes.to_vec() };
+        let content = Content { now: bytes.to_vec(), durable: bytes.to_vec(), poisoned: false };
         let inode = Arc::new(Inode(Mutex::new(content)));
         let mut world = self.lock();
         let World { now, durable, .. } = &mut *world;
@@ -145,6 +148,14 @@ impl Mem {
 
     fn handle(&self, inode: Arc<Inode>, path: &Path) -> Arc<dyn File> {
         Arc::new(Handle { mem: self.clone(), inode, path: path.to_path_buf(), read_at: AtomicUsize::new(0) })
+    }
+}
+
+impl Content {
+    fn sync(&mut self) {
+        if !self.poisoned {
+            self.durable.clone_from(&self.now);
+        }
     }
 }
 
@@ -195,6 +206,7 @@ impl Fs for Mem {
         let len = usize::try_from(len_bytes).unwrap_or(usize::MAX);
         content.now.truncate(len);
         content.durable.truncate(len);
+        content.sync();
         Ok(())
     }
 
@@ -274,10 +286,14 @@ impl File for Handle {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.mem.ask(Call::SyncData, &self.path)?;
+        let verdict = self.mem.ask(Call::SyncData, &self.path);
         let mut content = self.inode.lock();
-        content.durable = content.now.clone();
-        Ok(())
+        match &verdict {
+            Ok(()) => content.sync(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => content.poisoned = true,
+        }
+        verdict
     }
 }
 

@@ -24,7 +24,7 @@ pub trait Fs: Debug + Send + Sync + 'static {
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// The length of a file in bytes.
     fn len_bytes(&self, path: &Path) -> io::Result<u64>;
-    /// Cuts a file to `len_bytes` and makes that length durable, through a descriptor of its own.
+    /// Cuts a file to `len_bytes` and syncs it, length and bytes, through a descriptor of its own.
     fn truncate(&self, path: &Path, len_bytes: u64) -> io::Result<()>;
     /// Gives a file another name, replacing what had it. Not durable before [`sync_dir`](Self::sync_dir).
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;

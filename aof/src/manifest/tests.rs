@@ -1,3 +1,5 @@
+//! Reading, refusing and writing manifests.
+
 use super::*;
 use crate::error::ManifestErrorKind as Kind;
 

@@ -1,3 +1,5 @@
+//! One assertion per row of the policy.
+
 use super::*;
 
 fn moment(fsync: Fsync) -> Moment {

@@ -1,3 +1,5 @@
+//! The bytes around effects.
+
 use super::*;
 
 const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";

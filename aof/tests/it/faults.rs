@@ -8,7 +8,7 @@ use std::time::Instant;
 use aof::fs::{Call, Mem};
 use aof::{Fsync, Health, Options};
 
-use crate::world::{eio, load, options, path, start, turn, until};
+use crate::world::{eio, load, options, path, request, start, turn, until};
 
 fn expected(count: u64) -> Vec<String> {
     (0..count).map(|n| format!("0:SET k {n}")).collect()
@@ -62,6 +62,24 @@ fn a_failed_write_under_every_policy_loses_and_repeats_nothing() {
             log.stop().unwrap();
             assert_eq!(load(&mem, &options(fsync)).unwrap().0, expected(6));
         }
+    }
+}
+
+#[test]
+fn a_tail_that_moves_takes_its_database_with_it() {
+    for fsync in [Fsync::Always, Fsync::No] {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(fsync));
+        fail_once(&mem, Call::Write, 1, 5);
+        for _ in 0..3 {
+            let ping = request(&["PING"]);
+            let position = log.append(0, &[aof::Op { db: 5, command: &ping }]);
+            log.seal(Instant::now());
+            until("written", || log.reply_watermark() >= position);
+        }
+        log.stop().unwrap();
+        assert_eq!(load(&mem, &options(fsync)).unwrap().0, ["5:PING"; 3], "{fsync:?}");
+        assert_ne!(mem.bytes(&path("appendonly.aof.2.incr.aof")), None);
     }
 }
 

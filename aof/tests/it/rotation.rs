@@ -144,6 +144,38 @@ fn a_file_that_fails_during_a_rewrite_leaves_no_file_on_both_sides_of_the_switch
 }
 
 #[test]
+fn a_tail_that_moves_while_a_switch_is_pending_stays_on_its_side() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    log.begin_rotation().unwrap();
+    until("rotation", || log.rotation_ready().is_some());
+    mem.fail_with(|call, path| {
+        let live = path.to_string_lossy().ends_with(".incr.aof");
+        (live && matches!(call, Call::SyncData | Call::Create)).then(eio).flatten()
+    });
+    turn(&mut log, &[("k", 1)]);
+    let covers = log.switch();
+    turn(&mut log, &[("k", 2)]);
+    until("failing", || matches!(log.health(), aof::Health::Failing(failure) if failure.op == "create"));
+    mem.heal();
+    until("recovered", || log.durable() == log.end());
+    // The second incr stayed empty: its number was too low for a tail that is newer.
+    let numbers: Vec<usize> = (1..=5)
+        .filter(|n| {
+            mem.bytes(&path(&format!("appendonly.aof.{n}.incr.aof"))).is_some_and(|bytes| !bytes.is_empty())
+        })
+        .collect();
+    assert_eq!(numbers, [3, 4]);
+    assert_eq!(load(&mem.power_cut(), &options(Fsync::Always)).unwrap().0, ["0:SET k 1", "0:SET k 2"]);
+    publish(&mem, &mut log, covers, &["1"]).unwrap();
+    log.stop().unwrap();
+    assert_eq!(load(&mem, &options(Fsync::Always)).unwrap().0, ["0:SET k 1", "0:SET k 2"]);
+    let expected =
+        "file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.4.incr.aof seq 4 type i\n";
+    assert_eq!(manifest(&mem), expected);
+}
+
+#[test]
 fn a_base_heals_a_log_whose_old_file_cannot_be_saved() {
     let mem = Mem::new();
     let mut log = start(mem.clone(), &options(Fsync::Always));

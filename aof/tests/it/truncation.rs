@@ -164,6 +164,20 @@ fn only_the_last_file_with_bytes_may_be_torn() {
 }
 
 #[test]
+fn a_base_beside_an_incr_is_never_cut() {
+    let (bytes, _) = sample();
+    let torn = &bytes[..bytes.len() - 1];
+    let mem = world(b"");
+    let manifest =
+        b"file appendonly.aof.1.base.aof seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n";
+    mem.put(&path("appendonly.aof.manifest"), manifest);
+    mem.put(&path("appendonly.aof.1.base.aof"), torn);
+    let error = load(&mem, &lenient()).unwrap_err();
+    assert!(error.to_string().contains("not the last file"), "{error}");
+    assert_eq!(mem.bytes(&path("appendonly.aof.1.base.aof")).unwrap(), torn);
+}
+
+#[test]
 fn a_second_tear_at_the_same_place_overwrites_no_copy() {
     let (bytes, _) = sample();
     let mem = world(&bytes[..bytes.len() - 1]);
