@@ -147,6 +147,11 @@ impl Keyspace {
         out: &mut Encoder<'_>,
         unit: &mut Unit,
     ) {
+        // Handlers index by it, and a damaged log may select anything.
+        if call.db >= self.dbs.len() {
+            out.error("ERR DB index is out of range");
+            return;
+        }
         let start_bytes = out.len_bytes();
         let mut ctx = Ctx::new(self, call, unit);
         match (spec.handler)(&mut ctx, call.argv, out) {
@@ -167,6 +172,13 @@ impl Keyspace {
     /// The databases, by number.
     pub fn dbs(&self) -> &[Db] {
         &self.dbs
+    }
+
+    /// A key's entry as a client would find it now: an expired one is absent. Nothing is deleted, touched or counted.
+    pub fn entry(&self, db: DbIndex, key: &[u8], now_ms: i64) -> Option<&Entry> {
+        let entry = self.dbs.get(db)?.find(self.hash(key), key)?;
+        let expired = !self.loading && entry.expire_at_ms().is_some_and(|at| at < now_ms);
+        (!expired).then_some(entry)
     }
 
     /// One database, to inspect or to load; commands go through [`execute`](Self::execute).

@@ -196,6 +196,12 @@ impl Output {
         &self.bytes[..(end.saturating_sub(self.sent)) as usize]
     }
 
+    /// Lets everything leave: the log that positions belong to has ended, durably.
+    pub fn forget_positions(&mut self) {
+        self.held.clear();
+        self.position = 0;
+    }
+
     /// Whether replies wait for a watermark.
     #[inline]
     pub fn is_held(&self) -> bool {
@@ -252,6 +258,11 @@ impl Client {
             no_evict: false,
             no_touch: false,
         }
+    }
+
+    /// Whether it came over a loopback address or the Unix socket.
+    pub fn is_local(&self) -> bool {
+        self.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback())
     }
 
     /// Writes replies in the client's protocol.

@@ -72,6 +72,11 @@ impl Clients {
         Some(client)
     }
 
+    /// Forgets which positions replies waited for: the log that they belong to has ended.
+    pub fn forget_positions(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|client| client.output.forget_positions());
+    }
+
     /// All clients, by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Client> {
         self.slots.iter().flatten()

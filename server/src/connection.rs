@@ -129,7 +129,8 @@ impl Listener {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
         }
         socket.listen(backlog)?;
-        Ok(Listener::Unix(UnixListener::from_std(socket.into())))
+        let listener: std::os::unix::net::UnixListener = std::os::fd::OwnedFd::from(socket).into();
+        Ok(Listener::Unix(UnixListener::from_std(listener)))
     }
 
     /// Puts the listener under the poll's watch.

@@ -7,7 +7,7 @@ use crate::executor::Server;
 impl Server {
     /// Periodic work; returns how long until the next.
     pub fn cron(&mut self) -> Duration {
-        let hz = self.config.hz.clamp(1, 500);
+        let hz = u64::from(self.config.hz.clamp(1, 500));
         self.note_ops_per_s();
         self.close_idle_clients();
         self.end_pause();
@@ -46,7 +46,7 @@ impl Server {
     }
 
     fn close_idle_clients(&mut self) {
-        let timeout = Duration::from_secs(self.config.timeout_s);
+        let timeout = Duration::from_secs(u64::from(self.config.timeout_s));
         if timeout.is_zero() {
             return;
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BytesMut};
 use keyspace::commands::flags;
-use keyspace::{Call, CommandError, Keyspace, Unit, Value};
+use keyspace::{Call, CommandError, Keyspace, Unit};
 use resp::{Limits, Parser};
 
 use crate::blocking::Blocking;
@@ -20,8 +20,7 @@ use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
 use crate::transaction::Watching;
 
-/// The whole server, but for its sockets' poll.
-#[derive(Debug)]
+/// The whole server, but for its sockets' poll. Has no `Debug`: the configuration holds the password.
 pub struct Server {
     /// redis.conf and CONFIG SET.
     pub config: Config,
@@ -171,9 +170,9 @@ enum Progress {
 impl Server {
     /// A server with no data, no listeners and no log.
     pub fn new(config: Config, logger: Logger, seed: u64) -> Self {
-        let mut keyspace = Keyspace::new(config.databases, seed);
+        let mut keyspace = Keyspace::new(config.databases as usize, seed);
         keyspace.limits = config.keyspace_limits();
-        let table = CommandTable::new(&config.rename_command);
+        let table = CommandTable::new(&config.renamed_commands);
         Server {
             keyspace,
             table,
@@ -249,7 +248,7 @@ impl Server {
                 return used;
             }
             let limits = Limits {
-                max_bulk_bytes: self.config.proto_max_bulk_len,
+                max_bulk_bytes: self.config.proto_max_bulk_len_bytes,
                 authenticated: client.authenticated,
                 check_crlf: false,
             };
@@ -268,8 +267,7 @@ impl Server {
                     }
                 }
                 Err(error) => {
-                    let text = format!("ERR {error}");
-                    client.reply().error(&text);
+                    client.reply().protocol_error(&error);
                     client.closing = true;
                     self.stats.note_error("ERR");
                     return input.len();
@@ -280,7 +278,6 @@ impl Server {
 
     /// One request: everything that happens before, to and after it.
     fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> Progress {
-        let Some(client) = self.clients.get_mut(id) else { return Progress::Stop };
         let command = match self.table.lookup(argv) {
             Ok(command) => command,
             Err(error) => {
@@ -304,7 +301,7 @@ impl Server {
         let start = client.output.len_bytes();
         let silent = client.reply_mode;
         match &mut client.transaction {
-            Some(transaction) if !command.spec().ends_or_nests_transaction() => {
+            Some(transaction) if !command.leaves_queue() => {
                 transaction.queue.push((command, OwnedArgv::new(argv)));
                 client.reply().simple("QUEUED");
             }
@@ -375,11 +372,11 @@ impl Server {
         }
         let writes = command.has(flags::WRITE) || self.is_exec_with_write(id, command);
         if writes && let Some(reason) = self.persistence.misconf() {
-            return Err(CommandError::other(reason));
+            return Err(CommandError::other(reason.to_owned()));
         }
         if client.version == resp::Version::Resp2
             && self.pubsub.is_subscribed(id)
-            && !command.is_allowed_when_subscribed()
+            && !command.serves_listeners()
         {
             return Err(CommandError::other(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
@@ -490,7 +487,7 @@ impl Server {
             client.watch_broken |= client.watched.iter().any(|watched| {
                 watched.db == db
                     && hash.map_or_else(
-                        || watched.existed || keyspace.contains(db, &watched.key, now_ms),
+                        || watched.existed || keyspace.entry(db, &watched.key, now_ms).is_some(),
                         |hash| watched.hash == hash,
                     )
             });
@@ -521,7 +518,8 @@ impl Server {
     pub fn serve_ready(&mut self) {
         while let Some((db, key, clients)) = self.blocking.next_ready() {
             for id in clients {
-                let held = self.keyspace.type_of(db, &key, self.clock.unix_ms);
+                let entry = self.keyspace.entry(db, &key, self.clock.unix_ms);
+                let held = entry.map(|entry| entry.value().type_name());
                 let Some(client) = self.clients.get(id) else { continue };
                 let Some(blocked) = &client.blocked else { continue };
                 if held == Some(blocked.on.type_name) {
@@ -590,16 +588,11 @@ impl Server {
         self.finish_unit(None, &mut unit, false);
         self.unit = unit;
     }
-
-    /// Drops data elsewhere.
-    pub fn discard(&mut self, values: Vec<Value>) {
-        self.lazyfree.drop_later(values);
-    }
 }
 
 fn client_command(clients: &mut Clients, id: ClientId, command: Command) {
     if let Some(client) = clients.get_mut(id) {
-        client.last_command = command.spec_name();
+        client.last_command = command.name();
     }
 }
 
@@ -613,12 +606,10 @@ impl Stats {
     pub fn note_error(&mut self, code: &str) {
         /// Codes come from scripts and modules too: the table stays small.
         const MAX_CODES: usize = 128;
-        match self.errors.get_mut(code) {
-            Some(count) => *count += 1,
-            None if self.errors.len() < MAX_CODES => {
-                self.errors.insert(code.to_owned(), 1);
-            }
-            None => {}
+        if let Some(count) = self.errors.get_mut(code) {
+            *count += 1;
+        } else if self.errors.len() < MAX_CODES {
+            self.errors.insert(code.to_owned(), 1);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! INFO: sections of fields, in Redis's order and with its names.
 
 use std::fmt::{Display, Write};
+use std::path::Path;
 
 use crate::executor::Server;
 use crate::memory;
@@ -94,7 +95,7 @@ fn server(server: &Server, fields: &mut Fields) {
     fields.add("hz", server.config.hz);
     fields.add("configured_hz", server.config.hz);
     fields.add("executable", std::env::current_exe().unwrap_or_default().display());
-    fields.add("config_file", server.config.file().display());
+    fields.add("config_file", server.config.config_file.as_deref().unwrap_or(Path::new("")).display());
 }
 
 fn clients(server: &Server, fields: &mut Fields) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use keyspace::{Db, Value};
+use keyspace::Garbage;
 
 /// The thread, started with the first piece of garbage.
 #[derive(Debug, Default)]
@@ -20,25 +20,17 @@ struct Counts {
     freed: AtomicU64,
 }
 
-#[derive(Debug)]
-enum Garbage {
-    Values(Vec<Value>),
-    Dbs(Vec<Db>),
-}
-
 impl Lazyfree {
-    /// Drops values elsewhere.
+    /// Drops values and databases elsewhere.
     #[inline]
-    pub fn drop_later(&mut self, values: Vec<Value>) {
-        if !values.is_empty() {
-            self.send(values.len(), Garbage::Values(values));
+    pub fn drop_later(&mut self, garbage: impl IntoIterator<Item = Garbage>) {
+        for garbage in garbage {
+            let objects = match &garbage {
+                Garbage::Value(_) => 1,
+                Garbage::Db(db) => db.len(),
+            };
+            self.send(objects, garbage);
         }
-    }
-
-    /// Drops databases elsewhere.
-    pub fn drop_dbs_later(&mut self, dbs: Vec<Db>) {
-        let objects = dbs.iter().map(Db::len).sum();
-        self.send(objects, Garbage::Dbs(dbs));
     }
 
     /// Objects waiting to be dropped.

@@ -1,1 +1,155 @@
-//! The server.
+//! A server that Redis's clients, tools and configuration files work with, and whose writes survive.
+//!
+//! A thin composition: the protocol is `resp`, the data and its commands are `keyspace`, the log is `aof`, its
+//! compaction is `rewrite`. Here are the sockets, the clients, the configuration, and the order of effects:
+//! [`turn`] is the place to begin reading.
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+pub mod blocking;
+pub mod client;
+pub mod clients;
+pub mod commands;
+pub mod config;
+pub mod connection;
+pub mod executor;
+pub mod gate;
+pub mod info;
+pub mod lazyfree;
+pub mod logger;
+pub mod persistence;
+pub mod pubsub;
+pub mod startup;
+pub mod transaction;
+pub mod turn;
+
+mod cron;
+mod listening;
+mod memory;
+mod propagate;
+mod settings;
+
+use std::fs;
+use std::io::Read;
+
+use anyhow::Context;
+
+use crate::config::{Config, Warning};
+use crate::executor::Server;
+use crate::logger::{Level, Logger};
+use crate::turn::Turn;
+
+/// The version of Redis whose behaviour and encodings we follow, as INFO and HELLO name it.
+pub const REDIS_VERSION: &str = "7.2.5";
+
+/// Runs a server to its end; returns its exit code.
+///
+/// # Errors
+/// What kept it from starting: the data directory, the log, a port. Nothing was changed then.
+pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
+    settings::change_dir(&config.dir).map_err(anyhow::Error::msg)?;
+    let logger = Logger::open(&config.logfile, config.log_level())
+        .with_context(|| format!("Can't open the log file {}", config.logfile.display()))?;
+    let mut server = Server::new(config, logger, random_u64()?);
+    server.config.check_renames(|name| server.table.get(name).is_some())?;
+    server.persistence.run_id = run_id()?;
+    server.greet(warnings);
+    let listeners = listening::listen(&server.config).map_err(|reason| fail(&mut server, &reason))?;
+    let mut turn = Turn::new(listeners).context("the event loop cannot be made")?;
+    server.persistence.set_waker(turn.waker());
+    write_pid_file(&server.config);
+    server.log(Level::Notice, "Server initialized");
+    if let Err(error) = server.load(&mut turn) {
+        return Err(fail(&mut server, &error.to_string()));
+    }
+    if let Some(code) = server.exit {
+        return Ok(code);
+    }
+    server.log(Level::Notice, format!("Ready to accept connections tcp on port {}", server.config.port));
+    let code = turn.run(&mut server)?;
+    server.log(Level::Warning, "Everlog is now ready to exit, bye bye...");
+    let _ = fs::remove_file(&server.config.pidfile);
+    if !server.config.unixsocket.as_os_str().is_empty() {
+        let _ = fs::remove_file(&server.config.unixsocket);
+    }
+    Ok(code)
+}
+
+/// A start that failed is told where the rest of the story is, too.
+fn fail(server: &mut Server, reason: &str) -> anyhow::Error {
+    for line in reason.lines() {
+        server.log(Level::Warning, line);
+    }
+    anyhow::Error::msg(reason.to_owned())
+}
+
+impl Server {
+    fn greet(&mut self, warnings: &[Warning]) {
+        let pid = std::process::id();
+        self.log(
+            Level::Notice,
+            format!(
+                "Everlog {} is starting (compatible with redis version {REDIS_VERSION}), pid={pid}",
+                env!("CARGO_PKG_VERSION")
+            ),
+        );
+        if self.config.always_show_logo {
+            let port = self.config.port;
+            self.logger.raw(&format!(
+                "\n    Everlog {}, speaking Redis {REDIS_VERSION}\n    Port: {port}\n    PID: {pid}\n\n",
+                env!("CARGO_PKG_VERSION")
+            ));
+        }
+        for warning in warnings {
+            self.log(Level::Warning, warning.to_string());
+        }
+    }
+
+    /// SIGTERM and SIGINT shut down; SIGHUP opens the log file again.
+    fn signal(&mut self, signal: i32) {
+        use signal_hook::consts::{SIGHUP, SIGINT};
+        if signal == SIGHUP {
+            self.logger.reopen();
+            return;
+        }
+        let (name, flags) = if signal == SIGINT {
+            ("SIGINT", self.config.shutdown_on_sigint)
+        } else {
+            ("SIGTERM", self.config.shutdown_on_sigterm)
+        };
+        self.log(Level::Warning, format!("Received {name} scheduling shutdown..."));
+        // A first base that is being written does not hold up an operator's signal.
+        let loading = self.loading.is_some();
+        if loading {
+            self.exit = Some(0);
+        } else {
+            self.shut_down(flags.force || self.persistence.is_rewriting());
+        }
+    }
+}
+
+fn write_pid_file(config: &Config) {
+    if !config.pidfile.as_os_str().is_empty() {
+        // As Redis: a PID file that cannot be written is no reason not to serve.
+        let _ = fs::write(&config.pidfile, format!("{}\n", std::process::id()));
+    }
+}
+
+/// Random bits of the operating system.
+fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("/dev/urandom cannot be read")?;
+    Ok(bytes)
+}
+
+fn random_u64() -> anyhow::Result<u64> {
+    Ok(u64::from_le_bytes(random_bytes()?))
+}
+
+fn run_id() -> anyhow::Result<String> {
+    let bytes: [u8; 20] = random_bytes()?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

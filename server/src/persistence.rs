@@ -10,7 +10,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aof::{BaseFormat, Directory, Disk, Fs, Health, Log, Options, Position};
+use aof::fs::{Disk, Fs};
+use aof::{BaseFormat, Directory, Health, Log, Options, Position};
 use mio::Waker;
 use rewrite::trigger::{Backoff, Growth};
 use rewrite::{Rewrite, Settings};
@@ -37,7 +38,7 @@ pub struct Persistence {
     pub replay_errors: u64,
     /// Forty hexadecimal digits that name this run of the server.
     pub run_id: String,
-    /// What `health` said last, so that each change is logged once.
+    /// Why the log cannot take writes, since the last turn.
     failing: Option<String>,
 }
 
@@ -110,9 +111,13 @@ impl Persistence {
     }
 
     /// Why writes are refused, in the words that clients see.
-    pub fn misconf(&self) -> Option<String> {
+    pub fn misconf(&self) -> Option<&str> {
+        self.failing.as_deref()
+    }
+
+    fn failure(&self) -> Option<String> {
         match self.log.as_ref()?.health() {
-            Health::Ok => None,
+            Health::Healthy => None,
             Health::Failing(failure) => Some(format!(
                 "MISCONF Errors writing to the AOF file: {} ({} of {})",
                 failure.message,
@@ -261,6 +266,15 @@ impl Server {
     /// When it cannot; the log stays on.
     pub fn turn_log_off(&mut self) -> anyhow::Result<()> {
         self.abort_rewrite();
+        if let Some(log) = &mut self.persistence.log {
+            let end = log.drain();
+            while log.durable() < end {
+                if let Health::Failing(failure) = log.health() {
+                    anyhow::bail!("{} of {}: {}", failure.op, failure.path.display(), failure.message);
+                }
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        }
         if let Some(log) = self.persistence.log.take() {
             log.stop()?;
         }
@@ -398,7 +412,7 @@ impl Server {
 
     /// Logs when the disk begins to fail, and when it works again.
     fn report_health(&mut self) {
-        let failing = self.persistence.misconf();
+        let failing = self.persistence.failure();
         if failing == self.persistence.failing {
             return;
         }
@@ -407,6 +421,16 @@ impl Server {
             None => self.log(Level::Warning, "AOF write error looks solved, Redis can write again."),
         }
         self.persistence.failing = failing;
+    }
+
+    /// Waits until everything logged has been written, for a command that reads the files.
+    pub fn write_log_out(&mut self) {
+        let now = self.clock.now;
+        let Some(log) = &mut self.persistence.log else { return };
+        log.seal(now);
+        while log.written() < log.end() && log.health() == Health::Healthy {
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 
     /// Carries changed directives to the log and the rewrite.

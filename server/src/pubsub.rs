@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use keyspace::glob;
 
 use crate::client::ClientId;
+use crate::config::KeyspaceEvents;
 use crate::executor::Server;
 
 /// A channel's (or pattern's) name.
@@ -169,14 +170,15 @@ impl Server {
     pub fn publish_events(&mut self, unit: &mut keyspace::Unit) {
         let selected = self.config.notify_keyspace_events;
         for event in unit.events.drain(..) {
-            if !selected.selects(event.class) {
+            let class = KeyspaceEvents::parse(&[event.class as u8]).unwrap_or_default();
+            if selected.0 & class.0 == 0 {
                 continue;
             }
-            if selected.keyspace() {
+            if selected.0 & KeyspaceEvents::KEYSPACE != 0 {
                 let channel = [format!("__keyspace@{}__:", event.db).as_bytes(), &event.key].concat();
                 self.publish(&channel, event.name.as_bytes());
             }
-            if selected.keyevent() {
+            if selected.0 & KeyspaceEvents::KEYEVENT != 0 {
                 let channel = format!("__keyevent@{}__:{}", event.db, event.name);
                 self.publish(channel.as_bytes(), &event.key);
             }

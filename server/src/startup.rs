@@ -13,7 +13,6 @@ use crate::logger::Level;
 use crate::turn::Turn;
 
 /// Replays a log into the keyspace.
-#[derive(Debug)]
 pub struct Loader<'a> {
     server: &'a mut Server,
     /// Serves clients between two commands: they are told LOADING. None inside a command (DEBUG LOADAOF).
@@ -146,7 +145,7 @@ impl Server {
     pub fn reload(&mut self) -> anyhow::Result<()> {
         let (directory, options) = self.open_log_directory()?;
         let old = self.keyspace.clear();
-        self.lazyfree.drop_dbs_later(old);
+        self.lazyfree.drop_later(old.into_iter().map(keyspace::Garbage::Db));
         directory.replay(&mut Loader::new(self, None), &options)?;
         Ok(())
     }

@@ -171,7 +171,7 @@ impl Turn {
     }
 
     fn accept(&mut self, server: &mut Server, at: usize) {
-        let keepalive = server.config.tcp_keepalive_s;
+        let keepalive = u64::from(server.config.tcp_keepalive_s);
         let keepalive = (keepalive > 0).then(|| Duration::from_secs(keepalive));
         while let Some(listener) = self.listeners.get(at) {
             match listener.accept(keepalive) {

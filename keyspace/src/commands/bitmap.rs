@@ -31,7 +31,7 @@ fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     };
     let (byte, mask) = (bit / 8, 0x80 >> (bit % 8));
     let (was_on, len) = {
-        let bytes = StringRef::of_key(ctx.read(key))?;
+        let bytes = StringRef::of_key(ctx.peek(key))?;
         (bytes.get(byte).is_some_and(|byte| byte & mask != 0), bytes.len())
     };
     if was_on != on || byte >= len {
@@ -219,7 +219,7 @@ fn change_fields(
     len: usize,
     out: &mut Encoder<'_>,
 ) -> Reply {
-    let grows = StringRef::of_key(ctx.read(key))?.len() < len;
+    let grows = StringRef::of_key(ctx.peek(key))?.len() < len;
     let bytes = writable(ctx, key, len)?;
     let mut changes = 0;
     out.array(operations.len());

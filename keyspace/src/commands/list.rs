@@ -100,7 +100,7 @@ fn pop(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, command: &'static str, out: 
         [count] => Some(count_in(count, 0, "ERR value is out of range, must be positive")?),
         _ => return Err(CommandError::Arity(command.into())),
     };
-    match (list(ctx, key)?, count) {
+    match (peek_list(ctx, key)?, count) {
         (None, None) => out.null(),
         (None, Some(_)) => out.null_array(),
         (Some(_), Some(0)) => out.array(0),
@@ -170,7 +170,8 @@ fn linsert(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         _ => return Err(CommandError::Syntax),
     };
     let limit = ChunkLimit::of(ctx.limits());
-    let Some(found) = list(ctx, key)?.map(|list| list.iter().position(|element| element.is(pivot))) else {
+    let Some(found) = peek_list(ctx, key)?.map(|list| list.iter().position(|element| element.is(pivot)))
+    else {
         out.integer(0);
         return Ok(());
     };
@@ -331,11 +332,12 @@ fn move_element(
     out: &mut Encoder<'_>,
 ) -> Result<bool, CommandError> {
     let limit = ChunkLimit::of(ctx.limits());
-    let Some(element) = list(ctx, source)?.and_then(|list| first(list, from)).map(|element| element.to_str())
+    let Some(element) =
+        peek_list(ctx, source)?.and_then(|list| first(list, from)).map(|element| element.to_str())
     else {
         return Ok(false);
     };
-    list(ctx, destination)?;
+    peek_list(ctx, destination)?;
     if source != destination {
         push_or_create(ctx, destination, &element, to, limit)?;
     } else if let Some(list) = list_mut(ctx, source)? {
@@ -405,7 +407,7 @@ impl<'a> MultiPop<'a> {
     /// Pops from the first list that is there; false if there is none.
     fn serve(&self, ctx: &mut Ctx<'_>, out: &mut Encoder<'_>) -> Result<bool, CommandError> {
         for key in self.keys {
-            let Some(list) = list(ctx, key)? else { continue };
+            let Some(list) = peek_list(ctx, key)? else { continue };
             out.array(2);
             out.bulk(key);
             let count = write_end(list, self.end, self.count, out);
@@ -429,7 +431,7 @@ fn blocking_pop(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, out: &mut Encoder<'
     let (keys, timeout) = (&argv[1..argv.len() - 1], argv[argv.len() - 1]);
     let timeout_ms = parse_timeout(timeout, ctx.now_ms)?;
     for key in keys {
-        let Some(list) = list(ctx, key)? else { continue };
+        let Some(list) = peek_list(ctx, key)? else { continue };
         out.array(2);
         out.bulk(key);
         write_first(list, end, out);
@@ -505,6 +507,15 @@ pub(crate) fn parse_timeout(text: &[u8], now_ms: i64) -> Result<Option<u64>, Com
 
 fn list<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a List>, CommandError> {
     match ctx.read(key) {
+        Some(Value::List(list)) => Ok(Some(list)),
+        Some(_) => Err(CommandError::WrongType),
+        None => Ok(None),
+    }
+}
+
+/// As [`list`], for a command that will write: no hit and no miss is counted.
+fn peek_list<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a List>, CommandError> {
+    match ctx.peek(key) {
         Some(Value::List(list)) => Ok(Some(list)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),

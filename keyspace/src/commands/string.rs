@@ -268,10 +268,7 @@ fn setrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     let offset = usize::try_from(offset).map_err(|_| CommandError::other("ERR offset is out of range"))?;
     let longest = longest(ctx);
     let end = offset.saturating_add(patch.len());
-    let len = match ctx.read(key) {
-        Some(value) => StringRef::of(value)?.len(),
-        None => 0,
-    };
+    let len = StringRef::of_key(ctx.peek(key))?.len();
     if patch.is_empty() {
         out.count(len);
         return Ok(());
@@ -339,7 +336,7 @@ fn stored_integer(value: &Value) -> Result<i64, CommandError> {
 fn incrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     let (key, increment) = (argv[1], argv[2]);
     let parse = |text: &[u8]| LongDouble::parse(text).ok_or(CommandError::NotAFloat);
-    let value = match ctx.read(key) {
+    let value = match ctx.peek(key) {
         Some(Value::Int(integer)) => LongDouble::from_i64(*integer),
         Some(value) => parse(&StringRef::of(value)?)?,
         None => LongDouble::from_i64(0),

@@ -410,3 +410,6 @@ fn remove_equal(pack: &mut Listpack, element: &[u8], max: usize, from: End) -> u
     }
     removed
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,15 @@
 //! The data commands through the public API: a line of words in, the reply's bytes and the effects out.
 
+mod bitmap;
 mod digest;
 mod generic;
 mod hash;
+mod list;
+mod replay;
 mod set;
 mod sort;
+mod string;
+mod table;
 mod zset;
 
 use bytes::BytesMut;

@@ -87,7 +87,7 @@ fn hello(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         }),
     };
     let mut name = None;
-    let mut words = argv.iter().skip(2);
+    let mut words = argv.get(2..).unwrap_or_default().iter();
     while let Some(&option) = words.next() {
         let rest = words.as_slice();
         if option.eq_ignore_ascii_case(b"auth") && rest.len() >= 2 {

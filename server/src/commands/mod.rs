@@ -13,9 +13,10 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 use keyspace::CommandError;
-use keyspace::commands::{DataSpec, GROUPS, Group, Keys, Spec, resolve, unknown_command};
+use keyspace::commands::{flags, DataSpec, GROUPS, Group, Keys, Spec, resolve, unknown_command};
 
 use crate::client::ClientId;
+use crate::config::RenamedCommand;
 use crate::executor::Server;
 
 /// Executes a command that needs the process: replies to the client, or returns why not.
@@ -135,6 +136,20 @@ impl Command {
         }
     }
 
+    /// Whether it is executed between MULTI and EXEC, rather than queued. Source: redis 7.2 `processCommand`.
+    #[inline]
+    pub fn leaves_queue(&self) -> bool {
+        const AT_ONCE: [&str; 6] = ["exec", "discard", "multi", "watch", "quit", "reset"];
+        self.has(flags::NOSCRIPT) && AT_ONCE.contains(&self.name())
+    }
+
+    /// Whether a RESP2 client that listens to channels may send it.
+    pub fn serves_listeners(&self) -> bool {
+        const SERVES: [&str; 7] =
+            ["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ping", "quit", "reset"];
+        SERVES.contains(&self.name())
+    }
+
     /// Whether it is the command (or the container) of this name.
     #[inline]
     pub fn is(&self, name: &str) -> bool {
@@ -153,7 +168,7 @@ const MAX_NAME_BYTES: usize = 32;
 
 impl CommandTable {
     /// All commands, renamed (or, to the empty name, taken away) as `rename-command` says.
-    pub fn new(renamed: &[(Vec<u8>, Vec<u8>)]) -> Self {
+    pub fn new(renamed: &[RenamedCommand]) -> Self {
         let data = GROUPS.iter().flat_map(|group| {
             group.table.iter().map(|spec| (spec.name, Row::Data(spec), group.name))
         });
@@ -164,7 +179,7 @@ impl CommandTable {
             .chain(process)
             .map(|(name, row, group)| (name.as_bytes().to_vec(), Command { row, container: None, group }))
             .collect();
-        for (from, to) in renamed {
+        for RenamedCommand { from, to, .. } in renamed {
             if let Some(command) = by_name.remove(&from.to_ascii_lowercase())
                 && !to.is_empty()
             {

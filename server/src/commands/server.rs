@@ -5,7 +5,7 @@ use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
 
 use super::ProcessSpec;
 use super::connection::reply;
-use crate::client::ClientId;
+use crate::client::{Client, ClientId};
 use crate::executor::Server;
 
 type Result = std::result::Result<(), CommandError>;
@@ -53,7 +53,8 @@ fn config_set(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         return Err(CommandError::Arity("config|set".into()));
     }
     let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|&[name, value]| (name, value)).collect();
-    server.set_config(&pairs)?;
+    let local = server.clients.get(id).is_some_and(Client::is_local);
+    server.set_config(&pairs, local)?;
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

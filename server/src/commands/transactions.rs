@@ -42,7 +42,7 @@ fn exec(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     // A key that expired under the watch was changed, though nobody has met it yet.
     let keyspace = &server.keyspace;
     let expired =
-        watched.iter().any(|watched| watched.existed && !keyspace.contains(watched.db, &watched.key, now_ms));
+        watched.iter().any(|watched| watched.existed && keyspace.entry(watched.db, &watched.key, now_ms).is_none());
     server.unwatch(id);
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     if transaction.spoilt {
@@ -81,7 +81,7 @@ fn watch(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         if client.watched.iter().any(|watched| watched.db == db && watched.hash == hash) {
             continue;
         }
-        let existed = server.keyspace.contains(db, key, server.clock.unix_ms);
+        let existed = server.keyspace.entry(db, key, server.clock.unix_ms).is_some();
         client.watched.push(Watched { db, hash, key: key.to_vec(), existed });
         server.watching.add(db, hash, id);
     }

@@ -1,0 +1,197 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Limits with which a few dozen elements already make several chunks.
+fn limits() -> impl Strategy<Value = ChunkLimit> {
+    prop_oneof![
+        (1usize..6).prop_map(|count| ChunkLimit { bytes: 8192, count, by_size: false }),
+        (24usize..90).prop_map(|bytes| ChunkLimit { bytes, count: usize::MAX, by_size: true }),
+    ]
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Push(End, Vec<Vec<u8>>),
+    Insert(usize, Vec<u8>),
+    Set(usize, Vec<u8>),
+    Remove(usize, usize),
+    RemoveEqual(Vec<u8>, usize, End),
+}
+
+fn element() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        // Few values, so that some are equal; integers and strings of several heads.
+        (0i64..6).prop_map(|value| (value * 40).to_string().into_bytes()),
+        (b'a'..b'e').prop_map(|byte| vec![byte]),
+        (0usize..100).prop_map(|len| vec![b'x'; len]),
+        any::<i64>().prop_map(|value| value.to_string().into_bytes()),
+    ]
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![Just(End::Left), Just(End::Right)]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (end(), prop::collection::vec(element(), 1..12)).prop_map(|(end, elements)| Op::Push(end, elements)),
+        3 => (any::<usize>(), element()).prop_map(|(at, element)| Op::Insert(at, element)),
+        3 => (any::<usize>(), element()).prop_map(|(at, element)| Op::Set(at, element)),
+        3 => (any::<usize>(), 0usize..20).prop_map(|(at, count)| Op::Remove(at, count)),
+        2 => (element(), 0usize..4, end()).prop_map(|(element, max, end)| Op::RemoveEqual(element, max, end)),
+    ]
+}
+
+fn apply(list: &mut List, model: &mut Vec<Vec<u8>>, op: Op, limit: ChunkLimit) {
+    match op {
+        Op::Push(end, elements) => {
+            let words: Vec<&[u8]> = elements.iter().map(Vec::as_slice).collect();
+            list.make_room(&words, limit);
+            for element in &elements {
+                list.push(end, element, limit);
+                model.insert(if end == End::Left { 0 } else { model.len() }, element.clone());
+            }
+        }
+        Op::Insert(at, element) => {
+            let at = at % (model.len() + 1);
+            list.make_room(&[&element], limit);
+            list.insert(at, &element, limit);
+            model.insert(at, element);
+        }
+        Op::Set(at, element) => {
+            let at = at % (model.len() + 1);
+            list.make_room(&[&element], limit);
+            assert_eq!(list.set(at, &element, limit), at < model.len());
+            list.shrink(limit);
+            model.get_mut(at).into_iter().for_each(|old| old.clone_from(&element));
+        }
+        Op::Remove(at, count) => {
+            let at = at % (model.len() + 1);
+            list.remove(at, count);
+            list.shrink(limit);
+            model.drain(at..(at + count).min(model.len()));
+        }
+        Op::RemoveEqual(element, max, from) => {
+            let equal = model.iter().enumerate().filter(|(_, other)| **other == element).map(|(at, _)| at);
+            let mut equal: Vec<usize> = equal.collect();
+            if from == End::Right {
+                equal.reverse();
+            }
+            equal.truncate(max);
+            assert_eq!(list.remove_equal(&element, max, from), equal.len());
+            list.shrink(limit);
+            equal.sort_unstable();
+            equal.iter().rev().for_each(|&at| drop(model.remove(at)));
+        }
+    }
+}
+
+fn contents<'a>(elements: impl Iterator<Item = Element<'a>>) -> Vec<Vec<u8>> {
+    elements.map(|element| element.with_bytes(<[u8]>::to_vec)).collect()
+}
+
+/// Chunks of a quicklist are never empty, and beyond the limit only with a single element.
+fn assert_sound(list: &List, limit: ChunkLimit) {
+    assert!(list.len() == list.chunks().map(Listpack::len).sum::<usize>());
+    if list.encoding() == "quicklist" {
+        for chunk in list.chunks().skip(1) {
+            assert!(!chunk.is_empty());
+            // The first chunk may be the listpack that the list was: it grew by Redis's rule, which counts no heads.
+            assert!(chunk.len() == 1 || chunk.len_bytes() <= limit.bytes + 1024);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_list_does_what_a_vector_does(limit in limits(), ops in prop::collection::vec(op(), 0..40)) {
+        let (mut list, mut model) = (List::new(), Vec::new());
+        for op in ops {
+            apply(&mut list, &mut model, op, limit);
+            assert_sound(&list, limit);
+            prop_assert_eq!(contents(list.iter()), model.clone());
+        }
+        for at in 0..=model.len() {
+            prop_assert_eq!(contents(list.iter_from(at)), model[at..].to_vec());
+            prop_assert_eq!(list.get(at).map(|element| element.to_str().to_vec()), model.get(at).cloned());
+        }
+        for at in 0..model.len() {
+            let expected: Vec<_> = model[..=at].iter().rev().cloned().collect();
+            prop_assert_eq!(contents(list.iter_back_from(at)), expected);
+        }
+    }
+
+    #[test]
+    fn writes_after_a_snapshot_do_not_change_it(
+        limit in limits(),
+        before in prop::collection::vec(op(), 0..30),
+        after in prop::collection::vec(op(), 1..30),
+    ) {
+        let (mut list, mut model) = (List::new(), Vec::new());
+        before.into_iter().for_each(|op| apply(&mut list, &mut model, op, limit));
+        let (snapshot, frozen) = (list.clone(), model.clone());
+        for op in after {
+            apply(&mut list, &mut model, op, limit);
+            prop_assert_eq!(contents(snapshot.iter()), frozen.clone());
+        }
+        prop_assert_eq!(contents(list.iter()), model);
+    }
+}
+
+#[test]
+fn a_list_takes_no_more_room_in_a_value_than_a_tree_does() {
+    assert_eq!(size_of::<List>(), 24);
+}
+
+#[test]
+fn limits_are_those_of_list_max_listpack_size() {
+    let limit = |size| ChunkLimit::of(&Limits { list_max_listpack_size: size, ..Limits::default() });
+    for (size, bytes) in
+        [(-1, 4096), (-2, 8192), (-3, 16384), (-4, 32768), (-5, 65536), (-9, 65536), (i64::MIN, 65536)]
+    {
+        assert!(limit(size).admits(bytes, 1 << 20) && !limit(size).admits(bytes + 1, 1), "{size}");
+    }
+    for (size, count) in [(0, 1), (1, 1), (128, 128)] {
+        assert!(limit(size).admits(8192, count) && !limit(size).admits(8, count + 1), "{size}");
+        assert!(!limit(size).admits(8193, 1), "{size}");
+    }
+}
+
+#[test]
+fn a_list_at_the_limit_does_not_go_back_and_forth() {
+    let limit = ChunkLimit { bytes: 8192, count: 8, by_size: false };
+    let mut list = List::new();
+    for _ in 0..9 {
+        list.make_room(&[b"a"], limit);
+        list.push(End::Right, b"a", limit);
+    }
+    assert_eq!(list.encoding(), "quicklist");
+    let mut encodings = Vec::new();
+    while !list.is_empty() {
+        list.remove(list.len() - 1, 1);
+        list.shrink(limit);
+        encodings.push((list.len(), list.encoding()));
+    }
+    assert_eq!(
+        encodings[..5],
+        [(8, "quicklist"), (7, "quicklist"), (6, "quicklist"), (5, "quicklist"), (4, "listpack")]
+    );
+}
+
+#[test]
+fn an_element_beyond_a_chunk_has_one_of_its_own() {
+    let limit = ChunkLimit::of(&Limits::default());
+    let long = vec![b'l'; 20_000];
+    let mut list = List::new();
+    for element in [&b"a"[..], b"b", &long, b"c"] {
+        list.make_room(&[element], limit);
+        list.push(End::Right, element, limit);
+    }
+    assert_eq!(list.chunks().map(Listpack::len).collect::<Vec<_>>(), [2, 1, 1]);
+    list.remove(2, 1);
+    list.shrink(limit);
+    assert_eq!(contents(list.iter()), [b"a", b"b", b"c"]);
+}

@@ -1,0 +1,199 @@
+//! The invariant that the log rests on: replaying the effects of commands gives what the commands gave.
+//!
+//! Commands by chance, on few keys and with few elements, so that types clash, collections empty and conditions hold as
+//! often as not; encodings are crossed by thresholds of a few elements. The replay has another hash key, another
+//! sequence of chance and a clock that says nothing.
+
+use bytes::BytesMut;
+use keyspace::{Call, Digest, Keyspace, Random, Unit};
+use resp::{Encoder, Version};
+
+use crate::{Session, words};
+
+/// `K` stands for a key, `E` for an element, `I` for an integer, `F` for a float, `T` for a time to live.
+const COMMANDS: &[&str] = &[
+    "SET K E",
+    "SET K I EX 2",
+    "SET K E PX T GET",
+    "SET K E XX KEEPTTL",
+    "SET K E NX PXAT 1700000003000",
+    "GETSET K E",
+    "GETDEL K",
+    "GETEX K PX T",
+    "GETEX K PERSIST",
+    "MSET K E K E",
+    "MSETNX K E K E",
+    "SETEX K 1 E",
+    "APPEND K E",
+    "SETRANGE K 3 E",
+    "INCR K",
+    "DECRBY K I",
+    "INCRBYFLOAT K F",
+    "SETBIT K 17 1",
+    "BITOP XOR K K K",
+    "BITFIELD K INCRBY u4 3 I OVERFLOW SAT INCRBY i8 0 I",
+    "LPUSH K E E",
+    "RPUSH K E E E",
+    "RPUSHX K E",
+    "LPOP K",
+    "RPOP K 2",
+    "LSET K 1 E",
+    "LINSERT K BEFORE E E",
+    "LREM K I E",
+    "LTRIM K 0 3",
+    "LMOVE K K LEFT RIGHT",
+    "RPOPLPUSH K K",
+    "LMPOP 2 K K RIGHT COUNT 2",
+    "BLPOP K K 0",
+    "BRPOP K 0",
+    "BLMOVE K K RIGHT LEFT 0",
+    "BRPOPLPUSH K K 0",
+    "BLMPOP 0 2 K K LEFT COUNT 3",
+    "SADD K E E E",
+    "SADD K I I I",
+    "SREM K E E",
+    "SPOP K",
+    "SPOP K 3",
+    "SMOVE K K E",
+    "SUNIONSTORE K K K",
+    "SINTERSTORE K K K",
+    "SDIFFSTORE K K K",
+    "HSET K E E E I",
+    "HMSET K E E",
+    "HSETNX K E E",
+    "HDEL K E E",
+    "HINCRBY K E I",
+    "HINCRBYFLOAT K E F",
+    "ZADD K F E F E",
+    "ZADD K NX F E",
+    "ZADD K XX CH F E",
+    "ZADD K GT F E",
+    "ZADD K INCR F E",
+    "ZINCRBY K F E",
+    "ZREM K E E",
+    "ZPOPMIN K",
+    "ZPOPMAX K 2",
+    "BZPOPMIN K K 0",
+    "BZPOPMAX K 0",
+    "ZMPOP 2 K K MIN COUNT 2",
+    "BZMPOP 0 1 K MAX",
+    "ZREMRANGEBYRANK K 0 1",
+    "ZREMRANGEBYSCORE K -1 I",
+    "ZRANGESTORE K K 0 2",
+    "ZUNIONSTORE K 2 K K WEIGHTS 2 F",
+    "ZINTERSTORE K 2 K K AGGREGATE MAX",
+    "ZDIFFSTORE K 2 K K",
+    "SORT K ALPHA STORE K",
+    "SORT K BY none_* STORE K",
+    "DEL K",
+    "UNLINK K K",
+    "EXPIRE K 1 GT",
+    "PEXPIRE K T",
+    "PEXPIRE K T LT",
+    "PEXPIREAT K 1700000004000 NX",
+    "EXPIRE K -1",
+    "PERSIST K",
+    "RENAME K K",
+    "RENAMENX K K",
+    "COPY K K REPLACE",
+    "COPY K K DB 1",
+    "MOVE K 1",
+    "SWAPDB 0 1",
+    "FLUSHDB",
+    "RANDOMKEY",
+    "SCAN 0",
+    "EXISTS K K",
+];
+
+const ELEMENTS: &[&str] = &["a", "b", "c", "d", "1", "2", "-3", "70000", "a-longer-element", "\"\""];
+
+fn filled(template: &str, random: &mut Random) -> String {
+    let mut line = Vec::new();
+    for word in template.split(' ') {
+        line.push(match word {
+            "K" => format!("k{}", random.below(6)),
+            "E" => ELEMENTS[random.below(ELEMENTS.len())].to_string(),
+            "I" => (random.below(9) as i64 - 4).to_string(),
+            "F" => ["1.5", "-2", "0.1", "3e2", "inf", "-0"][random.below(6)].to_string(),
+            "T" => (random.below(3000) as i64 - 100).to_string(),
+            word => word.to_string(),
+        });
+    }
+    line.join(" ")
+}
+
+/// Thresholds that a few elements cross.
+fn tighten(keyspace: &mut Keyspace) {
+    let limits = &mut keyspace.limits;
+    limits.hash_max_listpack_entries = 3;
+    limits.set_max_intset_entries = 3;
+    limits.set_max_listpack_entries = 4;
+    limits.zset_max_listpack_entries = 3;
+    limits.list_max_listpack_size = 3;
+}
+
+/// Executes the effects of a unit as a log's replay does.
+fn replay(keyspace: &mut Keyspace, unit: &Unit) {
+    for (db, effect) in unit.ops() {
+        let mut parser = resp::Parser::default();
+        parser.parse(effect, &resp::Limits::default()).unwrap().expect("an effect is a whole request");
+        let mut out = BytesMut::new();
+        let argv = parser.argv(effect);
+        let call = Call::new(db, 0, &argv);
+        keyspace.execute(&call, &mut Encoder::new(&mut out, Version::Resp2), &mut Unit::default());
+        assert_ne!(out[0], b'-', "{}: {}", effect.escape_ascii(), out.escape_ascii());
+    }
+}
+
+fn follow(seed: u64, commands: usize) {
+    let mut random = Random::new(seed);
+    let mut session = Session::new();
+    let mut copy = Keyspace::new(16, seed ^ 0xffff);
+    copy.loading = true;
+    tighten(&mut session.keyspace);
+    let mut lines: Vec<String> = Vec::new();
+    let mut snapshots = Vec::new();
+    for number in 0..commands {
+        if number % 40 == 0 {
+            snapshots.push((session.keyspace.snapshot(), Digest::of(session.keyspace.dbs())));
+        }
+        session.now_ms += random.below(200) as i64;
+        let line = filled(COMMANDS[random.below(COMMANDS.len())], &mut random);
+        let before = Digest::of(session.keyspace.dbs());
+        let reply = session.run(&line);
+        lines.push(line);
+        let story = || {
+            format!(
+                "seed {seed}, {reply:?} to the last of\n{}",
+                lines[lines.len().saturating_sub(12)..].join("\n")
+            )
+        };
+        let after = Digest::of(session.keyspace.dbs());
+        if session.unit.ops().len() == 0 {
+            assert_eq!(before, after, "a change without an effect: {}", story());
+        }
+        replay(&mut copy, &session.unit);
+        assert_eq!(after, Digest::of(copy.dbs()), "the effects {:?} differ: {}", session.effects(), story());
+    }
+    for (snapshot, digest) in &snapshots {
+        assert_eq!(Digest::of(&snapshot.dbs), *digest, "seed {seed}: a snapshot changed");
+    }
+}
+
+#[test]
+fn every_command_here_is_known() {
+    let mut random = Random::new(1);
+    for template in COMMANDS {
+        let mut session = Session::new();
+        let reply = session.run(&filled(template, &mut random));
+        assert!(!reply.contains("unknown command") && !reply.contains("syntax error"), "{template}: {reply}");
+        assert!(!words(template).is_empty());
+    }
+}
+
+#[test]
+fn replayed_effects_give_the_same_data_and_snapshots_stay() {
+    for seed in 0..40 {
+        follow(seed, 400);
+    }
+}

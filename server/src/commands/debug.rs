@@ -1,0 +1,173 @@
+//! DEBUG: what tests and operators use to look inside and to provoke. Off unless `enable-debug-command` says so.
+
+use std::time::Duration;
+
+use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
+use keyspace::{Call, CommandError, Digest, Unit};
+
+use super::ProcessSpec;
+use super::connection::reply;
+use crate::client::ClientId;
+use crate::executor::Server;
+
+type Result = std::result::Result<(), CommandError>;
+
+const RULE: u32 = ADMIN | NOSCRIPT | LOADING | STALE | DANGEROUS;
+
+/// The rows.
+pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
+    subcommands: &[
+        spec("digest", digest, 2, RULE, Keys::None, "1.0.0", "Answers a digest of all data."),
+        spec("digest-value", digest_value, -2, RULE, Keys::None, "1.0.0", "Answers digests of values."),
+        spec("loadaof", loadaof, 2, RULE, Keys::None, "1.0.0", "Drops all data and loads the log again."),
+        spec("sleep", sleep, 3, RULE, Keys::None, "1.0.0", "Stops the executor for some seconds."),
+        spec("set-active-expire", set_active_expire, 3, RULE, Keys::None, "1.0.0", "Turns active expiry on or off."),
+        spec("object", object, -3, RULE, Keys::None, "1.0.0", "Describes how a value is stored."),
+        spec("populate", populate, -3, RULE, Keys::None, "1.0.0", "Makes keys."),
+        spec("stringmatch-len", stringmatch_len, 4, RULE, Keys::None, "1.0.0", "Matches a string with a pattern."),
+        spec("protocol", protocol, 3, RULE, Keys::None, "1.0.0", "Answers a value of a protocol type."),
+        spec("error", error, 3, RULE, Keys::None, "1.0.0", "Answers an error."),
+        spec("log", log, 3, RULE, Keys::None, "1.0.0", "Writes a line to the server's log."),
+    ],
+    ..spec("debug", debug, -2, RULE, Keys::None, "1.0.0", "Commands for debugging.")
+}];
+
+fn debug(_: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
+    Err(unknown_subcommand(argv))
+}
+
+fn digest(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    let digest = Digest::of(server.keyspace.dbs());
+    reply(server, id, |reply| reply.simple(&digest.to_string()));
+    Ok(())
+}
+
+fn digest_value(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
+    let (db, mut reply) = (client.db, client.reply());
+    reply.array(argv.len() - 2);
+    for key in &argv[2..] {
+        let digest = server.keyspace.entry(db, key, server.clock.unix_ms).map(|entry| Digest::of_value(entry.value()));
+        reply.simple(&digest.unwrap_or_default().to_string());
+    }
+    Ok(())
+}
+
+fn loadaof(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    server.write_log_out();
+    server.reload().map_err(|error| {
+        CommandError::other(format!("ERR Error trying to load the AOF files, check server logs. ({error})"))
+    })?;
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+fn sleep(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let seconds = resp::number::parse_f64(argv[2]).ok_or(CommandError::NotAFloat)?;
+    std::thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+fn set_active_expire(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    server.debug.active_expire = super::integer(argv[2])? != 0;
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+fn object(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
+    let entry = server.keyspace.entry(client.db, argv[2], server.clock.unix_ms).ok_or(CommandError::NoSuchKey)?;
+    let text = format!(
+        "Value at:0x0 refcount:1 encoding:{} serializedlength:0 lru:0 lru_seconds_idle:{}",
+        entry.value().encoding(),
+        entry.idle_s(server.clock.unix_ms)
+    );
+    client.reply().simple(&text);
+    Ok(())
+}
+
+/// DEBUG POPULATE count [prefix] [size]: keys that are there already stay as they are.
+fn populate(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let count = super::integer(argv[2])?;
+    let prefix = String::from_utf8_lossy(argv.get(3).copied().unwrap_or(b"key")).into_owned();
+    let size = argv.get(4).map(|size| super::integer(size)).transpose()?;
+    let size = size.map(|size| usize::try_from(size).unwrap_or(0));
+    let db = server.clients.get(id).map_or(0, |client| client.db);
+    let (mut out, mut unit) = (bytes::BytesMut::new(), Unit::default());
+    for number in 0..count {
+        let key = format!("{prefix}:{number}");
+        let mut value = format!("value:{number}").into_bytes();
+        if let Some(size) = size {
+            value.resize(size, 0);
+        }
+        let words: [&[u8]; 3] = [b"SETNX", key.as_bytes(), &value];
+        let call = Call::new(db, server.clock.unix_ms, &words);
+        let mut encoder = resp::Encoder::new(&mut out, resp::Version::Resp2);
+        server.keyspace.execute(&call, &mut encoder, &mut unit);
+        server.finish_unit(None, &mut unit, false);
+        unit.clear();
+        out.clear();
+    }
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+fn stringmatch_len(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let len = usize::try_from(super::integer(argv[2])?).unwrap_or(0);
+    let matched = keyspace::glob::matches(argv[3], &vec![b'a'; len], false);
+    reply(server, id, |reply| reply.integer(i64::from(matched)));
+    Ok(())
+}
+
+fn protocol(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
+    let mut reply = client.reply();
+    match argv[2].to_ascii_lowercase().as_slice() {
+        b"string" => reply.bulk(b"Hello World"),
+        b"integer" => reply.integer(12345),
+        b"double" => reply.double(3.141),
+        b"null" => reply.null(),
+        b"array" => {
+            reply.array(3);
+            (0..3).for_each(|value| reply.integer(value));
+        }
+        b"set" => {
+            reply.set(3);
+            (0..3).for_each(|value| reply.integer(value));
+        }
+        b"map" => {
+            reply.map(3);
+            for value in 0..3 {
+                reply.integer(value);
+                reply.boolean(value == 1);
+            }
+        }
+        b"push" => {
+            reply.push(2);
+            reply.bulk(b"server-cpu-usage");
+            reply.integer(42);
+        }
+        b"verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
+        b"true" => reply.boolean(true),
+        b"false" => reply.boolean(false),
+        b"bignum" => reply.big_number("1234567999999999999999999999999999999"),
+        _ => {
+            return Err(CommandError::other(
+                "ERR Wrong protocol type name. Please use one of the following: string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn error(_: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
+    Err(CommandError::other(String::from_utf8_lossy(argv[2]).into_owned()))
+}
+
+fn log(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let line = format!("DEBUG LOG: {}", String::from_utf8_lossy(argv[2]));
+    server.log(crate::logger::Level::Warning, line);
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}

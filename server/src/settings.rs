@@ -1,0 +1,92 @@
+//! What CONFIG SET changes beyond the value itself, and what the configuration says to the crates below.
+
+use std::path::Path;
+
+use keyspace::{CommandError, Limits};
+
+use crate::config::{Config, LogLevel, Origin, SetError};
+use crate::executor::Server;
+use crate::logger::Level;
+
+impl Config {
+    /// The thresholds that `keyspace` goes by.
+    pub fn keyspace_limits(&self) -> Limits {
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Limits {
+            hash_max_listpack_entries: count(self.hash_max_listpack_entries),
+            hash_max_listpack_value: count(self.hash_max_listpack_value_bytes),
+            set_max_intset_entries: count(self.set_max_intset_entries),
+            set_max_listpack_entries: count(self.set_max_listpack_entries),
+            set_max_listpack_value: count(self.set_max_listpack_value_bytes),
+            zset_max_listpack_entries: count(self.zset_max_listpack_entries),
+            zset_max_listpack_value: count(self.zset_max_listpack_value_bytes),
+            list_max_listpack_size: i64::from(self.list_max_listpack_size),
+            max_string_bytes: u64::try_from(self.proto_max_bulk_len_bytes).unwrap_or(0),
+            lazy_expire: self.lazyfree_lazy_expire,
+            lazy_server_del: self.lazyfree_lazy_server_del,
+            lazy_user_del: self.lazyfree_lazy_user_del,
+            lazy_user_flush: self.lazyfree_lazy_user_flush,
+        }
+    }
+
+    /// The least level of the server's log.
+    pub fn log_level(&self) -> Level {
+        match self.loglevel {
+            LogLevel::Debug => Level::Debug,
+            LogLevel::Verbose => Level::Verbose,
+            LogLevel::Notice => Level::Notice,
+            LogLevel::Warning | LogLevel::Nothing => Level::Warning,
+        }
+    }
+}
+
+impl Server {
+    /// CONFIG SET: all of the directives or none, with their effects.
+    ///
+    /// # Errors
+    /// Redis's words; nothing has changed then.
+    pub fn set_config(&mut self, pairs: &[(&[u8], &[u8])], local: bool) -> Result<(), CommandError> {
+        let origin = Origin { loading: self.loading.is_some(), local };
+        let changed = self.config.set(pairs, origin).map_err(|error| match error {
+            SetError::Loading => CommandError::other(format!("LOADING {error}")),
+            error => CommandError::other(format!("ERR {error}")),
+        })?;
+        let names: Vec<&'static str> = changed.names().collect();
+        for (at, name) in names.iter().enumerate() {
+            if let Err(reason) = self.apply(name) {
+                self.config.rollback(changed);
+                // What was applied before the failure is applied again, with the old values.
+                for name in &names[..at] {
+                    let _ = self.apply(name);
+                }
+                let failed = SetError::Failed { name: name.as_bytes().to_vec(), reason };
+                return Err(CommandError::other(format!("ERR {failed}")));
+            }
+        }
+        self.keyspace.limits = self.config.keyspace_limits();
+        self.keyspace.has_listeners = self.config.notify_keyspace_events.0 != 0;
+        self.logger.set_level(self.config.log_level());
+        self.apply_log_options();
+        Ok(())
+    }
+
+    /// Carries one changed directive to where it acts, if that is not done for all of them together.
+    fn apply(&mut self, name: &str) -> Result<(), String> {
+        match name {
+            "dir" => change_dir(&self.config.dir),
+            "appendonly" if self.config.appendonly => {
+                self.turn_log_on().map_err(|_| "Unable to turn on AOF. Check server logs.".into())
+            }
+            "appendonly" => self.turn_log_off().map_err(|error| error.to_string()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Relative paths (files of the log, the RDB file) are meant from `dir`.
+///
+/// # Errors
+/// What chdir(2) says.
+pub fn change_dir(dir: &Path) -> Result<(), String> {
+    std::env::set_current_dir(dir).map_err(|error| format!("Can't chdir to '{}': {error}", dir.display()))
+}

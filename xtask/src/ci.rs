@@ -1,0 +1,98 @@
+//! `cargo xtask ci [STEP...]`: everything that must hold before a merge, in the order of what fails soonest.
+//!
+//! All steps run even after one has failed, so that one visit shows all; the first failure decides the exit code.
+//! Warnings are refused through clippy's own arguments: RUSTFLAGS would build every dependency a second time.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use xshell::cmd;
+
+use crate::args::Args;
+use crate::{compat, interop, loom, tidy, workspace};
+
+type Step = (&'static str, fn() -> Result<()>);
+
+#[rustfmt::skip]
+const STEPS: &[Step] = &[
+    ("tidy",     || tidy::run(&mut no_args())),
+    ("fmt",      || cargo("fmt --all --check")),
+    ("clippy",   || cargo("clippy --workspace --all-targets --quiet -- -D warnings")),
+    // Library, unit and integration tests, doctests; builds the examples too.
+    ("test",     || cargo("test --workspace --quiet")),
+    ("examples", examples),
+    ("docs",     docs),
+    ("loom",     || loom::run(&mut no_args())),
+    // One iteration of each bench: it must run, its figures mean nothing here.
+    ("bench",    || cargo("bench --workspace --quiet -- --test")),
+    ("server",   || cargo("build --release --quiet -p everlog-server --bins")),
+    ("interop",  || interop::run(&mut no_args())),
+    ("compat",   || compat::run(&mut no_args())),
+];
+
+/// `cargo xtask ci`.
+pub(crate) fn run(args: &mut Args) -> Result<()> {
+    let wanted = args.words()?;
+    for name in &wanted {
+        ensure!(STEPS.iter().any(|(step, _)| step == name), "no step {name:?}");
+    }
+    let mut results = Vec::new();
+    for (name, step) in
+        STEPS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|each| each == name))
+    {
+        println!("\n==== {name}");
+        let start = Instant::now();
+        let outcome = step();
+        if let Err(error) = &outcome {
+            println!("{name}: {error:#}");
+        }
+        println!("==== {name}: {:.1} s", start.elapsed().as_secs_f64());
+        results.push((name, start.elapsed(), outcome));
+    }
+
+    println!("\n| step | seconds | |\n|---|---:|---|");
+    for (name, elapsed, outcome) in &results {
+        let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+        println!("| {name} | {:.1} | {word} |", elapsed.as_secs_f64());
+    }
+    let failed: Vec<&str> =
+        results.iter().filter(|result| result.2.is_err()).map(|result| *result.0).collect();
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn no_args() -> Args {
+    Args::new(std::iter::empty())
+}
+
+fn cargo(line: &str) -> Result<()> {
+    let words = line.split(' ');
+    let shell = workspace::shell()?;
+    cmd!(shell, "cargo {words...}").run()?;
+    Ok(())
+}
+
+/// Runs each crate's examples: a reader will type them. The floor server is a measuring tool and runs in `bench`.
+fn examples() -> Result<()> {
+    for (package, folder) in tidy::CRATES {
+        let examples = workspace::root().join(folder).join("examples");
+        if !examples.is_dir() {
+            continue;
+        }
+        for path in tidy::files(&examples)? {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if name != "floor" && path.extension().is_some_and(|suffix| suffix == "rs") {
+                cargo(&format!("run --quiet -p {package} --example {name}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Broken links in the documentation are errors too.
+fn docs() -> Result<()> {
+    let shell = workspace::shell()?;
+    shell.set_var("RUSTDOCFLAGS", "-D warnings");
+    cmd!(shell, "cargo doc --workspace --no-deps --quiet").run()?;
+    Ok(())
+}

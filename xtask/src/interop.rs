@@ -1,0 +1,233 @@
+//! `cargo xtask interop [PART...]`: data directories that move between servers, and the clients people use.
+//!
+//! | part | what |
+//! |---|---|
+//! | `data` | our directory read by redis-server 7.0.15 and valkey-server 9.1, and theirs by us |
+//! | `peers` | their directories read by each other: proves the harness, not us; not part of the default |
+//! | `redis-py`, `ioredis` | the default clients of Python and Node, in both protocols |
+//! | `redis-cli`, `redis-benchmark` | Redis's own tools |
+//!
+//! A writer fills its databases, perhaps rewrites its log and goes on writing, and ends by SIGTERM or SIGKILL; the
+//! reader starts on a copy of the directory and must hold what the writer's clients last saw.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use xshell::cmd;
+
+use crate::args::Args;
+use crate::dataset::{self, Dataset};
+use crate::server::{Party, Server, free_port, redis_and_valkey};
+use crate::{install, workspace};
+
+/// AOF on, and its base written as commands: what every server reads.
+const OPTIONS: &[&str] =
+    &["--appendonly", "yes", "--appendfsync", "everysec", "--aof-use-rdb-preamble", "no"];
+
+type Part = (&'static str, bool, fn(&Path) -> Result<()>);
+
+const PARTS: &[Part] = &[
+    ("data", true, data),
+    ("peers", false, peers),
+    ("redis-py", true, redis_py),
+    ("ioredis", true, ioredis),
+    ("redis-cli", true, redis_cli),
+    ("redis-benchmark", true, redis_benchmark),
+];
+
+/// `cargo xtask interop`.
+pub(crate) fn run(args: &mut Args) -> Result<()> {
+    let server = workspace::server_under_test(args)?;
+    let wanted = args.words()?;
+    for name in &wanted {
+        ensure!(PARTS.iter().any(|part| part.0 == name), "no part {name:?}");
+    }
+    let mut failed = Vec::new();
+    for (name, default, part) in PARTS {
+        if if wanted.is_empty() { *default } else { wanted.iter().any(|each| each == name) } {
+            let outcome = part(&server);
+            println!(
+                "{name}: {}",
+                outcome.as_ref().map_or_else(|error| format!("{error:#}"), |()| String::from("ok"))
+            );
+            failed.extend(outcome.is_err().then_some(*name));
+        }
+    }
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+/// Both directions between our server and each peer, and from our server to itself.
+fn data(ours: &Path) -> Result<()> {
+    let ours = Party { name: "everlog", program: ours.to_path_buf() };
+    let [redis, valkey] = redis_and_valkey()?;
+    exchange(&ours, &[&ours, &redis, &valkey])?;
+    exchange(&redis, &[&ours])?;
+    exchange(&valkey, &[&ours])
+}
+
+fn peers(_: &Path) -> Result<()> {
+    let [redis, valkey] = redis_and_valkey()?;
+    exchange(&redis, &[&redis, &valkey])?;
+    exchange(&valkey, &[&redis])
+}
+
+/// Has `writer` make a directory in each way there is, and each reader read it.
+fn exchange(writer: &Party, readers: &[&Party]) -> Result<()> {
+    for rewrites in [false, true] {
+        for killed in [false, true] {
+            let way = format!(
+                "{}{}",
+                if rewrites { "rewritten-" } else { "" },
+                if killed { "killed" } else { "stopped" }
+            );
+            let folder = fresh_dir(&format!("{}-{way}", writer.name))?;
+            let expected = write(writer, &folder.join("written"), rewrites, killed)
+                .with_context(|| format!("{} writes", writer.name))?;
+            check(&folder.join("written")).with_context(|| format!("{} writes, {way}", writer.name))?;
+            for reader in readers {
+                let copy = folder.join(format!("read-by-{}", reader.name));
+                read(reader, &folder.join("written"), &copy, &expected).with_context(|| {
+                    format!("{} writes, {way}, {} reads {}", writer.name, reader.name, copy.display())
+                })?;
+                println!("  {} -> {}, {way}: {} keys", writer.name, reader.name, expected.len());
+            }
+            fs::remove_dir_all(folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Fills a server and returns what its clients saw last.
+fn write(writer: &Party, dir: &Path, rewrites: bool, killed: bool) -> Result<Dataset> {
+    let server = Server::start(&writer.program, dir, free_port(), OPTIONS)?;
+    let mut client = server.connect()?;
+    dataset::fill(&mut client)?;
+    if rewrites {
+        client.rewrite_aof()?;
+    }
+    dataset::change(&mut client)?;
+    let seen = dataset::read(&mut client)?;
+    if killed {
+        server.kill()?
+    } else {
+        server.stop()?
+    }
+    Ok(seen)
+}
+
+/// Redis's own checker must find nothing to complain of: no warning, no truncation.
+fn check(dir: &Path) -> Result<()> {
+    let checker = install::program("redis-server")?.with_file_name("redis-check-aof");
+    let manifest = dir.join("appendonlydir/appendonly.aof.manifest");
+    let output = Command::new(checker).arg(manifest).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "redis-check-aof:\n{text}");
+    Ok(())
+}
+
+fn read(reader: &Party, written: &Path, dir: &Path, expected: &Dataset) -> Result<()> {
+    let shell = workspace::shell()?;
+    cmd!(shell, "cp -r {written} {dir}").quiet().run()?;
+    fs::remove_file(dir.join("server.log"))?;
+    let server = Server::start(&reader.program, dir, free_port(), OPTIONS)?;
+    let found = dataset::read(&mut server.connect()?)?;
+    server.stop()?;
+    let differences = dataset::differences(expected, &found);
+    if !differences.is_empty() {
+        bail!(
+            "{} differences:\n  {}",
+            differences.len(),
+            differences[..differences.len().min(10)].join("\n  ")
+        );
+    }
+    Ok(())
+}
+
+fn redis_py(ours: &Path) -> Result<()> {
+    script(ours, "redis-py", &install::python()?, "redis_py.py")
+}
+
+fn ioredis(ours: &Path) -> Result<()> {
+    script(ours, "ioredis", &install::program("node")?, "ioredis.js")
+}
+
+/// Runs a script of `xtask/clients` against a fresh server, once per protocol.
+fn script(ours: &Path, name: &str, interpreter: &Path, file: &str) -> Result<()> {
+    let shell = workspace::shell()?;
+    shell.set_var("NODE_PATH", workspace::cache_dir("npm")?.join("node_modules"));
+    if name == "ioredis" {
+        install::node_modules()?;
+    }
+    for protocol in ["3", "2"] {
+        let server = Server::start(ours, &fresh_dir(name)?, free_port(), OPTIONS)?;
+        let port = server.port().to_string();
+        cmd!(shell, "{interpreter} xtask/clients/{file} {port} {protocol}").quiet().run()?;
+        server.stop()?;
+    }
+    Ok(())
+}
+
+/// What redis-cli sends on its own, and a session through a pipe in each protocol.
+fn redis_cli(ours: &Path) -> Result<()> {
+    let cli = install::program("redis-cli")?;
+    let server = Server::start(ours, &fresh_dir("redis-cli")?, free_port(), OPTIONS)?;
+    let port = server.port().to_string();
+    let shell = workspace::shell()?;
+    // An interactive redis-cli asks for this first, for its hints.
+    let docs = cmd!(shell, "{cli} -p {port} COMMAND DOCS").quiet().read()?;
+    ensure!(docs.contains("summary") && docs.contains("arguments"), "COMMAND DOCS documents nothing");
+    for (option, expected) in [("-2", CLI_RESP2), ("-3", CLI_RESP3)] {
+        let mut process = Command::new(&cli)
+            .args(["-p", &port, "--no-raw", option])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        process.stdin.take().context("no pipe")?.write_all(CLI_SESSION.as_bytes())?;
+        let output = process.wait_with_output()?;
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.trim_end() == expected,
+            "redis-cli {option} printed\n{output}\ninstead of\n{expected}"
+        );
+    }
+    server.stop()
+}
+
+const CLI_SESSION: &str = "FLUSHALL\nSET key \"a value\"\nGET key\nHSET hash field 1\nHGETALL hash\nZADD zset 1.5 m\n\
+                           ZSCORE zset m\nGET none\nINCR key\n";
+const CLI_RESP2: &str = "OK\nOK\n\"a value\"\n(integer) 1\n1) \"field\"\n2) \"1\"\n(integer) 1\n\"1.5\"\n(nil)\n\
+                         (error) ERR value is not an integer or out of range";
+const CLI_RESP3: &str = "OK\nOK\n\"a value\"\n(integer) 1\n1# \"field\" => \"1\"\n(integer) 1\n(double) 1.5\n(nil)\n\
+                         (error) ERR value is not an integer or out of range";
+
+/// All default tests of redis-benchmark, briefly, plain and pipelined.
+fn redis_benchmark(ours: &Path) -> Result<()> {
+    let benchmark = install::program("redis-cli")?.with_file_name("redis-benchmark");
+    let server = Server::start(ours, &fresh_dir("redis-benchmark")?, free_port(), OPTIONS)?;
+    let port = server.port().to_string();
+    let shell = workspace::shell()?;
+    for depth in ["1", "16"] {
+        let output =
+            cmd!(shell, "{benchmark} -p {port} -n 3000 -c 20 -r 100 -P {depth} --csv").quiet().output()?;
+        let text =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let complaint =
+            text.lines().find(|line| line.contains("Error") || line.contains("WARN") || line.contains("ERR"));
+        ensure!(complaint.is_none(), "-P {depth}: {}", complaint.unwrap_or_default());
+        ensure!(text.contains("MSET"), "-P {depth}: it ended before its last test:\n{text}");
+    }
+    server.stop()
+}
+
+fn fresh_dir(name: &str) -> Result<PathBuf> {
+    let dir = workspace::cache_dir("interop")?.join(name);
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
