@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::table::{HashSeed, Record, Segmented, Table};
+use crate::types::string::copied;
 use crate::{Str, Value};
 
 /// A key, its value and its bookkeeping.
@@ -171,7 +172,7 @@ impl Db {
             return Some(old);
         }
         let accessed_s = AtomicU32::new(seconds(now_ms));
-        self.table.insert(hash, Entry { key: Str::from(key), value, expire_at_ms: at, accessed_s });
+        self.table.insert(hash, Entry { key: copied(key), value, expire_at_ms: at, accessed_s });
         self.reindex(hash, NEVER, at);
         None
     }

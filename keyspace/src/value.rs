@@ -3,7 +3,7 @@
 use ecow::EcoVec;
 use resp::number;
 
-use crate::types::{hash::Hash, list::List, set::Set, zset::ZSet};
+use crate::types::{hash::Hash, list::List, set::Set, string::copied, zset::ZSet};
 
 /// A stored byte string: 16 bytes of handle, shared until somebody writes to it.
 pub type Str = EcoVec<u8>;
@@ -34,7 +34,7 @@ impl Value {
     pub fn string(bytes: &[u8]) -> Self {
         match number::parse_i64(bytes) {
             Some(integer) => Value::Int(integer),
-            None => Value::Str(Str::from(bytes)),
+            None => Value::Str(copied(bytes)),
         }
     }
 

@@ -3,10 +3,10 @@
 use resp::{Encoder, number};
 
 use super::flags::{BLOCKING, DENYOOM, FAST, NOSCRIPT, READ, WRITE};
+use super::timeout::parse_timeout;
 use super::{DataSpec, Keys, keys, spec};
 use crate::types::list::{ChunkLimit, End, List};
 use crate::types::listpack::Element;
-use crate::types::long_double::LongDouble;
 use crate::{Block, CommandError, Ctx, Str, Value};
 
 type Reply = Result<(), CommandError>;
@@ -486,23 +486,6 @@ fn wait(ctx: &mut Ctx<'_>, keys: &[&[u8]], timeout_ms: Option<u64>, null_array: 
     } else {
         out.null();
     }
-}
-
-/// Reads a timeout in seconds, with decimals; `None` is for ever. Parts of a millisecond count as one.
-///
-/// # Errors
-/// Redis's words for what is no number, negative, or later than any clock can show.
-pub(crate) fn parse_timeout(text: &[u8], now_ms: i64) -> Result<Option<u64>, CommandError> {
-    let seconds =
-        LongDouble::parse(text).ok_or(CommandError::other("ERR timeout is not a float or out of range"))?;
-    let milliseconds = (seconds.to_f64() * 1000.0).ceil();
-    if milliseconds > (i64::MAX - now_ms) as f64 {
-        return Err(CommandError::other("ERR timeout is out of range"));
-    }
-    if milliseconds < 0.0 {
-        return Err(CommandError::other("ERR timeout is negative"));
-    }
-    Ok((milliseconds > 0.0).then_some(milliseconds as u64))
 }
 
 fn list<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a List>, CommandError> {

@@ -18,6 +18,7 @@
 use resp::number;
 
 use crate::Str;
+use crate::types::string::make_private;
 
 const HEADER_BYTES: usize = 6;
 const END: u8 = 0xff;
@@ -282,6 +283,7 @@ impl Listpack {
         }
         let end = end.map_or(self.0.len() - 1, |At(end)| end);
         let At(start) = at;
+        make_private(&mut self.0);
         let blob = self.0.make_mut();
         blob.copy_within(end.., start);
         self.0.truncate(self.0.len() - (end - start));
@@ -308,10 +310,9 @@ impl Listpack {
         let entry = head.len() + element.body.len();
         let inserted = entry + backlen_bytes(entry);
         let old_len = self.0.len();
+        make_private(&mut self.0);
         if inserted > removed {
-            let more = inserted - removed;
-            self.0.reserve(more);
-            self.0.extend(std::iter::repeat_n(0, more));
+            self.lengthen(inserted - removed);
         }
         let blob = self.0.make_mut();
         blob.copy_within(at + removed..old_len, at + inserted);
@@ -321,6 +322,19 @@ impl Listpack {
         write_backlen(&mut rest[..inserted - entry], entry);
         self.0.truncate(old_len - removed + inserted);
         self.set_header(added);
+    }
+
+    /// Appends bytes that will be overwritten; by slices, because byte by byte the vector asks each time whether it is
+    /// shared.
+    fn lengthen(&mut self, more: usize) {
+        const FILL: [u8; 256] = [0; 256];
+        self.0.reserve(more);
+        let mut left = more;
+        while left > 0 {
+            let slice = &FILL[..left.min(FILL.len())];
+            self.0.extend_from_slice(slice);
+            left -= slice.len();
+        }
     }
 
     fn set_header(&mut self, added: isize) {

@@ -57,22 +57,76 @@ impl<'a> StringRef<'a> {
 /// [`CommandError::WrongType`].
 pub fn make_bytes(value: &mut Value) -> Result<&mut Str, CommandError> {
     if let Value::Int(integer) = *value {
-        *value = Value::Str(Str::from(number::format_i64(integer).as_bytes()));
+        *value = Value::Str(copied(number::format_i64(integer).as_bytes()));
     }
     match value {
-        Value::Str(bytes) => Ok(bytes),
+        Value::Str(bytes) => {
+            make_private(bytes);
+            Ok(bytes)
+        }
         _ => Err(CommandError::WrongType),
+    }
+}
+
+/// Copies bytes. The vector's own ways take them one by one, a nanosecond for three; filling and overwriting go at
+/// memory's speed, ten times as fast for a long string.
+#[inline]
+pub fn copied(bytes: &[u8]) -> Str {
+    let mut copy = Str::from_elem(0, bytes.len());
+    copy.make_mut().copy_from_slice(bytes);
+    copy
+}
+
+/// Copies the string if it is shared with a snapshot, so that a write need not.
+#[inline]
+pub fn make_private(bytes: &mut Str) {
+    if !bytes.is_unique() {
+        *bytes = copied(bytes);
     }
 }
 
 /// Lengthens a string with zero bytes to at least `len` bytes.
 pub fn grow(bytes: &mut Str, len: usize) {
     const ZEROS: [u8; 4096] = [0; 4096];
+    if len / 2 > bytes.len() {
+        // Most of it is new.
+        let mut longer = Str::from_elem(0, len);
+        longer.make_mut()[..bytes.len()].copy_from_slice(bytes);
+        *bytes = longer;
+        return;
+    }
     let mut more = len.saturating_sub(bytes.len());
     bytes.reserve(more);
     while more > 0 {
         let step = more.min(ZEROS.len());
         bytes.extend_from_slice(&ZEROS[..step]);
         more -= step;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_grows_with_zeros_and_leaves_its_clones_alone() {
+        for (start, len) in
+            [(0, 0), (0, 1), (3, 2), (3, 3), (3, 4), (3, 9), (5000, 9999), (5000, 10_001), (9000, 9001)]
+        {
+            let before = Str::from_elem(7, start);
+            let mut bytes = before.clone();
+            make_private(&mut bytes);
+            grow(&mut bytes, len);
+            assert_eq!(before, Str::from_elem(7, start));
+            let zeros = std::iter::repeat_n(0, len.saturating_sub(start));
+            assert!(bytes.iter().copied().eq(std::iter::repeat_n(7, start).chain(zeros)), "{start} {len}");
+        }
+    }
+
+    #[test]
+    fn a_copy_has_the_same_bytes() {
+        for text in [&b""[..], b"a", &[9; 5000]] {
+            assert_eq!(&copied(text)[..], text);
+        }
     }
 }
