@@ -16,7 +16,7 @@ impl Directory {
     /// [`Error::Io`]: the directory is as before, but the temporary base may be gone.
     pub fn supersede(mut self, base: &NewBase, options: &Options) -> Result<(), Error> {
         self.prepare()?;
-        let entry = self.new_base_entry(base.format);
+        let entry = self.new_base_entry(base.format)?;
         self.bring_in(&base.temp_path, &entry)?;
         let old = self.manifest().clone();
         let history = old.incrs.into_iter().chain(old.base).chain(old.history).collect();

@@ -226,10 +226,6 @@ impl Volume {
         self.directory.fs().clone()
     }
 
-    pub(crate) fn fs(&self) -> Arc<dyn Fs> {
-        self.directory.fs().clone()
-    }
-
     fn bring_in_base(
         &mut self,
         base: &NewBase,

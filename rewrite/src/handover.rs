@@ -178,6 +178,11 @@ impl Rewrite {
         self.give_up();
     }
 
+    #[cfg(all(test, loom))]
+    pub(crate) fn is_rotating(&self) -> bool {
+        matches!(self.stage, Stage::Rotating)
+    }
+
     /// The next file is there: this is position S. Everything up to it is in the snapshot, everything later in the next
     /// file; nothing may be executed between the two lines.
     fn launch_when_rotated(

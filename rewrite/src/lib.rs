@@ -28,7 +28,7 @@
 //! use keyspace::Keyspace;
 //! use rewrite::{Rewrite, Settings};
 //!
-//! let (keyspace, options) = (Keyspace::new(16, 42), Options::new("/data"));
+//! let (keyspace, options) = (Keyspace::new(16, 42), Options::new("/"));
 //! let (fs, (wake, woken)) = (Arc::new(Mem::new()), std::sync::mpsc::channel());
 //! let settings = Settings {
 //!     temp_path: rewrite::temp_path(&options, 1),

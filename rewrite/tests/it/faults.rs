@@ -66,14 +66,9 @@ fn a_call_that_fails_fails_the_rewrite_and_nothing_else() {
         assert!(!exists(&mem, Path::new(TEMP)), "{context}: the temporary file stays");
         mem.heal();
         world.run_line("INCR after");
-        // What a kill would leave now.
-        let killed = Arc::new(mem.kill());
-        let expected = world.dump();
-        let end = world.log().drain();
-        while world.log().durable() < end {
-            world.sleep();
-        }
-        assert_eq!(load(killed, &world.options).expect(&context).len(), expected.len(), "{context}");
+        world.settle();
+        let cut = Arc::new(mem.power_cut());
+        assert!(load(cut, &world.options).expect(&context) == world.dump(), "{context}");
         world.rewrite().unwrap_or_else(|error| panic!("the next one, after {context}: {error}"));
         world.run_line("INCR last");
         let expected = world.dump();
