@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use aof::Fs;
-use keyspace::Keyspace;
 
-use super::{disk, increment, model, settings};
+use super::{Counter, disk, model, settings};
 use crate::control::Control;
 use crate::job::Job;
 use crate::sync::{Broken, Condvar, Mutex, Sabotage};
@@ -18,16 +17,14 @@ fn abort_model(sabotage: Option<Sabotage>) {
         let disk = disk();
         let fs: Arc<dyn Fs> = disk.clone();
         let control = Arc::new(Control::new(fs.clone(), "/temp".into(), 0, Broken(sabotage)));
-        let mut keyspace = Keyspace::new(1, 42);
-        increment(&mut keyspace);
         let done = Arc::new((Mutex::new(false), Condvar::new()));
         let told = done.clone();
         let wake = Arc::new(move || {
             *told.0.lock() = true;
             told.1.notify_one();
         });
-        let (snapshot, settings) = (keyspace.snapshot(), settings());
-        let job = Job { control: control.clone(), settings, snapshot, unix_s: 0, offline: None, wake };
+        let (source, settings) = (Counter(1), settings());
+        let job = Job { control: control.clone(), settings, source, unix_s: 0, offline: None, wake };
         job.start().expect("a thread starts");
         // The executor may have seen the end before.
         let taken = control.take_outcome();
@@ -41,7 +38,11 @@ fn abort_model(sabotage: Option<Sabotage>) {
         while !*is_done {
             done.1.wait_for(&mut is_done, std::time::Duration::MAX);
         }
-        assert_eq!(disk.bytes("/temp".as_ref()).as_deref(), Some(SUCCESSOR), "the successor's file was touched");
+        assert_eq!(
+            disk.bytes("/temp".as_ref()).as_deref(),
+            Some(SUCCESSOR),
+            "the successor's file was touched"
+        );
     });
 }
 
@@ -72,8 +73,8 @@ fn wake_model(sabotage: Option<Sabotage>) {
             *waker.0.lock() = true;
             waker.1.notify_one();
         });
-        let (snapshot, settings) = (Keyspace::new(1, 42).snapshot(), settings());
-        let job = Job { control: control.clone(), settings, snapshot, unix_s: 0, offline: None, wake };
+        let (source, settings) = (Counter(1), settings());
+        let job = Job { control: control.clone(), settings, source, unix_s: 0, offline: None, wake };
         job.start().expect("a thread starts");
         let mut is_woken = woken.0.lock();
         while !*is_woken {

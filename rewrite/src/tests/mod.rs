@@ -7,16 +7,13 @@
 mod loom_abort;
 mod loom_handover;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::{Output, Settings, Source};
 use aof::fs::Mem;
 use aof::{BaseFormat, Options};
-use bytes::BytesMut;
-use keyspace::{Call, Keyspace, Unit};
-use resp::{Encoder, Version};
-
-use crate::Settings;
 
 fn model(body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -44,10 +41,17 @@ fn disk() -> Arc<Mem> {
     Arc::new(Mem::new())
 }
 
-/// Executes `INCR k`; returns its effect.
-fn increment(keyspace: &mut Keyspace) -> Vec<u8> {
-    let (mut out, mut unit) = (BytesMut::new(), Unit::default());
-    let argv: &[&[u8]] = &[b"INCR", b"k"];
-    keyspace.execute(&Call::new(0, 0, argv), &mut Encoder::new(&mut out, Version::Resp2), &mut unit);
-    unit.ops().next().expect("it has an effect").1.to_vec()
+/// All the data there is: a counter. As a base it is the command that sets it.
+#[derive(Debug, Clone, Copy)]
+struct Counter(u8);
+
+impl Source for Counter {
+    fn keys(&self) -> u64 {
+        1
+    }
+
+    fn write(self, _: &Settings, _: i64, out: &mut Output<'_>) -> io::Result<()> {
+        write!(out, "*2\r\n$3\r\nSET\r\n$1\r\n{}\r\n", self.0)?;
+        out.key_done()
+    }
 }

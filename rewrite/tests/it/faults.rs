@@ -17,7 +17,7 @@ const NO_SPACE: i32 = 28;
 fn full_world() -> (Mem, World) {
     let mem = Mem::new();
     let mut world = World::new(Arc::new(mem.clone()));
-    for n in 0..500 {
+    for n in 0..100 {
         world.run_line(&format!("SET key{n} value{n}"));
     }
     world.run(1, &[b"SET", b"big", &vec![b'x'; 9 << 20]]);

@@ -207,9 +207,7 @@ fn dump(keyspace: &Keyspace) -> Dump {
 }
 
 fn describe(value: &Value) -> String {
-    let text = |element: keyspace::types::listpack::Element<'_>| {
-        element.with_bytes(short)
-    };
+    let text = |element: keyspace::types::listpack::Element<'_>| element.with_bytes(short);
     let mut parts: Vec<String> = match value {
         Value::Int(value) => vec![value.to_string()],
         Value::Str(bytes) => vec![short(bytes)],
