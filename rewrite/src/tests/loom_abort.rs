@@ -9,11 +9,12 @@ use crate::control::Control;
 use crate::job::Job;
 use crate::sync::{Broken, Condvar, Mutex, Sabotage};
 
+const PREEMPTIONS: usize = 3;
 const SUCCESSOR: &[u8] = b"the next rewrite's";
 
 /// A rewrite is aborted and the next one, whose file has the same name, begins at once: the first never touches it.
 fn abort_model(sabotage: Option<Sabotage>) {
-    model(move || {
+    model(PREEMPTIONS, move || {
         let disk = disk();
         let fs: Arc<dyn Fs> = disk.clone();
         let control = Arc::new(Control::new(fs.clone(), "/temp".into(), 0, Broken(sabotage)));
@@ -65,7 +66,7 @@ fn abort_against_completion_notices_a_job_that_creates_unasked() {
 
 /// An executor that sleeps until it is woken finds the outcome.
 fn wake_model(sabotage: Option<Sabotage>) {
-    model(move || {
+    model(PREEMPTIONS, move || {
         let control = Arc::new(Control::new(disk(), "/temp".into(), 0, Broken(sabotage)));
         let woken = Arc::new((Mutex::new(false), Condvar::new()));
         let waker = woken.clone();

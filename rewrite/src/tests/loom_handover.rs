@@ -10,6 +10,9 @@ use super::{Counter, disk, model, options, settings};
 use crate::Rewrite;
 use crate::sync::{Broken, Sabotage};
 
+/// Four threads meet here: with two, the model takes ten minutes and more.
+const PREEMPTIONS: usize = 1;
+
 const INCR: &[u8] = b"*1\r\n$4\r\nINCR\r\n";
 
 fn increment(counter: &mut Counter, log: &mut Log) {
@@ -50,7 +53,7 @@ fn replayed(disk: &Mem, options: &Options) -> u8 {
 /// One write between the request and the switch, one during the walk: each is in the base or in the incr behind it, and
 /// in one of them only.
 fn handover_model(sabotage: Option<Sabotage>, snapshot_too_early: bool) {
-    model(move || {
+    model(PREEMPTIONS, move || {
         let (disk, options) = (disk(), options());
         let directory = Directory::open(disk.clone(), &options).expect("a fresh disk opens");
         let mut log = Log::start(directory, &options, Box::new(|| {})).expect("it starts");

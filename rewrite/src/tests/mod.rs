@@ -15,9 +15,9 @@ use crate::{Output, Settings, Source};
 use aof::fs::Mem;
 use aof::{BaseFormat, Options};
 
-fn model(body: impl Fn() + Send + Sync + 'static) {
+fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.preemption_bound = Some(preemptions);
     builder.max_branches = 20_000;
     builder.check(body);
 }
