@@ -40,7 +40,7 @@ pub const TABLE: &[ProcessSpec] = &[
         "ping",
         ping,
         -1,
-        LOADING | STALE | FAST | CONNECTION,
+        FAST | CONNECTION,
         Keys::None,
         "1.0.0",
         "Answers PONG, or what it was given.",
