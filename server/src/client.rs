@@ -9,6 +9,7 @@ use bytes::{Buf, BytesMut};
 use keyspace::{Block, DbIndex};
 use resp::{Encoder, Parser, Version};
 
+use crate::commands::Command;
 use crate::connection::Connection;
 use crate::transaction::Transaction;
 
@@ -67,8 +68,18 @@ pub struct Client {
     pub connected_at: Instant,
     /// When it last sent something.
     pub active_at: Instant,
-    /// The name of the last command.
-    pub last_command: &'static str,
+    /// The last command.
+    pub last_command: Option<Command>,
+    /// Its next request waits in `input` until the pause is over or the log has room.
+    pub postponed: bool,
+    /// Since when its unsent replies are above the soft limit.
+    pub output_over_since: Option<Instant>,
+    /// It waits in the list of sockets to be read.
+    pub to_be_read: bool,
+    /// It has sent more, which stays in the socket until it no longer waits.
+    pub left_unread: bool,
+    /// It will send no more: behind what is in the socket stands its end.
+    pub read_closed: bool,
     /// CLIENT NO-EVICT and NO-TOUCH, for CLIENT LIST.
     pub no_evict: bool,
     /// See [`no_evict`](Self::no_evict).
@@ -254,10 +265,21 @@ impl Client {
             closing: false,
             connected_at: now,
             active_at: now,
-            last_command: "NULL",
+            last_command: None,
+            postponed: false,
+            output_over_since: None,
+            to_be_read: false,
+            left_unread: false,
+            read_closed: false,
             no_evict: false,
             no_touch: false,
         }
+    }
+
+    /// Whether what it sends must wait: it is parked, or its next request is held back.
+    #[inline]
+    pub fn waits(&self) -> bool {
+        self.blocked.is_some() || self.postponed
     }
 
     /// Whether it came over a loopback address or the Unix socket.

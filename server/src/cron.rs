@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::executor::Server;
+use crate::client::ClientId;
+use crate::executor::{PauseMode, Server};
+use crate::logger::Level;
 
 impl Server {
     /// Periodic work; returns how long until the next.
@@ -11,6 +13,7 @@ impl Server {
         self.note_ops_per_s();
         self.close_idle_clients();
         self.end_pause();
+        self.weigh();
         let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
         self.rewrite_if_grown();
@@ -21,11 +24,48 @@ impl Server {
     pub fn weigh(&mut self) {
         let limit = self.config.maxmemory_bytes;
         self.out_of_memory = limit > 0 && crate::memory::used_bytes() > limit;
+        self.weighed_at_bytes = self.stats.input_bytes;
+    }
+
+    /// Weighs again if so much has come in since the last time that it may matter; weighing takes microseconds.
+    pub fn weigh_by_input(&mut self) {
+        const INPUT_BYTES: u64 = 256 << 10;
+        if self.config.maxmemory_bytes > 0
+            && self.stats.input_bytes.wrapping_sub(self.weighed_at_bytes) > INPUT_BYTES
+        {
+            self.weigh();
+        }
+    }
+
+    /// Closes a client that lets its replies pile up beyond `client-output-buffer-limit`.
+    pub fn limit_output(&mut self, id: ClientId) {
+        let limits = &self.config.client_output_buffer_limit;
+        let limit = if self.pubsub.is_subscribed(id) { limits.pubsub } else { limits.normal };
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let (bytes, now) = (client.output.len_bytes() as u64, self.clock.now);
+        let since = match client.output_over_since {
+            _ if limit.soft_bytes == 0 || bytes <= limit.soft_bytes => None,
+            since => since.or(Some(now)),
+        };
+        client.output_over_since = since;
+        let too_long =
+            since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit.soft_s);
+        if limit.hard_bytes > 0 && bytes > limit.hard_bytes || too_long {
+            let line = format!(
+                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                id.serial
+            );
+            self.forget(id);
+            self.log(Level::Warning, line);
+        }
     }
 
     /// Whether the next poll need not wait.
     pub fn has_work(&self) -> bool {
-        !self.answered.is_empty() || !self.resumed.is_empty() && self.paused.is_none()
+        self.expire_more
+            || !self.answered.is_empty()
+            || !self.readable.is_empty()
+            || !self.resumed.is_empty() && self.paused.is_none()
     }
 
     /// Answers the parked clients whose time is over.
@@ -40,7 +80,13 @@ impl Server {
         if !self.held.is_empty() && !self.persistence.writes_are_held() {
             self.resumed.append(&mut self.held);
         }
+        if self.paused.is_some_and(|(_, mode)| mode == PauseMode::All) {
+            return;
+        }
         for id in std::mem::take(&mut self.resumed) {
+            if let Some(client) = self.clients.get_mut(id) {
+                client.postponed = false;
+            }
             self.resume(id);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, BytesMut};
-use keyspace::commands::flags;
+use keyspace::commands::{DataSpec, flags};
 use keyspace::{Call, CommandError, Keyspace, Unit};
 use resp::{Limits, Parser};
 
@@ -62,8 +62,18 @@ pub struct Server {
     pub resumed: Vec<ClientId>,
     /// Clients whose next write waits until the log has room.
     pub held: Vec<ClientId>,
+    /// Clients whose sockets are to be read again: they were left alone while their clients waited.
+    pub readable: Vec<ClientId>,
     /// Clients that have replies to be sent at the end of the turn.
     pub answered: Vec<ClientId>,
+    /// Who is being answered, and what was published to it meanwhile: that follows the reply, never splits it.
+    pub executing: Option<ClientId>,
+    /// See [`executing`](Self::executing).
+    pub pushes: BytesMut,
+    /// More keys are due than the last cycle has deleted.
+    pub expire_more: bool,
+    /// Bytes received when memory was last weighed.
+    pub weighed_at_bytes: u64,
     /// What the current unit leaves behind; reused.
     unit: Unit,
     /// In the middle of EXEC: units are one, nobody is parked.
@@ -130,9 +140,7 @@ pub struct Stats {
     pub ops_per_s: u64,
     /// See [`ops_per_s`](Self::ops_per_s).
     pub ops_seen: (u64, Option<Instant>),
-    /// The longest turn: CPU time of this thread, and the same while a rewrite was running, in microseconds.
-    pub turn_cpu_us_max: u64,
-    /// See [`turn_cpu_us_max`](Self::turn_cpu_us_max).
+    /// The longest turn while a rewrite was running: CPU time of this thread, microseconds.
     pub rewrite_turn_cpu_us_max: u64,
     /// The largest memory use seen, bytes.
     pub used_memory_peak_bytes: u64,
@@ -145,13 +153,11 @@ pub struct Debug {
     pub active_expire: bool,
     /// AOF-FLUSH-SLEEP.
     pub aof_flush_sleep: Duration,
-    /// QUICKLIST-PACKED-THRESHOLD, bytes.
-    pub packed_threshold: usize,
 }
 
 impl Default for Debug {
     fn default() -> Self {
-        Debug { active_expire: true, aof_flush_sleep: Duration::ZERO, packed_threshold: usize::MAX }
+        Debug { active_expire: true, aof_flush_sleep: Duration::ZERO }
     }
 }
 
@@ -168,22 +174,12 @@ pub struct Loading {
     pub loaded_bytes: u64,
 }
 
-/// How executing a client's input went on.
-#[derive(Debug, PartialEq, Eq)]
-enum Progress {
-    /// The next request, please.
-    Next,
-    /// This request waits, and all after it: it stays in the buffer.
-    Postponed,
-    /// The client is parked or leaving: what follows stays in the buffer.
-    Stop,
-}
-
 impl Server {
     /// A server with no data, no listeners and no log.
     pub fn new(config: Config, logger: Logger, seed: u64) -> Self {
         let mut keyspace = Keyspace::new(config.databases as usize, seed);
         keyspace.limits = config.keyspace_limits();
+        keyspace.has_listeners = config.notify_keyspace_events.0 != 0;
         let table = CommandTable::new(&config.renamed_commands);
         Server {
             keyspace,
@@ -205,7 +201,12 @@ impl Server {
             paused: None,
             resumed: Vec::new(),
             held: Vec::new(),
+            readable: Vec::new(),
             answered: Vec::new(),
+            executing: None,
+            pushes: BytesMut::new(),
+            expire_more: false,
+            weighed_at_bytes: 0,
             unit: Unit::default(),
             in_exec: false,
             config,
@@ -225,7 +226,8 @@ impl Server {
         client.active_at = self.clock.now;
         if !client.input.is_empty() {
             client.input.extend_from_slice(received);
-            return self.resume(id);
+            self.resume(id);
+            return self.limit_input(id);
         }
         let mut parser = std::mem::take(&mut client.parser);
         let used = self.execute_all(id, &mut parser, received);
@@ -238,85 +240,100 @@ impl Server {
         }
     }
 
-    /// Executes what a client's buffer holds.
+    /// Executes what a client's buffer holds, and lets its socket be read again if it was left alone meanwhile.
     pub fn resume(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let mut parser = std::mem::take(&mut client.parser);
         let mut input = std::mem::take(&mut client.input);
         let used = self.execute_all(id, &mut parser, &input);
-        if let Some(client) = self.clients.get_mut(id) {
-            input.advance(used);
-            client.input = if input.is_empty() { BytesMut::new() } else { input };
-            client.parser = parser;
+        let Some(client) = self.clients.get_mut(id) else { return };
+        input.advance(used);
+        client.input = if input.is_empty() { BytesMut::new() } else { input };
+        client.parser = parser;
+        if client.left_unread && !client.waits() {
+            client.left_unread = false;
+            self.readable.push(id);
+        }
+    }
+
+    /// Closes a client that sends more than `client-query-buffer-limit` without a complete request.
+    fn limit_input(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if client.input.len() as u64 > self.config.client_query_buffer_limit_bytes {
+            client.closing = true;
+            let line =
+                format!("Closing client that reached max query buffer length: {} bytes", client.input.len());
+            self.log(Level::Warning, line);
         }
     }
 
     /// Executes the complete requests in `input`; returns how many bytes they took.
     fn execute_all(&mut self, id: ClientId, parser: &mut Parser, input: &[u8]) -> usize {
         let mut used = 0;
+        self.clock.refresh();
+        self.weigh_by_input();
         self.answered.push(id);
         loop {
-            let Some(client) = self.clients.get_mut(id) else { return input.len() };
-            if client.closing || client.blocked.is_some() {
+            // Once the log is closed nothing may be acknowledged any more.
+            if self.exit.is_some() {
+                return used;
+            }
+            let Some(client) = self.clients.get(id) else { return input.len() };
+            if client.closing || client.waits() {
                 return used;
             }
             let limits = Limits {
                 max_bulk_bytes: self.config.proto_max_bulk_len_bytes,
-                authenticated: client.authenticated,
+                authenticated: self.may_speak(client),
                 check_crlf: false,
             };
             match parser.parse(&input[used..], &limits) {
                 Ok(None) => return used,
                 Ok(Some(len)) => {
                     let argv = parser.argv(&input[used..]);
-                    let progress =
-                        if argv.is_empty() { Progress::Next } else { self.execute_request(id, &argv) };
-                    if progress == Progress::Postponed {
+                    if !argv.is_empty() && !self.execute_request(id, &argv) {
                         return used;
                     }
                     used += len;
-                    if progress == Progress::Stop {
-                        return used;
-                    }
                 }
                 Err(error) => {
-                    client.reply().protocol_error(&error);
-                    client.closing = true;
-                    self.stats.note_error("ERR");
+                    self.answer(id, |client| {
+                        client.reply().protocol_error(&error);
+                        client.closing = true;
+                    });
                     return input.len();
                 }
             }
         }
     }
 
-    /// One request: everything that happens before, to and after it.
-    fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> Progress {
-        let command = match self.table.lookup(argv) {
-            Ok(command) => command,
-            Err(error) => {
-                self.refuse(id, &error);
-                return Progress::Next;
-            }
-        };
-        if let Some(waits_for) = self.postponement(id, command) {
-            match waits_for {
-                Postponed::Paused => self.resumed.push(id),
-                Postponed::LogFull => self.held.push(id),
-            }
-            return Progress::Postponed;
+    /// Whether a client has authenticated, or need not.
+    pub fn may_speak(&self, client: &Client) -> bool {
+        client.authenticated || self.config.requirepass.is_empty()
+    }
+
+    /// One request: everything that happens before, to and after it. False if it must wait where it stands.
+    fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> bool {
+        let looked_up = self.table.lookup(argv);
+        let command = looked_up.as_ref().ok().copied();
+        let admitted = looked_up.and_then(|command| self.permit(id, command).map(|()| command));
+        if let Ok(command) = admitted
+            && self.postpone(id, command)
+        {
+            return false;
         }
-        client_command(&mut self.clients, id, command);
-        if let Err(error) = self.permit(id, command) {
-            if command.is("exec") {
-                self.abort_transaction(id, &error);
-            } else {
-                self.refuse(id, &error);
-            }
-            return Progress::Next;
-        }
-        let Some(client) = self.clients.get_mut(id) else { return Progress::Stop };
-        let start = client.output.len_bytes();
-        let silent = client.reply_mode;
+        self.executing = Some(id);
+        self.answer_with(id, |server| match admitted {
+            Ok(command) => server.queue_or_call(id, command, argv),
+            Err(error) => server.refuse(id, command.or_else(|| server.table.get(argv[0])), &error),
+        });
+        self.executing = None;
+        true
+    }
+
+    fn queue_or_call(&mut self, id: ClientId, command: Command, argv: &[&[u8]]) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.last_command = Some(command);
         match &mut client.transaction {
             Some(transaction) if !command.leaves_queue() => {
                 transaction.queue.push((command, OwnedArgv::new(argv)));
@@ -324,63 +341,77 @@ impl Server {
             }
             _ => self.call(id, command, argv),
         }
-        self.after_command(id, start, silent)
     }
 
-    /// Counts an error reply, and applies CLIENT REPLY.
-    fn after_command(&mut self, id: ClientId, start: usize, silent: ReplyMode) -> Progress {
-        let Some(client) = self.clients.get_mut(id) else { return Progress::Stop };
-        let reply = client.output.buffer();
-        if reply.get(start) == Some(&b'-') {
-            let code = reply[start + 1..].split(|byte| matches!(byte, b' ' | b'\r')).next();
-            let code = String::from_utf8_lossy(code.unwrap_or_default()).into_owned();
-            self.stats.note_error(&code);
-        }
-        let Some(client) = self.clients.get_mut(id) else { return Progress::Stop };
-        match silent {
-            ReplyMode::On => {}
-            ReplyMode::Off if client.reply_mode == ReplyMode::On => {}
-            ReplyMode::Off => client.output.buffer().truncate(start),
-            ReplyMode::SkipNext => {
-                client.output.buffer().truncate(start);
-                if client.reply_mode == ReplyMode::SkipNext {
-                    client.reply_mode = ReplyMode::On;
-                }
+    /// Lets `write` answer a client; then counts an error, applies CLIENT REPLY, and adds the messages that the client
+    /// published to itself meanwhile.
+    pub fn answer(&mut self, id: ClientId, write: impl FnOnce(&mut Client)) {
+        self.answer_with(id, |server| {
+            if let Some(client) = server.clients.get_mut(id) {
+                write(client);
+            }
+        });
+    }
+
+    fn answer_with(&mut self, id: ClientId, write: impl FnOnce(&mut Self)) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let (start, before) = (client.output.len_bytes(), client.reply_mode);
+        write(self);
+        self.count_error(id, start);
+        let pushes = std::mem::take(&mut self.pushes);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        // CLIENT REPLY ON is answered even where it ends a silence; a parked command's silence lasts until it is served.
+        if before != ReplyMode::On && client.reply_mode != ReplyMode::On {
+            client.output.buffer().truncate(start);
+            if before == ReplyMode::SkipNext && client.reply_mode == before && client.blocked.is_none() {
+                client.reply_mode = ReplyMode::On;
             }
         }
-        if client.blocked.is_some() || client.closing { Progress::Stop } else { Progress::Next }
+        client.output.buffer().extend_from_slice(&pushes);
     }
 
-    /// Answers with an error and spoils an open transaction.
-    fn refuse(&mut self, id: ClientId, error: &CommandError) {
+    /// Counts the reply at `start` if it is an error.
+    fn count_error(&mut self, id: ClientId, start: usize) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        if let Some(transaction) = &mut client.transaction {
-            transaction.spoilt = true;
+        if let Some([b'-', error @ ..]) = client.output.buffer().get(start..) {
+            let code = error.split(|byte| matches!(byte, b' ' | b'\r')).next();
+            self.stats.note_error(&String::from_utf8_lossy(code.unwrap_or_default()));
         }
-        let text = error.to_string();
-        client.reply().error(&text);
-        self.stats.note_error(text.split(' ').next().unwrap_or_default());
     }
 
-    /// EXEC itself was refused: the transaction is over.
-    fn abort_transaction(&mut self, id: ClientId, error: &CommandError) {
-        self.unwatch(id);
+    /// Answers with an error; an open transaction is spoilt by it, and over if the command was its EXEC.
+    fn refuse(&mut self, id: ClientId, command: Option<Command>, error: &CommandError) {
+        let is_exec = command.is_some_and(|command| command.is("exec"));
+        if is_exec {
+            self.unwatch(id);
+        }
         let Some(client) = self.clients.get_mut(id) else { return };
-        client.transaction = None;
-        client.reply().error(&format!("EXECABORT Transaction discarded because of: {error}"));
-        self.stats.note_error("EXECABORT");
+        match &mut client.transaction {
+            open if is_exec => {
+                *open = None;
+                client.reply().error(&format!("EXECABORT Transaction discarded because of: {error}"));
+            }
+            Some(transaction) => {
+                transaction.spoilt = true;
+                client.reply().error(&error.to_string());
+            }
+            None => client.reply().error(&error.to_string()),
+        }
     }
 
-    /// Why a command must wait where it stands, if it must.
-    fn postponement(&self, id: ClientId, command: Command) -> Option<Postponed> {
+    /// Makes a command wait where it stands, if it must: the server is paused, or the log has no room for its write.
+    fn postpone(&mut self, id: ClientId, command: Command) -> bool {
         let writes = self.has_or_executes(id, command, flags::WRITE);
-        if let Some((_, mode)) = self.paused
-            && (writes || mode == PauseMode::All)
-            && !command.is("client")
-        {
-            return Some(Postponed::Paused);
+        let waiting = match self.paused {
+            Some((_, mode)) if writes || mode == PauseMode::All => &mut self.resumed,
+            _ if writes && self.persistence.writes_are_held() => &mut self.held,
+            _ => return false,
+        };
+        waiting.push(id);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.postponed = true;
         }
-        (writes && self.persistence.writes_are_held()).then_some(Postponed::LogFull)
+        true
     }
 
     /// Whether a command has a flag, or is the EXEC of one that has.
@@ -395,8 +426,15 @@ impl Server {
     /// Whether a command may run now. The order is Redis's: the first reason is the one that is told.
     fn permit(&self, id: ClientId, command: Command) -> Result<(), CommandError> {
         let Some(client) = self.clients.get(id) else { return Ok(()) };
-        if !client.authenticated && !command.has(flags::NO_AUTH) {
+        if !self.may_speak(client) && !command.has(flags::NO_AUTH) {
             return Err(CommandError::other("NOAUTH Authentication required."));
+        }
+        if command.is("debug") && !self.config.enable_debug_command.allows(client.is_local()) {
+            return Err(CommandError::other(
+                "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
+                 it from a local connection, otherwise you need to set this option in the configuration file, and \
+                 then restart the server.",
+            ));
         }
         if self.out_of_memory && self.has_or_executes(id, command, flags::DENYOOM) {
             return Err(CommandError::other("OOM command not allowed when used memory > 'maxmemory'."));
@@ -438,29 +476,24 @@ impl Server {
                     client.reply().error(&error.to_string());
                 }
             }
+            Handler::Data(spec) if self.in_exec => self.execute_data(id, spec, argv, false),
             Handler::Data(spec) => {
-                let mut unit = std::mem::take(&mut self.unit);
-                if !self.in_exec {
-                    unit.clear();
+                self.unit.clear();
+                self.execute_data(id, spec, argv, true);
+                self.finish_own_unit(Some(id), !command.has(flags::TOUCHES_ARBITRARY_KEYS));
+                if let Some(block) = self.unit.block.take() {
+                    self.park(id, block, argv);
                 }
-                if let Some(client) = self.clients.get_mut(id) {
-                    let call =
-                        Call { db: client.db, now_ms: self.clock.unix_ms, argv, may_block: !self.in_exec };
-                    self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut unit);
-                }
-                if !self.in_exec {
-                    let wrap = !command.has(flags::TOUCHES_ARBITRARY_KEYS);
-                    self.finish_unit(Some(id), &mut unit, wrap);
-                    if let Some(block) = unit.block.take() {
-                        self.park(id, block, argv);
-                    }
-                }
-                self.unit = unit;
-                if !self.in_exec {
-                    self.serve_ready();
-                }
+                self.serve_ready();
             }
         }
+    }
+
+    /// Executes a data command; what it leaves behind is added to the current unit.
+    fn execute_data(&mut self, id: ClientId, spec: &DataSpec, argv: &[&[u8]], may_block: bool) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let call = Call { db: client.db, now_ms: self.clock.unix_ms, argv, may_block };
+        self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
     }
 
     /// Executes a transaction's queue as one unit; the caller has written the head of the reply.
@@ -468,23 +501,19 @@ impl Server {
         self.unit.clear();
         self.in_exec = true;
         for (command, argv) in queue {
-            let argv = argv.words();
             let start = self.clients.get(id).map_or(0, |client| client.output.len_bytes());
-            self.call(id, command, &argv);
-            if let Some(client) = self.clients.get_mut(id) {
-                let reply = client.output.buffer();
-                if reply.get(start) == Some(&b'-') {
-                    let code = reply[start + 1..].split(|byte| matches!(byte, b' ' | b'\r')).next();
-                    let code = String::from_utf8_lossy(code.unwrap_or_default()).into_owned();
-                    self.stats.note_error(&code);
-                }
-            }
+            self.call(id, command, &argv.words());
+            self.count_error(id, start);
         }
         self.in_exec = false;
-        let mut unit = std::mem::take(&mut self.unit);
-        self.finish_unit(Some(id), &mut unit, true);
-        self.unit = unit;
+        self.finish_own_unit(Some(id), true);
         self.serve_ready();
+    }
+
+    fn finish_own_unit(&mut self, client: Option<ClientId>, wrap: bool) {
+        let mut unit = std::mem::take(&mut self.unit);
+        self.finish_unit(client, &mut unit, wrap);
+        self.unit = unit;
     }
 
     /// Carries what a unit left behind to where it belongs. `wrap`: several effects are one transaction.
@@ -559,29 +588,44 @@ impl Server {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(blocked) = client.blocked.take() else { return };
         let argv = blocked.argv.words();
-        let mut unit = std::mem::take(&mut self.unit);
-        unit.clear();
+        self.unit.clear();
+        let start = client.output.len_bytes();
         if let Ok(command) = self.table.lookup(&argv)
             && let Handler::Data(spec) = command.handler()
         {
             let call = Call { db: blocked.db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true };
-            self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut unit);
+            self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
         }
-        if unit.block.is_some() {
-            client.blocked = Some(blocked);
-        } else {
-            client.blocked = Some(blocked);
+        client.blocked = Some(blocked);
+        if self.unit.block.is_none() {
             self.unpark(id);
+            self.end_silence(id, start);
         }
-        self.finish_unit(Some(id), &mut unit, true);
-        self.unit = unit;
+        self.finish_own_unit(Some(id), true);
+    }
+
+    /// CLIENT REPLY, for the reply of a command that was parked.
+    fn end_silence(&mut self, id: ClientId, start: usize) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if client.reply_mode != ReplyMode::On {
+            client.output.buffer().truncate(start);
+        }
+        if client.reply_mode == ReplyMode::SkipNext {
+            client.reply_mode = ReplyMode::On;
+        }
     }
 
     /// Answers a parked client whose time is over.
     pub fn time_out(&mut self, id: ClientId) {
         let Some(blocked) = self.unpark(id) else { return };
         let Some(client) = self.clients.get_mut(id) else { return };
-        if blocked.on.null_array { client.reply().null_array() } else { client.reply().null() }
+        let start = client.output.len_bytes();
+        if blocked.on.null_array {
+            client.reply().null_array()
+        } else {
+            client.reply().null()
+        }
+        self.end_silence(id, start);
     }
 
     /// Ends a client's connection and everything that refers to it.
@@ -603,28 +647,18 @@ impl Server {
 
     /// Deletes keys that are due, within a budget.
     pub fn expire_cycle(&mut self) {
-        /// Keys to a cycle: some 100 microseconds. What is due beyond is due in the next turn.
+        /// Keys to a cycle: some 100 microseconds. What is due beyond is due in the next turn, which does not wait.
         const BUDGET: usize = 200;
-        if !self.debug.active_expire || self.loading.is_some() || self.paused.is_some() {
+        self.expire_more = false;
+        // Behind a disk that fails, the DELs would only pile up; reads find an expired key absent all the same.
+        let idle = !self.debug.active_expire || self.loading.is_some() || self.paused.is_some();
+        if idle || self.persistence.misconf().is_some() {
             return;
         }
-        let mut unit = std::mem::take(&mut self.unit);
-        unit.clear();
-        self.keyspace.expire_due(self.clock.unix_ms, BUDGET, &mut unit);
-        self.finish_unit(None, &mut unit, false);
-        self.unit = unit;
+        self.unit.clear();
+        self.expire_more = self.keyspace.expire_due(self.clock.unix_ms, BUDGET, &mut self.unit) == BUDGET;
+        self.finish_own_unit(None, false);
     }
-}
-
-fn client_command(clients: &mut Clients, id: ClientId, command: Command) {
-    if let Some(client) = clients.get_mut(id) {
-        client.last_command = command.name();
-    }
-}
-
-enum Postponed {
-    Paused,
-    LogFull,
 }
 
 impl Stats {

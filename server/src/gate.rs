@@ -63,6 +63,11 @@ impl Gate {
         touched.iter().map(needs).max().unwrap_or(0)
     }
 
+    /// The position of the newest unsettled write; 0 if there is none.
+    pub fn newest(&self) -> Position {
+        if self.order.is_empty() { 0 } else { self.newest }
+    }
+
     /// The position of the newest unsettled write to a key; 0 if there is none.
     pub fn key(&self, db: DbIndex, hash: u64) -> Position {
         let key = self.keys.get(&(db, hash)).copied().unwrap_or(0);
@@ -72,9 +77,7 @@ impl Gate {
     /// Forgets what the watermark has passed.
     pub fn settle(&mut self, watermark: Position) {
         if self.newest <= watermark {
-            self.keys.clear();
-            self.order.clear();
-            self.dbs.clear();
+            self.forget_all();
             return;
         }
         while let Some(&(position, unsettled)) = self.order.front()
@@ -94,6 +97,20 @@ impl Gate {
                 }
             }
         }
+    }
+}
+
+impl Gate {
+    /// Clearing a table costs its capacity, every turn: one that a stall has grown is given back.
+    fn forget_all(&mut self) {
+        const KEPT: usize = 4096;
+        if self.keys.capacity() > KEPT {
+            self.keys = HashMap::default();
+            self.order = VecDeque::new();
+        }
+        self.keys.clear();
+        self.order.clear();
+        self.dbs.clear();
     }
 }
 

@@ -35,6 +35,7 @@ use std::io::Read;
 
 use anyhow::Context;
 
+use crate::commands::CommandTable;
 use crate::config::{Config, Warning};
 use crate::executor::Server;
 use crate::logger::{Level, Logger};
@@ -48,11 +49,15 @@ pub const REDIS_VERSION: &str = "7.2.5";
 /// # Errors
 /// What kept it from starting: the data directory, the log, a port. Nothing was changed then.
 pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
+    // Pages that fall free go back to the kernel from a thread of the allocator's, not from the executor.
+    let _ = tikv_jemalloc_ctl::background_thread::write(true);
     settings::change_dir(&config.dir).map_err(anyhow::Error::msg)?;
     let logger = Logger::open(&config.logfile, config.log_level())
         .with_context(|| format!("Can't open the log file {}", config.logfile.display()))?;
+    let stock = CommandTable::new(&[]);
+    config.check_renames(|name| stock.get(name).is_some())?;
+    allow_descriptors();
     let mut server = Server::new(config, logger, random_u64()?);
-    server.config.check_renames(|name| server.table.get(name).is_some())?;
     server.persistence.run_id = run_id()?;
     server.greet(warnings);
     let listeners = listening::listen(&server.config).map_err(|reason| fail(&mut server, &reason))?;
@@ -63,10 +68,9 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     if let Err(error) = server.load(&mut turn) {
         return Err(fail(&mut server, &error.to_string()));
     }
-    if let Some(code) = server.exit {
-        return Ok(code);
+    if server.exit.is_none() {
+        server.log(Level::Notice, format!("Ready to accept connections tcp on port {}", server.config.port));
     }
-    server.log(Level::Notice, format!("Ready to accept connections tcp on port {}", server.config.port));
     let code = turn.run(&mut server)?;
     server.log(Level::Warning, "Everlog is now ready to exit, bye bye...");
     let _ = fs::remove_file(&server.config.pidfile);
@@ -120,13 +124,16 @@ impl Server {
         };
         self.log(Level::Warning, format!("Received {name} scheduling shutdown..."));
         // A first base that is being written does not hold up an operator's signal.
-        let loading = self.loading.is_some();
-        if loading {
-            self.exit = Some(0);
-        } else {
-            self.shut_down(flags.force || self.persistence.is_rewriting());
-        }
+        self.shut_down(flags.force || self.persistence.is_rewriting());
     }
+}
+
+/// Raises the limit of open descriptors as far as the process may.
+fn allow_descriptors() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    // What is refused leaves fewer clients, told so when they come.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
 }
 
 fn write_pid_file(config: &Config) {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use aof::fs::{Disk, Fs};
 use aof::{BaseFormat, Directory, Health, Log, Options, Position};
+use keyspace::Touch;
 use mio::Waker;
 use rewrite::trigger::{Backoff, Growth};
 use rewrite::{Rewrite, Settings};
@@ -20,6 +21,9 @@ use crate::config::{AppendFsync, Config};
 use crate::executor::{Clock, Server};
 use crate::info::Fields;
 use crate::logger::Level;
+
+/// How long CONFIG SET appendonly no waits for the disk before it is refused.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything about durability.
 #[derive(Debug)]
@@ -260,23 +264,32 @@ impl Server {
         Ok(())
     }
 
-    /// CONFIG SET appendonly no: everything logged becomes durable first.
+    /// CONFIG SET appendonly no: everything logged becomes durable first. The executor waits for that one fsync.
     ///
     /// # Errors
     /// When it cannot; the log stays on.
     pub fn turn_log_off(&mut self) -> anyhow::Result<()> {
         self.abort_rewrite();
         if let Some(log) = &mut self.persistence.log {
-            let end = log.drain();
+            let (end, started) = (log.drain(), Instant::now());
             while log.durable() < end {
                 if let Health::Failing(failure) = log.health() {
                     anyhow::bail!("{} of {}: {}", failure.op, failure.path.display(), failure.message);
                 }
+                anyhow::ensure!(
+                    log.stats(Instant::now()).lost_below.is_none(),
+                    "the disk has lost writes; a rewrite repairs that"
+                );
+                anyhow::ensure!(
+                    started.elapsed() < PATIENCE,
+                    "the disk takes more than {PATIENCE:?} to sync"
+                );
                 std::thread::sleep(Duration::from_micros(100));
             }
         }
         if let Some(log) = self.persistence.log.take() {
-            log.stop()?;
+            // Everything is durable: what fails now is of no consequence.
+            let _ = log.stop();
         }
         self.persistence.scheduled = false;
         // Positions of the next log begin anew.
@@ -397,8 +410,10 @@ impl Server {
         {
             return;
         }
+        let mut lost = false;
         let grown = persistence.log.as_ref().is_some_and(|log| {
             let stats = log.stats(self.clock.now);
+            lost = stats.lost_below.is_some();
             Growth {
                 current_bytes: stats.current_size,
                 base_bytes: persistence.last.base_bytes,
@@ -407,7 +422,8 @@ impl Server {
             }
             .is_due()
         });
-        if persistence.scheduled || grown {
+        // What the disk has lost is still in memory: a new base is the repair.
+        if persistence.scheduled || grown || lost {
             if grown {
                 self.log(Level::Notice, "Starting automatic rewriting of AOF");
             }
@@ -446,6 +462,15 @@ impl Server {
             running.rewrite.set_key_delay_us(u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0));
         }
         let Some(log) = &mut self.persistence.log else { return };
+        // Under `always` nothing may be told before it is durable, not even what was answered under another policy.
+        if options.fsync == aof::Fsync::Always && log.durable() < log.end() {
+            let everything: Vec<Touch> =
+                (0..self.keyspace.dbs().len()).map(|db| Touch::Db { db, wrote: true }).collect();
+            self.gate.wrote(&everything, log.end());
+            if let Some(client) = self.executing.and_then(|id| self.clients.get_mut(id)) {
+                client.output.wait_for(log.end());
+            }
+        }
         log.set_fsync(options.fsync);
         log.set_timestamps(options.timestamps);
         log.set_disable_auto_gc(options.disable_auto_gc);

@@ -36,6 +36,14 @@ impl Server {
         }
     }
 
+    /// Lets a client's reply wait for every write so far: it tells of data that no unit has visited.
+    pub fn wait_for_all(&mut self, id: ClientId) {
+        let newest = self.gate.newest();
+        if let Some(client) = self.clients.get_mut(id) {
+            client.output.wait_for(newest);
+        }
+    }
+
     /// Lets a client's reply wait for the newest writes to keys that it has watched.
     pub fn wait_for_keys(&mut self, id: ClientId, watched: &[Watched]) {
         let needs = watched.iter().map(|watched| self.gate.key(watched.db, watched.hash)).max().unwrap_or(0);

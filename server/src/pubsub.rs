@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyspace::glob;
+use resp::Encoder;
 
 use crate::client::ClientId;
 use crate::config::KeyspaceEvents;
@@ -66,9 +67,9 @@ impl PubSub {
         !self.clients.is_empty() && self.clients.contains_key(&client)
     }
 
-    /// What a client listens to.
-    pub fn subscriptions(&self, client: ClientId) -> Subscriptions {
-        self.clients.get(&client).cloned().unwrap_or_default()
+    /// What a client listens to, if to anything.
+    pub fn subscriptions(&self, client: ClientId) -> Option<&Subscriptions> {
+        self.clients.get(&client)
     }
 
     /// Adds a subscription; returns how many the client has now.
@@ -100,7 +101,7 @@ impl PubSub {
 
     /// Forgets a client that left.
     pub fn forget(&mut self, client: ClientId) {
-        let own = self.subscriptions(client);
+        let own = self.subscriptions(client).cloned().unwrap_or_default();
         for channel in &own.channels {
             self.unsubscribe(client, Kind::Channel, channel);
         }
@@ -147,7 +148,11 @@ impl Server {
         let receivers = self.pubsub.receivers(channel);
         for (id, pattern) in &receivers {
             let Some(client) = self.clients.get_mut(*id) else { continue };
-            let mut reply = client.reply();
+            let out = match self.executing {
+                Some(executing) if executing == *id => &mut self.pushes,
+                _ => client.output.buffer(),
+            };
+            let mut reply = Encoder::new(out, client.version);
             match pattern {
                 None => {
                     reply.push(3);

@@ -64,11 +64,12 @@ impl Server {
                 return Err(CommandError::other(format!("ERR {failed}")));
             }
         }
-        let list_packed_threshold = self.debug.packed_threshold;
+        let list_packed_threshold = self.keyspace.limits.list_packed_threshold;
         self.keyspace.limits = Limits { list_packed_threshold, ..self.config.keyspace_limits() };
         self.keyspace.has_listeners = self.config.notify_keyspace_events.0 != 0;
         self.logger.set_level(self.config.log_level());
         self.apply_log_options();
+        self.weigh();
         Ok(())
     }
 
@@ -76,9 +77,10 @@ impl Server {
     fn apply(&mut self, name: &str) -> Result<(), String> {
         match name {
             "dir" => change_dir(&self.config.dir),
-            "appendonly" if self.config.appendonly => {
-                self.turn_log_on().map_err(|_| "Unable to turn on AOF. Check server logs.".into())
-            }
+            "appendonly" if self.config.appendonly => self.turn_log_on().map_err(|error| {
+                self.log(Level::Warning, format!("AOF can't be turned on: {error}"));
+                "Unable to turn on AOF. Check server logs.".into()
+            }),
             "appendonly" => self.turn_log_off().map_err(|error| error.to_string()),
             _ => Ok(()),
         }

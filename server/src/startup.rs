@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use aof::{Progress, Sink, SinkError};
+use aof::{Options, Progress, Report, Sink, SinkError};
 use bytes::BytesMut;
+use keyspace::commands::{self, DataSpec};
 use keyspace::table::Table;
-use keyspace::{Call, Unit};
+use keyspace::{Call, CommandError, Unit};
 use resp::{Encoder, Limits, Parser, Version};
 use rewrite::emit::{Emitter, RespEmitter};
 
@@ -28,6 +29,23 @@ impl<'a> Loader<'a> {
     pub fn new(server: &'a mut Server, turn: Option<&'a mut Turn>) -> Self {
         server.keyspace.loading = true;
         Loader { server, turn, reply: BytesMut::new(), unit: Unit::default() }
+    }
+
+    /// A command by the name that clients must use, or by Redis's own: bases and expired keys' DELs carry that, whatever
+    /// `rename-command` says.
+    fn lookup(&self, argv: &[&[u8]]) -> Result<&'static DataSpec, SinkError> {
+        if let Ok(command) = self.server.table.lookup(argv)
+            && let Handler::Data(spec) = command.handler()
+        {
+            return Ok(spec);
+        }
+        commands::lookup(argv).map_err(|error| match error {
+            CommandError::Arity(_) => SinkError::new(error),
+            _ => {
+                let name = String::from_utf8_lossy(argv.first().copied().unwrap_or_default()).into_owned();
+                SinkError::new(format!("Unknown command '{name}' reading the append only file"))
+            }
+        })
     }
 
     fn note_error(&mut self, argv: &[&[u8]]) {
@@ -59,18 +77,10 @@ impl Sink for Loader<'_> {
                 self.server.keyspace.dbs().len()
             )));
         }
-        let name = argv.first().copied().unwrap_or_default();
-        if self.server.table.get(name).is_none() {
-            let name = String::from_utf8_lossy(name);
-            return Err(SinkError::new(format!("Unknown command '{name}' reading the append only file")));
+        if self.server.exit.is_some() {
+            return Err(SinkError::new("the server is to end"));
         }
-        let command = self.server.table.lookup(argv).map_err(SinkError::new)?;
-        let Handler::Data(spec) = command.handler() else {
-            return Err(SinkError::new(format!(
-                "the command '{}' has no place in a log",
-                command.full_name()
-            )));
-        };
+        let spec = self.lookup(argv)?;
         self.reply.clear();
         self.unit.clear();
         let call = Call { db, now_ms: self.server.clock.unix_ms, argv, may_block: false };
@@ -118,7 +128,16 @@ impl Server {
             Some(Loading { started, started_unix_s: self.clock.unix_s(), total_bytes: 0, loaded_bytes: 0 });
         let report = directory.replay(&mut Loader::new(self, Some(turn)), &options);
         self.loading = None;
+        if self.exit.is_some() {
+            return Ok(());
+        }
         let report = report?;
+        self.report_load(&report, &options, started);
+        self.start_log(directory, &options)?;
+        Ok(())
+    }
+
+    fn report_load(&mut self, report: &Report, options: &Options, started: Instant) {
         if let Some(cut) = &report.truncated {
             let name = cut.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             self.log(Level::Warning, format!("!!! Warning: short read while loading the AOF file {name}!!!"));
@@ -143,8 +162,6 @@ impl Server {
             options.dir.display()
         );
         self.log(Level::Notice, line);
-        self.start_log(directory, &options)?;
-        Ok(())
     }
 
     /// DEBUG LOADAOF: the data as the log tells it.

@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -46,6 +47,10 @@ pub struct Turn {
     unread: VecDeque<ClientId>,
     /// Clients with replies that wait for a watermark.
     gated: Vec<ClientId>,
+    /// Clients to be sent to, in [`release`](Self::release).
+    due: Vec<ClientId>,
+    /// Accepting has failed while clients waited.
+    missed: bool,
     next_cron: Instant,
 }
 
@@ -78,6 +83,8 @@ impl Turn {
             scratch: vec![0; READ_BYTES],
             unread: VecDeque::new(),
             gated: Vec::new(),
+            due: Vec::new(),
+            missed: false,
             next_cron: Instant::now(),
         })
     }
@@ -93,11 +100,11 @@ impl Turn {
     /// When epoll fails, which it does not.
     pub fn run(&mut self, server: &mut Server) -> io::Result<i32> {
         loop {
-            let timeout = self.timeout(server);
-            self.once(server, timeout)?;
             if let Some(code) = server.exit {
                 return Ok(code);
             }
+            let timeout = self.timeout(server);
+            self.once(server, timeout)?;
         }
     }
 
@@ -111,23 +118,36 @@ impl Turn {
             _ => {}
         }
         server.clock.refresh();
-        server.weigh();
         let measured = server.persistence.is_rewriting().then(thread_cpu);
         self.dispatch(server);
-        self.read_all(server);
-        server.time_out_parked();
-        server.resume_all();
-        if server.clock.now >= self.next_cron {
-            self.next_cron = server.clock.now + server.cron();
+        self.work(server);
+        // The order that everything rests on: the block is written (or handed over), then the gate forgets what is
+        // settled, then replies leave. After a shutdown that failed none may: a closed connection means "perhaps".
+        if server.exit.is_none() {
+            server.persist();
         }
-        server.expire_cycle();
-        server.persist();
-        self.release(server);
+        if server.exit.is_none_or(|code| code == 0) {
+            self.release(server);
+        }
         if let Some(before) = measured {
             let cpu_us = thread_cpu().saturating_sub(before).as_micros() as u64;
             server.stats.rewrite_turn_cpu_us_max = server.stats.rewrite_turn_cpu_us_max.max(cpu_us);
         }
         Ok(())
+    }
+
+    /// Everything that executes commands. Once the server has decided to end, nothing does: its log is closed.
+    fn work(&mut self, server: &mut Server) {
+        self.read_all(server);
+        server.time_out_parked();
+        server.resume_all();
+        if server.exit.is_none() && server.clock.now >= self.next_cron {
+            self.next_cron = server.clock.now + server.cron();
+            self.accept_missed(server);
+        }
+        if server.exit.is_none() {
+            server.expire_cycle();
+        }
     }
 
     /// How long the next poll may wait.
@@ -140,26 +160,34 @@ impl Turn {
     }
 
     fn dispatch(&mut self, server: &mut Server) {
-        let events: Vec<(usize, bool, bool)> = self
-            .events
-            .iter()
-            .map(|event| (event.token().0, event.is_readable() || event.is_error(), event.is_writable()))
-            .collect();
-        for (token, readable, writable) in events {
-            match token {
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            match event.token().0 {
                 token if token == WAKE.0 => {}
                 token if token >= FIRST_SIGNAL => self.signal(server, token - FIRST_SIGNAL),
                 token if token >= FIRST_LISTENER => self.accept(server, token - FIRST_LISTENER),
-                slot => {
-                    let Some(client) = server.clients.in_slot(slot) else { continue };
-                    if readable {
-                        self.unread.push_back(client.id);
-                    }
-                    if writable && client.output.len_bytes() > 0 {
-                        server.answered.push(client.id);
-                    }
-                }
+                slot => self.note(server, slot, event),
             }
+        }
+        self.events = events;
+    }
+
+    /// Notes what epoll says of a client, which it says once.
+    fn note(&mut self, server: &mut Server, slot: usize, event: &Event) {
+        let Some(client) = server.clients.in_slot_mut(slot) else { return };
+        client.read_closed |= event.is_read_closed();
+        if event.is_writable() && client.output.len_bytes() > 0 {
+            server.answered.push(client.id);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.read_soon(client);
+        }
+    }
+
+    fn read_soon(&mut self, client: &mut Client) {
+        if !client.to_be_read {
+            client.to_be_read = true;
+            self.unread.push_back(client.id);
         }
     }
 
@@ -178,11 +206,21 @@ impl Turn {
             match listener.accept(keepalive) {
                 Ok(connection) => self.welcome(server, connection),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
+                    // Out of descriptors, likely. Nobody will mention those who wait in the queue again.
+                    self.missed = true;
                     server.log(Level::Warning, format!("Accepting client connection: {error}"));
                     return;
                 }
             }
+        }
+    }
+
+    /// Tries again to accept those whom an error left in the queue.
+    fn accept_missed(&mut self, server: &mut Server) {
+        if std::mem::take(&mut self.missed) {
+            (0..self.listeners.len()).for_each(|at| self.accept(server, at));
         }
     }
 
@@ -204,6 +242,11 @@ impl Turn {
     }
 
     fn read_all(&mut self, server: &mut Server) {
+        for id in std::mem::take(&mut server.readable) {
+            if let Some(client) = server.clients.get_mut(id) {
+                self.read_soon(client);
+            }
+        }
         for _ in 0..self.unread.len() {
             if let Some(id) = self.unread.pop_front() {
                 self.read(server, id);
@@ -213,13 +256,29 @@ impl Turn {
 
     fn read(&mut self, server: &mut Server, id: ClientId) {
         let Some(client) = server.clients.get_mut(id).filter(|client| !client.closing) else { return };
+        client.to_be_read = false;
+        if client.waits() {
+            // What it sends meanwhile stays in the socket: the kernel holds the sender back, no buffer grows.
+            client.left_unread = true;
+            if client.read_closed {
+                drop(server.forget(id));
+            }
+            return;
+        }
         match client.connection.read(&mut self.scratch) {
+            // It may still read what it is owed.
+            Ok(0) if client.output.len_bytes() > 0 => {
+                client.closing = true;
+                server.answered.push(id);
+            }
             Ok(0) => drop(server.forget(id)),
             Ok(count) => {
                 server.receive(id, &self.scratch[..count]);
-                // A short read has emptied the socket; after a full one nobody will tell us of the rest.
-                if count == self.scratch.len() {
-                    self.unread.push_back(id);
+                // A short read has emptied the socket; after a full one, and of the end behind it, nobody will tell us.
+                if let Some(client) = server.clients.get_mut(id)
+                    && (count == self.scratch.len() || client.read_closed)
+                {
+                    self.read_soon(client);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -231,18 +290,16 @@ impl Turn {
     fn release(&mut self, server: &mut Server) {
         let watermark = server.persistence.reply_watermark();
         server.gate.settle(watermark);
-        let gated = std::mem::take(&mut self.gated);
-        let answered = std::mem::take(&mut server.answered);
-        for &id in gated.iter().chain(&answered) {
+        // Both lists' buffers are used again.
+        let mut due = std::mem::take(&mut self.due);
+        due.append(&mut self.gated);
+        due.append(&mut server.answered);
+        for id in due.drain(..) {
             self.send(server, id, watermark);
         }
+        self.due = due;
         self.gated.sort_unstable();
         self.gated.dedup();
-        // The buffer is used again.
-        let mut answered = answered;
-        answered.clear();
-        answered.append(&mut server.answered);
-        server.answered = answered;
     }
 
     fn send(&mut self, server: &mut Server, id: ClientId, watermark: aof::Position) {
@@ -258,7 +315,7 @@ impl Turn {
                     client.output.advance(count);
                     server.stats.output_bytes += count as u64;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return server.limit_output(id),
                 Err(_) => return drop(server.forget(id)),
             }
         }

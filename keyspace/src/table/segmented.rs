@@ -21,7 +21,7 @@ use crate::Random;
 
 /// Mean number of records to a segment. Segments not yet split hold up to twice as many: 800 of the 896 that a
 /// SwissTable of 1,024 slots takes.
-const MEAN_RECORDS: usize = 400;
+const MEAN_RECORDS: usize = 48;
 
 /// A table in segments.
 #[derive(Debug, Clone)]

@@ -36,15 +36,7 @@ pub const TABLE: &[ProcessSpec] = &[
         "6.0.0",
         "Chooses the protocol, and may authenticate and name the connection.",
     ),
-    spec(
-        "ping",
-        ping,
-        -1,
-        FAST | CONNECTION,
-        Keys::None,
-        "1.0.0",
-        "Answers PONG, or what it was given.",
-    ),
+    spec("ping", ping, -1, FAST | CONNECTION, Keys::None, "1.0.0", "Answers PONG, or what it was given."),
     spec(
         "echo",
         echo,
@@ -168,12 +160,12 @@ fn hello(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
             Some(_) => return Err(CommandError::other("NOPROTO unsupported protocol version")),
         }),
     };
-    let mut name = None;
+    let (mut name, mut credentials) = (None, None);
     let mut words = argv.get(2..).unwrap_or_default().iter();
     while let Some(&option) = words.next() {
         let rest = words.as_slice();
         if option.eq_ignore_ascii_case(b"auth") && rest.len() >= 2 {
-            authenticate(server, id, rest[0], rest[1])?;
+            credentials = Some((rest[0], rest[1]));
             words.nth(1);
         } else if option.eq_ignore_ascii_case(b"setname") && !rest.is_empty() {
             check_name(rest[0])?;
@@ -183,12 +175,15 @@ fn hello(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
             return Err(CommandError::other(format!("ERR Syntax error in HELLO option '{option}'")));
         }
     }
-    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
-    if !client.authenticated {
+    if let Some((user, password)) = credentials {
+        authenticate(server, id, user, password)?;
+    }
+    if !server.clients.get(id).is_some_and(|client| server.may_speak(client)) {
         return Err(CommandError::other(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
         ));
     }
+    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     if let Some(name) = name {
         client.name = name.to_vec();
     }
@@ -239,7 +234,7 @@ fn echo(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn select(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let number = integer(argv[1]).map_err(|_| CommandError::other("ERR invalid DB index"))?;
+    let number = integer(argv[1])?;
     let db = usize::try_from(number).ok().filter(|&db| db < server.keyspace.dbs().len());
     let db = db.ok_or(CommandError::other("ERR DB index is out of range"))?;
     if let Some(client) = server.clients.get_mut(id) {
@@ -267,6 +262,8 @@ fn reset(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     client.version = Version::Resp2;
     client.name.clear();
     client.reply_mode = ReplyMode::On;
+    client.no_evict = false;
+    client.no_touch = false;
     client.authenticated = authenticated;
     client.reply().simple("RESET");
     Ok(())
@@ -404,10 +401,11 @@ fn client_kill(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     Ok(())
 }
 
+/// Ends another connection at once, with what it has not read; one's own after the reply.
 fn close(server: &mut Server, victim: ClientId) {
-    server.unpark(victim);
-    server.answered.push(victim);
-    if let Some(client) = server.clients.get_mut(victim) {
+    if server.executing != Some(victim) {
+        server.forget(victim);
+    } else if let Some(client) = server.clients.get_mut(victim) {
         client.closing = true;
     }
 }
@@ -573,9 +571,11 @@ impl Server {
     /// A line of CLIENT LIST.
     pub fn describe(&self, client: &Client) -> String {
         let own = self.pubsub.subscriptions(client.id);
+        let channels = own.map_or(0, |own| own.channels.len());
+        let patterns = own.map_or(0, |own| own.patterns.len());
         let mut flags = String::new();
         for (letter, set) in [
-            ('P', own.count() > 0),
+            ('P', own.is_some()),
             ('x', client.transaction.is_some()),
             ('b', client.blocked.is_some()),
             ('d', client.watch_broken),
@@ -602,13 +602,13 @@ impl Server {
             seconds(client.active_at),
             if flags.is_empty() { "N" } else { &flags },
             client.db,
-            own.channels.len(),
-            own.patterns.len(),
+            channels,
+            patterns,
             client.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64),
             client.input.len(),
             client.output.len_bytes(),
             client.input.len() + client.output.len_bytes(),
-            client.last_command,
+            client.last_command.map_or("NULL".into(), |command| command.full_name()),
             if client.version == Version::Resp3 { 3 } else { 2 },
             text(&client.lib_name),
             text(&client.lib_ver),

@@ -13,18 +13,20 @@ use crate::executor::Server;
 type Result = std::result::Result<(), CommandError>;
 
 const RULE: u32 = ADMIN | NOSCRIPT | LOADING | STALE | DANGEROUS;
+/// They change data, or all of it, beside the current unit.
+const ALONE: u32 = (RULE & !LOADING) | NO_MULTI;
 
 /// The rows.
 pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
     subcommands: &[
         spec("digest", digest, 2, RULE, Keys::None, "1.0.0", "Answers a digest of all data."),
         spec("digest-value", digest_value, -2, RULE, Keys::None, "1.0.0", "Answers digests of values."),
-        spec("loadaof", loadaof, 2, RULE, Keys::None, "1.0.0", "Drops all data and loads the log again."),
+        spec("loadaof", loadaof, 2, ALONE, Keys::None, "1.0.0", "Drops all data and loads the log again."),
         spec(
             "reload",
             reload,
             -2,
-            RULE,
+            ALONE,
             Keys::None,
             "1.0.0",
             "Writes all data as a rewrite does, in memory, and loads it.",
@@ -58,7 +60,7 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
             "Turns active expiry on or off.",
         ),
         spec("object", object, -3, RULE, Keys::None, "1.0.0", "Describes how a value is stored."),
-        spec("populate", populate, -3, RULE, Keys::None, "1.0.0", "Makes keys."),
+        spec("populate", populate, -3, ALONE | WRITE | DENYOOM, Keys::None, "1.0.0", "Makes keys."),
         spec(
             "stringmatch-len",
             stringmatch_len,
@@ -80,12 +82,14 @@ fn debug(_: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn digest(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    server.wait_for_all(id);
     let digest = Digest::of(server.keyspace.dbs());
     reply(server, id, |reply| reply.simple(&digest.to_string()));
     Ok(())
 }
 
 fn digest_value(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    server.wait_for_all(id);
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     let (db, mut reply) = (client.db, client.reply());
     reply.array(argv.len() - 2);
@@ -122,26 +126,12 @@ fn aof_flush_sleep(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result 
 
 /// Takes a number of bytes, with a unit as in redis.conf.
 fn packed_threshold(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let digits = argv[2].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (number, unit) = argv[2].split_at(digits);
-    let unit: usize = match unit.to_ascii_lowercase().as_slice() {
-        b"" | b"b" => 1,
-        b"k" => 1000,
-        b"kb" => 1 << 10,
-        b"m" => 1_000_000,
-        b"mb" => 1 << 20,
-        b"g" => 1_000_000_000,
-        b"gb" => 1 << 30,
-        _ => {
-            return Err(CommandError::other(
-                "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
-            ));
-        }
-    };
-    let bytes = usize::try_from(super::integer(number)?).unwrap_or(0).saturating_mul(unit);
+    let bytes = crate::config::value::parse_memory(argv[2]).and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = bytes.ok_or(CommandError::other(
+        "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+    ))?;
     // As Redis: 0 means the usual.
-    server.debug.packed_threshold = if bytes == 0 { usize::MAX } else { bytes };
-    server.keyspace.limits.list_packed_threshold = server.debug.packed_threshold;
+    server.keyspace.limits.list_packed_threshold = if bytes == 0 { usize::MAX } else { bytes };
     reply(server, id, |reply| reply.ok());
     Ok(())
 }
@@ -160,6 +150,7 @@ fn set_active_expire(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Resul
 }
 
 fn object(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    server.wait_for_all(id);
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     let entry =
         server.keyspace.entry(client.db, argv[2], server.clock.unix_ms).ok_or(CommandError::NoSuchKey)?;
@@ -190,7 +181,7 @@ fn populate(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         let call = Call::new(db, server.clock.unix_ms, &words);
         let mut encoder = resp::Encoder::new(&mut out, resp::Version::Resp2);
         server.keyspace.execute(&call, &mut encoder, &mut unit);
-        server.finish_unit(None, &mut unit, false);
+        server.finish_unit(Some(id), &mut unit, false);
         unit.clear();
         out.clear();
     }
@@ -199,7 +190,10 @@ fn populate(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn stringmatch_len(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let len = usize::try_from(super::integer(argv[2])?).unwrap_or(0);
+    /// The text is really made.
+    const MAX_BYTES: usize = 64 << 20;
+    let len = usize::try_from(super::integer(argv[2])?).ok().filter(|&len| len <= MAX_BYTES);
+    let len = len.ok_or(CommandError::IndexOutOfRange)?;
     let matched = keyspace::glob::matches(argv[3], &vec![b'a'; len], false);
     reply(server, id, |reply| reply.integer(i64::from(matched)));
     Ok(())

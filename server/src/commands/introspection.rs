@@ -51,6 +51,7 @@ fn memory_usage(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         _ => return Err(CommandError::Syntax),
     };
     let samples = usize::try_from(samples).map_err(|_| CommandError::Syntax)?;
+    server.wait_for_all(id);
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     let entry = server.keyspace.entry(client.db, argv[2], server.clock.unix_ms);
     let (bytes, mut reply) = (entry.map(|entry| entry.memory_bytes(samples)), client.reply());

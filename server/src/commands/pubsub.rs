@@ -7,7 +7,7 @@ use keyspace::glob;
 use super::ProcessSpec;
 use crate::client::ClientId;
 use crate::executor::Server;
-use crate::pubsub::Kind;
+use crate::pubsub::{Kind, Subscriptions};
 
 type Result = std::result::Result<(), CommandError>;
 
@@ -91,13 +91,14 @@ fn listen(server: &mut Server, id: ClientId, kind: Kind, argv: &[&[u8]]) -> Resu
 fn leave(server: &mut Server, id: ClientId, kind: Kind, argv: &[&[u8]]) -> Result {
     let word = if kind == Kind::Channel { "unsubscribe" } else { "punsubscribe" };
     let own = server.pubsub.subscriptions(id);
-    let all = if kind == Kind::Channel { &own.channels } else { &own.patterns };
+    let count = own.map_or(0, Subscriptions::count);
+    let all = own.map(|own| if kind == Kind::Channel { &own.channels } else { &own.patterns });
     let named: Vec<Vec<u8>> = match &argv[1..] {
-        [] => all.iter().cloned().collect(),
+        [] => all.into_iter().flatten().cloned().collect(),
         named => named.iter().map(|name| name.to_vec()).collect(),
     };
     if named.is_empty() {
-        confirm(server, id, word, None, own.count());
+        confirm(server, id, word, None, count);
     }
     for channel in named {
         let count = server.pubsub.unsubscribe(id, kind, &channel);

@@ -112,7 +112,6 @@ fn info(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn time(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
-    server.clock.refresh();
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     reply(server, id, |reply| {
         reply.array(2);

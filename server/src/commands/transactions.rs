@@ -69,6 +69,8 @@ fn exec(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
         .iter()
         .any(|watched| watched.existed && keyspace.entry(watched.db, &watched.key, now_ms).is_none());
     server.unwatch(id);
+    // Either answer tells what the watched keys were: it waits for the writes to them.
+    server.wait_for_keys(id, &watched);
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     if transaction.spoilt {
         return Err(CommandError::other("EXECABORT Transaction discarded because of previous errors."));
@@ -78,8 +80,6 @@ fn exec(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
         return Ok(());
     }
     client.reply().array(transaction.queue.len());
-    // The reply tells what the watched keys were not: it waits for the writes to them, too.
-    server.wait_for_keys(id, &watched);
     server.call_queue(id, transaction.queue);
     Ok(())
 }

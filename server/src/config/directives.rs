@@ -313,8 +313,8 @@ pub static DIRECTIVES: &[Directive] = &[
     // Clients
     row("maxclients", "", num(1, U32), "10000", 0, Implemented, field!(maxclients)),
     row("proto-max-bulk-len", "", mem(MIB, I64), "512mb", 0, Implemented, field!(proto_max_bulk_len_bytes)),
-    row("client-query-buffer-limit", "", mem(MIB, I64), "1gb", 0, Accepted, field!(client_query_buffer_limit_bytes)),
-    row("client-output-buffer-limit", "", Kind::OutputBufferLimits, "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60", 0, Accepted, field!(client_output_buffer_limit)),
+    row("client-query-buffer-limit", "", mem(MIB, I64), "1gb", 0, Implemented, field!(client_query_buffer_limit_bytes)),
+    row("client-output-buffer-limit", "", Kind::OutputBufferLimits, "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60", 0, Implemented, field!(client_output_buffer_limit)),
     row("maxmemory-clients", "", Kind::MemoryOrPercent, "0", 0, Accepted, field!(maxmemory_clients)),
     row("tracking-table-max-keys", "", num(0, I64), "1000000", 0, Accepted, field!(tracking_table_max_keys)),
     // Memory and expiry

@@ -23,7 +23,7 @@ mod file;
 mod rewrite;
 #[cfg(test)]
 mod tests;
-mod value;
+pub(crate) mod value;
 
 pub use directives::{
     DENY_LOADING, DIRECTIVES, Directive, HIDDEN, IMMUTABLE, PROTECTED, SENSITIVE, Status, find,
