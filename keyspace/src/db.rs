@@ -54,6 +54,10 @@ impl Entry {
         &self.key
     }
 
+    pub(crate) fn key_str(&self) -> &Str {
+        &self.key
+    }
+
     /// The value.
     #[inline]
     pub fn value(&self) -> &Value {

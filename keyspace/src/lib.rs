@@ -31,6 +31,7 @@ mod effect;
 mod error;
 mod expire;
 mod limits;
+mod memory;
 mod random;
 mod value;
 

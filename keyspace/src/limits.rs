@@ -19,6 +19,8 @@ pub struct Limits {
     pub zset_max_listpack_value: usize,
     /// `list-max-listpack-size`: elements if positive, -1..-5 for 4..64 KiB.
     pub list_max_listpack_size: i64,
+    /// Elements of a list above this length, in bytes, stand alone in their chunk: `DEBUG QUICKLIST-PACKED-THRESHOLD`.
+    pub list_packed_threshold: usize,
     /// `proto-max-bulk-len`, the longest string, bytes.
     pub max_string_bytes: u64,
     /// `lazyfree-lazy-expire`: expired keys are logged as UNLINK.
@@ -42,6 +44,7 @@ impl Default for Limits {
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
             list_max_listpack_size: -2,
+            list_packed_threshold: usize::MAX,
             max_string_bytes: 512 * 1024 * 1024,
             lazy_expire: false,
             lazy_server_del: false,

@@ -141,6 +141,16 @@ pub struct Stats {
 pub struct Debug {
     /// SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
+    /// AOF-FLUSH-SLEEP.
+    pub aof_flush_sleep: Duration,
+    /// QUICKLIST-PACKED-THRESHOLD, bytes.
+    pub packed_threshold: usize,
+}
+
+impl Default for Debug {
+    fn default() -> Self {
+        Debug { active_expire: true, aof_flush_sleep: Duration::ZERO, packed_threshold: usize::MAX }
+    }
 }
 
 /// Progress of the load at start.
@@ -185,7 +195,7 @@ impl Server {
             logger,
             clock: Clock::start(),
             stats: Stats::default(),
-            debug: Debug { active_expire: true },
+            debug: Debug::default(),
             loading: None,
             exit: None,
             lazyfree: crate::lazyfree::Lazyfree::default(),

@@ -338,6 +338,9 @@ impl Server {
         self.step_rewrite();
         let now = self.clock.now;
         if let Some(log) = &mut self.persistence.log {
+            if !self.debug.aof_flush_sleep.is_zero() && log.written() < log.end() {
+                std::thread::sleep(self.debug.aof_flush_sleep);
+            }
             log.seal(now);
         }
         self.report_health();

@@ -21,6 +21,7 @@ impl Config {
             zset_max_listpack_entries: count(self.zset_max_listpack_entries),
             zset_max_listpack_value: count(self.zset_max_listpack_value_bytes),
             list_max_listpack_size: i64::from(self.list_max_listpack_size),
+            list_packed_threshold: usize::MAX,
             max_string_bytes: u64::try_from(self.proto_max_bulk_len_bytes).unwrap_or(0),
             lazy_expire: self.lazyfree_lazy_expire,
             lazy_server_del: self.lazyfree_lazy_server_del,
@@ -63,7 +64,8 @@ impl Server {
                 return Err(CommandError::other(format!("ERR {failed}")));
             }
         }
-        self.keyspace.limits = self.config.keyspace_limits();
+        let list_packed_threshold = self.debug.packed_threshold;
+        self.keyspace.limits = Limits { list_packed_threshold, ..self.config.keyspace_limits() };
         self.keyspace.has_listeners = self.config.notify_keyspace_events.0 != 0;
         self.logger.set_level(self.config.log_level());
         self.apply_log_options();

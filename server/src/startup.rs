@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use aof::{Progress, Sink, SinkError};
 use bytes::BytesMut;
+use keyspace::table::Table;
 use keyspace::{Call, Unit};
-use resp::{Encoder, Version};
+use resp::{Encoder, Limits, Parser, Version};
+use rewrite::emit::{Emitter, RespEmitter};
 
 use crate::commands::Handler;
 use crate::executor::{Loading, Server};
@@ -154,6 +156,34 @@ impl Server {
         let old = self.keyspace.clear();
         self.lazyfree.drop_later(old.into_iter().map(keyspace::Garbage::Db));
         directory.replay(&mut Loader::new(self, None), &options)?;
+        Ok(())
+    }
+
+    /// DEBUG RELOAD: the data as a rewrite's base would tell it, without a file.
+    ///
+    /// # Errors
+    /// What the base could not tell, or the commands not restore.
+    pub fn reload_from_memory(&mut self) -> anyhow::Result<()> {
+        let mut base = Vec::new();
+        let mut emitter = RespEmitter::default();
+        for (number, db) in self.keyspace.dbs().iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+            emitter.database(number, db.len(), &mut base)?;
+            for entry in db.table().iter() {
+                emitter.key(entry.key(), entry.value(), entry.expire_at_ms(), &mut base)?;
+            }
+        }
+        let old = self.keyspace.clear();
+        self.lazyfree.drop_later(old.into_iter().map(keyspace::Garbage::Db));
+        let mut loader = Loader::new(self, None);
+        let (mut parser, mut at, mut db) = (Parser::default(), 0, 0);
+        while let Some(len) = parser.parse(&base[at..], &Limits::default())? {
+            let argv = parser.argv(&base[at..]);
+            match argv.as_slice() {
+                [b"SELECT", number] => db = resp::number::parse_i64(number).map_or(0, |number| number as u32),
+                argv => loader.command(db, argv).map_err(|error| anyhow::anyhow!(error.0))?,
+            }
+            at += len;
+        }
         Ok(())
     }
 

@@ -93,6 +93,11 @@ impl<R: Record> Segmented<R> {
         }
     }
 
+    /// Bytes of all slots, full and empty.
+    pub(crate) fn slot_bytes(&self) -> usize {
+        self.spine.iter().map(|segment| segment.allocation_size()).sum()
+    }
+
     /// Gives the records away segment by segment, releasing each: for a snapshot's reader, so that memory shared with
     /// it falls free as it goes.
     pub fn into_segments(mut self) -> impl Iterator<Item = Vec<R>> {

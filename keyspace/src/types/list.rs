@@ -51,6 +51,8 @@ pub struct ChunkLimit {
     bytes: usize,
     count: usize,
     by_size: bool,
+    /// Longer elements stand alone.
+    packed: usize,
 }
 
 impl ChunkLimit {
@@ -58,11 +60,13 @@ impl ChunkLimit {
     pub fn of(limits: &Limits) -> Self {
         /// Where the number of elements is the limit, this is too.
         const SAFE_BYTES: usize = 8192;
+        let packed = limits.list_packed_threshold;
         match limits.list_max_listpack_size {
             level @ ..0 => {
-                ChunkLimit { bytes: 2048 << level.unsigned_abs().min(5), count: usize::MAX, by_size: true }
+                let bytes = 2048 << level.unsigned_abs().min(5);
+                ChunkLimit { bytes, count: usize::MAX, by_size: true, packed }
             }
-            count => ChunkLimit { bytes: SAFE_BYTES, count: count.max(1) as usize, by_size: false },
+            count => ChunkLimit { bytes: SAFE_BYTES, count: count.max(1) as usize, by_size: false, packed },
         }
     }
 
@@ -77,8 +81,20 @@ impl ChunkLimit {
         chunk.len_bytes() <= bytes && chunk.len() <= self.count / 2
     }
 
+    fn is_packed(&self, element_bytes: usize) -> bool {
+        element_bytes <= self.packed
+    }
+
+    /// Whether the chunk is one element that must stand alone.
+    fn holds_plain(&self, chunk: &Listpack) -> bool {
+        chunk.len() == 1
+            && chunk.iter().any(|element| !element.with_bytes(|bytes| self.is_packed(bytes.len())))
+    }
+
     fn has_room(&self, chunk: &Listpack, element: &[u8]) -> bool {
-        self.admits(chunk.len_bytes() + Listpack::element_bytes(element), chunk.len() + 1)
+        self.is_packed(element.len())
+            && !self.holds_plain(chunk)
+            && self.admits(chunk.len_bytes() + Listpack::element_bytes(element), chunk.len() + 1)
     }
 }
 
@@ -171,7 +187,9 @@ impl List {
     pub fn make_room(&mut self, elements: &[&[u8]], limit: ChunkLimit) {
         if let Repr::Listpack(pack) = &mut self.0 {
             let bytes: usize = elements.iter().map(|element| element.len()).sum();
-            if !limit.admits(pack.len_bytes() + bytes, pack.len() + elements.len()) {
+            if !limit.admits(pack.len_bytes() + bytes, pack.len() + elements.len())
+                || elements.iter().any(|element| !limit.is_packed(element.len()))
+            {
                 let pack = std::mem::take(pack);
                 self.0 = Repr::Quicklist(Some(pack).filter(|pack| !pack.is_empty()).into_iter().collect());
             }
@@ -182,7 +200,7 @@ impl List {
     pub fn shrink(&mut self, limit: ChunkLimit) {
         if let Repr::Quicklist(tree) = &self.0
             && tree.len() <= 1
-            && tree.first().is_none_or(|chunk| limit.admits_back(chunk))
+            && tree.first().is_none_or(|chunk| limit.admits_back(chunk) && !limit.holds_plain(chunk))
         {
             self.0 = Repr::Listpack(tree.first().cloned().unwrap_or_default());
         }

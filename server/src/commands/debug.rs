@@ -20,6 +20,33 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
         spec("digest", digest, 2, RULE, Keys::None, "1.0.0", "Answers a digest of all data."),
         spec("digest-value", digest_value, -2, RULE, Keys::None, "1.0.0", "Answers digests of values."),
         spec("loadaof", loadaof, 2, RULE, Keys::None, "1.0.0", "Drops all data and loads the log again."),
+        spec(
+            "reload",
+            reload,
+            -2,
+            RULE,
+            Keys::None,
+            "1.0.0",
+            "Writes all data as a rewrite does, in memory, and loads it.",
+        ),
+        spec(
+            "aof-flush-sleep",
+            aof_flush_sleep,
+            3,
+            RULE,
+            Keys::None,
+            "1.0.0",
+            "Sleeps some microseconds before each write of the log.",
+        ),
+        spec(
+            "quicklist-packed-threshold",
+            packed_threshold,
+            3,
+            RULE,
+            Keys::None,
+            "1.0.0",
+            "Sets from which length on elements of lists stand alone.",
+        ),
         spec("sleep", sleep, 3, RULE, Keys::None, "1.0.0", "Stops the executor for some seconds."),
         spec(
             "set-active-expire",
@@ -75,6 +102,46 @@ fn loadaof(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     server.reload().map_err(|error| {
         CommandError::other(format!("ERR Error trying to load the AOF files, check server logs. ({error})"))
     })?;
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+fn reload(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    let reloaded = server.reload_from_memory();
+    reloaded.map_err(|error| CommandError::other(format!("ERR Error trying to reload the data: {error}")))?;
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+fn aof_flush_sleep(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    server.debug.aof_flush_sleep =
+        Duration::from_micros(u64::try_from(super::integer(argv[2])?).unwrap_or(0));
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+/// Takes a number of bytes, with a unit as in redis.conf.
+fn packed_threshold(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let digits = argv[2].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, unit) = argv[2].split_at(digits);
+    let unit: usize = match unit.to_ascii_lowercase().as_slice() {
+        b"" | b"b" => 1,
+        b"k" => 1000,
+        b"kb" => 1 << 10,
+        b"m" => 1_000_000,
+        b"mb" => 1 << 20,
+        b"g" => 1_000_000_000,
+        b"gb" => 1 << 30,
+        _ => {
+            return Err(CommandError::other(
+                "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+            ));
+        }
+    };
+    let bytes = usize::try_from(super::integer(number)?).unwrap_or(0).saturating_mul(unit);
+    // As Redis: 0 means the usual.
+    server.debug.packed_threshold = if bytes == 0 { usize::MAX } else { bytes };
+    server.keyspace.limits.list_packed_threshold = server.debug.packed_threshold;
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

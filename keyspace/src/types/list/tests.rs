@@ -5,8 +5,13 @@ use super::*;
 /// Limits with which a few dozen elements already make several chunks.
 fn limits() -> impl Strategy<Value = ChunkLimit> {
     prop_oneof![
-        (1usize..6).prop_map(|count| ChunkLimit { bytes: 8192, count, by_size: false }),
-        (24usize..90).prop_map(|bytes| ChunkLimit { bytes, count: usize::MAX, by_size: true }),
+        (1usize..6).prop_map(|count| ChunkLimit { bytes: 8192, count, by_size: false, packed: usize::MAX }),
+        (24usize..90, 4usize..40).prop_map(|(bytes, packed)| ChunkLimit {
+            bytes,
+            count: usize::MAX,
+            by_size: true,
+            packed
+        }),
     ]
 }
 
@@ -162,7 +167,7 @@ fn limits_are_those_of_list_max_listpack_size() {
 
 #[test]
 fn a_list_at_the_limit_does_not_go_back_and_forth() {
-    let limit = ChunkLimit { bytes: 8192, count: 8, by_size: false };
+    let limit = ChunkLimit { bytes: 8192, count: 8, by_size: false, packed: usize::MAX };
     let mut list = List::new();
     for _ in 0..9 {
         list.make_room(&[b"a"], limit);
