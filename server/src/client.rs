@@ -61,6 +61,8 @@ pub struct Client {
     pub blocked: Option<Blocked>,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// It will send nothing more, as epoll said, once.
+    pub ended: bool,
     /// Close once everything has been sent.
     pub closing: bool,
     /// When it connected.
@@ -251,6 +253,7 @@ impl Client {
             watch_broken: false,
             blocked: None,
             reply_mode: ReplyMode::On,
+            ended: false,
             closing: false,
             connected_at: now,
             active_at: now,

@@ -56,8 +56,8 @@ impl Clients {
 
     /// The client in a slot.
     #[inline]
-    pub fn in_slot(&self, slot: usize) -> Option<&Client> {
-        self.slots.get(slot)?.as_ref()
+    pub fn in_slot_mut(&mut self, slot: usize) -> Option<&mut Client> {
+        self.slots.get_mut(slot)?.as_mut()
     }
 
     /// The client with a CLIENT ID number.

@@ -139,18 +139,22 @@ impl Turn {
     }
 
     fn dispatch(&mut self, server: &mut Server) {
-        let events: Vec<(usize, bool, bool)> = self
+        let events: Vec<(usize, [bool; 3])> = self
             .events
             .iter()
-            .map(|event| (event.token().0, event.is_readable() || event.is_error(), event.is_writable()))
+            .map(|event| {
+                let readable = event.is_readable() || event.is_error();
+                (event.token().0, [readable, event.is_writable(), event.is_read_closed()])
+            })
             .collect();
-        for (token, readable, writable) in events {
+        for (token, [readable, writable, ended]) in events {
             match token {
                 token if token == WAKE.0 => {}
                 token if token >= FIRST_SIGNAL => self.signal(server, token - FIRST_SIGNAL),
                 token if token >= FIRST_LISTENER => self.accept(server, token - FIRST_LISTENER),
                 slot => {
-                    let Some(client) = server.clients.in_slot(slot) else { continue };
+                    let Some(client) = server.clients.in_slot_mut(slot) else { continue };
+                    client.ended |= ended;
                     if readable {
                         self.unread.push_back(client.id);
                     }
@@ -213,13 +217,16 @@ impl Turn {
     fn read(&mut self, server: &mut Server, id: ClientId) {
         let Some(client) = server.clients.get_mut(id).filter(|client| !client.closing) else { return };
         match client.connection.read(&mut self.scratch) {
+            // Its last writes are answered all the same, once they are as safe as promised.
+            Ok(0) if client.output.is_held() => client.closing = true,
             Ok(0) => drop(server.forget(id)),
             Ok(count) => {
-                server.receive(id, &self.scratch[..count]);
-                // A short read has emptied the socket; after a full one nobody will tell us of the rest.
-                if count == self.scratch.len() {
+                // A short read has emptied the socket; after a full one nobody will tell us of the rest, nor of an end
+                // that came together with the bytes.
+                if count == self.scratch.len() || client.ended {
                     self.unread.push_back(id);
                 }
+                server.receive(id, &self.scratch[..count]);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => drop(server.forget(id)),

@@ -40,7 +40,8 @@ pub const TABLE: &[ProcessSpec] = &[
         "ping",
         ping,
         -1,
-        LOADING | STALE | FAST | CONNECTION,
+        // Not LOADING: whoever waits for a server to be ready asks by PING.
+        FAST | CONNECTION,
         Keys::None,
         "1.0.0",
         "Answers PONG, or what it was given.",
