@@ -54,7 +54,10 @@ fn memory_usage(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     let entry = server.keyspace.entry(client.db, argv[2], server.clock.unix_ms);
     let (bytes, mut reply) = (entry.map(|entry| entry.memory_bytes(samples)), client.reply());
-    bytes.map_or_else(|| reply.null(), |bytes| reply.count(bytes));
+    match bytes {
+        Some(bytes) => reply.count(bytes),
+        None => reply.null(),
+    }
     Ok(())
 }
 
