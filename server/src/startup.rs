@@ -144,6 +144,7 @@ impl Server {
         );
         self.log(Level::Notice, line);
         self.start_log(directory, &options)?;
+        self.remove_stale_bases(&options.adopt_from);
         Ok(())
     }
 
