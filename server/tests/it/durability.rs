@@ -10,7 +10,7 @@ use std::thread;
 
 use resp::Reply;
 
-use crate::harness::{Client, Random, Server, World, eventually, names, request};
+use crate::harness::{Client, Random, Server, World, eventually, eventually_or, names, request};
 
 const POLICIES: [&str; 3] = ["always", "everysec", "no"];
 const WRITERS: usize = 6;
@@ -132,16 +132,21 @@ fn check(server: &Server, ledgers: &mut [Ledger], context: &str) {
 
 /// Everything in the log's directory is in the manifest, and nothing else of ours is left anywhere.
 fn no_stray_files(world: &World, context: &str) {
-    eventually(&format!("{context}: only the manifest's files are left"), || {
-        let manifest =
-            fs::read_to_string(world.aof_file("appendonly.aof.manifest")).unwrap_or_default();
-        let mut listed: Vec<String> =
-            manifest.lines().filter_map(|line| line.split(' ').nth(1)).map(str::to_owned).collect();
-        listed.push("appendonly.aof.manifest".to_owned());
-        listed.sort();
+    let unlisted = || {
+        let manifest = fs::read_to_string(world.aof_file("appendonly.aof.manifest")).unwrap_or_default();
         // What a kill tore off is kept on purpose.
-        listed == world.aof_names().into_iter().filter(|name| !name.contains(".torn-")).collect::<Vec<_>>()
-    });
+        let kept = |name: &String| name.contains(".torn-") || name == "appendonly.aof.manifest";
+        let listed = |name: &String| manifest.lines().any(|line| line.split(' ').nth(1) == Some(name));
+        world.aof_names().into_iter().filter(|name| !kept(name) && !listed(name)).collect::<Vec<_>>()
+    };
+    eventually_or(
+        || unlisted().is_empty(),
+        || {
+            let names = [names(world.path()), world.aof_names()];
+            let manifest = fs::read_to_string(world.aof_file("appendonly.aof.manifest"));
+            format!("{context}: {:?} are not in the manifest: {names:?} {manifest:?}", unlisted())
+        },
+    );
     let strays: Vec<String> = names(world.path())
         .into_iter()
         .filter(|name| !["appendonlydir", "server.log"].contains(&name.as_str()))
