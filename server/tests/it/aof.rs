@@ -421,12 +421,13 @@ fn loading_is_said_while_it_loads() {
     let server = world.start_aof(&[]);
     server.client().ok("DEBUG POPULATE 2000");
     assert!(server.terminate().success());
-    let options = ["--appendonly", "yes", "--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024"];
+    let options = ["--appendonly", "yes", "--enable-debug-command", "yes", "--key-load-delay", "2000"];
     let server = world.start_loading(&options);
     let mut client = server.client();
     let loading = "-LOADING Redis is loading the dataset in memory";
-    assert_eq!(client.ask("GET key:1"), loading);
-    assert_eq!(client.ask("PING"), loading);
+    for command in ["GET key:1", "PING", "BGREWRITEAOF", "DEBUG DIGEST"] {
+        assert_eq!(client.ask(command), loading, "{command}");
+    }
     assert_eq!(client.info("loading"), "1");
     client.ok("CONFIG SET key-load-delay 0");
     assert_eq!(client.ask("CONFIG SET appendonly no"), loading);
@@ -441,7 +442,7 @@ fn a_server_that_is_told_to_end_while_it_loads_ends() {
     server.client().ok("DEBUG POPULATE 2000");
     assert!(server.terminate().success());
     let before = fs::read(world.aof_file(INCR)).unwrap();
-    let options = ["--appendonly", "yes", "--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024"];
+    let options = ["--appendonly", "yes", "--enable-debug-command", "yes", "--key-load-delay", "2000"];
     let server = world.start_loading(&options);
     eventually("it loads", || server.client().ask("PING").starts_with("-LOADING"));
     assert_eq!(server.terminate().code(), Some(0));
