@@ -1,1 +1,96 @@
-fn main() {}
+//! How fast a base is written: values to bytes, and a whole rewrite without a log into memory.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use aof::fs::Mem;
+use aof::{BaseFormat, Options};
+use bytes::BytesMut;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use keyspace::table::Table;
+use keyspace::{Call, Keyspace, Unit};
+use resp::{Encoder, Version};
+use rewrite::emit::{Emitter, RespEmitter};
+use rewrite::{Rewrite, Settings, Summary};
+
+fn run(keyspace: &mut Keyspace, argv: &[&[u8]]) {
+    let (mut out, mut unit) = (BytesMut::new(), Unit::default());
+    keyspace.execute(&Call::new(0, 0, argv), &mut Encoder::new(&mut out, Version::Resp2), &mut unit);
+}
+
+/// One key of each type, collections of 1,000 items.
+fn one(add: &[u8], args_per_item: usize) -> Keyspace {
+    let mut keyspace = Keyspace::new(1, 42);
+    let items: Vec<String> = (0..1000 * args_per_item)
+        .map(|n| if n % 2 == 0 { n.to_string() } else { format!("item:{n:08}") })
+        .collect();
+    let mut argv: Vec<&[u8]> = vec![add, b"key"];
+    argv.extend(items.iter().map(String::as_bytes));
+    if add == b"SET" {
+        argv.truncate(3);
+    }
+    run(&mut keyspace, &argv);
+    keyspace
+}
+
+fn emit(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("emit");
+    for (add, args_per_item) in [("SET", 1), ("RPUSH", 1), ("SADD", 1), ("HSET", 2), ("ZADD", 2)] {
+        let keyspace = one(add.as_bytes(), args_per_item);
+        let mut out = Vec::new();
+        let emit = |out: &mut Vec<u8>| {
+            out.clear();
+            for entry in keyspace.dbs()[0].table().iter() {
+                let written = RespEmitter::default().key(entry.key(), entry.value(), None, out);
+                written.expect("a Vec takes it");
+            }
+        };
+        emit(&mut out);
+        group.throughput(Throughput::Bytes(out.len() as u64));
+        group.bench_function(add, |bencher| bencher.iter(|| emit(black_box(&mut out))));
+    }
+    group.finish();
+}
+
+fn rewrite_all(keyspace: &Keyspace) -> Summary {
+    let options = Options::new("/");
+    let settings = Settings {
+        temp_path: rewrite::temp_path(&options, 1),
+        timestamps: false,
+        incremental_fsync: false,
+        key_delay_us: 0,
+        format: BaseFormat::Resp,
+    };
+    let (wake, woken) = channel();
+    let wake = Arc::new(move || {
+        let _ = wake.send(());
+    });
+    let mut rewrite =
+        Rewrite::begin_offline(Arc::new(Mem::new()), &options, settings, wake).expect("it begins");
+    loop {
+        if let Some(outcome) = rewrite.step(None, 0, || keyspace.snapshot()) {
+            return outcome.expect("it succeeds");
+        }
+        woken.recv().expect("it wakes");
+    }
+}
+
+fn whole(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("rewrite");
+    group.sample_size(10);
+    for keys in [10_000u64, 300_000] {
+        let mut keyspace = Keyspace::new(16, 42);
+        for n in 0..keys {
+            run(&mut keyspace, &[b"SET", format!("key:{n:012}").as_bytes(), &[b'v'; 32]]);
+        }
+        group.throughput(Throughput::Elements(keys));
+        group.bench_function(BenchmarkId::new("strings of 32 bytes", keys), |bencher| {
+            bencher.iter(|| rewrite_all(&keyspace));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, emit, whole);
+criterion_main!(benches);

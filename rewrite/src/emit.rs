@@ -151,7 +151,11 @@ impl Batches<'_> {
             done += 1;
         }
         // The headers promised as many: a base that breaks its promise must never be published.
-        if done == self.items { Ok(()) } else { Err(io::Error::other("a value does not have the length it claims")) }
+        if done == self.items {
+            Ok(())
+        } else {
+            Err(io::Error::other("a value does not have the length it claims"))
+        }
     }
 }
 

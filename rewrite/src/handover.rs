@@ -9,11 +9,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aof::{BaseFormat, Fs, Log, Options, Position};
-use keyspace::Snapshot;
 
 use crate::Error;
 use crate::control::{Control, Progress, Written, discard};
-use crate::job::{Job, Wake};
+use crate::job::{Job, Source, Wake};
 use crate::sync::{Arc, Broken, Sabotage};
 
 /// What the configuration says about rewrites.
@@ -54,8 +53,6 @@ pub struct Rewrite {
     settings: Settings,
     wake: Wakeup,
     begun: Instant,
-    /// Only for a model that wants to see it go wrong.
-    early_snapshot: Option<Snapshot>,
 }
 
 #[derive(Debug)]
@@ -65,9 +62,15 @@ enum Stage {
     /// No log runs; the next step takes the snapshot.
     Waiting(Box<Options>),
     /// The job writes the base.
-    Walking { covers: Position, publishes: bool },
+    Walking {
+        covers: Position,
+        publishes: bool,
+    },
     /// The log's writer publishes it.
-    Publishing { covers: Position, written: Written },
+    Publishing {
+        covers: Position,
+        written: Written,
+    },
     Done,
 }
 
@@ -126,7 +129,7 @@ impl Rewrite {
         }
         let control = Arc::new(Control::new(fs, settings.temp_path.clone(), settings.key_delay_us, broken));
         let (wake, begun) = (Wakeup(wake), Instant::now());
-        Ok(Rewrite { stage, control, settings, wake, begun, early_snapshot: None })
+        Ok(Rewrite { stage, control, settings, wake, begun })
     }
 
     /// Goes on as far as it can without waiting. Call it once a turn, between two execution units, with the log that it
@@ -135,11 +138,11 @@ impl Rewrite {
     ///
     /// # Errors
     /// Inside: any of [`Error`].
-    pub fn step(
+    pub fn step<S: Source>(
         &mut self,
         log: Option<&mut Log>,
         unix_s: i64,
-        take_snapshot: impl FnOnce() -> Snapshot,
+        take_snapshot: impl FnOnce() -> S,
     ) -> Option<Result<Summary, Error>> {
         let outcome = match (&self.stage, log) {
             (Stage::Rotating, Some(log)) => self.launch_when_rotated(log, unix_s, take_snapshot),
@@ -178,29 +181,30 @@ impl Rewrite {
         self.give_up();
     }
 
+    #[cfg(all(test, loom))]
+    pub(crate) fn is_rotating(&self) -> bool {
+        matches!(self.stage, Stage::Rotating)
+    }
+
     /// The next file is there: this is position S. Everything up to it is in the snapshot, everything later in the next
     /// file; nothing may be executed between the two lines.
-    fn launch_when_rotated(
+    fn launch_when_rotated<S: Source>(
         &mut self,
         log: &mut Log,
         unix_s: i64,
-        take_snapshot: impl FnOnce() -> Snapshot,
+        take_snapshot: impl FnOnce() -> S,
     ) -> Option<Result<Summary, Error>> {
-        if self.control.broken.is(Sabotage::SnapshotTooEarly) && self.early_snapshot.is_none() {
-            self.early_snapshot = Some(take_snapshot());
-            return None;
-        }
         if let Err(error) = log.rotation_ready()? {
             return Some(Err(error.into()));
         }
         let covers = log.switch();
-        let snapshot = self.early_snapshot.take().unwrap_or_else(take_snapshot);
+        let snapshot = take_snapshot();
         // What an aborted rewrite had published too late to be stopped.
         let _ = log.base_published();
         self.launch(Stage::Walking { covers, publishes: false }, None, unix_s, snapshot)
     }
 
-    fn launch_offline(&mut self, unix_s: i64, snapshot: Snapshot) -> Option<Result<Summary, Error>> {
+    fn launch_offline(&mut self, unix_s: i64, snapshot: impl Source) -> Option<Result<Summary, Error>> {
         let stage = Stage::Walking { covers: 0, publishes: true };
         let Stage::Waiting(options) = std::mem::replace(&mut self.stage, Stage::Done) else { return None };
         self.launch(stage, Some(*options), unix_s, snapshot)
@@ -211,12 +215,12 @@ impl Rewrite {
         stage: Stage,
         offline: Option<Options>,
         unix_s: i64,
-        snapshot: Snapshot,
+        source: impl Source,
     ) -> Option<Result<Summary, Error>> {
         let (control, settings) = (Arc::clone(&self.control), self.settings.clone());
         let wake = Arc::clone(&self.wake.0);
         self.stage = stage;
-        let started = Job { control, settings, snapshot, unix_s, offline, wake }.start();
+        let started = Job { control, settings, source, unix_s, offline, wake }.start();
         started.err().map(Err)
     }
 

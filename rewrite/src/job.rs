@@ -1,17 +1,13 @@
-//! The background job: a thread that walks a snapshot, consumes it, and leaves a durable file.
-//!
-//! The snapshot is taken apart segment by segment, so that what it alone still holds falls free as it goes, here and
-//! not on the executor. The thread runs at a lower priority than the rest of the server.
+//! The background job: a thread that consumes a view of the data, and leaves a durable file. It runs at a lower priority
+//! than the rest of the server.
 
 use std::io;
 use std::time::Instant;
 
 use aof::{Directory, Fs, NewBase};
-use keyspace::{DbIndex, Entry, Snapshot};
 
 use crate::control::{Control, Written};
-use crate::emit::{Emitter, RespEmitter};
-use crate::output::Output;
+use crate::output::{Output, aborted};
 use crate::sync::{Arc, Builder};
 use crate::{Error, Settings};
 
@@ -21,35 +17,46 @@ const NICE: i32 = 10;
 /// Told whenever a rewrite has something for [`Rewrite::step`](crate::Rewrite::step); from any thread.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// A view of the data that never changes, for a job to consume: a `keyspace::Snapshot`.
+pub trait Source: Send + 'static {
+    /// Keys in it.
+    fn keys(&self) -> u64;
+
+    /// Writes itself as a base, releasing what it holds as it goes, and tells `out` after each key.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn write(self, settings: &Settings, unix_s: i64, out: &mut Output<'_>) -> io::Result<()>;
+}
+
 /// Everything that the thread needs.
-pub(crate) struct Job {
+pub(crate) struct Job<S> {
     pub(crate) control: Arc<Control>,
     pub(crate) settings: Settings,
-    pub(crate) snapshot: Snapshot,
+    pub(crate) source: S,
     pub(crate) unix_s: i64,
     /// Where the job publishes the base by itself: no log is running.
     pub(crate) offline: Option<aof::Options>,
     pub(crate) wake: Wake,
 }
 
-impl Job {
+impl<S: Source> Job<S> {
     /// Starts the thread.
     pub(crate) fn start(self) -> Result<(), Error> {
-        let keys = self.snapshot.dbs.iter().map(|db| db.len() as u64).sum();
-        self.control.expect_keys(keys);
+        self.control.expect_keys(self.source.keys());
         let thread = Builder::new().name("rewrite".to_owned());
         thread.spawn(move || self.run()).map(drop).map_err(|source| Error::Thread { source })
     }
 
     fn run(self) {
         lower_priority();
-        let Job { control, settings, snapshot, unix_s, offline, wake } = self;
+        let Job { control, settings, source, unix_s, offline, wake } = self;
         // If something below panics, the executor must not wait for ever, and the file must go.
         let last_word = LastWord { control: &control, wake: &wake, is_said: false };
         // Opened first: a directory that contradicts itself is known before the walk.
         let offline = offline.map(|options| Offline::open(control.fs(), options)).transpose();
         let (outcome, offline) = match offline {
-            Ok(offline) => (write_base(&control, &settings, snapshot, unix_s), offline),
+            Ok(offline) => (write_base(&control, &settings, source, unix_s), offline),
             Err(error) => (Err(error), None),
         };
         last_word.say(outcome, |written| {
@@ -95,11 +102,11 @@ impl Drop for LastWord<'_> {
     }
 }
 
-/// Writes a snapshot as a base under the temporary name, and makes it durable.
+/// Writes a base under the temporary name, and makes it durable.
 fn write_base(
     control: &Control,
     settings: &Settings,
-    snapshot: Snapshot,
+    source: impl Source,
     unix_s: i64,
 ) -> Result<Written, Error> {
     let start = Instant::now();
@@ -107,52 +114,10 @@ fn write_base(
     let file = control.create().map_err(failed("create"))?;
     let file = file.ok_or_else(|| failed("create")(aborted()))?;
     let mut out = Output::new(Arc::clone(&file), control, settings.incremental_fsync);
-    let mut emitter = RespEmitter { timestamps: settings.timestamps };
-    let walked = walk(control, &mut emitter, snapshot, unix_s, &mut out);
+    let walked = source.write(settings, unix_s, &mut out);
     let finished = walked.and_then(|()| out.finish());
     let len_bytes = finished.map_err(|source| failed(out.op())(source))?;
     Ok(Written { len_bytes, keys: control.progress().keys, walk: start.elapsed(), file })
-}
-
-fn walk(
-    control: &Control,
-    emitter: &mut impl Emitter,
-    snapshot: Snapshot,
-    unix_s: i64,
-    out: &mut Output<'_>,
-) -> io::Result<()> {
-    emitter.begin(unix_s, out)?;
-    let dbs = snapshot.dbs.into_iter().enumerate();
-    for (index, db) in dbs.filter(|(_, db)| !db.is_empty()) {
-        emitter.database(index as DbIndex, db.len(), out)?;
-        for segment in db.into_table().into_segments() {
-            write_segment(control, emitter, segment, out)?;
-        }
-    }
-    emitter.end(out)
-}
-
-/// Takes a segment: its records are released when this returns.
-fn write_segment(
-    control: &Control,
-    emitter: &mut impl Emitter,
-    segment: Vec<Entry>,
-    out: &mut Output<'_>,
-) -> io::Result<()> {
-    for entry in segment {
-        emitter.key(entry.key(), entry.value(), entry.expire_at_ms(), out)?;
-        control.count_key();
-        control.rest();
-        if control.is_aborted() {
-            return Err(aborted());
-        }
-    }
-    Ok(())
-}
-
-/// Nobody sees this error: an aborted job has no say.
-fn aborted() -> io::Error {
-    io::Error::other("aborted")
 }
 
 impl Settings {

@@ -28,7 +28,7 @@
 //! use keyspace::Keyspace;
 //! use rewrite::{Rewrite, Settings};
 //!
-//! let (keyspace, options) = (Keyspace::new(16, 42), Options::new("/data"));
+//! let (keyspace, options) = (Keyspace::new(16, 42), Options::new("/"));
 //! let (fs, (wake, woken)) = (Arc::new(Mem::new()), std::sync::mpsc::channel());
 //! let settings = Settings {
 //!     temp_path: rewrite::temp_path(&options, 1),
@@ -52,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+#[cfg(not(loom))]
 pub mod emit;
 mod error;
 mod handover;
@@ -59,6 +60,8 @@ mod job;
 mod output;
 mod sync;
 pub mod trigger;
+#[cfg(not(loom))]
+mod walk;
 
 #[cfg(all(test, loom))]
 mod tests;
@@ -68,7 +71,8 @@ use std::path::PathBuf;
 pub use control::Progress;
 pub use error::Error;
 pub use handover::{Rewrite, Settings, Summary};
-pub use job::Wake;
+pub use job::{Source, Wake};
+pub use output::Output;
 
 /// Where a rewrite of process `pid` writes its base: `<dir>/temp-rewriteaof-bg-<pid>.aof`, as Redis.
 pub fn temp_path(options: &aof::Options, pid: u32) -> PathBuf {

@@ -1,4 +1,4 @@
-//! The temporary base as a stream: buffered, synced as it grows, and cut off by an abort.
+//! The temporary base as a stream: buffered, synced as it grows, slowed down as told, and cut off by an abort.
 
 use std::io::{self, IoSlice, Write};
 
@@ -13,9 +13,9 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// disk do not wait behind gigabytes. Source: redis 7.2 `src/rdb.h` `REDIS_AUTOSYNC_BYTES`.
 const AUTOSYNC_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Writes to the temporary base.
+/// The temporary base, as a [`Source`](crate::Source) writes it.
 #[derive(Debug)]
-pub(crate) struct Output<'a> {
+pub struct Output<'a> {
     file: Arc<dyn File>,
     control: &'a Control,
     buf: Vec<u8>,
@@ -39,6 +39,17 @@ impl<'a> Output<'a> {
         Ok(self.written_bytes)
     }
 
+    /// Told after each key: counts it, and rests as long as `rdb-key-save-delay` says.
+    ///
+    /// # Errors
+    /// When the rewrite was aborted: end the walk.
+    #[inline]
+    pub fn key_done(&mut self) -> io::Result<()> {
+        self.control.count_key();
+        self.control.rest();
+        if self.control.is_aborted() { Err(aborted()) } else { Ok(()) }
+    }
+
     pub(crate) fn op(&self) -> &'static str {
         self.op
     }
@@ -46,7 +57,7 @@ impl<'a> Output<'a> {
     fn write_out(&mut self, bytes: &[u8]) -> io::Result<()> {
         for chunk in bytes.chunks(AUTOSYNC_BYTES as usize) {
             if self.control.is_aborted() {
-                return Err(io::Error::other("aborted"));
+                return Err(aborted());
             }
             write_all(&*self.file, &mut [IoSlice::new(chunk)])?;
             self.written_bytes += chunk.len() as u64;
@@ -88,4 +99,9 @@ impl Write for Output<'_> {
         self.buf = buf;
         result
     }
+}
+
+/// Nobody sees this error: an aborted job has no say.
+pub(crate) fn aborted() -> io::Error {
+    io::Error::other("aborted")
 }

@@ -28,8 +28,6 @@ pub(crate) enum Sabotage {
     CreateUnasked,
     /// The executor is woken before there is an outcome to be found.
     WakeTooEarly,
-    /// The snapshot is taken when the rotation is asked for, not at the switch.
-    SnapshotTooEarly,
     /// The base claims everything that was logged until it was published.
     CoverTooMuch,
 }

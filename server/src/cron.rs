@@ -17,6 +17,12 @@ impl Server {
         Duration::from_millis(1000 / hz)
     }
 
+    /// Compares the memory in use with `maxmemory`. Without eviction, a full memory refuses writes under every policy.
+    pub fn weigh(&mut self) {
+        let limit = self.config.maxmemory_bytes;
+        self.out_of_memory = limit > 0 && crate::memory::used_bytes() > limit;
+    }
+
     /// Whether the next poll need not wait.
     pub fn has_work(&self) -> bool {
         !self.answered.is_empty() || !self.resumed.is_empty() && self.paused.is_none()

@@ -18,7 +18,7 @@ use crate::gate::Gate;
 use crate::logger::{Level, Logger};
 use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
-use crate::transaction::Watching;
+use crate::transaction::{Transaction, Watching};
 
 /// The whole server, but for its sockets' poll. Has no `Debug`: the configuration holds the password.
 pub struct Server {
@@ -46,6 +46,8 @@ pub struct Server {
     pub clock: Clock,
     /// Counters for INFO.
     pub stats: Stats,
+    /// More memory is in use than `maxmemory` allows; as of this turn.
+    pub out_of_memory: bool,
     /// What DEBUG has switched.
     pub debug: Debug,
     /// The data is being loaded: how far.
@@ -195,6 +197,7 @@ impl Server {
             logger,
             clock: Clock::start(),
             stats: Stats::default(),
+            out_of_memory: false,
             debug: Debug::default(),
             loading: None,
             exit: None,
@@ -304,7 +307,11 @@ impl Server {
         }
         client_command(&mut self.clients, id, command);
         if let Err(error) = self.permit(id, command) {
-            self.refuse(id, &error);
+            if command.is("exec") {
+                self.abort_transaction(id, &error);
+            } else {
+                self.refuse(id, &error);
+            }
             return Progress::Next;
         }
         let Some(client) = self.clients.get_mut(id) else { return Progress::Stop };
@@ -355,9 +362,18 @@ impl Server {
         self.stats.note_error(text.split(' ').next().unwrap_or_default());
     }
 
+    /// EXEC itself was refused: the transaction is over.
+    fn abort_transaction(&mut self, id: ClientId, error: &CommandError) {
+        self.unwatch(id);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.transaction = None;
+        client.reply().error(&format!("EXECABORT Transaction discarded because of: {error}"));
+        self.stats.note_error("EXECABORT");
+    }
+
     /// Why a command must wait where it stands, if it must.
     fn postponement(&self, id: ClientId, command: Command) -> Option<Postponed> {
-        let writes = command.has(flags::WRITE) || self.is_exec_with_write(id, command);
+        let writes = self.has_or_executes(id, command, flags::WRITE);
         if let Some((_, mode)) = self.paused
             && (writes || mode == PauseMode::All)
             && !command.is("client")
@@ -367,11 +383,13 @@ impl Server {
         (writes && self.persistence.writes_are_held()).then_some(Postponed::LogFull)
     }
 
-    fn is_exec_with_write(&self, id: ClientId, command: Command) -> bool {
-        command.is("exec")
-            && self.clients.get(id).and_then(|client| client.transaction.as_ref()).is_some_and(
-                |transaction| transaction.queue.iter().any(|(command, _)| command.has(flags::WRITE)),
-            )
+    /// Whether a command has a flag, or is the EXEC of one that has.
+    fn has_or_executes(&self, id: ClientId, command: Command, flag: u32) -> bool {
+        let queued =
+            |transaction: &Transaction| transaction.queue.iter().any(|(command, _)| command.has(flag));
+        command.has(flag)
+            || command.is("exec")
+                && self.clients.get(id).and_then(|client| client.transaction.as_ref()).is_some_and(queued)
     }
 
     /// Whether a command may run now. The order is Redis's: the first reason is the one that is told.
@@ -380,9 +398,16 @@ impl Server {
         if !client.authenticated && !command.has(flags::NO_AUTH) {
             return Err(CommandError::other("NOAUTH Authentication required."));
         }
-        let writes = command.has(flags::WRITE) || self.is_exec_with_write(id, command);
+        if self.out_of_memory && self.has_or_executes(id, command, flags::DENYOOM) {
+            return Err(CommandError::other("OOM command not allowed when used memory > 'maxmemory'."));
+        }
+        let writes = self.has_or_executes(id, command, flags::WRITE);
         if writes && let Some(reason) = self.persistence.misconf() {
             return Err(CommandError::other(reason.to_owned()));
+        }
+        // There are no replicas, so none is good.
+        if writes && self.config.min_replicas_to_write > 0 {
+            return Err(CommandError::other("NOREPLICAS Not enough good replicas to write."));
         }
         if client.version == resp::Version::Resp2
             && self.pubsub.is_subscribed(id)
@@ -445,14 +470,7 @@ impl Server {
         for (command, argv) in queue {
             let argv = argv.words();
             let start = self.clients.get(id).map_or(0, |client| client.output.len_bytes());
-            match self.permit(id, command) {
-                Ok(()) => self.call(id, command, &argv),
-                Err(error) => {
-                    if let Some(client) = self.clients.get_mut(id) {
-                        client.reply().error(&error.to_string());
-                    }
-                }
-            }
+            self.call(id, command, &argv);
             if let Some(client) = self.clients.get_mut(id) {
                 let reply = client.output.buffer();
                 if reply.get(start) == Some(&b'-') {

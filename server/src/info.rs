@@ -121,7 +121,7 @@ fn memory_section(server: &Server, fields: &mut Fields) {
     fields.add("allocator_allocated", used);
     fields.add("allocator_active", active);
     fields.add("allocator_resident", resident);
-    fields.add_bytes("maxmemory", 0);
+    fields.add_bytes("maxmemory", server.config.maxmemory_bytes);
     fields.add("maxmemory_policy", "noeviction");
     fields.add("mem_fragmentation_ratio", ratio(rss, used));
     fields.add("mem_aof_buffer", server.persistence.buffer_bytes());

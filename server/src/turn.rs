@@ -111,6 +111,7 @@ impl Turn {
             _ => {}
         }
         server.clock.refresh();
+        server.weigh();
         let measured = server.persistence.is_rewriting().then(thread_cpu);
         self.dispatch(server);
         self.read_all(server);

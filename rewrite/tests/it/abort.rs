@@ -29,8 +29,9 @@ fn begin_slow(world: &mut World) -> Rewrite {
 /// The next rewrite works, and everything is there.
 fn goes_on(mem: &Mem, mut world: World, context: &str) {
     world.run_line("INCR after");
-    let killed = load(Arc::new(mem.kill()), &world.options).expect(context);
-    assert_eq!(killed.len(), world.dump().len(), "{context}");
+    world.settle();
+    let cut = load(Arc::new(mem.power_cut()), &world.options).expect(context);
+    assert_eq!(cut, world.dump(), "{context}");
     world.rewrite().expect(context);
     let expected = world.dump();
     world.stop();
@@ -100,9 +101,7 @@ fn a_base_that_waits_for_the_writer_is_withdrawn_or_published() {
             }
             None
         });
-        while rewrite.progress().bytes == 0 {
-            let _ = world.step(&mut rewrite);
-        }
+        world.step_until(&mut rewrite, |rewrite| rewrite.progress().bytes > 0);
         (0..30).for_each(|_| drop(world.step(&mut rewrite)));
         rewrite.abort(world.log.as_mut());
         goes_on(&mem, world, "while publishing");

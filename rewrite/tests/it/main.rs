@@ -6,6 +6,7 @@ mod equivalence;
 mod faults;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -21,7 +22,7 @@ use rewrite::{Error, Rewrite, Settings, Summary, Wake};
 
 const START_MS: i64 = 1_700_000_000_000;
 /// Longer than anything here takes on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a keyspace holds, so that a difference can be read: database and key; value and time.
 type Dump = BTreeMap<(usize, Vec<u8>), (String, Option<i64>)>;
@@ -54,6 +55,9 @@ impl World {
     }
 
     fn without_log(fs: Arc<dyn Fs>, options: Options) -> World {
+        // `dir` is there before a server is; a temporary directory of the machine's is, too.
+        fs.create_dir(&options.adopt_from).expect("a directory");
+        fs.sync_dir(options.adopt_from.parent().expect("it is no root")).expect("it is durable");
         let (sender, woken) = channel();
         let wake: Wake = Arc::new(move || {
             let _ = sender.send(());
@@ -128,7 +132,9 @@ impl World {
 
     /// Steps until `is_there`.
     fn step_until(&mut self, rewrite: &mut Rewrite, mut is_there: impl FnMut(&Rewrite) -> bool) {
+        let start = Instant::now();
         while !is_there(rewrite) {
+            assert!(start.elapsed() < PATIENCE, "it never came");
             assert!(self.step(rewrite).is_none(), "it ended too early");
             let _ = self.woken.recv_timeout(Duration::from_millis(5));
         }
@@ -139,7 +145,15 @@ impl World {
         while self.woken.try_recv().is_ok() {}
     }
 
-    /// Everything durable.
+    /// Waits until everything is durable.
+    fn settle(&mut self) {
+        let (start, end) = (Instant::now(), self.log().drain());
+        while self.log().durable() < end {
+            assert!(start.elapsed() < PATIENCE, "it never became durable");
+            let _ = self.woken.recv_timeout(Duration::from_millis(5));
+        }
+    }
+
     fn stop(&mut self) {
         self.log.take().expect("a log is running").stop().expect("it stops");
     }
@@ -193,12 +207,10 @@ fn dump(keyspace: &Keyspace) -> Dump {
 }
 
 fn describe(value: &Value) -> String {
-    let text = |element: keyspace::types::listpack::Element<'_>| {
-        element.with_bytes(|bytes| bytes.escape_ascii().to_string())
-    };
+    let text = |element: keyspace::types::listpack::Element<'_>| element.with_bytes(short);
     let mut parts: Vec<String> = match value {
         Value::Int(value) => vec![value.to_string()],
-        Value::Str(bytes) => vec![bytes.escape_ascii().to_string()],
+        Value::Str(bytes) => vec![short(bytes)],
         Value::List(list) => list.iter().map(text).collect(),
         Value::Set(set) => set.iter().map(text).collect(),
         Value::Hash(hash) => {
@@ -212,6 +224,16 @@ fn describe(value: &Value) -> String {
         parts.sort();
     }
     format!("{} {}", value.type_name(), parts.join(","))
+}
+
+/// The bytes, or a fingerprint of too many to be read.
+fn short(bytes: &[u8]) -> String {
+    if bytes.len() <= 1000 {
+        return bytes.escape_ascii().to_string();
+    }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    format!("{} bytes, {:016x}", bytes.len(), hasher.finish())
 }
 
 /// What the manifest lists now.

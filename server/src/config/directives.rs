@@ -318,7 +318,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("maxmemory-clients", "", Kind::MemoryOrPercent, "0", 0, Accepted, field!(maxmemory_clients)),
     row("tracking-table-max-keys", "", num(0, I64), "1000000", 0, Accepted, field!(tracking_table_max_keys)),
     // Memory and expiry
-    row("maxmemory", "", mem(0, U64), "0", 0, Accepted, field!(maxmemory_bytes)),
+    row("maxmemory", "", mem(0, U64), "0", 0, Implemented, field!(maxmemory_bytes)),
     row("maxmemory-policy", "", Kind::OneOf(MaxmemoryPolicy::WORDS), "noeviction", 0, Accepted, field!(maxmemory_policy)),
     row("maxmemory-samples", "", num(1, I32), "5", 0, Accepted, field!(maxmemory_samples)),
     row("maxmemory-eviction-tenacity", "", num(0, 100), "10", 0, Accepted, Kept),
@@ -354,7 +354,7 @@ pub static DIRECTIVES: &[Directive] = &[
     // Scripts
     row("busy-reply-threshold", "lua-time-limit", num(0, I64), "5000", 0, Implemented, field!(busy_reply_threshold_ms)),
     // Observation
-    row("notify-keyspace-events", "", Kind::KeyspaceEvents, "", 0, Accepted, field!(notify_keyspace_events)),
+    row("notify-keyspace-events", "", Kind::KeyspaceEvents, "", 0, Implemented, field!(notify_keyspace_events)),
     row("slowlog-log-slower-than", "", num(-1, I64), "10000", 0, Accepted, field!(slowlog_log_slower_than_us)),
     row("slowlog-max-len", "", num(0, I64), "128", 0, Accepted, field!(slowlog_max_len)),
     row("latency-monitor-threshold", "", num(0, I64), "0", 0, Accepted, field!(latency_monitor_threshold_ms)),
@@ -364,7 +364,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("replicaof", "slaveof", Kind::ReplicaOf, "", IMMUTABLE, NO_REPLICATION, Kept),
     row("masterauth", "", TEXT, "", SENSITIVE, Accepted, Kept),
     row("masteruser", "", TEXT, "", SENSITIVE, Accepted, Kept),
-    row("min-replicas-to-write", "min-slaves-to-write", COUNT, "0", 0, NO_REPLICATION, Kept),
+    row("min-replicas-to-write", "min-slaves-to-write", COUNT, "0", 0, Implemented, field!(min_replicas_to_write)),
     row("min-replicas-max-lag", "min-slaves-max-lag", COUNT, "10", 0, Accepted, Kept),
     row("replica-serve-stale-data", "slave-serve-stale-data", YESNO, "yes", 0, Accepted, Kept),
     row("replica-read-only", "slave-read-only", YESNO, "yes", 0, Accepted, Kept),

@@ -117,6 +117,7 @@ pub struct Config {
     pub tracking_table_max_keys: u64,
 
     /// Zero is no limit.
+    pub min_replicas_to_write: u64,
     pub maxmemory_bytes: u64,
     pub maxmemory_policy: MaxmemoryPolicy,
     pub maxmemory_samples: u32,

@@ -508,7 +508,6 @@ fn directives_that_protect_refuse_to_start_and_idle_ones_warn() {
         &["--tls-auth-clients", "no"],
         &["--loadmodule", "x"],
         &["--cluster-enabled", "yes"],
-        &["--min-replicas-to-write", "1"],
     ] {
         assert!(line_error(args).2.starts_with("refused: "), "{args:?}");
     }

@@ -1,0 +1,98 @@
+//! Compacts the log in an AOF directory, with no server running: replays it into a keyspace, and writes that as a new
+//! base. `redis-server` can be started on the result.
+//!
+//!     cargo run -p everlog-rewrite --example compact -- <dir> [appenddirname] [appendfilename]
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::SystemTime;
+
+use aof::fs::Disk;
+use aof::{BaseFormat, Directory, Options, Sink, SinkError};
+use bytes::BytesMut;
+use keyspace::{Call, Keyspace, Unit};
+use resp::{Encoder, Version};
+use rewrite::{Rewrite, Settings};
+
+/// Executes what is replayed; a command that Everlog does not know stops the compaction rather than vanish.
+struct Loader {
+    keyspace: Keyspace,
+    out: BytesMut,
+    unit: Unit,
+}
+
+impl Sink for Loader {
+    fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError> {
+        self.out.clear();
+        self.unit.clear();
+        let mut reply = Encoder::new(&mut self.out, Version::Resp2);
+        // Nothing expires while it loads, so the time does not matter.
+        self.keyspace.execute(&Call::new(db as usize, 0, argv), &mut reply, &mut self.unit);
+        match self.out.first() {
+            Some(b'-') => Err(SinkError::new(String::from_utf8_lossy(&self.out).trim_end())),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn compact(options: &Options) -> Result<(u64, rewrite::Summary), Box<dyn Error>> {
+    let fs = Arc::new(Disk);
+    let directory = Directory::open(fs.clone(), options)?;
+    if directory.is_empty() {
+        return Err(format!("{}: there is no log", options.dir.display()).into());
+    }
+    let mut keyspace = Keyspace::new(16, std::process::id().into());
+    keyspace.loading = true;
+    let mut loader = Loader { keyspace, out: BytesMut::new(), unit: Unit::default() };
+    let report = directory.replay(&mut loader, options)?;
+
+    let settings = Settings {
+        temp_path: rewrite::temp_path(options, std::process::id()),
+        timestamps: options.timestamps,
+        incremental_fsync: true,
+        key_delay_us: 0,
+        format: BaseFormat::Resp,
+    };
+    let (wake, woken) = channel();
+    let wake = Arc::new(move || {
+        let _ = wake.send(());
+    });
+    let unix_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() as i64;
+    let mut rewrite = Rewrite::begin_offline(fs, options, settings, wake)?;
+    loop {
+        if let Some(outcome) = rewrite.step(None, unix_s, || loader.keyspace.snapshot()) {
+            return Ok((report.bytes, outcome?));
+        }
+        woken.recv()?;
+    }
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let Some(dir) = args.next() else {
+        let _ = writeln!(err, "usage: compact <dir> [appenddirname] [appendfilename]");
+        return ExitCode::FAILURE;
+    };
+    let mut options = Options::new(&dir);
+    if let Some(name) = args.next() {
+        options.dir = options.adopt_from.join(name);
+    }
+    if let Some(name) = args.next() {
+        options.filename = name;
+    }
+    match compact(&options) {
+        Ok((before_bytes, summary)) => {
+            let (keys, after_bytes, took) = (summary.keys, summary.base_bytes, summary.total);
+            let _ = writeln!(out, "{keys} keys: {before_bytes} -> {after_bytes} bytes in {took:.1?}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(err, "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! A snapshot as a [`Source`]: it is taken apart segment by segment, so that what it alone still holds falls free as it
+//! goes, on the job's thread.
+
+use std::io;
+
+use keyspace::{Entry, Snapshot};
+
+use crate::Settings;
+use crate::emit::{Emitter, RespEmitter};
+use crate::job::Source;
+use crate::output::Output;
+
+impl Source for Snapshot {
+    fn keys(&self) -> u64 {
+        self.dbs.iter().map(|db| db.len() as u64).sum()
+    }
+
+    fn write(self, settings: &Settings, unix_s: i64, out: &mut Output<'_>) -> io::Result<()> {
+        walk(self, &mut RespEmitter { timestamps: settings.timestamps }, unix_s, out)
+    }
+}
+
+fn walk(snapshot: Snapshot, emitter: &mut impl Emitter, unix_s: i64, out: &mut Output<'_>) -> io::Result<()> {
+    emitter.begin(unix_s, out)?;
+    for (index, db) in snapshot.dbs.into_iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+        emitter.database(index, db.len(), out)?;
+        for segment in db.into_table().into_segments() {
+            write_segment(segment, emitter, out)?;
+        }
+    }
+    emitter.end(out)
+}
+
+/// Takes a segment: its records are released when this returns.
+fn write_segment(segment: Vec<Entry>, emitter: &mut impl Emitter, out: &mut Output<'_>) -> io::Result<()> {
+    for entry in segment {
+        emitter.key(entry.key(), entry.value(), entry.expire_at_ms(), out)?;
+        out.key_done()?;
+    }
+    Ok(())
+}
