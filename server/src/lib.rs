@@ -35,6 +35,7 @@ use std::io::Read;
 
 use anyhow::Context;
 
+use crate::commands::CommandTable;
 use crate::config::{Config, Warning};
 use crate::executor::Server;
 use crate::logger::{Level, Logger};
@@ -51,8 +52,9 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     settings::change_dir(&config.dir).map_err(anyhow::Error::msg)?;
     let logger = Logger::open(&config.logfile, config.log_level())
         .with_context(|| format!("Can't open the log file {}", config.logfile.display()))?;
+    let unrenamed = CommandTable::new(&[]);
+    config.check_renames(|name| unrenamed.get(name).is_some())?;
     let mut server = Server::new(config, logger, random_u64()?);
-    server.config.check_renames(|name| server.table.get(name).is_some())?;
     server.persistence.run_id = run_id()?;
     server.greet(warnings);
     let listeners = listening::listen(&server.config).map_err(|reason| fail(&mut server, &reason))?;

@@ -9,7 +9,7 @@ use keyspace::{Call, Unit};
 use resp::{Encoder, Limits, Parser, Version};
 use rewrite::emit::{Emitter, RespEmitter};
 
-use crate::commands::Handler;
+use crate::commands::{CommandTable, Handler};
 use crate::executor::{Loading, Server};
 use crate::logger::Level;
 use crate::turn::Turn;
@@ -19,6 +19,7 @@ pub struct Loader<'a> {
     server: &'a mut Server,
     /// Serves clients between two commands: they are told LOADING. None inside a command (DEBUG LOADAOF).
     turn: Option<&'a mut Turn>,
+    unrenamed: CommandTable,
     reply: BytesMut,
     unit: Unit,
 }
@@ -27,7 +28,8 @@ impl<'a> Loader<'a> {
     /// Replays into `server`'s keyspace.
     pub fn new(server: &'a mut Server, turn: Option<&'a mut Turn>) -> Self {
         server.keyspace.loading = true;
-        Loader { server, turn, reply: BytesMut::new(), unit: Unit::default() }
+        let unrenamed = CommandTable::new(&[]);
+        Loader { server, turn, unrenamed, reply: BytesMut::new(), unit: Unit::default() }
     }
 
     fn serve(&mut self) {
@@ -67,11 +69,13 @@ impl Sink for Loader<'_> {
             )));
         }
         let name = argv.first().copied().unwrap_or_default();
-        if self.server.table.get(name).is_none() {
+        // A log that was written before `rename-command`, or effects that no client has typed, have the old names.
+        let table = if self.server.table.get(name).is_some() { &self.server.table } else { &self.unrenamed };
+        if table.get(name).is_none() {
             let name = String::from_utf8_lossy(name);
             return Err(SinkError::new(format!("Unknown command '{name}' reading the append only file")));
         }
-        let command = self.server.table.lookup(argv).map_err(SinkError::new)?;
+        let command = table.lookup(argv).map_err(SinkError::new)?;
         let Handler::Data(spec) = command.handler() else {
             return Err(SinkError::new(format!(
                 "the command '{}' has no place in a log",
@@ -158,6 +162,7 @@ impl Server {
     /// # Errors
     /// What cannot be loaded; the keyspace is empty or partly filled then.
     pub fn reload(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.loading.is_none(), "the data is being loaded");
         let (directory, options) = self.open_log_directory()?;
         let old = self.keyspace.clear();
         self.lazyfree.drop_later(old.into_iter().map(keyspace::Garbage::Db));
@@ -170,6 +175,7 @@ impl Server {
     /// # Errors
     /// What the base could not tell, or the commands not restore.
     pub fn reload_from_memory(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.loading.is_none(), "the data is being loaded");
         let mut base = Vec::new();
         let mut emitter = RespEmitter::default();
         for (number, db) in self.keyspace.dbs().iter().enumerate().filter(|(_, db)| !db.is_empty()) {

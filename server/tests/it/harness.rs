@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -241,7 +241,14 @@ impl Client {
     }
 
     pub(crate) fn try_connect(port: u16) -> std::io::Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).and_then(Self::over)
+    }
+
+    pub(crate) fn connect_to(address: IpAddr, port: u16) -> Self {
+        TcpStream::connect((address, port)).and_then(Self::over).unwrap()
+    }
+
+    fn over(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Client { stream, received: Vec::new(), decoder: Decoder::default() })
@@ -328,14 +335,6 @@ impl Client {
     pub(crate) fn end_sending(&self) {
         // Fails where the server was faster.
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
-    }
-
-    /// Writes as much as the server takes at once; returns how much.
-    pub(crate) fn send_some(&mut self, bytes: &[u8]) -> usize {
-        self.stream.set_nonblocking(true).unwrap();
-        let sent = self.stream.write(bytes).unwrap_or(0);
-        self.stream.set_nonblocking(false).unwrap();
-        sent
     }
 }
 
