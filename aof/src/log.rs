@@ -81,7 +81,8 @@ impl Log {
     /// # Errors
     /// Those of [`Directory::open`]; [`Error::Io`].
     pub fn start_waiting_rewrite(fs: Arc<dyn Fs>, options: &Options, wake: Wake) -> Result<Log, Error> {
-        let directory = Directory::open(fs, options)?;
+        // An older server's log must not be adopted: it would be superseded, and thus removed.
+        let directory = Directory::open_to_supersede(fs, options)?;
         directory.prepare()?;
         let tail = Tail::new(options.fsync, None, true, Broken::default());
         Ok(Self::run(tail, Volume::new(directory, None), options, wake))

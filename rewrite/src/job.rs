@@ -132,3 +132,20 @@ fn lower_priority() {
         let _ = rustix::process::setpriority_process(None, NICE);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_job_s_own_thread_becomes_less_urgent() {
+        let priority = || rustix::process::getpriority_process(None).expect("a thread may ask");
+        let before = priority();
+        let inside = std::thread::spawn(move || {
+            lower_priority();
+            priority()
+        });
+        assert_eq!(inside.join().expect("it does not panic"), NICE.max(before));
+        assert_eq!(priority(), before);
+    }
+}

@@ -291,11 +291,14 @@ impl Server {
 
     /// One request: everything that happens before, to and after it.
     fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> Progress {
+        let Some(client) = self.clients.get_mut(id) else { return Progress::Stop };
+        let start = client.output.len_bytes();
+        let silent = client.reply_mode;
         let command = match self.table.lookup(argv) {
             Ok(command) => command,
             Err(error) => {
                 self.refuse(id, &error);
-                return Progress::Next;
+                return self.after_command(id, start, silent);
             }
         };
         if let Some(waits_for) = self.postponement(id, command) {
@@ -312,11 +315,9 @@ impl Server {
             } else {
                 self.refuse(id, &error);
             }
-            return Progress::Next;
+            return self.after_command(id, start, silent);
         }
         let Some(client) = self.clients.get_mut(id) else { return Progress::Stop };
-        let start = client.output.len_bytes();
-        let silent = client.reply_mode;
         match &mut client.transaction {
             Some(transaction) if !command.leaves_queue() => {
                 transaction.queue.push((command, OwnedArgv::new(argv)));
@@ -357,9 +358,7 @@ impl Server {
         if let Some(transaction) = &mut client.transaction {
             transaction.spoilt = true;
         }
-        let text = error.to_string();
-        client.reply().error(&text);
-        self.stats.note_error(text.split(' ').next().unwrap_or_default());
+        client.reply().error(&error.to_string());
     }
 
     /// EXEC itself was refused: the transaction is over.
@@ -368,7 +367,6 @@ impl Server {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.transaction = None;
         client.reply().error(&format!("EXECABORT Transaction discarded because of: {error}"));
-        self.stats.note_error("EXECABORT");
     }
 
     /// Why a command must wait where it stands, if it must.
@@ -582,6 +580,15 @@ impl Server {
         let Some(blocked) = self.unpark(id) else { return };
         let Some(client) = self.clients.get_mut(id) else { return };
         if blocked.on.null_array { client.reply().null_array() } else { client.reply().null() }
+    }
+
+    /// Ends a client's connection once it has been told everything; it is not listened to any more.
+    pub fn close_when_told(&mut self, id: ClientId) {
+        self.unpark(id);
+        self.answered.push(id);
+        if let Some(client) = self.clients.get_mut(id) {
+            client.closing = true;
+        }
     }
 
     /// Ends a client's connection and everything that refers to it.

@@ -218,8 +218,8 @@ impl Turn {
     fn read(&mut self, server: &mut Server, id: ClientId) {
         let Some(client) = server.clients.get_mut(id).filter(|client| !client.closing) else { return };
         match client.connection.read(&mut self.scratch) {
-            // Its last writes are answered all the same, once they are as safe as promised.
-            Ok(0) if client.output.is_held() => client.closing = true,
+            // What it sent last is answered all the same, once it is as safe as promised.
+            Ok(0) if client.output.len_bytes() > 0 => server.close_when_told(id),
             Ok(0) => drop(server.forget(id)),
             Ok(count) => {
                 // A short read has emptied the socket; after a full one nobody will tell us of the rest, nor of an end

@@ -179,7 +179,7 @@ fn redis_cli(ours: &Path) -> Result<()> {
     let shell = workspace::shell()?;
     // An interactive redis-cli asks for this first, for its hints.
     let docs = cmd!(shell, "{cli} -p {port} COMMAND DOCS").quiet().read()?;
-    ensure!(docs.contains("summary") && docs.contains("arguments"), "COMMAND DOCS documents nothing");
+    ensure!(docs.contains("summary"), "COMMAND DOCS documents nothing");
     for (option, expected) in [("-2", CLI_RESP2), ("-3", CLI_RESP3)] {
         let mut process = Command::new(&cli)
             .args(["-p", &port, "--no-raw", option])

@@ -37,13 +37,14 @@ type Hook = dyn FnMut(Call, &Path) -> Option<io::Error> + Send;
 #[derive(Clone, Default)]
 pub struct Mem {
     world: Arc<Mutex<World>>,
+    /// Apart from the world, at which a hook may look; held while it runs, so that no call slips past it.
+    hook: Arc<Mutex<Option<Box<Hook>>>>,
 }
 
 #[derive(Default)]
 struct World {
     now: Names,
     durable: Names,
-    hook: Option<Box<Hook>>,
 }
 
 #[derive(Default, Clone)]
@@ -71,14 +72,14 @@ impl Mem {
 
     /// Asks `hook` before every call from now on; the error that it returns is the call's. A failing write writes
     /// half of its bytes first, as disks do; after a failing sync nothing more of that file ever becomes durable, although
-    /// later syncs succeed: fsyncgate.
+    /// later syncs succeed: fsyncgate. The hook may look at the world, but not call into it.
     pub fn fail_with(&self, hook: impl FnMut(Call, &Path) -> Option<io::Error> + Send + 'static) {
-        self.lock().hook = Some(Box::new(hook));
+        *self.hook() = Some(Box::new(hook));
     }
 
     /// Lets every call succeed again.
     pub fn heal(&self) {
-        self.lock().hook = None;
+        *self.hook() = None;
     }
 
     /// What a start finds after the power failed at this moment, at its worst: only what was synced.
@@ -94,7 +95,7 @@ impl Mem {
         let files = world.durable.files.iter().filter(|(path, _)| named(path));
         let files = files.map(|(path, inode)| (path.clone(), keep(inode))).collect();
         let names = Names { files, dirs: dirs.clone() };
-        Mem { world: Arc::new(Mutex::new(World { now: names.clone(), durable: names, hook: None })) }
+        Mem::of(World { now: names.clone(), durable: names })
     }
 
     /// What a start finds after the process was killed at this moment: everything that was written.
@@ -110,7 +111,7 @@ impl Mem {
             Names { files, dirs: names.dirs.clone() }
         };
         let (now, durable) = (copy(&world.now), copy(&world.durable));
-        Mem { world: Arc::new(Mutex::new(World { now, durable, hook: None })) }
+        Mem::of(World { now, durable })
     }
 
     /// The bytes of a file, if there is one.
@@ -130,15 +131,20 @@ impl Mem {
         }
     }
 
+    fn of(world: World) -> Mem {
+        Mem { world: Arc::new(Mutex::new(world)), hook: Arc::default() }
+    }
+
+    fn hook(&self) -> MutexGuard<'_, Option<Box<Hook>>> {
+        self.hook.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self, call: Call, path: &Path) -> io::Result<()> {
-        // The hook runs outside the lock, so that it may look at the world.
-        let Some(mut hook) = self.lock().hook.take() else { return Ok(()) };
-        let verdict = hook(call, path);
-        self.lock().hook.get_or_insert(hook);
+        let verdict = self.hook().as_mut().and_then(|hook| hook(call, path));
         verdict.map_or(Ok(()), Err)
     }
 

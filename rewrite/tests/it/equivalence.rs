@@ -194,6 +194,7 @@ fn a_log_turned_on_counts_from_its_first_base() {
     let mem = Mem::new();
     let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
     run_random(&mut world, &mut Random::new(9), 300);
+    mem.put(Path::new("/d/appendonly.aof"), b"*1\r\n$8\r\nFLUSHALL\r\n");
     let wake = Arc::clone(&world.wake);
     let log =
         aof::Log::start_waiting_rewrite(Arc::new(mem.clone()), &world.options, Box::new(move || wake()));
@@ -207,6 +208,7 @@ fn a_log_turned_on_counts_from_its_first_base() {
     let expected = world.dump();
     world.stop();
     assert_eq!(world.reload(), expected);
+    assert!(exists(&mem, Path::new("/d/appendonly.aof")), "an older server's log is not ours to remove");
 }
 
 #[test]

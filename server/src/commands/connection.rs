@@ -391,7 +391,7 @@ fn client_kill(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     if let [address] = argv[2..] {
         let victim = server.clients.iter().find(|client| peer_text(client).as_bytes() == address);
         let victim = victim.map(|client| client.id).ok_or(CommandError::other("ERR No such client"))?;
-        close(server, victim);
+        close(server, id, victim);
         reply(server, id, |reply| reply.ok());
         return Ok(());
     }
@@ -399,17 +399,19 @@ fn client_kill(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let taken = server.clients.iter().filter(|client| filter.takes(server, client)).map(|client| client.id);
     let victims: Vec<ClientId> = taken.filter(|&victim| !(filter.spare_me && victim == id)).collect();
     for &victim in &victims {
-        close(server, victim);
+        close(server, id, victim);
     }
     reply(server, id, |reply| reply.count(victims.len()));
     Ok(())
 }
 
-fn close(server: &mut Server, victim: ClientId) {
-    server.unpark(victim);
-    server.answered.push(victim);
-    if let Some(client) = server.clients.get_mut(victim) {
-        client.closing = true;
+/// Another client goes at once, whatever it was still to be told: it may be one that does not read. Whoever kills
+/// itself is told first.
+fn close(server: &mut Server, id: ClientId, victim: ClientId) {
+    if victim == id {
+        server.close_when_told(id);
+    } else {
+        server.forget(victim);
     }
 }
 

@@ -34,7 +34,7 @@ pub const TABLE: &[ProcessSpec] = &[
             spec("info", info, -2, ASK, Keys::None, "2.8.13", "Describes some commands, or all."),
             spec("list", list, -2, ASK, Keys::None, "7.0.0", "Lists the commands' names."),
             spec("docs", docs, -2, ASK, Keys::None, "7.0.0", "Documents some commands, or all."),
-            spec("getkeys", getkeys, -3, ASK, Keys::None, "2.8.13", "Answers the keys of a request."),
+            spec("getkeys", getkeys, -4, ASK, Keys::None, "2.8.13", "Answers the keys of a request."),
         ],
         ..spec("command", command, -1, ASK, Keys::None, "2.8.13", "Describes all commands.")
     },

@@ -60,7 +60,7 @@ pub const TABLE: &[ProcessSpec] = &[
         "1.0.0",
         "Makes everything durable and exits.",
     ),
-    spec("wait", wait, 3, BLOCKING, Keys::None, "3.0.0", "Waits for replicas."),
+    spec("wait", wait, 3, BLOCKING | NOSCRIPT, Keys::None, "3.0.0", "Waits for replicas."),
 ];
 
 fn config(_: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
