@@ -43,7 +43,9 @@ fn the_directory_and_its_manifest_are_as_redis_7_makes_them() {
     server.client().ok("SET a 1");
     let dir = world.path().join("logs");
     let manifest = |base, incr| {
-        format!("file \"my log.{base}.base.aof\" seq {base} type b\nfile \"my log.{incr}.incr.aof\" seq {incr} type i\n")
+        format!(
+            "file \"my log.{base}.base.aof\" seq {base} type b\nfile \"my log.{incr}.incr.aof\" seq {incr} type i\n"
+        )
     };
     assert_eq!(names(&dir), ["my log.1.base.aof", "my log.1.incr.aof", "my log.manifest"]);
     assert_eq!(fs::read_to_string(dir.join("my log.manifest")).unwrap(), manifest(1, 1));
@@ -53,7 +55,10 @@ fn the_directory_and_its_manifest_are_as_redis_7_makes_them() {
     });
     assert_eq!(fs::read_to_string(dir.join("my log.manifest")).unwrap(), manifest(2, 2));
     assert!(server.terminate().success());
-    assert_eq!(world.start_aof(&["--appenddirname", "logs", "--appendfilename", "my log"]).client().ask("GET a"), "1");
+    assert_eq!(
+        world.start_aof(&["--appenddirname", "logs", "--appendfilename", "my log"]).client().ask("GET a"),
+        "1"
+    );
 }
 
 #[test]
@@ -92,7 +97,9 @@ fn the_log_holds_effects_rather_than_commands() {
     let timeless: Vec<String> = commands
         .iter()
         .map(|command| {
-            let words = command.split(' ').map(|word| if word.len() == 13 && word.starts_with('1') { "MS" } else { word });
+            let words = command
+                .split(' ')
+                .map(|word| if word.len() == 13 && word.starts_with('1') { "MS" } else { word });
             words.collect::<Vec<_>>().join(" ")
         })
         .collect();
@@ -152,7 +159,9 @@ fn a_torn_tail_is_cut_set_aside_and_reported() {
         server.client().ok("SET c 3");
         let side = format!("{INCR}.torn-{}", sound.len());
         assert_eq!(fs::read(world.aof_file(&side)).unwrap(), tail);
-        assert!(world.log().contains(&format!("!!! Warning: short read while loading the AOF file {INCR}!!!")));
+        assert!(
+            world.log().contains(&format!("!!! Warning: short read while loading the AOF file {INCR}!!!"))
+        );
         assert!(world.log().contains(&side), "{}", world.log());
         assert!(server.terminate().success());
         assert!(fs::read(world.aof_file(INCR)).unwrap().starts_with(&sound));
@@ -308,7 +317,10 @@ fn the_log_is_switched_on_and_off_while_writes_go_on() {
     assert_eq!(client.info("aof_enabled"), "0");
     client.ok("CONFIG SET appendonly yes");
     // The first base is still being written: WAIT_REWRITE.
-    assert_eq!((client.info("aof_rewrite_in_progress"), client.info("aof_enabled")), ("1".into(), "1".into()));
+    assert_eq!(
+        (client.info("aof_rewrite_in_progress"), client.info("aof_enabled")),
+        ("1".into(), "1".into())
+    );
     client.ok("SET during rewrite");
     client.ok("CONFIG SET rdb-key-save-delay 0");
     eventually("the first base is there", || client.info("aof_rewrite_in_progress") == "0");
@@ -384,7 +396,8 @@ fn appendfsync_changes_while_it_runs() {
 #[test]
 fn every_orderly_end_makes_everything_durable_and_exits_0() {
     let world = World::new();
-    for (count, end) in ["SIGTERM", "SIGINT", "SHUTDOWN", "SHUTDOWN NOSAVE NOW FORCE"].into_iter().enumerate() {
+    for (count, end) in ["SIGTERM", "SIGINT", "SHUTDOWN", "SHUTDOWN NOSAVE NOW FORCE"].into_iter().enumerate()
+    {
         let mut server = world.start_aof(&["--appendfsync", "no"]);
         let mut client = server.client();
         assert_eq!(client.ask("INCR n"), format!(":{}", count + 1));

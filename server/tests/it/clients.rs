@@ -53,7 +53,8 @@ fn without_the_password_little_is_possible() {
     let world = World::new();
     let server = world.start(&["--requirepass", "secret"]);
     let mut client = server.client();
-    for command in ["GET a", "SET a 1", "PING", "INFO", "MULTI", "CONFIG GET *", "SUBSCRIBE c", "CLIENT LIST"] {
+    for command in ["GET a", "SET a 1", "PING", "INFO", "MULTI", "CONFIG GET *", "SUBSCRIBE c", "CLIENT LIST"]
+    {
         assert_eq!(client.ask(command), "-NOAUTH Authentication required.", "{command}");
     }
     assert!(client.ask("AUTH wrong").starts_with("-WRONGPASS "));
@@ -444,7 +445,8 @@ fn a_pause_holds_commands_back_and_loses_none() {
 fn client_reply_turns_replies_off_skips_one_and_turns_them_on() {
     let (_world, server) = server();
     let mut client = server.client();
-    for command in ["CLIENT REPLY OFF", "INCR n", "NOSUCH", "CLIENT REPLY SKIP", "INCR n", "CLIENT REPLY ON"] {
+    for command in ["CLIENT REPLY OFF", "INCR n", "NOSUCH", "CLIENT REPLY SKIP", "INCR n", "CLIENT REPLY ON"]
+    {
         client.send(command);
     }
     assert_eq!(client.reply(), "OK");

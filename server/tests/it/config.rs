@@ -72,7 +72,10 @@ fn a_port_that_is_taken_is_refused() {
     let other = World::new();
     let refusal = other.refused(&["--port", &server.port().to_string(), "--appendonly", "yes"]);
     assert_eq!(refusal.code, Some(1));
-    assert!(refusal.output.contains("Could not create server TCP listening socket 127.0.0.1:"), "{refusal:?}");
+    assert!(
+        refusal.output.contains("Could not create server TCP listening socket 127.0.0.1:"),
+        "{refusal:?}"
+    );
     assert_eq!(other.aof_names(), Vec::<String>::new());
 }
 

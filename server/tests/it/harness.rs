@@ -31,6 +31,8 @@ pub(crate) fn eventually_or(mut is_so: impl FnMut() -> bool, what: impl Fn() -> 
     }
 }
 
+const SERVER: &str = env!("CARGO_BIN_EXE_everlog-server");
+
 /// A port that nobody listens on.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -86,8 +88,11 @@ impl World {
     }
 
     fn spawn(&self, port: u16, options: &[&str]) -> Child {
+        self.spawn_by(Command::new(SERVER), port, options)
+    }
+
+    fn spawn_by(&self, mut command: Command, port: u16, options: &[&str]) -> Child {
         let log = File::options().create(true).append(true).open(self.path().join("server.log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_everlog-server"));
         // A configuration file comes first, as on Redis's command line.
         let (file, options) = match options {
             [file, rest @ ..] if !file.starts_with("--") => (Some(*file), rest),
@@ -114,20 +119,42 @@ impl World {
     /// Starts a server and waits until it accepts connections, which it does while it loads.
     pub(crate) fn start_loading(&self, options: &[&str]) -> Server {
         let port = free_port();
-        let mut server = Server { process: self.spawn(port, options), port };
+        self.accepting(Server { process: self.spawn(port, options), port, traced: None })
+    }
+
+    fn accepting(&self, mut server: Server) -> Server {
         eventually("the server accepts connections", || {
             if let Some(status) = server.process.try_wait().unwrap() {
                 panic!("{status} instead of a start:\n{}", self.log());
             }
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+            TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).is_ok()
         });
         server
+    }
+
+    /// Starts a server for which every fdatasync(2) takes so much longer; `None` where strace is missing or forbidden.
+    pub(crate) fn start_on_slow_disk(&self, delay: Duration, options: &[&str]) -> Option<Server> {
+        let probe = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).output();
+        if !probe.is_ok_and(|output| output.status.success()) {
+            println!("not tested: strace cannot be run here");
+            return None;
+        }
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e", "trace=fdatasync", "-o", "/dev/null", "-e"]);
+        strace.arg(format!("inject=fdatasync:delay_enter={}", delay.as_micros())).arg(SERVER);
+        let port = free_port();
+        let options = [&["--appendonly", "yes", "--enable-debug-command", "yes"], options].concat();
+        let mut server =
+            self.accepting(Server { process: self.spawn_by(strace, port, &options), port, traced: None });
+        eventually("the server has loaded", || server.client().ask("PING") == "PONG");
+        server.traced = server.info("process_id").parse().ok().and_then(Pid::from_raw);
+        Some(server)
     }
 
     /// Starts a server that must refuse to run.
     pub(crate) fn refused(&self, options: &[&str]) -> Refusal {
         let before = self.log().len();
-        let mut process = Server { process: self.spawn(free_port(), options), port: 0 };
+        let mut process = Server { process: self.spawn(free_port(), options), port: 0, traced: None };
         let status = process.wait();
         Refusal { code: status.code(), output: self.log().split_off(before) }
     }
@@ -146,6 +173,8 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
 pub(crate) struct Server {
     process: Child,
     port: u16,
+    /// The server itself, where `process` is strace.
+    traced: Option<Pid>,
 }
 
 impl Server {
@@ -165,7 +194,8 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        let own = || Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        let pid = self.traced.unwrap_or_else(own);
         kill_process(pid, signal).unwrap();
     }
 
@@ -222,6 +252,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if matches!(self.process.try_wait(), Ok(None)) {
+            // A server whose tracer dies lives on.
+            let _ = self.traced.map(|pid| kill_process(pid, Signal::KILL));
             let _ = self.process.kill();
             let _ = self.process.wait();
         }
