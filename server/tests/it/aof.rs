@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 
-use crate::harness::{Client, World, eventually, names};
+use crate::harness::{Client, Server, World, eventually, names};
 
 const INCR: &str = "appendonly.aof.1.incr.aof";
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -461,4 +461,94 @@ fn a_server_that_is_told_to_end_while_it_loads_ends() {
     eventually("it loads", || server.client().ask("PING").starts_with("-LOADING"));
     assert_eq!(server.terminate().code(), Some(0));
     assert_eq!(fs::read(world.aof_file(INCR)).unwrap(), before);
+}
+
+#[test]
+fn the_base_of_a_killed_rewrite_is_removed_and_that_of_a_living_one_is_not() {
+    let world = World::new();
+    let mut server = world.start_aof(&["--rdb-key-save-delay", "10000"]);
+    server.client().ok("DEBUG POPULATE 10000");
+    assert_eq!(server.client().ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    eventually("the base is being written", || names(world.path()).len() == 3);
+    server.kill();
+    let left = names(world.path()).into_iter().find(|name| name.starts_with("temp-rewriteaof-bg-")).unwrap();
+    // Process 1 is always there.
+    fs::write(world.path().join("temp-rewriteaof-bg-1.aof"), "another's").unwrap();
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("DBSIZE"), ":10000");
+    assert_eq!(names(world.path()), ["appendonlydir", "server.log", "temp-rewriteaof-bg-1.aof"]);
+    assert!(world.log().contains(&format!("Removed {left}, left by a rewrite that was killed")));
+}
+
+#[test]
+fn a_kill_before_the_first_base_leaves_the_log_that_was() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    server.client().ok("SET old 1");
+    assert!(server.terminate().success());
+    let mut server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "10000"]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 10000");
+    client.ok("CONFIG SET appendonly yes");
+    client.ok("SET new 1");
+    assert_eq!(client.info("aof_rewrite_in_progress"), "1");
+    server.kill();
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("MGET old new"), "[1 nil]");
+    assert_eq!(names(world.path()), ["appendonlydir", "server.log"]);
+    assert_eq!(world.aof_names(), ["appendonly.aof.1.base.aof", INCR, MANIFEST]);
+}
+
+#[test]
+fn stock_redis_reads_what_is_left_behind() {
+    let redis = |world: &World, port: u16| {
+        let mut command = std::process::Command::new("redis-server");
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+        ]);
+        command.args(["--enable-debug-command", "yes", "--dir"]).arg(world.path());
+        command.stdout(std::process::Stdio::null()).spawn()
+    };
+    let world = World::new();
+    let server = world.start_aof(&["--aof-timestamp-enabled", "yes"]);
+    let mut client = server.client();
+    fill(&mut client);
+    server.rewrite();
+    for line in [
+        "MULTI",
+        "INCR n",
+        "SELECT 3",
+        "INCRBYFLOAT f 1.25",
+        "EXEC",
+        "SADD s a b c",
+        "SPOP s 2",
+        "SET t v EX 1000",
+    ] {
+        assert!(!client.ask(line).starts_with('-'), "{line}");
+    }
+    let digest = client.ask("DEBUG DIGEST");
+    drop(client);
+    let port = server.port();
+    assert!(server.terminate().success());
+    let Ok(process) = redis(&world, port) else {
+        println!("not tested: there is no redis-server here");
+        return;
+    };
+    let theirs = Server::adopt(process, port);
+    eventually("Redis has loaded", || {
+        Client::try_connect(port).is_ok_and(|mut client| client.ask("PING") == "PONG")
+    });
+    assert_eq!(theirs.client().ask("DEBUG DIGEST"), digest);
+    // And we read what they have appended.
+    theirs.client().ok("SET theirs 1");
+    let digest = theirs.client().ask("DEBUG DIGEST");
+    assert!(theirs.terminate().success());
+    assert_eq!(world.start_aof(&[]).client().ask("DEBUG DIGEST"), digest);
 }

@@ -178,6 +178,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// A server that somebody else has started.
+    pub(crate) fn adopt(process: Child, port: u16) -> Self {
+        Server { process, port, traced: None }
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.port)
     }
