@@ -79,8 +79,9 @@ fn who_ends_its_side_after_a_write_is_told_of_it() {
 fn a_shutdown_in_the_middle_of_an_fsync_tells_of_what_it_saved() {
     let world = World::new();
     let Some(server) = world.start_on_slow_disk(FSYNC, &["--appendfsync", "always"]) else { return };
-    let _writer = begin(&server, "SET k 1");
+    let mut writer = begin(&server, "SET k 1");
     assert_eq!(server.terminate().code(), Some(0));
+    assert_eq!(writer.reply(), "OK");
     assert_eq!(world.start_aof(&[]).client().ask("GET k"), "1");
 }
 

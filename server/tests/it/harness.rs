@@ -106,8 +106,16 @@ impl World {
 
     /// Starts a server with these options (`--name value` words) and waits until it has loaded.
     pub(crate) fn start(&self, options: &[&str]) -> Server {
-        let server = self.start_loading(options);
-        eventually("the server has loaded", || !server.client().ask("PING").starts_with("-LOADING"));
+        let mut server = self.start_loading(options);
+        eventually("the server has loaded", || {
+            if let Some(status) = server.process.try_wait().unwrap() {
+                panic!("{status} instead of a start:\n{}", self.log());
+            }
+            Client::try_connect(server.port).is_ok_and(|mut client| {
+                client.try_send_bytes(b"PING\r\n");
+                client.try_reply().is_some_and(|reply| !show(&reply).starts_with("-LOADING"))
+            })
+        });
         server
     }
 
@@ -133,6 +141,7 @@ impl World {
     }
 
     /// Starts a server for which every fdatasync(2) takes so much longer; `None` where strace is missing or forbidden.
+    #[expect(clippy::print_stdout, reason = "a test that was not run says so")]
     pub(crate) fn start_on_slow_disk(&self, delay: Duration, options: &[&str]) -> Option<Server> {
         let probe = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).output();
         if !probe.is_ok_and(|output| output.status.success()) {
