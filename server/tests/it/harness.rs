@@ -169,6 +169,15 @@ impl World {
     }
 }
 
+impl Drop for World {
+    #[expect(clippy::print_stdout, reason = "a failed test shows what the server said")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.log());
+        }
+    }
+}
+
 /// The names in a folder, sorted.
 pub(crate) fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten();
