@@ -7,6 +7,7 @@
 //!      '------------ CONFIG SET appendonly no -+-----------------------------'
 //! ```
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use keyspace::Touch;
 use mio::Waker;
 use rewrite::trigger::{Backoff, Growth};
 use rewrite::{Rewrite, Settings};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::config::{AppendFsync, Config};
 use crate::executor::{Clock, Server};
@@ -330,6 +333,20 @@ impl Server {
             Err(error) => {
                 self.rewrite_failed(&error.to_string());
                 Err(error.into())
+            }
+        }
+    }
+
+    /// Removes bases that no one will finish: their writer was killed. Redis leaves them, one for each kill.
+    pub(crate) fn remove_stale_bases(&mut self, dir: &Path) {
+        let fs = self.persistence.fs();
+        for name in fs.list(dir).unwrap_or_default() {
+            let pid = name.strip_prefix("temp-rewriteaof-bg-").and_then(|name| name.strip_suffix(".aof"));
+            let Some(pid) = pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw) else { continue };
+            // Another server may share the folder. In a container, everybody's number is the same as ours.
+            let alive = pid != rustix::process::getpid() && test_kill_process(pid) != Err(Errno::SRCH);
+            if !alive && fs.remove(&dir.join(&name)).is_ok() {
+                self.log(Level::Notice, format!("Removed {name}, left by a rewrite that was killed"));
             }
         }
     }

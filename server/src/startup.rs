@@ -48,6 +48,13 @@ impl<'a> Loader<'a> {
         })
     }
 
+    fn serve(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            // A poll that fails now fails again when the load is over.
+            let _ = turn.once(self.server, std::time::Duration::ZERO);
+        }
+    }
+
     fn note_error(&mut self, argv: &[&[u8]]) {
         let text = String::from_utf8_lossy(&self.reply[1..]).trim_end().to_owned();
         let command = String::from_utf8_lossy(argv.first().copied().unwrap_or_default()).into_owned();
@@ -92,6 +99,7 @@ impl Sink for Loader<'_> {
         let delay_us = self.server.config.key_load_delay_us;
         if delay_us > 0 {
             std::thread::sleep(std::time::Duration::from_micros(delay_us as u64));
+            self.serve();
         }
         Ok(())
     }
@@ -101,10 +109,7 @@ impl Sink for Loader<'_> {
             loading.loaded_bytes = progress.loaded_bytes;
             loading.total_bytes = progress.total_bytes;
         }
-        if let Some(turn) = &mut self.turn {
-            // A poll that fails now fails again when the load is over.
-            let _ = turn.once(self.server, std::time::Duration::ZERO);
-        }
+        self.serve();
     }
 }
 
@@ -134,6 +139,7 @@ impl Server {
         let report = report?;
         self.report_load(&report, &options, started);
         self.start_log(directory, &options)?;
+        self.remove_stale_bases(&options.adopt_from);
         Ok(())
     }
 

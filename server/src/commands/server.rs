@@ -92,7 +92,7 @@ fn config_set(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn config_rewrite(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
-    server.config.rewrite().map_err(|error| CommandError::other(error.to_string()))?;
+    server.config.rewrite().map_err(|error| CommandError::other(format!("ERR {error}")))?;
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

@@ -1,0 +1,559 @@
+//! The story: an operator moves a data directory between Redis, Valkey and this server, looks into its files, tears and
+//! repairs them, and switches the log on and off under load. What is in the files, and in which words a damaged one is
+//! refused, is Redis's.
+
+use std::fs;
+use std::io::Write;
+
+use crate::harness::{Client, Server, World, eventually, names};
+
+const INCR: &str = "appendonly.aof.1.incr.aof";
+const MANIFEST: &str = "appendonly.aof.manifest";
+
+/// The commands of a log file, one line each; annotations are left out.
+fn commands(world: &World, name: &str) -> Vec<String> {
+    let bytes = fs::read(world.aof_file(name)).unwrap();
+    let mut rest = &bytes[..];
+    let mut commands = Vec::new();
+    let mut parser = resp::Parser::default();
+    while !rest.is_empty() {
+        if rest[0] == b'#' {
+            let end = rest.iter().position(|&byte| byte == b'\n').expect("a whole line") + 1;
+            rest = &rest[end..];
+            continue;
+        }
+        let len = parser.parse(rest, &resp::Limits::default()).unwrap().expect("a whole command");
+        let words: Vec<_> =
+            parser.argv(rest).iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        commands.push(words.join(" "));
+        rest = &rest[len..];
+    }
+    commands
+}
+
+fn append(world: &World, name: &str, bytes: &[u8]) {
+    let mut file = fs::OpenOptions::new().append(true).open(world.aof_file(name)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+#[test]
+fn the_directory_and_its_manifest_are_as_redis_7_makes_them() {
+    let world = World::new();
+    let server = world.start_aof(&["--appenddirname", "logs", "--appendfilename", "my log"]);
+    server.client().ok("SET a 1");
+    let dir = world.path().join("logs");
+    let manifest = |base, incr| {
+        format!(
+            "file \"my log.{base}.base.aof\" seq {base} type b\nfile \"my log.{incr}.incr.aof\" seq {incr} type i\n"
+        )
+    };
+    assert_eq!(names(&dir), ["my log.1.base.aof", "my log.1.incr.aof", "my log.manifest"]);
+    assert_eq!(fs::read_to_string(dir.join("my log.manifest")).unwrap(), manifest(1, 1));
+    server.rewrite();
+    eventually("history is removed", || {
+        names(&dir) == ["my log.2.base.aof", "my log.2.incr.aof", "my log.manifest"]
+    });
+    assert_eq!(fs::read_to_string(dir.join("my log.manifest")).unwrap(), manifest(2, 2));
+    assert!(server.terminate().success());
+    assert_eq!(
+        world.start_aof(&["--appenddirname", "logs", "--appendfilename", "my log"]).client().ask("GET a"),
+        "1"
+    );
+}
+
+#[test]
+fn the_log_holds_effects_rather_than_commands() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    let mut client = server.client();
+    for line in [
+        "SET s v EX 1000",
+        "EXPIRE s 500",
+        "INCRBYFLOAT f 1.5",
+        "SADD one a",
+        "SPOP one",
+        "GETEX s PERSIST",
+        "GET s",
+        "DEL absent",
+        "SET s v NX",
+        "SELECT 3",
+        "RPUSH l a b",
+        "MULTI",
+        "INCR n",
+        "SELECT 0",
+        "INCR n",
+        "EXEC",
+        "SELECT 3",
+        "LPOP l 1",
+        "FLUSHALL ASYNC",
+    ] {
+        let reply = client.ask(line);
+        assert!(!reply.starts_with('-'), "{line}: {reply}");
+    }
+    // What happened in between is in the files, whatever else is.
+    drop(client);
+    assert!(server.terminate().success());
+    let commands = commands(&world, INCR);
+    let timeless: Vec<String> = commands
+        .iter()
+        .map(|command| {
+            let words = command
+                .split(' ')
+                .map(|word| if word.len() == 13 && word.starts_with('1') { "MS" } else { word });
+            words.collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    assert_eq!(
+        timeless,
+        [
+            "SELECT 0",
+            "SET s v PXAT MS",
+            "PEXPIREAT s MS",
+            "SET f 1.5 KEEPTTL",
+            "SADD one a",
+            "SREM one a",
+            "PERSIST s",
+            "SELECT 3",
+            "RPUSH l a b",
+            "MULTI",
+            "INCR n",
+            "SELECT 0",
+            "INCR n",
+            "EXEC",
+            "SELECT 3",
+            "LPOP l 1",
+            "FLUSHALL ASYNC",
+        ]
+    );
+}
+
+#[test]
+fn what_expires_is_deleted_in_the_log() {
+    let world = World::new();
+    let server = world.start_aof(&["--hz", "100"]);
+    let mut client = server.client();
+    client.ok("SET k v PX 1");
+    client.ok("SET kept v");
+    eventually("the key has gone", || client.info("expired_keys") == "1");
+    drop(client);
+    assert!(server.terminate().success());
+    assert_eq!(commands(&world, INCR).last().unwrap(), "DEL k");
+}
+
+#[test]
+fn a_torn_tail_is_cut_set_aside_and_reported() {
+    for (tail, keys) in [
+        (&b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n"[..], ":1"),
+        (b"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n2\r\n", ":1"),
+        (&[0; 100], ":1"),
+    ] {
+        let world = World::new();
+        let server = world.start_aof(&[]);
+        server.client().ok("SET a 1");
+        assert!(server.terminate().success());
+        let sound = fs::read(world.aof_file(INCR)).unwrap();
+        append(&world, INCR, tail);
+
+        let server = world.start_aof(&[]);
+        assert_eq!(server.client().ask("DBSIZE"), keys);
+        server.client().ok("SET c 3");
+        let side = format!("{INCR}.torn-{}", sound.len());
+        assert_eq!(fs::read(world.aof_file(&side)).unwrap(), tail);
+        assert!(
+            world.log().contains(&format!("!!! Warning: short read while loading the AOF file {INCR}!!!"))
+        );
+        assert!(world.log().contains(&side), "{}", world.log());
+        assert!(server.terminate().success());
+        assert!(fs::read(world.aof_file(INCR)).unwrap().starts_with(&sound));
+        assert_eq!(commands(&world, INCR).last().unwrap(), "SET c 3");
+    }
+}
+
+#[test]
+fn a_torn_tail_is_refused_where_the_operator_wants_to_know() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    server.client().ok("SET a 1");
+    assert!(server.terminate().success());
+    append(&world, INCR, b"*3\r\n$3\r\nSET");
+    let before = fs::read(world.aof_file(INCR)).unwrap();
+    let refusal = world.refused(&["--appendonly", "yes", "--aof-load-truncated", "no"]);
+    assert_eq!(refusal.code, Some(1));
+    assert!(refusal.output.contains("Unexpected end of file reading the append only file"), "{refusal:?}");
+    assert!(refusal.output.contains("'aof-load-truncated' configuration option to yes"), "{refusal:?}");
+    assert_eq!(fs::read(world.aof_file(INCR)).unwrap(), before);
+    assert_eq!(world.aof_names(), ["appendonly.aof.1.base.aof", INCR, MANIFEST]);
+}
+
+#[test]
+fn damage_is_refused_in_the_words_of_redis_and_nothing_is_touched() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    for number in 0..100 {
+        server.client().ok(&format!("SET key:{number} value"));
+    }
+    assert!(server.terminate().success());
+    let sound = fs::read(world.aof_file(INCR)).unwrap();
+    let middle = sound.iter().enumerate().filter(|&(_, &byte)| byte == b'*').nth(50).unwrap().0;
+    let mut damaged = sound.clone();
+    damaged[middle] = b'?';
+    let unknown = String::from_utf8_lossy(&sound).replacen("$3\r\nSET", "$3\r\nSAT", 1).into_bytes();
+    let no_database = String::from_utf8_lossy(&sound).replacen("$1\r\n0\r\n", "$1\r\nx\r\n", 1).into_bytes();
+    for (bytes, words) in [
+        (&damaged, "Bad file format reading the append only file"),
+        (&unknown, "Unknown command 'SAT' reading the append only file"),
+        (&no_database, "appendonly.aof.1.incr.aof"),
+    ] {
+        fs::write(world.aof_file(INCR), bytes).unwrap();
+        let refusal = world.refused(&["--appendonly", "yes"]);
+        assert_eq!(refusal.code, Some(1), "{refusal:?}");
+        assert!(refusal.output.contains(words), "{refusal:?}");
+        assert_eq!(&fs::read(world.aof_file(INCR)).unwrap(), bytes);
+        assert_eq!(world.aof_names(), ["appendonly.aof.1.base.aof", INCR, MANIFEST]);
+    }
+    // A file that is not the last may not even be torn.
+    fs::write(world.aof_file("appendonly.aof.1.base.aof"), b"*3\r\n$3\r\nSET").unwrap();
+    fs::write(world.aof_file(INCR), &sound).unwrap();
+    let refusal = world.refused(&["--appendonly", "yes"]);
+    assert_eq!(refusal.code, Some(1));
+    assert!(refusal.output.contains("the truncated file is not the last file"), "{refusal:?}");
+}
+
+#[test]
+fn a_bad_manifest_is_refused() {
+    for (manifest, words) in [
+        ("", "Found an empty AOF manifest"),
+        ("file a.aof seq 1\n", "Invalid AOF manifest file format"),
+        ("file a.aof seq 1 type x\n", "Unknown AOF file type"),
+        ("file ../a.aof seq 1 type i\n", "File can't be a path, just a filename"),
+        ("file a.aof seq 2 type i\nfile b.aof seq 1 type i\n", "Found a non-monotonic sequence number"),
+        ("file a.aof seq 1 type b\nfile b.aof seq 2 type b\n", "Found duplicate base file information"),
+    ] {
+        let world = World::new();
+        fs::create_dir(world.aof_dir()).unwrap();
+        fs::write(world.aof_file(MANIFEST), manifest).unwrap();
+        let refusal = world.refused(&["--appendonly", "yes"]);
+        assert_eq!(refusal.code, Some(1), "{refusal:?}");
+        assert!(refusal.output.to_lowercase().contains(&words.to_lowercase()), "{words}: {refusal:?}");
+    }
+}
+
+/// Some of everything, and what DEBUG DIGEST says of it.
+fn fill(client: &mut Client) -> String {
+    client.ok("DEBUG POPULATE 500");
+    client.ask("RPUSH list a b c");
+    client.ask("SADD set a b c");
+    client.ask("ZADD zset 1.5 a 2 b");
+    client.ask("HSET hash f v g w");
+    client.ask("PEXPIREAT key:1 4000000000000");
+    client.ok("SELECT 5");
+    client.ok("SET other database");
+    client.ok("SELECT 0");
+    client.ask("DEBUG DIGEST")
+}
+
+#[test]
+fn a_rewritten_log_restores_the_same_data() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    fill(&mut server.client());
+    server.rewrite();
+    let mut client = server.client();
+    client.ask("RPUSH list after");
+    let digest = client.ask("DEBUG DIGEST");
+    client.ok("DEBUG LOADAOF");
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+    drop(client);
+    assert!(server.terminate().success());
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("DEBUG DIGEST"), digest);
+    eventually("history is removed", || world.aof_names().len() == 3);
+    assert_eq!(server.info("aof_rewrite_in_progress"), "0");
+}
+
+#[test]
+fn a_second_rewrite_is_refused_while_one_runs() {
+    let world = World::new();
+    let server = world.start_aof(&["--rdb-key-save-delay", "10000"]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 10000");
+    assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    assert_eq!(client.info("aof_rewrite_in_progress"), "1");
+    assert_eq!(client.ask("BGREWRITEAOF"), "-ERR Background append only file rewriting already in progress");
+    client.ok("CONFIG SET rdb-key-save-delay 0");
+    eventually("the rewrite ends", || client.info("aof_rewrite_in_progress") == "0");
+    assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
+}
+
+#[test]
+fn a_log_that_has_grown_is_rewritten_by_itself() {
+    let world = World::new();
+    let server = world.start_aof(&["--auto-aof-rewrite-min-size", "50kb", "--hz", "100"]);
+    let mut client = server.client();
+    let value = "x".repeat(1000);
+    for _ in 0..100 {
+        client.ok(&format!("SET k {value}"));
+    }
+    eventually("a rewrite has come", || client.info("aof_rewrites") != "0");
+    eventually("the rewrite ends", || client.info("aof_rewrite_in_progress") == "0");
+    let size: u64 = client.info("aof_base_size").parse().unwrap();
+    assert!(size < 5_000, "{size}");
+    assert!(world.log().contains("Starting automatic rewriting of AOF"));
+    // Not at all at 0 percent.
+    let rewrites = client.info("aof_rewrites");
+    client.ok("CONFIG SET auto-aof-rewrite-percentage 0");
+    for _ in 0..200 {
+        client.ok(&format!("SET k {value}"));
+    }
+    assert_eq!((client.info("aof_rewrites"), client.info("aof_rewrite_in_progress")), (rewrites, "0".into()));
+}
+
+#[test]
+fn the_log_is_switched_on_and_off_while_writes_go_on() {
+    let world = World::new();
+    let server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "1000"]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 2000");
+    assert_eq!(client.info("aof_enabled"), "0");
+    client.ok("CONFIG SET appendonly yes");
+    // The first base is still being written: WAIT_REWRITE.
+    assert_eq!(
+        (client.info("aof_rewrite_in_progress"), client.info("aof_enabled")),
+        ("1".into(), "1".into())
+    );
+    client.ok("SET during rewrite");
+    client.ok("CONFIG SET rdb-key-save-delay 0");
+    eventually("the first base is there", || client.info("aof_rewrite_in_progress") == "0");
+    client.ok("SET after rewrite");
+    let mut server = server;
+    server.kill();
+
+    let server = world.start_aof(&[]);
+    let mut client = server.client();
+    assert_eq!(client.ask("DBSIZE"), ":2002");
+    client.ok("CONFIG SET appendonly no");
+    assert_eq!(client.info("aof_enabled"), "0");
+    client.ok("SET unlogged 1");
+    let mut server = server;
+    server.kill();
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("MGET during after unlogged"), "[rewrite rewrite nil]");
+}
+
+#[test]
+fn a_log_that_is_switched_off_before_its_first_base_leaves_the_old_one() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 2000");
+    client.ok("CONFIG SET appendonly no");
+    client.ok("SET unlogged 1");
+    client.ok("CONFIG SET rdb-key-save-delay 1000");
+    client.ok("CONFIG SET appendonly yes");
+    assert_eq!(client.info("aof_rewrite_in_progress"), "1");
+    client.ok("SET never logged");
+    client.ok("CONFIG SET appendonly no");
+    assert_eq!(client.info("aof_rewrite_in_progress"), "0");
+    let mut server = server;
+    server.kill();
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("EXISTS unlogged never key:1999"), ":1");
+    assert_eq!(server.client().ask("DBSIZE"), ":2000");
+}
+
+#[test]
+fn a_rewrite_without_a_log_leaves_one_to_load() {
+    let world = World::new();
+    let server = world.start(&["--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    let digest = fill(&mut client);
+    server.rewrite();
+    client.ok("FLUSHALL");
+    client.ok("DEBUG LOADAOF");
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+    drop(client);
+    assert!(server.terminate().success());
+    assert_eq!(world.start_aof(&[]).client().ask("DEBUG DIGEST"), digest);
+}
+
+#[test]
+fn appendfsync_changes_while_it_runs() {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "no"]);
+    let mut client = server.client();
+    client.ask("INCR n");
+    for (count, policy) in [(2, "always"), (3, "everysec"), (4, "no"), (5, "always")] {
+        client.ok(&format!("CONFIG SET appendfsync {policy}"));
+        assert_eq!(client.ask("INCR n"), format!(":{count}"));
+        if policy == "always" {
+            assert_eq!(client.info("aof_unsynced_bytes"), "0");
+        }
+    }
+    assert!(server.terminate().success());
+    assert_eq!(world.start_aof(&[]).client().ask("GET n"), "5");
+}
+
+#[test]
+fn every_orderly_end_makes_everything_durable_and_exits_0() {
+    let world = World::new();
+    for (count, end) in ["SIGTERM", "SIGINT", "SHUTDOWN", "SHUTDOWN NOSAVE NOW FORCE"].into_iter().enumerate()
+    {
+        let mut server = world.start_aof(&["--appendfsync", "no"]);
+        let mut client = server.client();
+        assert_eq!(client.ask("INCR n"), format!(":{}", count + 1));
+        let status = match end {
+            "SIGTERM" => server.terminate(),
+            "SIGINT" => server.interrupt(),
+            _ => {
+                client.send(end);
+                assert!(client.is_closed());
+                server.wait()
+            }
+        };
+        assert_eq!(status.code(), Some(0), "{end}");
+        assert!(world.log().contains("Calling fsync() on the AOF file."));
+    }
+    assert_eq!(world.start_aof(&[]).client().ask("GET n"), "4");
+}
+
+#[test]
+fn the_end_of_a_server_that_rewrites_waits_for_nothing_and_leaves_nothing() {
+    let world = World::new();
+    let server = world.start_aof(&["--rdb-key-save-delay", "10000"]);
+    server.client().ok("DEBUG POPULATE 10000");
+    assert_eq!(server.client().ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    server.client().ok("SET last write");
+    assert_eq!(server.terminate().code(), Some(0));
+    assert_eq!(names(world.path()), ["appendonlydir", "server.log"]);
+    assert_eq!(world.start_aof(&[]).client().ask("DBSIZE"), ":10001");
+}
+
+#[test]
+fn loading_is_said_while_it_loads() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    server.client().ok("DEBUG POPULATE 2000");
+    assert!(server.terminate().success());
+    let options = ["--appendonly", "yes", "--enable-debug-command", "yes", "--key-load-delay", "2000"];
+    let server = world.start_loading(&options);
+    let mut client = server.client();
+    let loading = "-LOADING Redis is loading the dataset in memory";
+    for command in ["GET key:1", "PING", "BGREWRITEAOF"] {
+        assert_eq!(client.ask(command), loading, "{command}");
+    }
+    assert_eq!(client.info("loading"), "1");
+    assert!(client.ask("DEBUG LOADAOF").starts_with("-ERR"));
+    assert_eq!(client.ask("CONFIG SET appendonly no"), loading);
+    client.ok("CONFIG SET key-load-delay 0");
+    eventually("it has loaded", || client.ask("PING") == "PONG");
+    assert_eq!((client.ask("DBSIZE"), client.info("loading")), (":2000".into(), "0".into()));
+}
+
+#[test]
+fn a_server_that_is_told_to_end_while_it_loads_ends() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    server.client().ok("DEBUG POPULATE 2000");
+    assert!(server.terminate().success());
+    let before = fs::read(world.aof_file(INCR)).unwrap();
+    let options = ["--appendonly", "yes", "--enable-debug-command", "yes", "--key-load-delay", "2000"];
+    let server = world.start_loading(&options);
+    eventually("it loads", || server.client().ask("PING").starts_with("-LOADING"));
+    assert_eq!(server.terminate().code(), Some(0));
+    assert_eq!(fs::read(world.aof_file(INCR)).unwrap(), before);
+}
+
+#[test]
+fn the_base_of_a_killed_rewrite_is_removed_and_that_of_a_living_one_is_not() {
+    let world = World::new();
+    let mut server = world.start_aof(&["--rdb-key-save-delay", "10000"]);
+    server.client().ok("DEBUG POPULATE 10000");
+    assert_eq!(server.client().ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    eventually("the base is being written", || names(world.path()).len() == 3);
+    server.kill();
+    let left = names(world.path()).into_iter().find(|name| name.starts_with("temp-rewriteaof-bg-")).unwrap();
+    // Process 1 is always there.
+    fs::write(world.path().join("temp-rewriteaof-bg-1.aof"), "another's").unwrap();
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("DBSIZE"), ":10000");
+    assert_eq!(names(world.path()), ["appendonlydir", "server.log", "temp-rewriteaof-bg-1.aof"]);
+    assert!(world.log().contains(&format!("Removed {left}, left by a rewrite that was killed")));
+}
+
+#[test]
+fn a_kill_before_the_first_base_leaves_the_log_that_was() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    server.client().ok("SET old 1");
+    assert!(server.terminate().success());
+    let mut server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "10000"]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 10000");
+    client.ok("CONFIG SET appendonly yes");
+    client.ok("SET new 1");
+    assert_eq!(client.info("aof_rewrite_in_progress"), "1");
+    server.kill();
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("MGET old new"), "[1 nil]");
+    assert_eq!(names(world.path()), ["appendonlydir", "server.log"]);
+    assert_eq!(world.aof_names(), ["appendonly.aof.1.base.aof", INCR, MANIFEST]);
+}
+
+#[test]
+fn stock_redis_goes_on_with_our_log_and_we_with_its() {
+    let redis = |world: &World, port: u16| {
+        let mut command = std::process::Command::new("redis-server");
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+        ]);
+        command.args(["--aof-use-rdb-preamble", "no", "--dir"]).arg(world.path());
+        command.stdout(std::process::Stdio::null()).spawn()
+    };
+    let world = World::new();
+    let server = world.start_aof(&["--aof-timestamp-enabled", "yes"]);
+    let mut client = server.client();
+    fill(&mut client);
+    server.rewrite();
+    for line in [
+        "MULTI",
+        "INCR n",
+        "SELECT 3",
+        "INCRBYFLOAT f 1.25",
+        "EXEC",
+        "SADD s a b c",
+        "SPOP s 2",
+        "SET t v EX 1000",
+    ] {
+        assert!(!client.ask(line).starts_with('-'), "{line}");
+    }
+    let digest = client.ask("DEBUG DIGEST");
+    drop(client);
+    let port = server.port();
+    assert!(server.terminate().success());
+    let Ok(process) = redis(&world, port) else {
+        println!("not tested: there is no redis-server here");
+        return;
+    };
+    let theirs = Server::adopt(process, port);
+    eventually("Redis has loaded", || {
+        Client::try_connect(port).is_ok_and(|mut client| client.ask("PING") == "PONG")
+    });
+    // It writes all of it anew, and appends.
+    assert_eq!(theirs.client().ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    eventually("its rewrite ends", || theirs.info("aof_rewrite_in_progress") == "0");
+    assert_eq!(theirs.info("aof_last_bgrewrite_status"), "ok");
+    assert_eq!(theirs.client().ask("INCR n"), ":2");
+    assert!(theirs.terminate().success());
+
+    let server = world.start_aof(&[]);
+    let mut client = server.client();
+    assert_eq!(client.ask("DECR n"), ":1");
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+}

@@ -1,0 +1,180 @@
+//! The story: an operator brings a redis.conf. What Everlog cannot honour, and what protects, keeps it from starting,
+//! with file, line and text; everything else works, can be changed while it runs, and is written back.
+
+use std::fs;
+
+use crate::harness::{World, names};
+
+/// Runs a server on a configuration file that it must refuse; returns what it says.
+fn refusal(text: &str) -> String {
+    let world = World::new();
+    let path = world.path().join("redis.conf");
+    fs::write(&path, text).unwrap();
+    let refusal = world.refused(&[path.to_str().unwrap()]);
+    assert_eq!(refusal.code, Some(1), "{refusal:?}");
+    // It has not begun anything.
+    assert_eq!(names(world.path()), ["redis.conf", "server.log"]);
+    refusal.output
+}
+
+#[test]
+fn a_bad_line_is_refused_with_its_place_and_text() {
+    for (line, words) in [
+        ("nonsense 1", "Bad directive or wrong number of arguments"),
+        ("port", "wrong number of arguments"),
+        ("appendonly maybe", "argument must be 'yes' or 'no'"),
+        ("appendfsync sometimes", "argument(s) must be one of the following"),
+        ("maxmemory 1zb", "argument must be a memory value"),
+        ("logfile \"unbalanced", "Unbalanced quotes in configuration line"),
+        ("rename-command NOSUCHCOMMAND x", "No such command in rename-command"),
+        ("rename-command GET set", "Target command name already exists"),
+    ] {
+        let output = refusal(&format!("# a comment\n\n{line}\n"));
+        assert!(output.contains("*** FATAL CONFIG FILE ERROR"), "{line}: {output}");
+        assert!(output.contains("at line 3"), "{line}: {output}");
+        assert!(output.contains(&format!(">>> '{line}'")), "{line}: {output}");
+        assert!(output.contains(words), "{line}: {output}");
+    }
+}
+
+#[test]
+fn a_directive_that_protects_is_kept_or_refused() {
+    for line in [
+        "aclfile /etc/redis/users.acl",
+        "user alice on >secret ~* +@all",
+        "tls-port 6380",
+        "tls-cert-file /etc/redis.crt",
+        "tls-auth-clients no",
+        "tls-replication yes",
+        "replicaof 127.0.0.1 6379",
+        "cluster-enabled yes",
+        "daemonize yes",
+        "loadmodule /usr/lib/module.so",
+    ] {
+        let output = refusal(&format!("{line}\n"));
+        assert!(output.contains("at line 1"), "{line}: {output}");
+        assert!(output.contains(&format!(">>> '{line}'")), "{line}: {output}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_refused() {
+    let world = World::new();
+    let refusal = world.refused(&["/nowhere/redis.conf"]);
+    assert_eq!(refusal.code, Some(1));
+    assert!(refusal.output.contains("can't open config file '/nowhere/redis.conf'"), "{refusal:?}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_refused() {
+    let world = World::new();
+    let server = world.start(&[]);
+    let other = World::new();
+    let refusal = other.refused(&["--port", &server.port().to_string(), "--appendonly", "yes"]);
+    assert_eq!(refusal.code, Some(1));
+    assert!(
+        refusal.output.contains("Could not create server TCP listening socket 127.0.0.1:"),
+        "{refusal:?}"
+    );
+    assert_eq!(other.aof_names(), Vec::<String>::new());
+}
+
+#[test]
+fn what_has_no_effect_is_said_once_at_start() {
+    let world = World::new();
+    let _server = world.start(&["--io-threads", "4"]);
+    assert_eq!(world.log().matches("accepted, has no effect: io-threads").count(), 1);
+}
+
+#[test]
+fn what_was_set_and_rewritten_is_there_after_a_restart() {
+    let world = World::new();
+    let path = world.path().join("redis.conf");
+    let comment = "# keep this comment";
+    fs::write(&path, format!("{comment}\nmaxclients 100\nappendfsync no\n")).unwrap();
+    let path = path.to_str().unwrap();
+    let changes = [
+        ("maxclients", "77"),
+        ("appendfsync", "always"),
+        ("timeout", "300"),
+        ("auto-aof-rewrite-min-size", "1048576"),
+        ("hash-max-listpack-entries", "7"),
+        ("notify-keyspace-events", "AKE"),
+        ("requirepass", "pass word"),
+    ];
+    let server = world.start(&[path]);
+    let mut client = server.client();
+    for (name, value) in changes {
+        let reply = client.call(&[b"CONFIG", b"SET", name.as_bytes(), value.as_bytes()]);
+        assert_eq!(crate::harness::show(&reply), "OK", "{name}");
+    }
+    client.ok("CONFIG REWRITE");
+    drop(client);
+    assert!(server.terminate().success());
+    assert!(fs::read_to_string(path).unwrap().starts_with(comment));
+
+    let server = world.start(&[path]);
+    let mut client = server.client();
+    assert_eq!(client.ask("GET a"), "-NOAUTH Authentication required.");
+    assert_eq!(crate::harness::show(&client.call(&[b"AUTH", b"pass word"])), "OK");
+    for (name, value) in changes {
+        assert_eq!(client.ask(&format!("CONFIG GET {name}")), format!("[{name} {value}]"));
+    }
+    // Nothing has changed: the same text again.
+    client.ok("CONFIG REWRITE");
+    let once = fs::read_to_string(path).unwrap();
+    client.ok("CONFIG REWRITE");
+    assert_eq!(fs::read_to_string(path).unwrap(), once);
+    assert_eq!(names(world.path()), ["redis.conf", "server.log"]);
+}
+
+#[test]
+fn config_set_changes_all_or_nothing() {
+    let world = World::new();
+    let server = world.start(&["--maxclients", "50"]);
+    let mut client = server.client();
+    for (command, reply) in [
+        (
+            "CONFIG SET maxclients 60 hz abc",
+            "-ERR CONFIG SET failed (possibly related to argument 'hz') - argument couldn't be parsed into an integer",
+        ),
+        (
+            "CONFIG SET maxclients 60 nonsense 1",
+            "-ERR Unknown option or number of arguments for CONFIG SET - 'nonsense'",
+        ),
+        (
+            "CONFIG SET maxclients 60 databases 3",
+            "-ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config",
+        ),
+        (
+            "CONFIG SET maxclients 60 dir /tmp",
+            "-ERR CONFIG SET failed (possibly related to argument 'dir') - can't set protected config",
+        ),
+        (
+            "CONFIG SET maxclients 60 maxclients 70",
+            "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - duplicate parameter",
+        ),
+    ] {
+        assert_eq!(client.ask(command), reply);
+        assert_eq!(client.ask("CONFIG GET maxclients"), "[maxclients 50]");
+    }
+    assert!(client.ask("CONFIG REWRITE").starts_with("-ERR The server is running without a config file"));
+}
+
+#[test]
+fn a_renamed_command_has_its_new_name_and_an_empty_one_is_gone() {
+    let world = World::new();
+    let path = world.path().join("redis.conf");
+    fs::write(&path, "rename-command FLUSHALL \"\"\nrename-command SET put\n").unwrap();
+    let options = [path.to_str().unwrap(), "--appendonly", "yes"];
+    let server = world.start(&options);
+    let mut client = server.client();
+    assert_eq!(client.ask("FLUSHALL"), "-ERR unknown command 'FLUSHALL', with args beginning with: ");
+    assert_eq!(client.ask("SET a 1"), "-ERR unknown command 'SET', with args beginning with: 'a' '1' ");
+    client.ok("PUT a 1");
+    client.ok("PUT b 1 EX 1000");
+    drop(client);
+    assert!(server.terminate().success());
+    // The log is read by the names it was written with.
+    assert_eq!(world.start(&options).client().ask("GET a"), "1");
+}

@@ -1,0 +1,444 @@
+//! A server in a folder of its own, and a client that shows replies as short texts.
+//!
+//! Nothing here sleeps to let something happen: [`eventually`] asks until it is so, or until patience ends.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use resp::{Decoder, Reply};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How long anything may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks until it is so.
+pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    eventually_or(is_so, || what.to_owned());
+}
+
+/// The same, where only the failure knows what to say.
+pub(crate) fn eventually_or(mut is_so: impl FnMut() -> bool, what: impl Fn() -> String) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {}", what());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+const SERVER: &str = env!("CARGO_BIN_EXE_everlog-server");
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Two runs of the tests at a time begin in different places.
+    let start = (std::process::id() % 10) as u16 * 100;
+    loop {
+        let port = 24_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 1_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A data directory that outlives the servers that run in it.
+pub(crate) struct World {
+    dir: TempDir,
+}
+
+/// How a process that was to refuse its start ended.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: Option<i32>,
+    /// Everything that it printed.
+    pub(crate) output: String,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        World { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn aof_dir(&self) -> PathBuf {
+        self.path().join("appendonlydir")
+    }
+
+    /// A file of the log's directory.
+    pub(crate) fn aof_file(&self, name: &str) -> PathBuf {
+        self.aof_dir().join(name)
+    }
+
+    /// The log's directory, sorted.
+    pub(crate) fn aof_names(&self) -> Vec<String> {
+        names(&self.aof_dir())
+    }
+
+    /// What all servers here have printed.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.path().join("server.log")).unwrap_or_default()).into_owned()
+    }
+
+    fn spawn(&self, port: u16, options: &[&str]) -> Child {
+        self.spawn_by(Command::new(SERVER), port, options)
+    }
+
+    fn spawn_by(&self, mut command: Command, port: u16, options: &[&str]) -> Child {
+        let log = File::options().create(true).append(true).open(self.path().join("server.log")).unwrap();
+        // A configuration file comes first, as on Redis's command line.
+        let (file, options) = match options {
+            [file, rest @ ..] if !file.starts_with("--") => (Some(*file), rest),
+            all => (None, all),
+        };
+        command.args(file).args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]);
+        command.arg(self.path()).args(["--save", ""]).args(options);
+        command.current_dir(self.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.spawn().unwrap()
+    }
+
+    /// Starts a server with these options (`--name value` words) and waits until it has loaded.
+    pub(crate) fn start(&self, options: &[&str]) -> Server {
+        let mut server = self.start_loading(options);
+        eventually("the server has loaded", || {
+            if let Some(status) = server.process.try_wait().unwrap() {
+                panic!("{status} instead of a start:\n{}", self.log());
+            }
+            Client::try_connect(server.port).is_ok_and(|mut client| {
+                client.try_send_bytes(b"PING\r\n");
+                client.try_reply().is_some_and(|reply| !show(&reply).starts_with("-LOADING"))
+            })
+        });
+        server
+    }
+
+    /// The same with the append-only file, and DEBUG allowed.
+    pub(crate) fn start_aof(&self, options: &[&str]) -> Server {
+        self.start(&[&["--appendonly", "yes", "--enable-debug-command", "yes"], options].concat())
+    }
+
+    /// Starts a server and waits until it accepts connections, which it does while it loads.
+    pub(crate) fn start_loading(&self, options: &[&str]) -> Server {
+        let port = free_port();
+        self.accepting(Server { process: self.spawn(port, options), port, traced: None })
+    }
+
+    fn accepting(&self, mut server: Server) -> Server {
+        eventually("the server accepts connections", || {
+            if let Some(status) = server.process.try_wait().unwrap() {
+                panic!("{status} instead of a start:\n{}", self.log());
+            }
+            TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).is_ok()
+        });
+        server
+    }
+
+    /// Starts a server for which every fdatasync(2) takes so much longer; `None` where strace is missing or forbidden.
+    #[expect(clippy::print_stdout, reason = "a test that was not run says so")]
+    pub(crate) fn start_on_slow_disk(&self, delay: Duration, options: &[&str]) -> Option<Server> {
+        let probe = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).output();
+        if !probe.is_ok_and(|output| output.status.success()) {
+            println!("not tested: strace cannot be run here");
+            return None;
+        }
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e", "trace=fdatasync", "-o", "/dev/null", "-e"]);
+        strace.arg(format!("inject=fdatasync:delay_enter={}", delay.as_micros())).arg(SERVER);
+        let port = free_port();
+        let options = [&["--appendonly", "yes", "--enable-debug-command", "yes"], options].concat();
+        let mut server =
+            self.accepting(Server { process: self.spawn_by(strace, port, &options), port, traced: None });
+        eventually("the server has loaded", || server.client().ask("PING") == "PONG");
+        server.traced = server.info("process_id").parse().ok().and_then(Pid::from_raw);
+        Some(server)
+    }
+
+    /// Starts a server that must refuse to run.
+    pub(crate) fn refused(&self, options: &[&str]) -> Refusal {
+        let before = self.log().len();
+        let mut process = Server { process: self.spawn(free_port(), options), port: 0, traced: None };
+        let status = process.wait();
+        Refusal { code: status.code(), output: self.log().split_off(before) }
+    }
+}
+
+impl Drop for World {
+    #[expect(clippy::print_stdout, reason = "a failed test shows what the server said")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.log());
+        }
+    }
+}
+
+/// The names in a folder, sorted.
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// A running server; dropped, it is killed.
+pub(crate) struct Server {
+    process: Child,
+    port: u16,
+    /// The server itself, where `process` is strace.
+    traced: Option<Pid>,
+}
+
+impl Server {
+    /// A server that somebody else has started.
+    pub(crate) fn adopt(process: Child, port: u16) -> Self {
+        Server { process, port, traced: None }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Resident memory, bytes.
+    pub(crate) fn rss_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    fn signal(&self, signal: Signal) {
+        let own = || Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        let pid = self.traced.unwrap_or_else(own);
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// SIGTERM; returns how it ended.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// SIGINT; returns how it ended.
+    pub(crate) fn interrupt(mut self) -> ExitStatus {
+        self.signal(Signal::INT);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut ended = None;
+        eventually("the server ends", || {
+            ended = self.process.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
+    }
+
+    /// A field of INFO.
+    pub(crate) fn info(&self, field: &str) -> String {
+        self.client().info(field)
+    }
+
+    /// Waits until a field of INFO has a value.
+    pub(crate) fn wait_for_info(&self, field: &str, value: &str) {
+        let mut client = self.client();
+        eventually(&format!("{field}:{value}"), || client.info(field) == value);
+    }
+
+    /// BGREWRITEAOF, to its end.
+    pub(crate) fn rewrite(&self) {
+        let mut client = self.client();
+        let done: u64 = client.info("aof_rewrites").parse().unwrap();
+        assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+        eventually("the rewrite ends", || client.info("aof_rewrite_in_progress") == "0");
+        assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
+        assert_eq!(client.info("aof_rewrites"), (done + 1).to_string());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            // A server whose tracer dies lives on.
+            let _ = self.traced.map(|pid| kill_process(pid, Signal::KILL));
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+}
+
+/// A connection.
+pub(crate) struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+    decoder: Decoder,
+}
+
+impl Client {
+    pub(crate) fn connect(port: u16) -> Self {
+        Self::try_connect(port).unwrap()
+    }
+
+    pub(crate) fn try_connect(port: u16) -> std::io::Result<Self> {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).and_then(Self::over)
+    }
+
+    pub(crate) fn connect_to(address: IpAddr, port: u16) -> Self {
+        TcpStream::connect((address, port)).and_then(Self::over).unwrap()
+    }
+
+    fn over(stream: TcpStream) -> std::io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Client { stream, received: Vec::new(), decoder: Decoder::default() })
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The same; false if the connection is broken.
+    pub(crate) fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Sends a command and does not wait for its reply.
+    pub(crate) fn send(&mut self, line: &str) {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        self.send_bytes(&request(&words));
+    }
+
+    /// The next reply; `None` once the connection is closed or broken.
+    pub(crate) fn try_reply(&mut self) -> Option<Reply> {
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            if let Some((reply, len)) = self.decoder.decode(&self.received).expect("a reply") {
+                self.received.drain(..len);
+                return Some(reply);
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return None,
+                Ok(count) => self.received.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no reply within {PATIENCE:?}"),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next reply, as [`show`] puts it.
+    pub(crate) fn reply(&mut self) -> String {
+        show(&self.try_reply().expect("the connection is open"))
+    }
+
+    /// Sends a command of words without blanks; returns its reply as [`show`] puts it.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.send(line);
+        self.reply()
+    }
+
+    /// The same, for words that are any bytes.
+    pub(crate) fn call(&mut self, words: &[&[u8]]) -> Reply {
+        self.send_bytes(&request(words));
+        self.try_reply().expect("the connection is open")
+    }
+
+    /// Sends a command whose reply must be OK.
+    pub(crate) fn ok(&mut self, line: &str) {
+        assert_eq!(self.ask(line), "OK", "{line}");
+    }
+
+    /// A field of INFO; empty if there is none.
+    pub(crate) fn info(&mut self, field: &str) -> String {
+        let text = self.ask("INFO everything");
+        let found = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        found.unwrap_or_default().to_owned()
+    }
+
+    /// Whether the server ends the connection, which reads what is still to come.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        while self.try_reply().is_some() {}
+        true
+    }
+
+    /// Whether nothing has arrived yet.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let silent = self.received.is_empty()
+            && matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        self.stream.set_nonblocking(false).unwrap();
+        silent
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn end_sending(&self) {
+        // Fails where the server was faster.
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+/// A request's bytes.
+pub(crate) fn request(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// A reply as a text: `OK`, `-ERR ..`, `:1`, `text`, `nil`, `nil[]`, `[a b]`, `{a:b}`, `~[a]`, `>[a]`, `,1.5`, `#t`.
+pub(crate) fn show(reply: &Reply) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let list = |items: &[Reply]| format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" "));
+    match reply {
+        Reply::Simple(bytes) | Reply::Bulk(bytes) => text(bytes),
+        Reply::Verbatim { text: bytes, .. } => text(bytes),
+        Reply::Error(bytes) | Reply::BulkError(bytes) => format!("-{}", text(bytes)),
+        Reply::Integer(value) => format!(":{value}"),
+        Reply::Null => "nil".to_owned(),
+        Reply::NullArray => "nil[]".to_owned(),
+        Reply::Array(items) => list(items),
+        Reply::Set(items) => format!("~{}", list(items)),
+        Reply::Push(items) => format!(">{}", list(items)),
+        Reply::Map(pairs) => {
+            let pairs: Vec<String> =
+                pairs.iter().map(|(key, value)| format!("{}:{}", show(key), show(value))).collect();
+            format!("{{{}}}", pairs.join(" "))
+        }
+        Reply::Double(value) => format!(",{value}"),
+        Reply::Boolean(value) => if *value { "#t" } else { "#f" }.to_owned(),
+        Reply::BigNumber(digits) => format!("({}", text(digits)),
+        Reply::Attributed { reply, .. } => show(reply),
+    }
+}
+
+/// SplitMix64: a test that uses it prints its seed.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ (bits >> 31)) % limit
+    }
+}

@@ -1,0 +1,10 @@
+//! The server through real sockets: the shipped binary is started, spoken to, killed and started again.
+
+mod harness;
+
+mod aof;
+mod bad_input;
+mod clients;
+mod config;
+mod durability;
+mod gating;
