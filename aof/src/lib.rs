@@ -56,6 +56,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod continuation;
 mod dir;
 pub mod error;
 pub mod fs;
@@ -83,7 +84,7 @@ pub use fs::Fs;
 pub use log::{Log, Wake};
 pub use options::{Fsync, Options};
 pub use record::Op;
-pub use replay::{Progress, Report, Sink, SinkError, Truncation};
+pub use replay::{Progress, Repeated, Report, Sink, SinkError, Truncation};
 pub use rotate::NewBase;
 pub use stats::{Failure, Health, Stats};
 
