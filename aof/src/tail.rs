@@ -8,7 +8,7 @@
 //! files       n ..................................S) (S.. n+1    S: a switch; n+1 gets no byte before durable >= S
 //! ```
 //!
-//! So at most one file is not durable, and that is the one that a failure retires.
+//! So at most one file is not durable, and that is the one that a failure retires: `retained` and `queued` then move.
 
 use std::collections::VecDeque;
 use std::path::Path;

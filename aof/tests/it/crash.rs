@@ -63,7 +63,7 @@ fn fails(seed: u64, call: Call, path: &Path, nth: u64) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let words = name.iter().map(|&byte| u64::from(byte)).chain([call as u64, nth]);
     let mut state = words.fold(seed, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3));
-    next(&mut state) % 25 == 0
+    next(&mut state).is_multiple_of(25)
 }
 
 /// Rewrites and faults, when and where the seed says, and a look at both kinds of crash before every call that a log in
@@ -86,7 +86,8 @@ fn rewrites_and_faults(seed: u64) {
     let (mut looks, mut counts) = (next(&mut state), HashMap::new());
     let mut before = |turns: &Turns, log: &Log, call: Call, path: &Path| {
         if log.health() != Health::Healthy || next(&mut looks).is_multiple_of(16) {
-            let context = format!("seed {seed}, {fsync:?}, turn {}, before {call:?} {path:?}", turns.0.len());
+            let context =
+                format!("seed {seed}, {fsync:?}, turn {}, before {call:?} {path:?}", turns.ends.len());
             turns.judge(&mem, log, fsync, &context);
         }
         let live = path.to_string_lossy().ends_with(".incr.aof");
@@ -95,25 +96,27 @@ fn rewrites_and_faults(seed: u64) {
         }
         let nth: &mut u64 = counts.entry((call, path.to_path_buf())).or_default();
         *nth += 1;
-        fails(seed, call, path, *nth).then(eio).flatten()
+        let failed = fails(seed, call, path, *nth);
+        turns.sync_failed.set(turns.sync_failed.get() || failed && call == Call::SyncData);
+        failed.then(eio).flatten()
     };
     let mut turns = Turns::default();
     let mut rewriting = None;
     for n in 0..150_u64 {
-        turns.0.push(turn(&mut log, &[("k", n)]));
+        turns.ends.push(turn(&mut log, &[("k", n)]));
         let chance = next(&mut state);
         if chance.is_multiple_of(5) {
             log.sync_now();
         }
         // Else it goes on with a tail that is not written yet.
-        if chance % 4 > 0 {
+        if !chance.is_multiple_of(4) {
             stepper.until(
                 &mut log,
                 |log| log.reply_watermark() >= log.end(),
                 |log, call, path| before(&turns, log, call, path),
             );
         }
-        if next(&mut state) % 4 > 0 {
+        if !next(&mut state).is_multiple_of(4) {
             continue;
         }
         let mut outcome = None;

@@ -1,11 +1,10 @@
 //! A failed file, and the one that takes over: under `everysec`, a kill -9 between the cut of the old file and the
 //! manifest with the new one once lost what had been acknowledged. Now the new file says where the old one ends.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use aof::fs::{Call, Mem};
-use aof::{Directory, Error, Fsync, Health, Log, Repeated};
+use aof::{Error, Fsync, Health, Log, Repeated};
 
 use crate::stepping::{Stepper, Turns};
 use crate::world::{eio, load, options, path, request, start, turn, until};
@@ -39,10 +38,10 @@ fn take_over(fsync: Fsync, fault: Call, rotation: Rotation) {
     let mem = Mem::new();
     let mut log = start(mem.clone(), &options(fsync));
     let mut turns = Turns::default();
-    turns.0.push(turn(&mut log, &[("k", 0)]));
+    turns.ends.push(turn(&mut log, &[("k", 0)]));
     let durable = log.sync_now();
     until("durable", || log.durable() >= durable);
-    turns.0.push(turn(&mut log, &[("k", 1)]));
+    turns.ends.push(turn(&mut log, &[("k", 1)]));
     until("acknowledged", || log.reply_watermark() >= log.end());
     if rotation != Rotation::None {
         log.begin_rotation().unwrap();
@@ -51,7 +50,7 @@ fn take_over(fsync: Fsync, fault: Call, rotation: Rotation) {
         until("synced", || log.durable() >= log.end());
     }
     let stepper = Stepper::new(&mem, &mut log);
-    turns.0.push(turn(&mut log, &[("k", 2)]));
+    turns.ends.push(turn(&mut log, &[("k", 2)]));
     stepper.until(
         &mut log,
         |log| fault == Call::Write || fsync == Fsync::Always || log.written() == log.end(),
@@ -60,7 +59,7 @@ fn take_over(fsync: Fsync, fault: Call, rotation: Rotation) {
     log.sync_now();
     if rotation == Rotation::Pending {
         log.switch();
-        turns.0.push(turn(&mut log, &[("k", 3)]));
+        turns.ends.push(turn(&mut log, &[("k", 3)]));
         log.sync_now();
     }
     let mut calls = Vec::new();
@@ -78,6 +77,7 @@ fn take_over(fsync: Fsync, fault: Call, rotation: Rotation) {
             images.iter().for_each(|image| goes_on(image, fsync, &context));
             let first = calls.iter().all(|(_, failed)| !failed) && call == fault;
             calls.push((call, first));
+            turns.sync_failed.set(turns.sync_failed.get() || first && call == Call::SyncData);
             first.then(eio).flatten()
         },
     );
@@ -141,7 +141,7 @@ fn a_file_that_cannot_be_cut_holds_no_reply_and_the_next_start_cuts_it() {
         repeated_bytes: before.len() as u64 - first,
         side_file: None,
     };
-    assert_eq!(report.repeated, [left.clone()]);
+    assert_eq!(report.repeated, [left]);
     assert_eq!(mem.bytes(&path(FIRST)).unwrap(), before);
 
     mem.heal();
@@ -269,7 +269,10 @@ fn a_garbled_or_torn_first_line_is_refused_and_nothing_is_cut() {
     }
 }
 
-fn list(mem: &Mem, files: &[(&str, u64, char)]) {
+/// Name, number and type of a file, as the manifest has them.
+type Listed = (&'static str, u64, char);
+
+fn list(mem: &Mem, files: &[Listed]) {
     let lines = files.iter().map(|(name, seq, role)| format!("file {name} seq {seq} type {role}\n"));
     mem.put(&path("appendonly.aof.manifest"), lines.collect::<String>().as_bytes());
 }
@@ -277,7 +280,7 @@ fn list(mem: &Mem, files: &[(&str, u64, char)]) {
 #[test]
 fn a_successor_of_another_file_than_the_listed_one_is_refused() {
     let other = "appendonly.aof.0.incr.aof";
-    let cases: [(&[(&str, u64, char)], Option<&str>); 4] = [
+    let cases: [(&[Listed], Option<&str>); 4] = [
         (&[(other, 7, 'i'), (SECOND, 8, 'i')], Some(other)),
         (&[(FIRST, 1, 'i'), (other, 7, 'i'), (SECOND, 8, 'i')], Some(other)),
         // Nothing that could have superseded it.
@@ -348,21 +351,4 @@ fn a_file_that_takes_over_while_nothing_is_in_memory_knows_the_database() {
     append(&mut log);
     drop(log);
     assert_eq!(load(&mem.kill(), &options(Fsync::No)).unwrap().0, ["5:PING"; 2]);
-}
-
-/// Left on disk for whoever wants to see real servers load it: `AOF_SHOW_DIR=... cargo test shown -- --ignored`.
-#[test]
-#[ignore = "writes where it is told"]
-fn a_directory_with_a_take_over_is_shown() {
-    let dir = PathBuf::from(std::env::var_os("AOF_SHOW_DIR").expect("AOF_SHOW_DIR"));
-    let (mem, _) = taken_over();
-    let options = aof::Options::new(&dir);
-    std::fs::create_dir_all(&options.dir).unwrap();
-    let directory =
-        Directory::open(std::sync::Arc::new(mem.clone()), &crate::world::options(Fsync::Always)).unwrap();
-    for entry in directory.manifest().replayed() {
-        std::fs::write(options.dir.join(&entry.name), mem.bytes(&path(&entry.name)).unwrap()).unwrap();
-    }
-    let name = "appendonly.aof.manifest";
-    std::fs::write(options.dir.join(name), mem.bytes(&path(name)).unwrap()).unwrap();
 }
