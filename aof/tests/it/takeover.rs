@@ -56,17 +56,20 @@ fn take_over(fsync: Fsync, fault: Call, rotation: Rotation) {
         |log| fault == Call::Write || fsync == Fsync::Always || log.written() == log.end(),
         |_, _, _| None,
     );
-    log.sync_now();
+    if fault == Call::SyncData {
+        log.sync_now();
+    }
     if rotation == Rotation::Pending {
         log.switch();
         turns.ends.push(turn(&mut log, &[("k", 3)]));
-        log.sync_now();
     }
     let mut calls = Vec::new();
     stepper.until(
         &mut log,
         |log| {
-            let safe = log.durable() == log.end() || log.stats(Instant::now()).lost_below.is_some();
+            let safe = fault == Call::Write
+                || log.durable() == log.end()
+                || log.stats(Instant::now()).lost_below.is_some();
             log.stats(Instant::now()).retired_files == 1
                 && log.health() == Health::Healthy
                 && log.written() == log.end()
