@@ -25,6 +25,8 @@ pub struct Block {
     pub end: Position,
     /// The database selected before it; none if it begins a file and thus selects one itself.
     pub db: Option<u32>,
+    /// The database selected after it.
+    pub db_after: Option<u32>,
     /// When its turn ended.
     pub sealed: Instant,
 }

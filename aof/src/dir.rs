@@ -106,10 +106,6 @@ impl Directory {
         &self.fs
     }
 
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     pub(crate) fn temp_incr(&self) -> PathBuf {
         self.path(&format!("temp-{}.incr", self.filename))
     }

@@ -76,6 +76,37 @@ pub enum Error {
         /// Why the bytes after that do not count, or may not be cut.
         reason: &'static str,
     },
+    /// A file has lost bytes: the one that took over from it says where its content ends. What was lost stands nowhere
+    /// else, and what follows must not be executed without it. A copy of the file mends it. Nothing was executed.
+    #[error(
+        "{path}: {found_bytes} bytes long, but its content ends at byte {expected_bytes}, says {successor}, which took over from it: bytes are missing",
+        path = path.display()
+    )]
+    Shortened {
+        /// The file.
+        path: PathBuf,
+        /// Where its content ended.
+        expected_bytes: u64,
+        /// Its length.
+        found_bytes: u64,
+        /// The name of the file that says so.
+        successor: String,
+    },
+    /// A file took over from another than the one that is listed before it: the manifest is not the one that listed it.
+    /// Nothing was executed.
+    #[error(
+        "{path}: it took over from incr number {expected}, but {found} stands before it in the manifest",
+        path = path.display(),
+        found = found.as_deref().unwrap_or("nothing")
+    )]
+    WrongPredecessor {
+        /// The file.
+        path: PathBuf,
+        /// The number that it names.
+        expected: u64,
+        /// The file with bytes that is listed before it.
+        found: Option<String>,
+    },
     /// The sink refused a command or a base.
     #[error("{path}: command at byte {offset_bytes}: {source}", path = path.display())]
     Refused {

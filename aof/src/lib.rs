@@ -11,8 +11,9 @@
 //! | [`Fsync::No`] | written | whatever the kernel had not written back |
 //!
 //! Under all three a kill -9 loses nothing acknowledged. A failed write or fsync retires its file for ever: what was not
-//! durable is still in memory (except under `no`, where what was written is not kept) and moves to a new file; while
-//! none can be opened the watermarks stand still and [`Log::health`] says why. A file is read up to its last whole
+//! durable is still in memory (except under `no`, where what was written is not kept) and moves to a new file, whose first
+//! line says where the content of the old one ends; while none can be opened the watermarks stand still and
+//! [`Log::health`] says why. A file is read up to its last whole
 //! command or transaction; what a crash tore off behind it is copied aside, and anything else wrong is refused.
 //!
 //! ```text
@@ -21,8 +22,13 @@
 //! <dir>/appendonlydir/appendonly.aof.1.incr.aof     everything since; appended to
 //! ```
 //!
+//! Recovery order after a failure: the new file and its name are durable, the manifest lists it, the old file is cut, the
+//! replies leave. A start that finds the old file longer than the line says executes none of the rest and cuts it;
+//! bytes missing from it are refused as the hole that they are. Only `no` can come to that, through an fsync that failed
+//! and then a power cut, before a rewrite has made [`Stats::lost_below`] go away.
+//!
 //! It refuses: a manifest that Redis refuses, log files without their manifest, wrong bytes, a torn file that is not the
-//! last one with bytes, EXEC without MULTI, a base that does not end where a file ends. Not there yet: checksummed
+//! last one with bytes, a file shorter than the one that took over from it says, or not listed before that one, EXEC without MULTI, a base that does not end where a file ends. Not there yet: checksummed
 //! blocks, space reserved ahead, RDB bases without a [`Sink::base_rdb`] of the caller's.
 //!
 //! ```
@@ -56,6 +62,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod continuation;
 mod dir;
 pub mod error;
 pub mod fs;
@@ -83,7 +90,7 @@ pub use fs::Fs;
 pub use log::{Log, Wake};
 pub use options::{Fsync, Options};
 pub use record::Op;
-pub use replay::{Progress, Report, Sink, SinkError, Truncation};
+pub use replay::{Progress, Repeated, Report, Sink, SinkError, Truncation};
 pub use rotate::NewBase;
 pub use stats::{Failure, Health, Stats};
 

@@ -134,7 +134,8 @@ impl Log {
         if self.block.capacity() < CHUNK_BYTES / 4 {
             self.block.reserve(CHUNK_BYTES);
         }
-        let block = Block { bytes, end: self.end, db: self.block_db, sealed: now };
+        let db_after = self.framer.selected();
+        let block = Block { bytes, end: self.end, db: self.block_db, db_after, sealed: now };
         self.shared.append(block, now);
     }
 

@@ -5,12 +5,15 @@
 //! line) or turns to zeros until the end: that is what a crash leaves behind. `aof-load-truncated yes` copies it
 //! aside and cuts it; anything else wrong is corruption, and nothing is cut for it.
 //!
+//! A file from which another took over counts up to where that one says (see `continuation`), and must be sound up to
+//! there: whatever stands behind it is not even read, and is cut once all else was replayed.
+//!
 //! Nothing of a transaction reaches the sink before its EXEC was read.
 //!
 //! Source: redis 7.2 `src/aof.c` `loadAppendOnlyFiles`, `loadSingleAppendOnlyFile`; but CR LF after a value is looked
 //! at, a transaction is executed whole, and a file is not cut before all that may refuse it has been asked.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Take};
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BytesMut};
@@ -18,6 +21,7 @@ use resp::request::Argv;
 use resp::{Limits, Parser};
 use thiserror::Error;
 
+use crate::continuation::Part;
 use crate::dir::Directory;
 use crate::error::{Error, io_error};
 use crate::fs::{Counted, Reader, retry, write_all};
@@ -97,6 +101,8 @@ pub struct Report {
     pub base_bytes: u64,
     /// The torn tail that was cut.
     pub truncated: Option<Truncation>,
+    /// What a take-over that was cut short left in retired files.
+    pub repeated: Vec<Repeated>,
 }
 
 /// A torn tail: cut from its file, kept beside it.
@@ -114,39 +120,68 @@ pub struct Truncation {
     pub reason: &'static str,
 }
 
+/// Bytes of a retired file that stand again in the one that took over from it, and so were not executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeated {
+    /// The retired file.
+    pub path: PathBuf,
+    /// Where its content ends, and its length now if it was cut.
+    pub offset_bytes: u64,
+    /// Bytes behind that.
+    pub repeated_bytes: u64,
+    /// Where the cut bytes are now; none if they could not be copied and cut. They do no harm here, and the next start
+    /// tries again, but another server would execute them twice.
+    pub side_file: Option<PathBuf>,
+}
+
 impl Directory {
     /// Replays all files into `sink`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for a listed file that is not there, before anything is replayed;
-    /// [`Error::UnexpectedEnd`], [`Error::BadFormat`], [`Error::Refused`], [`Error::Io`].
+    /// Before anything is replayed: [`Error::Unavailable`] for a listed file that is not there, [`Error::Shortened`],
+    /// [`Error::WrongPredecessor`]. Later [`Error::UnexpectedEnd`], [`Error::BadFormat`], [`Error::Refused`],
+    /// [`Error::Io`].
     pub fn replay(&self, sink: &mut impl Sink, options: &Options) -> Result<Report, Error> {
-        let (total_bytes, base_bytes) = self.sizes()?;
+        let parts = self.parts()?;
+        let total_bytes = parts.iter().map(Part::counted_bytes).sum();
+        let base = parts.first().filter(|_| self.manifest().base.is_some());
+        let base_bytes = base.map_or(0, |base| base.len_bytes);
         let mut report = Report { base_bytes, bytes: total_bytes, ..Report::default() };
         let mut progress = Progress { total_bytes, ..Progress::default() };
-        let mut entries = self.manifest().replayed();
-        while let Some(entry) = entries.next() {
-            let mut file = Replay::open(self, entry, sink, progress)?;
+        for (n, part) in parts.iter().enumerate() {
+            let mut file = Replay::open(self, part, sink, progress)?;
             let torn = file.run()?;
             progress = file.progress;
             report.files += 1;
             let Some(torn) = torn else { continue };
-            let is_last = self.may_be_torn(entry, entries.clone())?;
-            report.truncated = Some(self.tear(entry, torn, is_last, options)?);
+            let is_last = self.may_be_torn(part, &parts[n + 1..]);
+            report.truncated = Some(self.tear(&part.entry, torn, is_last, options)?);
         }
+        // Last, for until now the files that hold these bytes again might have been refused.
+        let repeating = parts.iter().filter(|part| part.repeated_bytes() > 0);
+        report.repeated = repeating.map(|part| self.cut_repeated(part)).collect();
         report.bytes -= report.truncated.as_ref().map_or(0, |truncation| truncation.cut_bytes);
         report.commands = progress.commands;
         Ok(report)
     }
 
     /// Only the file that was appended to last. A crash during a rotation leaves it torn beside a new one without a byte,
-    /// which Redis refuses. A base is appended to only as the adopted log of an older server, before any incr.
-    fn may_be_torn<'e>(&self, entry: &Entry, rest: impl Iterator<Item = &'e Entry>) -> Result<bool, Error> {
-        let mut rest = rest.peekable();
-        let is_base = self.manifest().base.as_ref() == Some(entry);
-        let is_last = rest.peek().is_none();
-        let rest_bytes = rest.map(|entry| self.len_bytes(entry)).sum::<Result<u64, Error>>()?;
-        Ok(is_last || !is_base && rest_bytes == 0)
+    /// which Redis refuses. A base is appended to only as the adopted log of an older server, before any incr; and where
+    /// the content of a file has a stated end, it is whole up to there.
+    fn may_be_torn(&self, part: &Part, rest: &[Part]) -> bool {
+        let is_base = self.manifest().base.as_ref() == Some(&part.entry);
+        let rest_is_empty = rest.iter().all(|part| part.len_bytes == 0);
+        part.end_bytes.is_none() && (rest.is_empty() || !is_base && rest_is_empty)
+    }
+
+    /// Finishes what a take-over could not: a server that knows nothing of it would execute these bytes twice.
+    fn cut_repeated(&self, part: &Part) -> Repeated {
+        let (path, offset_bytes) = (self.path(&part.entry.name), part.counted_bytes());
+        let cut = self.copy_aside(&part.entry, offset_bytes).and_then(|side_file| {
+            retry(|| self.fs().truncate(&path, offset_bytes)).map_err(io_error("truncate", &path))?;
+            Ok(side_file)
+        });
+        Repeated { path, offset_bytes, repeated_bytes: part.repeated_bytes(), side_file: cut.ok() }
     }
 
     /// Cuts a torn tail, if it may be cut.
@@ -203,7 +238,7 @@ struct Torn {
 /// One file on its way into the sink.
 struct Replay<'a, S> {
     path: PathBuf,
-    source: Counted<BufReader<Reader>>,
+    source: Counted<BufReader<Take<Reader>>>,
     sink: &'a mut S,
     buf: BytesMut,
     /// Where in `buf` the last boundary is; an open transaction begins there.
@@ -243,20 +278,16 @@ enum Frame {
 }
 
 impl<'a, S: Sink> Replay<'a, S> {
-    fn open(
-        directory: &Directory,
-        entry: &Entry,
-        sink: &'a mut S,
-        progress: Progress,
-    ) -> Result<Self, Error> {
-        let path = directory.path(&entry.name);
+    fn open(directory: &Directory, part: &Part, sink: &'a mut S, progress: Progress) -> Result<Self, Error> {
+        let path = directory.path(&part.entry.name);
         let file = directory.fs().open_read(&path);
         let file = file.map_err(|source| Error::Unavailable {
-            name: entry.name.clone(),
+            name: part.entry.name.clone(),
             path: path.clone(),
             source,
         })?;
-        let inner = BufReader::with_capacity(READ_BYTES, Reader(file));
+        let inner =
+            BufReader::with_capacity(READ_BYTES, Reader(file).take(part.end_bytes.unwrap_or(u64::MAX)));
         Ok(Replay {
             path,
             source: Counted { inner, consumed_bytes: 0 },

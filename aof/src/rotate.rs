@@ -17,6 +17,7 @@ use bytes::BytesMut;
 
 use crate::Position;
 use crate::backend::Block;
+use crate::continuation::Continuation;
 use crate::dir::{BaseFormat, Directory};
 use crate::error::{Error, io_error};
 use crate::fs::{Fs, retry, write_all};
@@ -62,6 +63,22 @@ struct Span {
     start: Position,
     /// None while it may grow.
     end: Option<Position>,
+}
+
+impl Span {
+    fn is_live(&self) -> bool {
+        self.end.is_none() && self.start < Position::MAX
+    }
+}
+
+/// What leaves a retired file.
+#[derive(Debug)]
+pub(crate) struct Moving {
+    pub(crate) blocks: Vec<Block>,
+    /// The database selected where they begin, or where the next one will.
+    pub(crate) db: Option<u32>,
+    /// A file for after the next switch is needed too.
+    pub(crate) wants_next: bool,
 }
 
 /// The directory, and which positions each of its incrs holds.
@@ -123,21 +140,23 @@ impl Volume {
         }
     }
 
-    /// A write or fsync of `live` failed, so nothing in it counts from `cut` on: `blocks`, which are all of that, go to
-    /// a new file. If a rotation was under way, its empty file is of no use (its number is too low) and another follows.
+    /// A write or fsync of `live` failed, so nothing in it counts from `cut` on: `moving`, which is all of that, goes to a
+    /// new file. If a rotation was under way, its empty file is of no use (its number is too low) and another follows.
     ///
-    /// The order: the new file durable, its name durable, the old file cut, the manifest published. Cutting before
-    /// publishing leaves a moment in which a crash loses bytes that `everysec` has not promised yet; the other order
-    /// would leave one in which a crash executes them twice.
+    /// The order is what a crash between any two steps asks for:
+    /// 1. the new file is written, led by a line that says where the old one ends, and durable;
+    /// 2. its name is durable, then the manifest that lists it: from here on no reader of that line executes anything
+    ///    behind that end, and until here all of the old file counts, for it was written and perhaps acknowledged;
+    /// 3. the old file is cut there, for the readers that skip the line;
+    /// 4. the caller moves the watermarks, and replies leave.
     pub(crate) fn move_tail(
         &mut self,
         live: &LiveFile,
         cut: Position,
-        blocks: &[Block],
-        wants_next: bool,
+        moving: &Moving,
     ) -> Result<(LiveFile, Option<NextFile>), Error> {
         let mut created = Vec::new();
-        let moved = self.prepare_move(live, cut, blocks, wants_next, &mut created);
+        let moved = self.prepare_move(live, cut, moving, &mut created);
         let start_offset = match moved {
             Ok(start_offset) => start_offset,
             Err(error) => {
@@ -147,6 +166,8 @@ impl Volume {
         };
         let entries = created.iter().filter_map(|file| file.entry.clone()).collect();
         self.list_entries(entries)?;
+        // If the old file cannot be cut it stays as it is: nothing is lost by it, and the next start tries again.
+        let _ = retry(|| self.directory.fs().truncate(&live.path, live.offset_of(cut)));
         self.spans.iter_mut().filter(|span| span.end.is_none()).for_each(|span| {
             span.start = span.start.min(cut);
             span.end = Some(cut);
@@ -161,6 +182,13 @@ impl Volume {
             self.spans.push(Span { seq: entry.seq, start: Position::MAX, end: None });
         }
         Ok((LiveFile { start_offset, ..live_from(tail_file, cut) }, next))
+    }
+
+    /// Makes what a retired file keeps durable although nobody has it in memory any more: only under `no`, and only
+    /// where no fdatasync of it failed, for after that a second one proves nothing. Through a descriptor of its own.
+    pub(crate) fn sync_retired(&self, live: &LiveFile) -> std::io::Result<()> {
+        let file = retry(|| self.directory.fs().open_append(&live.path))?;
+        retry(|| file.sync_data())
     }
 
     /// Publishes a base beside incrs. `pending` is a switch that the writer has not done yet.
@@ -242,30 +270,27 @@ impl Volume {
         &mut self,
         live: &LiveFile,
         cut: Position,
-        blocks: &[Block],
-        wants_next: bool,
+        moving: &Moving,
         created: &mut Vec<NextFile>,
     ) -> Result<u64, Error> {
+        let Some(predecessor) = self.live_seq() else { return Err(Error::ThreadDied("writer")) };
         let tail_file = self.create_next(0)?;
         let (file, path) = (tail_file.file.clone(), tail_file.path.clone());
         let seq = tail_file.entry.as_ref().map_or(0, |entry| entry.seq);
         created.push(tail_file);
-        // The first block counted on a SELECT in the old file.
-        let mut prefix = BytesMut::new();
-        if let Some(db) = blocks.first().and_then(|block| block.db) {
+        let continuation = Continuation { predecessor, end_bytes: live.offset_of(cut) };
+        let mut prefix = BytesMut::from(continuation.line().as_bytes());
+        // What follows counted on a SELECT in the old file.
+        if let Some(db) = moving.db {
             select(db, &mut prefix);
         }
         let mut bufs = vec![IoSlice::new(&prefix)];
-        bufs.extend(blocks.iter().map(|block| IoSlice::new(&block.bytes)));
+        bufs.extend(moving.blocks.iter().map(|block| IoSlice::new(&block.bytes)));
         write_all(&*file, &mut bufs).map_err(io_error("write", &*path))?;
         retry(|| file.sync_data()).map_err(io_error("fdatasync", &*path))?;
-        if wants_next {
+        if moving.wants_next {
             created.push(self.create_next(seq)?);
         }
-        let (fs, dir) = (self.directory.fs(), self.directory.dir().to_path_buf());
-        retry(|| fs.sync_dir(&dir)).map_err(io_error("fsync", dir))?;
-        let cut_at = live.offset_of(cut);
-        retry(|| fs.truncate(&live.path, cut_at)).map_err(io_error("truncate", &*live.path))?;
         Ok(prefix.len() as u64)
     }
 
@@ -299,10 +324,13 @@ impl Volume {
     }
 
     fn close_live(&mut self, at: Position) {
-        let live = self.spans.iter_mut().find(|span| span.end.is_none() && span.start < Position::MAX);
-        if let Some(span) = live {
+        if let Some(span) = self.spans.iter_mut().find(|span| span.is_live()) {
             span.end = Some(at);
         }
+    }
+
+    fn live_seq(&self) -> Option<FileSeq> {
+        self.spans.iter().find(|span| span.is_live()).map(|span| span.seq)
     }
 
     fn begin_span(&mut self, seq: FileSeq, at: Position) {

@@ -8,7 +8,7 @@
 //! files       n ..................................S) (S.. n+1    S: a switch; n+1 gets no byte before durable >= S
 //! ```
 //!
-//! So at most one file is not durable, and that is the one that a failure retires.
+//! So at most one file is not durable, and that is the one that a failure retires: `retained` and `queued` then move.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::fs::File;
 use crate::manifest::Entry;
 use crate::options::Fsync;
 use crate::policy::Moment;
-use crate::rotate::{NewBase, Rotation};
+use crate::rotate::{Moving, NewBase, Rotation};
 use crate::stats::Failure;
 use crate::sync::{Arc, Broken, Sabotage};
 use crate::{Position, policy};
@@ -97,6 +97,8 @@ pub(crate) struct Tail {
     pub(crate) blocks: VecDeque<Block>,
     pub(crate) garbage: Vec<VecDeque<Block>>,
     pub(crate) end: Position,
+    /// The database selected there.
+    pub(crate) selected: Option<u32>,
     pub(crate) written: Position,
     pub(crate) durable: Position,
     pub(crate) live: Option<LiveFile>,
@@ -155,6 +157,7 @@ impl Tail {
             blocks: VecDeque::new(),
             garbage: Vec::new(),
             end: 0,
+            selected: None,
             written: 0,
             durable: 0,
             live,
@@ -192,6 +195,7 @@ impl Tail {
     /// for its first base, which will hold it.
     pub(crate) fn push(&mut self, block: Block) {
         self.end = block.end;
+        self.selected = block.db_after;
         if self.live.is_none() && self.switch_at.is_none() {
             self.written = self.end;
             self.durable = self.end;
@@ -232,6 +236,13 @@ impl Tail {
     /// The end of what the live file keeps if it is retired: memory has everything from there on.
     pub(crate) fn retained_from(&self) -> Position {
         self.blocks.front().map_or(self.written.max(self.durable), Block::start)
+    }
+
+    /// What a retired file hands over: everything up to `limit` that is in memory.
+    pub(crate) fn moving(&self, limit: Position) -> Moving {
+        let blocks: Vec<Block> = self.blocks.iter().take_while(|block| block.end <= limit).cloned().collect();
+        let db = blocks.first().map_or(self.selected, |block| block.db);
+        Moving { blocks, db, wants_next: self.next.is_some() }
     }
 
     pub(crate) fn moment(&self) -> Moment {

@@ -191,26 +191,24 @@ impl Writer {
 
     /// A file failed. Its un-durable tail, which is in memory, moves into a new one; see [`Volume::move_tail`].
     fn recover(&mut self, live: Option<LiveFile>) {
-        let (cut, blocks, wants_next, limit) = {
+        let (cut, moving, limit) = {
             let tail = self.shared.tail.lock();
             let limit = tail.switch_at.unwrap_or(tail.end);
-            let blocks: Vec<Block> =
-                tail.blocks.iter().take_while(|block| block.end <= limit).cloned().collect();
-            (tail.retained_from(), blocks, tail.next.is_some(), limit)
+            (tail.retained_from(), tail.moving(limit), limit)
         };
         let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
             return self.abandon_temp(limit);
         };
-        let moved = self.volume.move_tail(&live, cut, &blocks, wants_next);
+        self.sync_kept(&live, cut);
+        let moved = self.volume.move_tail(&live, cut, &moving);
         let sizes = self.volume.sizes();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
         match moved {
             Ok((live, next)) => {
                 let failure = tail.failure.take();
-                if tail.durable < cut && tail.sync_failed {
-                    // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say. After a failed
-                    // write they did: cutting the file synced it.
+                if tail.durable < cut {
+                    // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say.
                     let from = tail.lost.as_ref().map_or(tail.durable, |lost| lost.from);
                     tail.lost = Some(Lost { from, below: cut, failure });
                 }
@@ -224,6 +222,24 @@ impl Writer {
             Err(error) => tail.note_failed_recovery(&error),
         }
         self.shared.changed(tail);
+    }
+
+    /// Under `no`, what was written is in the file alone. It must be durable before another file is listed that counts
+    /// on it: else a power cut leaves a hole between the two. After a failed write an fdatasync can still see to that.
+    fn sync_kept(&self, live: &LiveFile, cut: Position) {
+        let (durable, sync_failed) = {
+            let tail = self.shared.tail.lock();
+            (tail.durable, tail.sync_failed)
+        };
+        if durable >= cut || sync_failed {
+            return;
+        }
+        let synced = self.volume.sync_retired(live);
+        let mut tail = self.shared.tail.lock();
+        match synced {
+            Ok(()) => tail.set_durable(cut),
+            Err(_) => tail.sync_failed = true,
+        }
     }
 
     /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all.

@@ -4,5 +4,7 @@ mod adoption;
 mod crash;
 mod faults;
 mod rotation;
+mod stepping;
+mod takeover;
 mod truncation;
 mod world;
