@@ -158,6 +158,17 @@ impl Server {
                 ),
             );
         }
+        for repeated in &report.repeated {
+            self.log(
+                Level::Warning,
+                format!(
+                    "{}: {} bytes from offset {} on stand again in the file behind it and were not executed twice",
+                    repeated.path.display(),
+                    repeated.repeated_bytes,
+                    repeated.offset_bytes
+                ),
+            );
+        }
         let keys: usize = self.keyspace.dbs().iter().map(keyspace::Db::len).sum();
         let line = format!(
             "DB loaded from append only file: {:.3} seconds, {keys} keys from {} commands ({} bytes in {} files) in {}",
