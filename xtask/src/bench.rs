@@ -334,7 +334,14 @@ fn rewrite(bench: &Bench) -> Result<String> {
             }
         }
     }
-    Ok(table(&format!("{keys} keys, under SETs of 10 connections"), bench, &rows, &samples, 2, Better::Lower))
+    Ok(table(
+        &format!("{keys} keys, under SETs of 10 connections, pipelined by 16"),
+        bench,
+        &rows,
+        &samples,
+        2,
+        Better::Lower,
+    ))
 }
 
 /// The values of [`rewrite`]'s rows for one server.
@@ -401,7 +408,8 @@ impl Load {
     fn start(server: &Server, keys: u64) -> Result<Self> {
         let program = install::program("redis-cli")?.with_file_name("redis-benchmark");
         let load = Command::new(program)
-            .args(["-p", &server.port().to_string(), "-t", "set", "-c", "10", "-d", "32", "-n", "1000000000"])
+            .args(["-p", &server.port().to_string(), "-t", "set", "-c", "10", "-P", "16"])
+            .args(["-d", "32", "-n", "1000000000"])
             .args(["-r", &keys.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
