@@ -32,6 +32,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("npm", "npm"),
     ("ip", "iproute2"),
     ("pgrep", "procps"),
+    ("strace", "strace"),
     // `which`, by which the suite's runtest finds Tcl, is debianutils' own and always there.
 ];
 

@@ -229,7 +229,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("acllog-max-len", "", num(0, I64), "128", 0, Accepted, Kept),
     row("enable-protected-configs", "", PROTECTED_ACTION, "no", IMMUTABLE, Implemented, field!(enable_protected_configs)),
     row("enable-debug-command", "", PROTECTED_ACTION, "no", IMMUTABLE, Implemented, field!(enable_debug_command)),
-    row("enable-module-command", "", PROTECTED_ACTION, "no", IMMUTABLE, Implemented, field!(enable_module_command)),
+    row("enable-module-command", "", PROTECTED_ACTION, "no", IMMUTABLE, Accepted, field!(enable_module_command)),
     // TLS
     row("tls-port", "", PORT, "0", 0, NO_TLS, Kept),
     row("tls-cert-file", "", TEXT, "", 0, NO_TLS, Kept),
@@ -253,7 +253,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("tls-session-cache-timeout", "", COUNT, "300", 0, NO_TLS, Kept),
     // The process
     row("daemonize", "", YESNO, "no", IMMUTABLE, Refused("run it under a supervisor, or append & to the command"), Kept),
-    row("supervised", "", Kind::OneOf(Supervised::WORDS), "no", IMMUTABLE, Implemented, field!(supervised)),
+    row("supervised", "", Kind::OneOf(Supervised::WORDS), "no", IMMUTABLE, Accepted, field!(supervised)),
     row("pidfile", "", TEXT, "", IMMUTABLE, Implemented, field!(pidfile)),
     row("loglevel", "", Kind::OneOf(LogLevel::WORDS), "notice", 0, Implemented, field!(loglevel)),
     row("logfile", "", TEXT, "", IMMUTABLE, Implemented, field!(logfile)),
@@ -278,8 +278,8 @@ pub static DIRECTIVES: &[Directive] = &[
     row("disable-thp", "", YESNO, "yes", IMMUTABLE, Accepted, Kept),
     row("jemalloc-bg-thread", "", YESNO, "yes", 0, Accepted, Kept),
     row("hz", "", COUNT, "10", 0, Implemented, field!(hz)),
-    row("dynamic-hz", "", YESNO, "yes", 0, Implemented, field!(dynamic_hz)),
-    row("shutdown-timeout", "", COUNT, "10", 0, Implemented, field!(shutdown_timeout_s)),
+    row("dynamic-hz", "", YESNO, "yes", 0, Accepted, field!(dynamic_hz)),
+    row("shutdown-timeout", "", COUNT, "10", 0, Accepted, field!(shutdown_timeout_s)),
     row("shutdown-on-sigint", "", Kind::ShutdownFlags, "default", 0, Implemented, field!(shutdown_on_sigint)),
     row("shutdown-on-sigterm", "", Kind::ShutdownFlags, "default", 0, Implemented, field!(shutdown_on_sigterm)),
     // Data and the snapshot
@@ -293,7 +293,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("rdb-del-sync-files", "", YESNO, "no", 0, Accepted, Kept),
     row("rdb-key-save-delay", "", num(-I32 - 1, I32), "0", HIDDEN, Implemented, field!(rdb_key_save_delay_us)),
     row("key-load-delay", "", num(-I32 - 1, I32), "0", HIDDEN, Implemented, field!(key_load_delay_us)),
-    row("loading-process-events-interval-bytes", "", num(1024, I32), "2097152", HIDDEN, Implemented, field!(loading_process_events_interval_bytes)),
+    row("loading-process-events-interval-bytes", "", num(1024, I32), "2097152", HIDDEN, Accepted, field!(loading_process_events_interval_bytes)),
     row("stop-writes-on-bgsave-error", "", YESNO, "yes", 0, Accepted, field!(stop_writes_on_bgsave_error)),
     row("sanitize-dump-payload", "", Kind::OneOf(&["no", "yes", "clients"]), "no", 0, Accepted, Kept),
     // The append-only file
@@ -325,7 +325,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("lfu-log-factor", "", COUNT, "10", 0, Accepted, Kept),
     row("lfu-decay-time", "", COUNT, "1", 0, Accepted, Kept),
     row("active-expire-effort", "", num(1, 10), "1", 0, Accepted, Kept),
-    row("lazyfree-lazy-eviction", "", YESNO, "no", 0, Implemented, field!(lazyfree_lazy_eviction)),
+    row("lazyfree-lazy-eviction", "", YESNO, "no", 0, Accepted, field!(lazyfree_lazy_eviction)),
     row("lazyfree-lazy-expire", "", YESNO, "no", 0, Implemented, field!(lazyfree_lazy_expire)),
     row("lazyfree-lazy-server-del", "", YESNO, "no", 0, Implemented, field!(lazyfree_lazy_server_del)),
     row("lazyfree-lazy-user-del", "", YESNO, "no", 0, Implemented, field!(lazyfree_lazy_user_del)),
@@ -352,7 +352,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("stream-node-max-bytes", "", mem(0, I64), "4096", 0, Accepted, field!(stream_node_max_bytes)),
     row("stream-node-max-entries", "", num(0, I64), "100", 0, Accepted, field!(stream_node_max_entries)),
     // Scripts
-    row("busy-reply-threshold", "lua-time-limit", num(0, I64), "5000", 0, Implemented, field!(busy_reply_threshold_ms)),
+    row("busy-reply-threshold", "lua-time-limit", num(0, I64), "5000", 0, Accepted, field!(busy_reply_threshold_ms)),
     // Observation
     row("notify-keyspace-events", "", Kind::KeyspaceEvents, "", 0, Implemented, field!(notify_keyspace_events)),
     row("slowlog-log-slower-than", "", num(-1, I64), "10000", 0, Accepted, field!(slowlog_log_slower_than_us)),
