@@ -1,3 +1,5 @@
+//! The continuation line: what it says, and every way in which it can be damaged.
+
 use super::{Continuation, MAX_LINE_BYTES, crc32c};
 
 const SAMPLE: Continuation = Continuation { predecessor: 1, end_bytes: 0x5a };

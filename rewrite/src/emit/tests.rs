@@ -1,3 +1,5 @@
+//! What a base of commands looks like, byte for byte.
+
 use std::fmt::Write as _;
 
 use bytes::BytesMut;

@@ -1,3 +1,5 @@
+//! When a rewrite starts, row by row.
+
 use super::*;
 
 const MIB: u64 = 1 << 20;

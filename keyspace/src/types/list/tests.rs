@@ -1,3 +1,5 @@
+//! Lists against a vector, in both encodings and across the conversions, with snapshots.
+
 use proptest::prelude::*;
 
 use super::*;

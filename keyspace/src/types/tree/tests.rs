@@ -1,3 +1,5 @@
+//! The tree against a vector, with snapshots; its invariants after every step.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Sorted sets against an ordered map, in both encodings and across the conversion, with snapshots.
+
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
