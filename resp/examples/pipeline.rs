@@ -9,21 +9,24 @@
 //! INCR visits
 //!     1
 //! ```
-//! Commands are quoted as in redis-cli. The connection speaks RESP3.
+//! Commands are quoted as in redis-cli. The connection speaks RESP3. Without arguments, the server is a small one in this
+//! program, which answers each request with its words: the other side of the protocol.
 #![expect(clippy::print_stdout, reason = "an example talks to its reader")]
 
 use std::error::Error;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
-use bytes::BytesMut;
-use resp::{Decoder, Reply, request};
+use bytes::{Buf, BytesMut};
+use resp::{Decoder, Encoder, Limits, Parser, Reply, Version, request};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:6379".to_owned());
-    let mut commands: Vec<String> = vec!["HELLO 3".to_owned()];
-    commands.extend(arguments);
+    let (address, commands) = match arguments.next() {
+        Some(address) => (address, arguments.collect()),
+        None => (echo_server()?, vec![r#"ECHO "hello world""#.to_owned(), "PING".to_owned()]),
+    };
+    let commands: Vec<String> = std::iter::once("HELLO 3".to_owned()).chain(commands).collect();
 
     let mut pipeline = BytesMut::new();
     for command in &commands {
@@ -38,6 +41,36 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{command}\n    {}", show(&next_reply(&mut stream, &mut decoder, &mut received)?));
     }
     Ok(())
+}
+
+/// Starts a server for one connection that answers each request with the array of its words; returns its address.
+fn echo_server() -> Result<String, Box<dyn Error>> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    std::thread::spawn(move || -> std::io::Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        let (mut parser, mut received, mut chunk) = (Parser::default(), BytesMut::new(), [0; 16 * 1024]);
+        loop {
+            let len = stream.read(&mut chunk)?;
+            if len == 0 {
+                return Ok(());
+            }
+            received.extend_from_slice(&chunk[..len]);
+            let mut out = BytesMut::new();
+            while let Some(len_bytes) =
+                parser.parse(&received, &Limits::default()).map_err(std::io::Error::other)?
+            {
+                let argv = parser.argv(&received);
+                let mut reply = Encoder::new(&mut out, Version::Resp3);
+                reply.array(argv.len());
+                argv.iter().for_each(|word| reply.bulk(word));
+                drop(argv);
+                received.advance(len_bytes);
+            }
+            stream.write_all(&out)?;
+        }
+    });
+    Ok(address)
 }
 
 /// Splits a command line into words and appends it as a request.

@@ -2,6 +2,8 @@
 //! base. `redis-server` can be started on the result.
 //!
 //!     cargo run -p everlog-rewrite --example compact -- <dir> [appenddirname] [appendfilename]
+//!
+//! Without arguments it makes itself a log of a thousand increments in a temporary directory, and compacts that.
 
 use std::error::Error;
 use std::io::Write;
@@ -11,7 +13,7 @@ use std::sync::mpsc::channel;
 use std::time::SystemTime;
 
 use aof::fs::Disk;
-use aof::{BaseFormat, Directory, Options, Sink, SinkError};
+use aof::{BaseFormat, Directory, Log, Op, Options, Sink, SinkError};
 use bytes::BytesMut;
 use keyspace::{Call, Keyspace, Unit};
 use resp::{Encoder, Version};
@@ -70,12 +72,30 @@ fn compact(options: &Options) -> Result<(u64, rewrite::Summary), Box<dyn Error>>
     }
 }
 
+/// Makes a directory with a log that is worth compacting.
+fn sample() -> Result<String, Box<dyn Error>> {
+    let dir = std::env::temp_dir().join(format!("compact-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let options = Options::new(&dir);
+    let mut log = Log::start(Directory::open(Arc::new(Disk), &options)?, &options, Box::new(|| ()))?;
+    let mut incr = BytesMut::new();
+    resp::request::encode(&[b"INCR", b"visits"], &mut incr);
+    for _ in 0..1000 {
+        log.append(0, &[Op { db: 0, command: &incr }]);
+    }
+    log.stop()?;
+    Ok(dir.display().to_string())
+}
+
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    let Some(dir) = args.next() else {
-        let _ = writeln!(err, "usage: compact <dir> [appenddirname] [appendfilename]");
-        return ExitCode::FAILURE;
+    let dir = match args.next().map_or_else(sample, Ok) {
+        Ok(dir) => dir,
+        Err(error) => {
+            let _ = writeln!(err, "{error}");
+            return ExitCode::FAILURE;
+        }
     };
     let mut options = Options::new(&dir);
     if let Some(name) = args.next() {
