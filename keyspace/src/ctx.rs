@@ -51,11 +51,12 @@ impl<'a> Ctx<'a> {
         Ctx { keyspace, db, now_ms, may_block, argv, unit, dirty: 0, explicit: false }
     }
 
-    /// The command succeeded: if it changed something and named no effects, it is its own effect.
+    /// The command succeeded: if it changed something and named no effects, it is its own effect. A log that is being
+    /// replayed holds it already.
     #[inline]
     pub(crate) fn finish(self) {
         self.unit.dirty += self.dirty;
-        if self.dirty > 0 && !self.explicit {
+        if self.dirty > 0 && !self.explicit && !self.keyspace.loading {
             self.unit.push(self.db, self.argv);
         }
     }

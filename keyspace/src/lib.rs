@@ -68,7 +68,7 @@ pub struct Keyspace {
     pub limits: Limits,
     /// Counters since the start (or `CONFIG RESETSTAT`).
     pub stats: Stats,
-    /// True while a log is replayed: nothing expires then, as in Redis.
+    /// True while a log is replayed: nothing expires then, as in Redis, and a command is not encoded as its own effect.
     pub loading: bool,
     /// True while some client is blocked on a key: then keys that appear are reported in [`Unit::ready`].
     pub has_blocked: bool,
