@@ -31,7 +31,7 @@ fn replay(criterion: &mut Criterion) {
         mem.put(&dir.join("appendonly.aof.manifest"), b"file appendonly.aof.1.incr.aof seq 1 type i\n");
         mem.put(&dir.join("appendonly.aof.1.incr.aof"), bytes.as_bytes());
         let options = Options::new("/d");
-        let directory = Directory::open(Arc::new(mem), &options).expect("it opens");
+        let mut directory = Directory::open(Arc::new(mem), &options).expect("it opens");
         group.throughput(Throughput::Elements(COMMANDS)).sample_size(20);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

@@ -42,7 +42,8 @@ fn main() -> Result<(), Error> {
     println!("durable up to byte {}", log.durable());
     log.stop()?;
 
-    let report = Directory::open(Arc::new(Disk), &options)?.replay(&mut Print, &options)?;
+    let mut directory = Directory::open(Arc::new(Disk), &options)?;
+    let report = directory.replay(&mut Print, &options)?;
     println!("{} commands of {} files are in {}", report.commands, report.files, options.dir.display());
     Ok(())
 }

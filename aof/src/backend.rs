@@ -19,21 +19,20 @@ pub trait LogBackend {
 /// What one turn of the executor leaves for the log. Never cut inside.
 #[derive(Debug, Clone)]
 pub struct Block {
-    /// As they are to stand in the log.
+    /// As they are to stand in the log: a `#TS:` line, the block's own line, the payload.
     pub bytes: Bytes,
+    /// The position of the payload's first byte.
+    pub start: Position,
     /// The position after its last byte.
     pub end: Position,
+    /// The durable watermark that the line speaks of.
+    pub durable: Position,
     /// The database selected before it; none if it begins a file and thus selects one itself.
     pub db: Option<u32>,
     /// The database selected after it.
     pub db_after: Option<u32>,
     /// When its turn ended.
     pub sealed: Instant,
-}
-
-impl Block {
-    /// The position of its first byte.
-    pub fn start(&self) -> Position {
-        self.end - self.bytes.len() as u64
-    }
+    /// The same by the wall clock, milliseconds since 1970.
+    pub time_ms: i64,
 }

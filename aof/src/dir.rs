@@ -16,10 +16,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::Position;
+use crate::block::{BaseFrame, Epoch, FilePoint, IncrHead};
 use crate::error::{Error, io_error};
-use crate::fs::{File, Fs, read_all, retry};
+use crate::fs::{File, Fs, read_all, retry, write_all};
 use crate::manifest::{Entry, FileSeq, Manifest};
 use crate::options::Options;
+use crate::tail::LiveFile;
 
 /// How a base is written: as a snapshot or as commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +42,23 @@ pub struct Directory {
     filename: String,
     manifest: Manifest,
     adopted: Option<PathBuf>,
+    recovered: Option<Recovered>,
+}
+
+/// What replay has found out about the files.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recovered {
+    /// What their positions count from; none if no line of ours was there.
+    pub(crate) epoch: Option<Epoch>,
+    /// Where the log ends.
+    pub(crate) end: Position,
+    /// Where each incr ends.
+    pub(crate) incrs: Vec<(FileSeq, FilePoint)>,
 }
 
 /// What a file's name says about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     Base,
     Incr,
 }
@@ -73,6 +88,7 @@ impl Directory {
             filename: options.filename.clone(),
             manifest: Manifest::default(),
             adopted: None,
+            recovered: None,
         };
         let names = directory.names()?;
         directory.manifest = directory.read_manifest()?;
@@ -134,11 +150,81 @@ impl Directory {
         self.remove_if_there(&self.temp_incr())
     }
 
-    /// Creates an empty base of commands, as Redis does where there is nothing (with `aof-use-rdb-preamble no`); it is
-    /// durable but unlisted.
-    pub(crate) fn create_empty_base(&self) -> Result<Entry, Error> {
+    pub(crate) fn set_recovered(&mut self, recovered: Recovered) {
+        self.recovered = Some(recovered);
+    }
+
+    /// What replay found out.
+    pub(crate) fn recovered(&self) -> Result<Recovered, Error> {
+        match &self.recovered {
+            Some(recovered) => Ok(recovered.clone()),
+            None if self.manifest.is_empty() => Ok(Recovered::default()),
+            None => Err(self.not_replayed()),
+        }
+    }
+
+    /// The last incr, opened to go on with it; created first where there is none. The manifest is touched only then.
+    pub(crate) fn open_live(
+        &mut self,
+        epoch: Epoch,
+        start: Position,
+        checksum: bool,
+    ) -> Result<LiveFile, Error> {
+        if self.manifest.is_empty() {
+            let base = self.create_empty_base(checksum.then_some(epoch))?;
+            self.create_first_incr(Some(base))?;
+        } else if self.manifest.incrs.is_empty() {
+            self.create_first_incr(self.manifest.base.clone())?;
+        }
+        self.sync_tail()?;
+        let Some(last) = self.manifest.incrs.last() else { return Err(self.not_replayed()) };
+        let (path, seq) = (self.path(&last.name), last.seq);
+        let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
+        let ends = self.recovered()?.incrs;
+        let point = ends.iter().find(|(other, _)| *other == seq).map_or_else(FilePoint::default, |end| end.1);
+        let behind = ends.into_iter().rfind(|(_, end)| end.offset_bytes > 0);
+        let base = self.manifest.base.as_ref().map_or(0, |base| base.seq);
+        let owed = checksum.then_some(IncrHead { epoch, seq, base, moved_bytes: None, behind });
+        Ok(LiveFile { file, path: path.into(), seq, start, point, owed })
+    }
+
+    fn not_replayed(&self) -> Error {
+        Error::NotReplayed { path: self.dir.clone() }
+    }
+
+    fn create_first_incr(&mut self, base: Option<Entry>) -> Result<(), Error> {
+        let (entry, _) = self.create_incr(0)?;
+        let history = self.manifest.history.clone();
+        self.publish(Manifest { base, history, incrs: vec![entry] })
+    }
+
+    /// After a kill -9 what was just replayed, and will be served, may not be durable yet: the last file with bytes, and
+    /// those that were opened behind it.
+    fn sync_tail(&self) -> Result<(), Error> {
+        for entry in self.manifest.incrs.iter().rev() {
+            let path = self.path(&entry.name);
+            let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
+            retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
+            if self.len_bytes(entry)? > 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates a base of commands without any, as Redis does where there is nothing (with `aof-use-rdb-preamble no`). It
+    /// names the epoch, if there is to be one. It is durable but unlisted.
+    fn create_empty_base(&self, epoch: Option<Epoch>) -> Result<Entry, Error> {
         let base = self.new_base_entry(BaseFormat::Resp)?;
-        self.create(&self.path(&base.name))?;
+        let path = self.path(&base.name);
+        let file = retry(|| self.fs.create(&path)).map_err(io_error("create", &path))?;
+        let mut bytes = Vec::new();
+        if let Some(frame) = epoch.map(|epoch| BaseFrame::new(epoch, 0, 0)) {
+            frame.head(&mut bytes);
+            frame.head(&mut bytes);
+        }
+        write_all(&*file, &mut [io::IoSlice::new(&bytes)]).map_err(io_error("write", &path))?;
+        retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
         Ok(base)
     }
 
@@ -229,7 +315,7 @@ impl Directory {
         format!("{}.{seq}.incr.aof", self.filename)
     }
 
-    fn manifest_path(&self) -> PathBuf {
+    pub(crate) fn manifest_path(&self) -> PathBuf {
         self.path(&format!("{}.manifest", self.filename))
     }
 
@@ -237,7 +323,7 @@ impl Directory {
         self.path(&format!("temp-{}.manifest", self.filename))
     }
 
-    fn names(&self) -> Result<Vec<String>, Error> {
+    pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
         match self.fs.list(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             other => other.map_err(io_error("readdir", &self.dir)),
@@ -282,7 +368,7 @@ impl Directory {
     }
 
     /// What `<filename>.<seq>.base.rdb`, `.base.aof` and `.incr.aof` are.
-    fn role(&self, name: &str) -> Option<(Role, FileSeq)> {
+    pub(crate) fn role(&self, name: &str) -> Option<(Role, FileSeq)> {
         let rest = name.strip_prefix(&self.filename)?.strip_prefix('.')?;
         let (seq, suffix) = rest.split_once('.')?;
         let role = match suffix {

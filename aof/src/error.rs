@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::replay::SinkError;
+use crate::replay::{Damage, SinkError};
 
 /// Every failure of this crate; each names its file.
 #[derive(Debug, Error)]
@@ -106,6 +106,49 @@ pub enum Error {
         expected: u64,
         /// The file with bytes that is listed before it.
         found: Option<String>,
+    },
+    /// Bytes that were safe once are damaged. Nothing of them was executed, nor anything behind them, and nothing was cut.
+    #[error(
+        "{damage}. Nothing was changed. To keep everything but that, make a backup and use 'everlog-check-aof repair {manifest}', or start once with 'aof-load-corrupt quarantine'",
+        manifest = manifest.display()
+    )]
+    Corrupt {
+        /// What and where.
+        damage: Box<Damage>,
+        /// The manifest that lists the file.
+        manifest: PathBuf,
+    },
+    /// The content of a file is not what it was when the next one took over. No block of it is damaged, so what is wrong
+    /// was written without checksums.
+    #[error(
+        "{path}: its first {len_bytes} bytes hash to {found:08x} and not to {expected:08x}, as the file that follows recorded",
+        path = path.display()
+    )]
+    NotAsRecorded {
+        /// The file.
+        path: PathBuf,
+        /// The length of its content.
+        len_bytes: u64,
+        /// The crc32c that was recorded.
+        expected: u32,
+        /// The crc32c of what is there.
+        found: u32,
+    },
+    /// The manifest lists files that do not belong together, or not all that do. Nothing was executed.
+    #[error("{path}: {reason}: the manifest {manifest} is not the one that was written with it", path = path.display(), manifest = manifest.display())]
+    Contradiction {
+        /// The manifest.
+        manifest: PathBuf,
+        /// The file that contradicts it.
+        path: PathBuf,
+        /// How.
+        reason: String,
+    },
+    /// A log was to be started behind files that nobody has read: where they end is not known.
+    #[error("{path}: replay it before a log is started", path = path.display())]
+    NotReplayed {
+        /// The directory.
+        path: PathBuf,
     },
     /// The sink refused a command or a base.
     #[error("{path}: command at byte {offset_bytes}: {source}", path = path.display())]

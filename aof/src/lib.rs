@@ -55,14 +55,16 @@
 //! log.stop()?;
 //!
 //! let mut count = Count::default();
-//! Directory::open(Arc::new(disk.power_cut()), &options)?.replay(&mut count, &options)?;
+//! let mut directory = Directory::open(Arc::new(disk.power_cut()), &options)?;
+//! directory.replay(&mut count, &options)?;
 //! assert_eq!(count.0, 1);
 //! # Ok::<(), aof::Error>(())
 //! ```
 #![forbid(unsafe_code)]
 
+mod aside;
 mod backend;
-mod continuation;
+pub mod block;
 mod dir;
 pub mod error;
 pub mod fs;
@@ -72,8 +74,11 @@ mod offline;
 mod options;
 pub mod policy;
 mod record;
+pub mod recover;
 pub mod replay;
 mod rotate;
+mod scan;
+mod set;
 mod stats;
 mod sync;
 mod syncer;
@@ -84,13 +89,14 @@ mod writer;
 mod tests;
 
 pub use backend::{Block, LogBackend};
+pub use block::{BaseFrame, Epoch};
 pub use dir::{BaseFormat, Directory};
 pub use error::{Error, ManifestErrorKind};
 pub use fs::Fs;
 pub use log::{Log, Wake};
-pub use options::{Fsync, Options};
+pub use options::{Fsync, LoadCorrupt, Options};
 pub use record::Op;
-pub use replay::{Progress, Repeated, Report, Sink, SinkError, Truncation};
+pub use replay::{Damage, Progress, Quarantine, Repeated, Report, Sink, SinkError, Truncation};
 pub use rotate::NewBase;
 pub use stats::{Failure, Health, Stats};
 

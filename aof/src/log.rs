@@ -4,24 +4,28 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Buf, BufMut, BytesMut};
 
 use crate::Position;
 use crate::backend::{Block, LogBackend};
-use crate::dir::Directory;
-use crate::error::{Error, io_error};
-use crate::fs::{Fs, retry};
+use crate::block::{Epoch, Line, crc32c};
+use crate::dir::{Directory, Recovered};
+use crate::error::Error;
+use crate::fs::Fs;
 use crate::options::{Fsync, Options};
 use crate::record::{Framer, Op};
 use crate::rotate::{NewBase, Rotation, Volume};
 use crate::stats::{Health, Stats};
 use crate::sync::{Broken, JoinHandle, Ordering, spawn};
 use crate::syncer;
-use crate::tail::{LiveFile, Tail};
+use crate::tail::Tail;
 use crate::writer::{Shared, Writer};
 
 /// Blocks are cut from allocations of this size, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Kept free in front of a payload for what is known only when the block is sealed: a `#TS:` line of at most 26 bytes, and
+/// a block's line without file fields, of at most 102.
+const PREFIX_BYTES: usize = 128;
 
 /// Told whenever a watermark, the health or a rotation has changed; from any thread, and often.
 pub type Wake = Box<dyn Fn() + Send + Sync>;
@@ -32,10 +36,20 @@ pub struct Log {
     fs: Arc<dyn Fs>,
     threads: Vec<(&'static str, JoinHandle<()>)>,
     framer: Framer,
+    /// Empty, or [`PREFIX_BYTES`] and the payload of the block that this turn is filling.
     block: BytesMut,
-    /// The database selected where `block` begins.
+    /// The database selected where its payload begins.
     block_db: Option<u32>,
+    /// When it was begun.
+    block_time_ms: i64,
+    prefix: Vec<u8>,
+    epoch: Epoch,
+    /// Whether blocks get a line; and whether those of the next file do.
+    checksum: bool,
+    checksum_next: bool,
     end: Position,
+    /// The end of the last block.
+    sealed: Position,
     fsync: Fsync,
     suspended: bool,
     no_fsync_on_rewrite: bool,
@@ -44,12 +58,12 @@ pub struct Log {
 
 impl Log {
     /// Opens the last incr to go on with it, or creates what is missing: the directory, an empty base where there is
-    /// nothing, an incr. Position 0 is where the directory ended.
+    /// nothing, an incr. Positions go on where the directory ended.
     ///
-    /// Replay first: nothing here looks at what the files hold.
+    /// Replay first: that is what tells where the last file ends, and that it may be gone on with.
     ///
     /// # Errors
-    /// [`Error::Io`]; nothing runs then.
+    /// [`Error::Io`]; [`Error::NotReplayed`]. Nothing runs then.
     pub fn start(directory: Directory, options: &Options, wake: Wake) -> Result<Log, Error> {
         Self::start_on(directory, options, wake, Broken::default())
     }
@@ -61,17 +75,18 @@ impl Log {
         broken: Broken,
     ) -> Result<Log, Error> {
         directory.prepare()?;
-        let live = open_live(&mut directory)?;
+        let Recovered { epoch, end, .. } = directory.recovered()?;
+        let epoch = epoch.unwrap_or_else(Epoch::random);
+        let live = directory.open_live(epoch, end, options.checksum)?;
         let (current_size, base_size) = directory.sizes()?;
-        let mut tail = Tail::new(options.fsync, Some(live), false, broken);
+        let mut tail = Tail::new(options, epoch, end, Some(live), broken);
         tail.counters.current_size = current_size;
         tail.counters.base_size = base_size;
         // What a former run left behind.
         if !options.disable_auto_gc && !directory.manifest().history.is_empty() {
             tail.want_collect();
         }
-        let seq = directory.manifest().incrs.last().map(|incr| incr.seq);
-        Ok(Self::run(tail, Volume::new(directory, seq), options, wake))
+        Ok(Self::run(tail, Volume::new(directory, epoch, end), options, wake))
     }
 
     /// Starts a log for `CONFIG SET appendonly yes`: nothing counts before the first base is published, which
@@ -84,12 +99,14 @@ impl Log {
         // An older server's log must not be adopted: it would be superseded, and thus removed.
         let directory = Directory::open_to_supersede(fs, options)?;
         directory.prepare()?;
-        let tail = Tail::new(options.fsync, None, true, Broken::default());
-        Ok(Self::run(tail, Volume::new(directory, None), options, wake))
+        let epoch = Epoch::random();
+        let tail = Tail { waiting_rewrite: true, ..Tail::new(options, epoch, 0, None, Broken::default()) };
+        Ok(Self::run(tail, Volume::new_waiting(directory, epoch), options, wake))
     }
 
     fn run(mut tail: Tail, volume: Volume, options: &Options, wake: Wake) -> Log {
         tail.auto_gc = !options.disable_auto_gc;
+        let (epoch, end) = (tail.epoch, tail.end);
         let shared = Arc::new(Shared::new(tail, wake));
         let fs = volume.fs();
         let writer = Writer { shared: shared.clone(), volume };
@@ -105,7 +122,13 @@ impl Log {
             framer: Framer::new(options.timestamps),
             block: BytesMut::with_capacity(CHUNK_BYTES),
             block_db: None,
-            end: 0,
+            block_time_ms: 0,
+            prefix: Vec::with_capacity(PREFIX_BYTES),
+            epoch,
+            checksum: options.checksum,
+            checksum_next: options.checksum,
+            end,
+            sealed: end,
             fsync: options.fsync,
             suspended: false,
             no_fsync_on_rewrite: options.no_fsync_on_rewrite,
@@ -114,13 +137,18 @@ impl Log {
     }
 
     /// Frames one execution unit into the current block, MULTI/EXEC around it if it has several effects. No I/O.
-    /// Returns the position after it. `unix_s` is only for `#TS:` lines.
-    pub fn append(&mut self, unix_s: i64, unit: &[Op<'_>]) -> Position {
+    /// Returns the position after it. `time_ms` is the wall clock, which only lines tell.
+    pub fn append(&mut self, time_ms: i64, unit: &[Op<'_>]) -> Position {
+        if unit.is_empty() {
+            return self.end;
+        }
         if self.block.is_empty() {
             self.block_db = self.framer.selected();
+            self.block_time_ms = time_ms.max(0);
+            self.block.put_bytes(0, PREFIX_BYTES);
         }
         let before = self.block.len();
-        self.framer.unit(unix_s, unit, &mut self.block);
+        self.framer.unit(unit, &mut self.block);
         self.end += (self.block.len() - before) as u64;
         self.end
     }
@@ -130,13 +158,49 @@ impl Log {
         if self.block.is_empty() {
             return;
         }
-        let bytes = self.block.split().freeze();
+        let mut bytes = self.block.split();
         if self.block.capacity() < CHUNK_BYTES / 4 {
             self.block.reserve(CHUNK_BYTES);
         }
-        let db_after = self.framer.selected();
-        let block = Block { bytes, end: self.end, db: self.block_db, db_after, sealed: now };
+        let (start, durable) = (self.sealed, self.durable().min(self.sealed));
+        self.write_prefix(start, durable, &bytes[PREFIX_BYTES..]);
+        let unused = PREFIX_BYTES - self.prefix.len();
+        bytes[unused..PREFIX_BYTES].copy_from_slice(&self.prefix);
+        bytes.advance(unused);
+        self.sealed = self.end;
+        let block = Block {
+            bytes: bytes.freeze(),
+            start,
+            end: self.end,
+            durable: if self.checksum { durable } else { 0 },
+            db: self.block_db,
+            db_after: self.framer.selected(),
+            sealed: now,
+            time_ms: self.block_time_ms,
+        };
         self.shared.append(block, now);
+    }
+
+    fn write_prefix(&mut self, start: Position, durable: Position, payload: &[u8]) {
+        self.prefix.clear();
+        self.framer.stamp(self.block_time_ms / 1000, &mut self.prefix);
+        if self.checksum {
+            let line = Line {
+                payload_bytes: payload.len() as u64,
+                position: start,
+                lag: start - durable,
+                db: self.block_db,
+                time_ms: self.block_time_ms,
+                head: None,
+                payload_crc: crc32c(payload),
+            };
+            line.encode(self.epoch, &mut self.prefix);
+        }
+    }
+
+    /// What positions count from.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// The position after everything appended.
@@ -186,7 +250,7 @@ impl Log {
     /// A moment's figures.
     pub fn stats(&self, now: Instant) -> Stats {
         let tail = self.shared.tail.lock();
-        let oldest = tail.blocks.front().map(|block| block.sealed);
+        let oldest = tail.blocks.front().map(|held| held.block.sealed);
         Stats {
             current_size: tail.counters.current_size,
             base_size: tail.counters.base_size,
@@ -195,7 +259,7 @@ impl Log {
             delayed_fsync: tail.counters.delayed_fsync,
             unsynced_bytes: self.end - tail.durable_watermark(),
             unsynced: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
-            retained_bytes: tail.end - tail.blocks.front().map_or(tail.end, Block::start),
+            retained_bytes: tail.end - tail.blocks.front().map_or(tail.end, |held| held.block.start),
             slow_direct_writes: tail.counters.slow_direct_writes,
             retired_files: tail.counters.retired_files,
             lost_below: tail.lost.as_ref().map(|lost| lost.below),
@@ -217,6 +281,11 @@ impl Log {
     /// `aof-timestamp-enabled`.
     pub fn set_timestamps(&mut self, timestamps: bool) {
         self.framer.timestamps = timestamps;
+    }
+
+    /// `aof-checksum`; it applies from the next file on, that is, from the next rewrite.
+    pub fn set_checksum(&mut self, checksum: bool) {
+        self.checksum_next = checksum;
     }
 
     /// `aof-disable-auto-gc`; switched off, history goes at once.
@@ -253,9 +322,9 @@ impl Log {
 
     /// Asks for everything sealed so far to be made durable, whatever the policy; returns the position to wait for.
     pub fn sync_now(&mut self) -> Position {
-        let end = self.end - self.block.len() as u64;
-        self.change(|tail| tail.wanted = tail.wanted.max(end));
-        end
+        let sealed = self.sealed;
+        self.change(|tail| tail.wanted = tail.wanted.max(sealed));
+        sealed
     }
 
     /// For `CONFIG SET appendonly no`: seals, and asks for all of it to be made durable. Once
@@ -302,6 +371,8 @@ impl Log {
             tail.rotation = Rotation::Idle;
             tail.switch_at = Some(self.end);
             tail.wanted = tail.wanted.max(self.end);
+            tail.checksum = self.checksum_next;
+            self.checksum = self.checksum_next;
             self.framer.start_file();
         }
         self.shared.changed(tail);
@@ -377,24 +448,4 @@ impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log").field("end", &self.end).field("fsync", &self.fsync).finish_non_exhaustive()
     }
-}
-
-/// The last incr, opened; created first where there is none. The manifest is touched only then.
-fn open_live(directory: &mut Directory) -> Result<LiveFile, Error> {
-    let mut manifest = directory.manifest().clone();
-    if let Some(last) = manifest.incrs.last() {
-        let (path, len_bytes) = (directory.path(&last.name), directory.len_bytes(last)?);
-        let file = retry(|| directory.fs().open_append(&path)).map_err(io_error("open", &path))?;
-        // After a kill -9 what was just replayed, and will be served, may not be durable yet.
-        retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
-        return Ok(LiveFile { file, path: path.into(), start: 0, start_offset: len_bytes });
-    }
-    if manifest.is_empty() {
-        manifest.base = Some(directory.create_empty_base()?);
-    }
-    let (entry, file) = directory.create_incr(0)?;
-    let path = directory.path(&entry.name);
-    manifest.incrs.push(entry);
-    directory.publish(manifest)?;
-    Ok(LiveFile { file, path: path.into(), start: 0, start_offset: 0 })
 }

@@ -13,6 +13,15 @@ pub enum Fsync {
     No,
 }
 
+/// `aof-load-corrupt`: what a start does about bytes that were safe once and are damaged now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadCorrupt {
+    /// Refuses, and says where they are.
+    Fail,
+    /// Copies them aside and loads the rest.
+    Quarantine,
+}
+
 /// The directives that concern the log; each field names its own.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -26,10 +35,17 @@ pub struct Options {
     pub fsync: Fsync,
     /// `aof-load-truncated`: cut a torn tail off the last file, after a copy. Default: yes.
     pub load_truncated: bool,
+    /// `aof-load-corrupt`: what to do about damage that no crash explains. Default: fail.
+    pub load_corrupt: LoadCorrupt,
+    /// `aof-checksum`: a line with position and checksums before each block. Default: yes; no for readers that do not
+    /// skip `#` lines.
+    pub checksum: bool,
     /// `aof-timestamp-enabled`: a `#TS:` line in every second that writes. Default: no.
     pub timestamps: bool,
     /// `aof-disable-auto-gc`: keep history files. Default: no.
     pub disable_auto_gc: bool,
+    /// `aof-direct-write`: the appending thread may call write(2) while nobody else is at the file. Default: yes.
+    pub direct_write: bool,
     /// `aof-max-unsynced-bytes`: beyond this, writes are to be held. Default: 256 MiB; 0: never.
     pub max_unsynced_bytes: u64,
     /// `no-appendfsync-on-rewrite`: no fsync by policy while a rewrite runs. Default: no.
@@ -46,8 +62,11 @@ impl Options {
             filename: "appendonly.aof".to_owned(),
             fsync: Fsync::Everysec,
             load_truncated: true,
+            load_corrupt: LoadCorrupt::Fail,
+            checksum: true,
             timestamps: false,
             disable_auto_gc: false,
+            direct_write: true,
             max_unsynced_bytes: 256 * 1024 * 1024,
             no_fsync_on_rewrite: false,
         }

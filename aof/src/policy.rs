@@ -5,6 +5,7 @@
 //! | always | as soon as anything is written that is not durable, one at a time |
 //! | everysec | [`EVERYSEC`] after the oldest byte that is not durable, also when traffic has stopped |
 //! | no | only where it was asked for (WAITAOF, a rotation, a stop) |
+//! | any | for the line that an idle log writes once all else is durable |
 //!
 //! Every interval is of the monotonic clock: Redis's wall clock, set back an hour, stops its fsyncs for that hour.
 
@@ -31,6 +32,8 @@ pub struct Moment {
     pub wanted: Position,
     /// When the oldest byte that is written and not durable was sealed; `None` if nobody knows.
     pub oldest: Option<Instant>,
+    /// A line without a position was written, which shall be durable too.
+    pub unsynced_mark: bool,
 }
 
 /// What the syncer should do.
@@ -46,6 +49,9 @@ pub enum Action {
 
 /// Decides. One fdatasync at a time is the caller's business: it asks only between two.
 pub fn decide(now: Instant, moment: &Moment) -> Action {
+    if moment.unsynced_mark {
+        return Action::Sync;
+    }
     if moment.written <= moment.durable {
         return Action::Wait;
     }

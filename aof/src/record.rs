@@ -1,7 +1,8 @@
 //! Framing: from units of effects to the bytes of the log.
 //!
 //! ```text
-//! #TS:1700000000\r\n                     first write of a second, if aof-timestamp-enabled
+//! #TS:1700000000\r\n                     a block that is the first of its second, if aof-timestamp-enabled
+//! #EV1 ...\r\n                           the line of a block, see `block`
 //! *2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n      the database changed, or a file begins
 //! *3\r\n$3\r\nSET\r\n...                 a unit of one command
 //! *1\r\n$5\r\nMULTI\r\n                  a unit of several: SELECT stands inside
@@ -53,11 +54,7 @@ impl Framer {
     }
 
     /// Frames one execution unit: all of it or nothing will be replayed.
-    pub(crate) fn unit(&mut self, unix_s: i64, unit: &[Op<'_>], out: &mut BytesMut) {
-        if unit.is_empty() {
-            return;
-        }
-        self.stamp(unix_s, out);
+    pub(crate) fn unit(&mut self, unit: &[Op<'_>], out: &mut BytesMut) {
         if unit.len() > 1 {
             out.put_slice(MULTI);
         }
@@ -70,13 +67,14 @@ impl Framer {
         }
     }
 
-    /// A clock that was set back must not stamp again: readers rely on stamps that grow.
-    fn stamp(&mut self, unix_s: i64, out: &mut BytesMut) {
+    /// Stamps what begins a block: in front of its line, which does not vouch for it, so that a tool that cuts at a stamp
+    /// cuts between two blocks. A clock that was set back must not stamp again: readers rely on stamps that grow.
+    pub(crate) fn stamp(&mut self, unix_s: i64, out: &mut Vec<u8>) {
         if self.timestamps && unix_s > self.stamped_unix_s {
             self.stamped_unix_s = unix_s;
-            out.put_slice(b"#TS:");
-            out.put_slice(format_i64(unix_s).as_bytes());
-            out.put_slice(b"\r\n");
+            out.extend_from_slice(b"#TS:");
+            out.extend_from_slice(format_i64(unix_s).as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
     }
 

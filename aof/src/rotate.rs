@@ -17,15 +17,14 @@ use bytes::BytesMut;
 
 use crate::Position;
 use crate::backend::Block;
-use crate::continuation::Continuation;
+use crate::block::{Epoch, FilePoint, IncrHead, crc32c};
 use crate::dir::{BaseFormat, Directory};
 use crate::error::{Error, io_error};
 use crate::fs::{Fs, retry, write_all};
 use crate::manifest::{Entry, FileSeq, Manifest};
 use crate::record::select;
 use crate::sync::Arc;
-use crate::tail::{LiveFile, NextFile, Tail};
-use crate::writer::live_from;
+use crate::tail::{LiveFile, NextFile, Tail, head_line};
 
 /// A finished base, to be published.
 #[derive(Debug, Clone)]
@@ -77,6 +76,12 @@ pub(crate) struct Moving {
     pub(crate) blocks: Vec<Block>,
     /// The database selected where they begin, or where the next one will.
     pub(crate) db: Option<u32>,
+    /// The position where they begin, and where that is in the file.
+    pub(crate) cut: Position,
+    pub(crate) at: FilePoint,
+    /// How far the durable watermark is behind it.
+    pub(crate) lag: u64,
+    pub(crate) time_ms: i64,
     /// A file for after the next switch is needed too.
     pub(crate) wants_next: bool,
 }
@@ -85,14 +90,21 @@ pub(crate) struct Moving {
 #[derive(Debug)]
 pub(crate) struct Volume {
     directory: Directory,
+    epoch: Epoch,
     spans: Vec<Span>,
 }
 
 impl Volume {
-    /// `live` is the number of the incr that position 0 is appended to.
-    pub(crate) fn new(directory: Directory, live: Option<FileSeq>) -> Self {
-        let spans = live.map(|seq| Span { seq, start: 0, end: None }).into_iter().collect();
-        Volume { directory, spans }
+    /// The last incr is appended to, from position `start` on.
+    pub(crate) fn new(directory: Directory, epoch: Epoch, start: Position) -> Self {
+        let live = directory.manifest().incrs.last();
+        let spans = live.map(|incr| Span { seq: incr.seq, start, end: None }).into_iter().collect();
+        Volume { directory, epoch, spans }
+    }
+
+    /// No file counts before the first base.
+    pub(crate) fn new_waiting(directory: Directory, epoch: Epoch) -> Self {
+        Volume { directory, epoch, spans: Vec::new() }
     }
 
     pub(crate) fn sizes(&self) -> Result<(u64, u64), Error> {
@@ -102,8 +114,8 @@ impl Volume {
     /// Step 1.
     pub(crate) fn open_next(&mut self, temporary: bool) -> Result<NextFile, Error> {
         if temporary {
-            let file = self.directory.create_temp_incr()?;
-            return Ok(NextFile { file, path: self.directory.temp_incr().into(), entry: None });
+            let (file, seq) = (self.directory.create_temp_incr()?, self.directory.new_incr_entry().seq);
+            return Ok(NextFile { file, path: self.directory.temp_incr().into(), seq, entry: None });
         }
         let next = self.create_next(0)?;
         self.list(&next)?;
@@ -113,6 +125,8 @@ impl Volume {
     /// Step 5, or its equal after a base was published that covers all of the last file.
     pub(crate) fn switch(&mut self, tail: &mut Tail, at: Position) {
         let Some(next) = tail.next.take() else { return };
+        let behind = tail.live.as_ref().map(|live| (live.seq, live.point));
+        let owed = tail.checksum.then(|| self.head(next.seq, behind, None));
         self.close_live(at);
         if let Some(entry) = &next.entry {
             self.begin_span(entry.seq, at);
@@ -125,7 +139,12 @@ impl Volume {
             tail.temp_broken = false;
         }
         tail.switch_at = None;
-        tail.take_over(Some(live_from(next, at)));
+        tail.take_over(Some(live_from(next, at, FilePoint::default(), owed)));
+    }
+
+    fn head(&self, seq: FileSeq, behind: Option<(FileSeq, FilePoint)>, moved_bytes: Option<u64>) -> IncrHead {
+        let base = self.directory.manifest().base.as_ref().map_or(0, |base| base.seq);
+        IncrHead { epoch: self.epoch, seq, base, moved_bytes, behind }
     }
 
     /// Everything up to `covers` is in a durable base: no file of it is needed any more, whatever state it is in.
@@ -152,13 +171,12 @@ impl Volume {
     pub(crate) fn move_tail(
         &mut self,
         live: &LiveFile,
-        cut: Position,
         moving: &Moving,
     ) -> Result<(LiveFile, Option<NextFile>), Error> {
-        let mut created = Vec::new();
-        let moved = self.prepare_move(live, cut, moving, &mut created);
-        let start_offset = match moved {
-            Ok(start_offset) => start_offset,
+        let (cut, mut created) = (moving.cut, Vec::new());
+        let moved = self.prepare_move(live, moving, &mut created);
+        let end = match moved {
+            Ok(end) => end,
             Err(error) => {
                 created.iter().for_each(|file| self.remove_quietly(file));
                 return Err(error);
@@ -167,7 +185,7 @@ impl Volume {
         let entries = created.iter().filter_map(|file| file.entry.clone()).collect();
         self.list_entries(entries)?;
         // If the old file cannot be cut it stays as it is: nothing is lost by it, and the next start tries again.
-        let _ = retry(|| self.directory.fs().truncate(&live.path, live.offset_of(cut)));
+        let _ = retry(|| self.directory.fs().truncate(&live.path, moving.at.offset_bytes));
         self.spans.iter_mut().filter(|span| span.end.is_none()).for_each(|span| {
             span.start = span.start.min(cut);
             span.end = Some(cut);
@@ -181,7 +199,7 @@ impl Volume {
         if let Some(entry) = next.as_ref().and_then(|next| next.entry.as_ref()) {
             self.spans.push(Span { seq: entry.seq, start: Position::MAX, end: None });
         }
-        Ok((LiveFile { start_offset, ..live_from(tail_file, cut) }, next))
+        Ok((live_from(tail_file, cut, end, None), next))
     }
 
     /// Makes what a retired file keeps durable although nobody has it in memory any more: only under `no`, and only
@@ -265,39 +283,50 @@ impl Volume {
         published.inspect_err(|_| self.directory.remove_unlisted(&[entry]))
     }
 
-    /// The part of [`move_tail`](Self::move_tail) that can be taken back by removing what it created.
+    /// The part of [`move_tail`](Self::move_tail) that can be taken back by removing what it created. Returns the end of
+    /// the first new file.
     fn prepare_move(
         &mut self,
         live: &LiveFile,
-        cut: Position,
         moving: &Moving,
         created: &mut Vec<NextFile>,
-    ) -> Result<u64, Error> {
-        let Some(predecessor) = self.live_seq() else { return Err(Error::ThreadDied("writer")) };
+    ) -> Result<FilePoint, Error> {
         let tail_file = self.create_next(0)?;
-        let (file, path) = (tail_file.file.clone(), tail_file.path.clone());
-        let seq = tail_file.entry.as_ref().map_or(0, |entry| entry.seq);
+        let (file, path, seq) = (tail_file.file.clone(), tail_file.path.clone(), tail_file.seq);
         created.push(tail_file);
-        let continuation = Continuation { predecessor, end_bytes: live.offset_of(cut) };
-        let mut prefix = BytesMut::from(continuation.line().as_bytes());
-        // What follows counted on a SELECT in the old file.
-        if let Some(db) = moving.db {
-            select(db, &mut prefix);
-        }
+        let prefix = self.moving_head(seq, live, moving);
         let mut bufs = vec![IoSlice::new(&prefix)];
         bufs.extend(moving.blocks.iter().map(|block| IoSlice::new(&block.bytes)));
+        let end = bufs.iter().fold(FilePoint::default(), |point, buf| point.after(buf));
         write_all(&*file, &mut bufs).map_err(io_error("write", &*path))?;
         retry(|| file.sync_data()).map_err(io_error("fdatasync", &*path))?;
         if moving.wants_next {
             created.push(self.create_next(seq)?);
         }
-        Ok(prefix.len() as u64)
+        Ok(end)
+    }
+
+    /// The head of a file that takes over from a failed one, and the SELECT that what follows counted on there.
+    fn moving_head(&self, seq: FileSeq, live: &LiveFile, moving: &Moving) -> Vec<u8> {
+        let mut payload = BytesMut::new();
+        if let Some(db) = moving.db {
+            select(db, &mut payload);
+        }
+        let moved_bytes = moving.blocks.last().map_or(0, |block| block.end - moving.cut);
+        let head = self.head(seq, Some((live.seq, moving.at)), Some(moved_bytes));
+        let mut line = head_line(head, moving.cut, moving.lag, moving.time_ms);
+        line.payload_bytes = payload.len() as u64;
+        line.payload_crc = crc32c(&payload);
+        let mut bytes = Vec::new();
+        line.encode(self.epoch, &mut bytes);
+        bytes.extend_from_slice(&payload);
+        bytes
     }
 
     fn create_next(&self, after: FileSeq) -> Result<NextFile, Error> {
         let (entry, file) = self.directory.create_incr(after)?;
         let path = self.directory.path(&entry.name).into();
-        Ok(NextFile { file, path, entry: Some(entry) })
+        Ok(NextFile { file, path, seq: entry.seq, entry: Some(entry) })
     }
 
     fn list(&mut self, next: &NextFile) -> Result<(), Error> {
@@ -329,13 +358,14 @@ impl Volume {
         }
     }
 
-    fn live_seq(&self) -> Option<FileSeq> {
-        self.spans.iter().find(|span| span.is_live()).map(|span| span.seq)
-    }
-
     fn begin_span(&mut self, seq: FileSeq, at: Position) {
         if let Some(span) = self.spans.iter_mut().find(|span| span.seq == seq) {
             span.start = at;
         }
     }
+}
+
+/// The next file, once it is the live one.
+fn live_from(next: NextFile, start: Position, point: FilePoint, owed: Option<IncrHead>) -> LiveFile {
+    LiveFile { file: next.file, path: next.path, seq: next.seq, start, point, owed }
 }

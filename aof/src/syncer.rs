@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Position;
+use crate::block::FilePoint;
 use crate::fs::retry;
 use crate::policy::Action;
 use crate::sync::{Arc, MutexGuard, Sabotage};
@@ -21,6 +22,7 @@ struct Cover {
     live: LiveFile,
     live_id: u64,
     up_to: Position,
+    mark: Option<FilePoint>,
 }
 
 pub(crate) fn run(shared: &Arc<Shared>) {
@@ -40,7 +42,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 
 fn sync<'a>(shared: &'a Shared, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
     let Some(live) = tail.live.clone() else { return tail };
-    let cover = Cover { live, live_id: tail.live_id, up_to: tail.written };
+    let cover = Cover { live, live_id: tail.live_id, up_to: tail.written, mark: tail.unsynced_mark };
     tail.sync_running = true;
     drop(tail);
 
@@ -63,7 +65,10 @@ fn sync<'a>(shared: &'a Shared, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a
 fn finish(tail: &mut Tail, cover: &Cover, result: &std::io::Result<()>) {
     let up_to = if tail.broken.is(Sabotage::CoverAfterSync) { tail.written } else { cover.up_to };
     match result {
-        Ok(()) => tail.set_durable(up_to),
+        Ok(()) => {
+            tail.set_durable(up_to);
+            tail.unsynced_mark.take_if(|mark| cover.mark == Some(*mark));
+        }
         // The file was replaced meanwhile, by a base that covers it: its failure concerns nobody.
         Err(_) if cover.live_id != tail.live_id => {}
         Err(_) if tail.broken.is(Sabotage::AdvanceOnFailure) => tail.set_durable(up_to),

@@ -15,10 +15,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::backend::Block;
+use crate::block::{Epoch, FilePoint, Head, IncrHead, Line};
 use crate::error::Error;
 use crate::fs::File;
-use crate::manifest::Entry;
-use crate::options::Fsync;
+use crate::manifest::{Entry, FileSeq};
+use crate::options::{Fsync, Options};
 use crate::policy::Moment;
 use crate::rotate::{Moving, NewBase, Rotation};
 use crate::stats::Failure;
@@ -28,20 +29,44 @@ use crate::{Position, policy};
 /// After a failure, the time between attempts to open a new file.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
+/// Our own last write was this long ago, and all of it is durable: a line is written that says so.
+pub(crate) const IDLE: Duration = Duration::from_secs(1);
+
 /// The file that is being appended to.
 #[derive(Debug, Clone)]
 pub(crate) struct LiveFile {
     pub(crate) file: Arc<dyn File>,
     pub(crate) path: Arc<Path>,
-    /// The position of its first byte that has one, and where in the file that byte is.
+    pub(crate) seq: FileSeq,
+    /// The position of its first byte that has one.
     pub(crate) start: Position,
-    pub(crate) start_offset: u64,
+    /// Its end, as far as writes have succeeded.
+    pub(crate) point: FilePoint,
+    /// The head that the writer puts before the next block, and makes durable first: so a crash cannot tear it.
+    pub(crate) owed: Option<IncrHead>,
 }
 
 impl LiveFile {
-    pub(crate) fn offset_of(&self, position: Position) -> u64 {
-        self.start_offset + position.saturating_sub(self.start)
+    /// The head that is owed, in front of `block`.
+    pub(crate) fn head(&self, block: &Block) -> Option<Vec<u8>> {
+        let (head, mut bytes) = (self.owed?, Vec::new());
+        let lag = block.start.saturating_sub(block.durable);
+        head_line(head, block.start, lag, block.time_ms).encode(head.epoch, &mut bytes);
+        Some(bytes)
     }
+}
+
+/// A head without a payload.
+pub(crate) fn head_line(head: IncrHead, position: Position, lag: u64, time_ms: i64) -> Line {
+    let head = Some(Head::Incr(head));
+    Line { payload_bytes: 0, position, lag, db: None, time_ms, head, payload_crc: 0 }
+}
+
+/// A block in memory, and where it stands in the live file once it is written there.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) block: Block,
+    pub(crate) at: Option<FilePoint>,
 }
 
 /// The file that takes over at the next switch: there, durable, listed, and empty.
@@ -49,6 +74,8 @@ impl LiveFile {
 pub(crate) struct NextFile {
     pub(crate) file: Arc<dyn File>,
     pub(crate) path: Arc<Path>,
+    /// Its number, or the one that it will have.
+    pub(crate) seq: FileSeq,
     /// None while the log waits for its first base: then it is not listed.
     pub(crate) entry: Option<Entry>,
 }
@@ -69,6 +96,7 @@ pub(crate) enum Job {
     Switch(Position),
     OpenNext,
     Write(Vec<Block>),
+    Mark(Line),
     CollectHistory,
     Forget(Vec<Entry>),
     Exit,
@@ -94,8 +122,9 @@ pub(crate) struct Lost {
 
 #[derive(Debug)]
 pub(crate) struct Tail {
-    pub(crate) blocks: VecDeque<Block>,
-    pub(crate) garbage: Vec<VecDeque<Block>>,
+    pub(crate) blocks: VecDeque<Held>,
+    pub(crate) garbage: Vec<VecDeque<Held>>,
+    pub(crate) epoch: Epoch,
     pub(crate) end: Position,
     /// The database selected there.
     pub(crate) selected: Option<u32>,
@@ -109,6 +138,15 @@ pub(crate) struct Tail {
     pub(crate) owner: Owner,
     /// The writer sleeps although there may be work, because the executor has the tail.
     pub(crate) writer_blocked: bool,
+
+    /// Blocks get lines with checksums.
+    pub(crate) checksum: bool,
+    /// The highest durable position that a line in a file speaks of.
+    pub(crate) marked: Position,
+    /// Where a line was written that no fdatasync has covered; it has no position of its own.
+    pub(crate) unsynced_mark: Option<FilePoint>,
+    pub(crate) last_write: Instant,
+    pub(crate) time_ms: i64,
 
     pub(crate) fsync: Fsync,
     pub(crate) suspended: bool,
@@ -152,30 +190,42 @@ pub(crate) struct Counters {
 }
 
 impl Tail {
-    pub(crate) fn new(fsync: Fsync, live: Option<LiveFile>, waiting_rewrite: bool, broken: Broken) -> Self {
+    pub(crate) fn new(
+        options: &Options,
+        epoch: Epoch,
+        start: Position,
+        live: Option<LiveFile>,
+        broken: Broken,
+    ) -> Self {
         Tail {
             blocks: VecDeque::new(),
             garbage: Vec::new(),
-            end: 0,
+            epoch,
+            end: start,
             selected: None,
-            written: 0,
-            durable: 0,
+            written: start,
+            durable: start,
             live,
             live_id: 0,
             next: None,
             switch_at: None,
             owner: Owner::Nobody,
             writer_blocked: false,
-            fsync,
+            checksum: options.checksum,
+            marked: start,
+            unsynced_mark: None,
+            last_write: Instant::now(),
+            time_ms: 0,
+            fsync: options.fsync,
             suspended: false,
-            wanted: 0,
+            wanted: start,
             sync_running: false,
             failure: None,
             sync_failed: false,
             retry_at: None,
             lost: None,
             gave_up: false,
-            waiting_rewrite,
+            waiting_rewrite: false,
             temp_broken: false,
             rotation: Rotation::Idle,
             publish: None,
@@ -184,7 +234,7 @@ impl Tail {
             auto_gc: true,
             stopping: false,
             writer_done: false,
-            direct: true,
+            direct: options.direct_write,
             direct_after: None,
             counters: Counters::default(),
             broken,
@@ -196,22 +246,24 @@ impl Tail {
     pub(crate) fn push(&mut self, block: Block) {
         self.end = block.end;
         self.selected = block.db_after;
+        self.time_ms = block.time_ms;
         if self.live.is_none() && self.switch_at.is_none() {
             self.written = self.end;
             self.durable = self.end;
         } else {
-            self.blocks.push_back(block);
+            self.blocks.push_back(Held { block, at: None });
         }
     }
 
     /// May the executor write the block that it has just pushed itself?
     pub(crate) fn may_write_directly(&self, now: Instant) -> bool {
         let quiet = self.owner == Owner::Nobody || self.broken.is(Sabotage::IgnoreTailOwner);
-        let alone = self.blocks.back().is_some_and(|block| block.start() == self.written);
+        let alone = self.blocks.back().is_some_and(|held| held.block.start == self.written);
         let unhindered = !self.sync_running && self.failure.is_none() && self.switch_at.is_none();
         let in_time = self.direct_after.is_none_or(|after| now >= after);
         let allowed = self.direct && self.fsync != Fsync::Always;
-        allowed && quiet && alone && unhindered && in_time && self.live.is_some()
+        let begun = self.live.as_ref().is_some_and(|live| live.owed.is_none());
+        allowed && quiet && alone && unhindered && in_time && begun
     }
 
     /// What a crash of the process can no longer take: moves the watermark, drops what needs no memory any more.
@@ -235,14 +287,31 @@ impl Tail {
 
     /// The end of what the live file keeps if it is retired: memory has everything from there on.
     pub(crate) fn retained_from(&self) -> Position {
-        self.blocks.front().map_or(self.written.max(self.durable), Block::start)
+        self.blocks.front().map_or(self.written.max(self.durable), |held| held.block.start)
+    }
+
+    /// Where that is in the live file.
+    pub(crate) fn cut_point(&self) -> FilePoint {
+        let live = self.live.as_ref().map(|live| live.point).unwrap_or_default();
+        let held = self.blocks.front().and_then(|held| held.at);
+        self.unsynced_mark.or(held).unwrap_or(live)
     }
 
     /// What a retired file hands over: everything up to `limit` that is in memory.
     pub(crate) fn moving(&self, limit: Position) -> Moving {
-        let blocks: Vec<Block> = self.blocks.iter().take_while(|block| block.end <= limit).cloned().collect();
+        let blocks = self.blocks.iter().map(|held| &held.block).take_while(|block| block.end <= limit);
+        let blocks: Vec<Block> = blocks.cloned().collect();
         let db = blocks.first().map_or(self.selected, |block| block.db);
-        Moving { blocks, db, wants_next: self.next.is_some() }
+        let (lag, time_ms) = (self.retained_from().saturating_sub(self.durable_watermark()), self.time_ms);
+        Moving {
+            blocks,
+            db,
+            cut: self.retained_from(),
+            at: self.cut_point(),
+            lag,
+            time_ms,
+            wants_next: self.next.is_some(),
+        }
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -252,7 +321,8 @@ impl Tail {
             written: self.written,
             durable: self.durable,
             wanted: if self.stopping { self.end } else { self.wanted },
-            oldest: self.blocks.front().map(|block| block.sealed),
+            oldest: self.blocks.front().map(|held| held.block.sealed),
+            unsynced_mark: self.unsynced_mark.is_some(),
         }
     }
 
@@ -273,7 +343,23 @@ impl Tail {
     /// Everything is durable, as far as this log can make it.
     pub(crate) fn is_settled(&self) -> bool {
         let synced = self.durable >= self.end || self.broken.is(Sabotage::StopWithoutSync);
-        self.live.is_none() || (self.written >= self.end && synced && self.failure.is_none())
+        let is_clean =
+            self.written >= self.end && synced && self.unsynced_mark.is_none() && self.failure.is_none();
+        self.live.is_none() || is_clean
+    }
+
+    /// When to write the line that covers all that is durable: the next block's would do so, but none comes. Without it
+    /// the last block could not be told from one that a crash tore.
+    fn mark_due(&self) -> Option<Instant> {
+        let is_current = self.live.as_ref().is_some_and(|live| live.owed.is_none());
+        let is_settled = self.is_settled() && self.lost.is_none() && self.switch_at.is_none();
+        let is_wanted = self.checksum && self.durable >= self.end && self.marked < self.end;
+        (is_current && is_settled && is_wanted).then(|| self.last_write + IDLE)
+    }
+
+    fn mark(&self) -> Line {
+        let (position, time_ms) = (self.end, self.time_ms);
+        Line { payload_bytes: 0, position, lag: 0, db: self.selected, time_ms, head: None, payload_crc: 0 }
     }
 
     /// What the writer does next. The order is the priority: a base can make a failure pointless, a failure everything
@@ -303,6 +389,10 @@ impl Tail {
                 return Job::Write(blocks);
             }
         }
+        let mark_due = self.mark_due();
+        if mine && mark_due.is_some_and(|due| now >= due || self.stopping) {
+            return Job::Mark(self.mark());
+        }
         match std::mem::replace(&mut self.collect, Collect::Running) {
             Collect::Wanted => return Job::CollectHistory,
             Collect::Done(removed) => return Job::Forget(removed),
@@ -312,7 +402,7 @@ impl Tail {
         if self.stopping && self.is_settled() && !busy {
             return Job::Exit;
         }
-        Job::Wait(self.failure.as_ref().and(self.retry_at))
+        Job::Wait(self.failure.as_ref().and(self.retry_at).or(mark_due))
     }
 
     fn may_switch(&self, at: Position) -> bool {
@@ -323,10 +413,35 @@ impl Tail {
     /// The queued blocks that belong to the live file, as many as one writev(2) takes.
     fn writable(&self) -> Vec<Block> {
         const IOVECS: usize = 512;
-        let first = self.blocks.partition_point(|block| block.end <= self.written);
         let limit = self.switch_at.unwrap_or(Position::MAX);
-        let queued = self.blocks.range(first..).take_while(|block| block.end <= limit);
-        queued.take(IOVECS).cloned().collect()
+        let queued = self.blocks.range(self.first_queued()..).map(|held| &held.block);
+        queued.take_while(|block| block.end <= limit).take(IOVECS).cloned().collect()
+    }
+
+    fn first_queued(&self) -> usize {
+        self.blocks.partition_point(|held| held.block.end <= self.written)
+    }
+
+    /// Blocks were written to the live file: where each of them begins, and where it ends now.
+    pub(crate) fn note_written(&mut self, starts: &[FilePoint], end: FilePoint) {
+        let first = self.first_queued();
+        let Some(last) = self.blocks.range_mut(first..).zip(starts).fold(None, |_, (held, &at)| {
+            held.at = Some(at);
+            Some((held.block.end, held.block.durable))
+        }) else {
+            return;
+        };
+        self.marked = self.marked.max(last.1);
+        self.note_point(end);
+        self.set_written(last.0);
+    }
+
+    pub(crate) fn note_point(&mut self, end: FilePoint) {
+        self.last_write = Instant::now();
+        let Some(live) = &mut self.live else { return };
+        self.counters.current_size += end.offset_bytes - live.point.offset_bytes;
+        live.point = end;
+        live.owed = None;
     }
 
     /// A file takes over at `start`; what precedes is behind us.
@@ -334,6 +449,7 @@ impl Tail {
         self.live = live;
         self.live_id += 1;
         self.sync_failed = false;
+        self.unsynced_mark = None;
     }
 
     /// Asks for the history to be removed; not twice at a time.
@@ -347,7 +463,7 @@ impl Tail {
     /// only set aside here, for [`Shared::changed`](crate::writer::Shared::changed) to drop without it.
     fn drop_blocks(&mut self, below: Position) {
         const FEW: usize = 64;
-        let count = self.blocks.partition_point(|block| block.end <= below);
+        let count = self.blocks.partition_point(|held| held.block.end <= below);
         if count <= FEW {
             self.blocks.drain(..count);
             return;

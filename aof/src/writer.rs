@@ -1,7 +1,8 @@
-//! The writer: the thread that does whatever the log does to files, except fdatasync and direct writes.
+//! The writer: the thread that does whatever the log does to files, except direct writes and the fdatasyncs that replies
+//! wait for.
 //!
 //! ```text
-//! executor --push--> Tail --next_job--> writer: write | open next | switch | publish base | recover | collect
+//! executor --push--> Tail --next_job--> writer: write | mark | open next | switch | publish base | recover | collect
 //!    '--- direct write, while nobody else is at it ---> file            syncer: fdatasync
 //! ```
 //!
@@ -14,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use crate::Position;
 use crate::backend::{Block, LogBackend};
+use crate::block::{FilePoint, Line};
 use crate::error::Error;
-use crate::fs::write_all;
+use crate::fs::{retry, write_all};
 use crate::manifest::Entry;
 use crate::options::Fsync;
 use crate::rotate::{NewBase, Rotation, Volume};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, spawn};
-use crate::tail::{Collect, Job, LiveFile, Lost, NextFile, Owner, RETRY, Tail};
+use crate::tail::{Collect, Job, LiveFile, Lost, Owner, RETRY, Tail};
 
 /// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
 const SLOW_WRITE: Duration = Duration::from_millis(5);
@@ -72,6 +74,7 @@ impl Shared {
     }
 
     fn write_directly(&self, live: &LiveFile, block: &Block, now: Instant) {
+        let (start, end) = (live.point, live.point.after(&block.bytes));
         let result = write_all(&*live.file, &mut [IoSlice::new(&block.bytes)]);
         let slow = now.elapsed() > SLOW_WRITE;
         let mut tail = self.tail.lock();
@@ -81,7 +84,7 @@ impl Shared {
             tail.counters.slow_direct_writes += 1;
             tail.direct_after = Some(Instant::now() + DETOUR);
         }
-        tail.note_write(block.end, block.bytes.len(), result);
+        tail.note_write(&[start], end, result);
         self.show(&tail);
         // Neither thread is woken for nothing: this runs once a turn. The syncer sleeps without a date only while all
         // is durable.
@@ -120,12 +123,9 @@ impl LogBackend for Shared {
 }
 
 impl Tail {
-    fn note_write(&mut self, end: Position, len_bytes: usize, result: std::io::Result<()>) {
+    fn note_write(&mut self, starts: &[FilePoint], end: FilePoint, result: std::io::Result<()>) {
         match result {
-            Ok(()) => {
-                self.counters.current_size += len_bytes as u64;
-                self.set_written(end);
-            }
+            Ok(()) => self.note_written(starts, end),
             Err(error) => self.retire("write", &error),
         }
     }
@@ -143,6 +143,7 @@ impl Writer {
             let (job, live) = self.wait_for_job();
             match (job, live) {
                 (Job::Write(blocks), Some(live)) => self.write(&live, &blocks),
+                (Job::Mark(line), Some(live)) => self.mark(&live, &line),
                 (Job::Recover, live) => self.recover(live),
                 (Job::Switch(at), _) => self.switch(at),
                 (Job::OpenNext, _) => self.open_next(),
@@ -150,7 +151,7 @@ impl Writer {
                 (Job::CollectHistory, _) => self.collect(),
                 (Job::Forget(removed), _) => self.forget(&removed),
                 (Job::Exit, _) => break,
-                (Job::Write(_) | Job::Wait(_), _) => {}
+                (Job::Write(_) | Job::Mark(_) | Job::Wait(_), _) => {}
             }
         }
         let mut tail = self.shared.tail.lock();
@@ -171,7 +172,7 @@ impl Writer {
                     let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(now));
                 }
                 Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit => return (job, None),
-                Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_) => {
+                Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_) | Job::Mark(_) => {
                     tail.owner = Owner::Writer;
                     return (job, tail.live.clone());
                 }
@@ -180,27 +181,69 @@ impl Writer {
     }
 
     fn write(&self, live: &LiveFile, blocks: &[Block]) {
+        if let Some(head) = blocks.first().and_then(|first| live.head(first)) {
+            return self.write_head(live, &head);
+        }
         let mut bufs: Vec<IoSlice<'_>> = blocks.iter().map(|block| IoSlice::new(&block.bytes)).collect();
-        let len_bytes = blocks.iter().map(|block| block.bytes.len()).sum();
+        let mut end = live.point;
+        let mut starts = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            starts.push(end);
+            end = end.after(&block.bytes);
+        }
         let result = write_all(&*live.file, &mut bufs);
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
-        tail.note_write(blocks.last().map_or(0, |block| block.end), len_bytes, result);
+        tail.note_write(&starts, end, result);
+        self.shared.changed(tail);
+    }
+
+    /// What opens a file, or this run's part of it; the blocks follow when it is durable.
+    fn write_head(&self, live: &LiveFile, head: &[u8]) {
+        let failed = |op| move |error| (op, error);
+        let written = write_all(&*live.file, &mut [IoSlice::new(head)]).map_err(failed("write"));
+        let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed("fdatasync")));
+        let mut tail = self.shared.tail.lock();
+        tail.owner = Owner::Nobody;
+        match synced {
+            Ok(()) => tail.note_point(live.point.after(head)),
+            Err((op, error)) => tail.retire(op, &error),
+        }
+        self.shared.changed(tail);
+    }
+
+    /// Says in the file that all of it is durable.
+    fn mark(&self, live: &LiveFile, line: &Line) {
+        let mut bytes = Vec::new();
+        let epoch = self.shared.tail.lock().epoch;
+        line.encode(epoch, &mut bytes);
+        let result = write_all(&*live.file, &mut [IoSlice::new(&bytes)]);
+        let mut tail = self.shared.tail.lock();
+        tail.owner = Owner::Nobody;
+        match result {
+            Ok(()) => {
+                tail.marked = line.position;
+                tail.unsynced_mark = Some(live.point);
+                tail.note_point(live.point.after(&bytes));
+            }
+            Err(error) => tail.retire("write", &error),
+        }
         self.shared.changed(tail);
     }
 
     /// A file failed. Its un-durable tail, which is in memory, moves into a new one; see [`Volume::move_tail`].
     fn recover(&mut self, live: Option<LiveFile>) {
-        let (cut, moving, limit) = {
+        let (moving, limit) = {
             let tail = self.shared.tail.lock();
             let limit = tail.switch_at.unwrap_or(tail.end);
-            (tail.retained_from(), tail.moving(limit), limit)
+            (tail.moving(limit), limit)
         };
+        let cut = moving.cut;
         let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
             return self.abandon_temp(limit);
         };
         self.sync_kept(&live, cut);
-        let moved = self.volume.move_tail(&live, cut, &moving);
+        let moved = self.volume.move_tail(&live, &moving);
         let sizes = self.volume.sizes();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
@@ -358,9 +401,4 @@ impl Tail {
         }
         failure.message = error.to_string();
     }
-}
-
-/// The next file, once it is the live one.
-pub(crate) fn live_from(next: NextFile, start: Position) -> LiveFile {
-    LiveFile { file: next.file, path: next.path, start, start_offset: 0 }
 }

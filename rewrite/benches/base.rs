@@ -58,6 +58,7 @@ fn rewrite_all(keyspace: &Keyspace) -> Summary {
     let settings = Settings {
         temp_path: rewrite::temp_path(&options, 1),
         timestamps: false,
+        checksum: true,
         incremental_fsync: false,
         key_delay_us: 0,
         format: BaseFormat::Resp,

@@ -42,7 +42,7 @@ impl Sink for Loader {
 
 fn compact(options: &Options) -> Result<(u64, rewrite::Summary), Box<dyn Error>> {
     let fs = Arc::new(Disk);
-    let directory = Directory::open(fs.clone(), options)?;
+    let mut directory = Directory::open(fs.clone(), options)?;
     if directory.is_empty() {
         return Err(format!("{}: there is no log", options.dir.display()).into());
     }
@@ -54,6 +54,7 @@ fn compact(options: &Options) -> Result<(u64, rewrite::Summary), Box<dyn Error>>
     let settings = Settings {
         temp_path: rewrite::temp_path(options, std::process::id()),
         timestamps: options.timestamps,
+        checksum: true,
         incremental_fsync: true,
         key_delay_us: 0,
         format: BaseFormat::Resp,

@@ -159,7 +159,9 @@ impl Batches<'_> {
     }
 }
 
+/// Begins a command. What precedes it is whole: who cuts the stream into blocks may cut here.
 fn command(out: &mut impl Write, name: &[u8], args: usize) -> io::Result<()> {
+    out.flush()?;
     header(out, b'*', 1 + args)?;
     bulk(out, name)
 }

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use aof::{BaseFormat, Fs, Log, Options, Position};
+use aof::{BaseFormat, Epoch, Fs, Log, Options, Position};
 
 use crate::Error;
 use crate::control::{Control, Progress, Written, discard};
@@ -22,6 +22,8 @@ pub struct Settings {
     pub temp_path: PathBuf,
     /// `aof-timestamp-enabled`.
     pub timestamps: bool,
+    /// `aof-checksum`: the base is framed as blocks, and says where it ends.
+    pub checksum: bool,
     /// `aof-rewrite-incremental-fsync`: an fdatasync every 4 MiB instead of one at the end.
     pub incremental_fsync: bool,
     /// `rdb-key-save-delay`: microseconds of rest after each key, for tests; 0: none.
@@ -201,26 +203,31 @@ impl Rewrite {
         let snapshot = take_snapshot();
         // What an aborted rewrite had published too late to be stopped.
         let _ = log.base_published();
-        self.launch(Stage::Walking { covers, publishes: false }, None, unix_s, snapshot)
+        self.launch(Stage::Walking { covers, publishes: false }, log.epoch(), None, unix_s, snapshot)
     }
 
     fn launch_offline(&mut self, unix_s: i64, snapshot: impl Source) -> Option<Result<Summary, Error>> {
         let stage = Stage::Walking { covers: 0, publishes: true };
         let Stage::Waiting(options) = std::mem::replace(&mut self.stage, Stage::Done) else { return None };
-        self.launch(stage, Some(*options), unix_s, snapshot)
+        self.launch(stage, Epoch::random(), Some(*options), unix_s, snapshot)
     }
 
     fn launch(
         &mut self,
         stage: Stage,
+        epoch: Epoch,
         offline: Option<Options>,
         unix_s: i64,
         source: impl Source,
     ) -> Option<Result<Summary, Error>> {
         let (control, settings) = (Arc::clone(&self.control), self.settings.clone());
         let wake = Arc::clone(&self.wake.0);
+        let covers = match stage {
+            Stage::Walking { covers, .. } => (epoch, covers),
+            _ => (epoch, 0),
+        };
         self.stage = stage;
-        let started = Job { control, settings, source, unix_s, offline, wake }.start();
+        let started = Job { control, settings, source, unix_s, covers, offline, wake }.start();
         started.err().map(Err)
     }
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Instant;
 
-use aof::{Directory, Fs, NewBase};
+use aof::{BaseFrame, Directory, Epoch, Fs, NewBase, Position};
 
 use crate::control::{Control, Written};
 use crate::output::{Output, aborted};
@@ -35,6 +35,8 @@ pub(crate) struct Job<S> {
     pub(crate) settings: Settings,
     pub(crate) source: S,
     pub(crate) unix_s: i64,
+    /// What the base holds everything before.
+    pub(crate) covers: (Epoch, Position),
     /// Where the job publishes the base by itself: no log is running.
     pub(crate) offline: Option<aof::Options>,
     pub(crate) wake: Wake,
@@ -50,13 +52,14 @@ impl<S: Source> Job<S> {
 
     fn run(self) {
         lower_priority();
-        let Job { control, settings, source, unix_s, offline, wake } = self;
+        let Job { control, settings, source, unix_s, covers: (epoch, covers), offline, wake } = self;
+        let frame = settings.checksum.then(|| BaseFrame::new(epoch, covers, unix_s * 1000));
         // If something below panics, the executor must not wait for ever, and the file must go.
         let last_word = LastWord { control: &control, wake: &wake, is_said: false };
         // Opened first: a directory that contradicts itself is known before the walk.
         let offline = offline.map(|options| Offline::open(control.fs(), options)).transpose();
         let (outcome, offline) = match offline {
-            Ok(offline) => (write_base(&control, &settings, source, unix_s), offline),
+            Ok(offline) => (write_base(&control, &settings, source, unix_s, frame), offline),
             Err(error) => (Err(error), None),
         };
         last_word.say(outcome, |written| {
@@ -108,13 +111,14 @@ fn write_base(
     settings: &Settings,
     source: impl Source,
     unix_s: i64,
+    frame: Option<BaseFrame>,
 ) -> Result<Written, Error> {
     let start = Instant::now();
     let failed = |op| move |source| Error::Io { op, path: control.path().to_path_buf(), source };
     let file = control.create().map_err(failed("create"))?;
     let file = file.ok_or_else(|| failed("create")(aborted()))?;
-    let mut out = Output::new(Arc::clone(&file), control, settings.incremental_fsync);
-    let walked = source.write(settings, unix_s, &mut out);
+    let mut out = Output::new(Arc::clone(&file), control, settings, frame);
+    let walked = out.begin().and_then(|()| source.write(settings, unix_s, &mut out));
     let finished = walked.and_then(|()| out.finish());
     let len_bytes = finished.map_err(|source| failed(out.op())(source))?;
     Ok(Written { len_bytes, keys: control.progress().keys, walk: start.elapsed(), file })

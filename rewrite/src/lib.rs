@@ -33,6 +33,7 @@
 //! let settings = Settings {
 //!     temp_path: rewrite::temp_path(&options, 1),
 //!     timestamps: false,
+//!     checksum: true,
 //!     incremental_fsync: true,
 //!     key_delay_us: 0,
 //!     format: BaseFormat::Resp,

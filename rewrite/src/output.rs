@@ -1,24 +1,34 @@
-//! The temporary base as a stream: buffered, synced as it grows, slowed down as told, and cut off by an abort.
+//! The temporary base as a stream: buffered, framed, synced as it grows, slowed down as told, and cut off by an abort.
 
 use std::io::{self, IoSlice, Write};
 
 use aof::fs::{File, retry, write_all};
+use aof::{BaseFormat, BaseFrame};
 
+use keyspace::DbIndex;
+
+use crate::Settings;
 use crate::control::Control;
 use crate::sync::Arc;
 
-/// Keys are collected to this many bytes before they are written; a longer value is written without being copied.
+/// Keys are collected to this many bytes before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// Written bytes between two fdatasyncs, so that the last one finds little to do, and the log's own fsyncs on the same
 /// disk do not wait behind gigabytes. Source: redis 7.2 `src/rdb.h` `REDIS_AUTOSYNC_BYTES`.
 const AUTOSYNC_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The temporary base, as a [`Source`](crate::Source) writes it.
+/// The temporary base, as a [`Source`](crate::Source) writes it. A base of commands is framed as blocks, which end where
+/// the source calls [`flush`](Write::flush): between two commands.
 #[derive(Debug)]
 pub struct Output<'a> {
     file: Arc<dyn File>,
     control: &'a Control,
     buf: Vec<u8>,
+    format: BaseFormat,
+    /// None with `aof-checksum no`.
+    frame: Option<BaseFrame>,
+    /// The database selected where `buf` begins, and the one at its end.
+    db: (Option<u32>, Option<u32>),
     written_bytes: u64,
     synced_bytes: u64,
     incremental_fsync: bool,
@@ -27,16 +37,48 @@ pub struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(file: Arc<dyn File>, control: &'a Control, incremental_fsync: bool) -> Self {
-        let buf = Vec::with_capacity(BUFFER_BYTES);
-        Output { file, control, buf, written_bytes: 0, synced_bytes: 0, incremental_fsync, op: "write" }
+    pub(crate) fn new(
+        file: Arc<dyn File>,
+        control: &'a Control,
+        settings: &Settings,
+        frame: Option<BaseFrame>,
+    ) -> Self {
+        let &Settings { format, incremental_fsync, .. } = settings;
+        let (buf, db, op) = (Vec::with_capacity(BUFFER_BYTES), (None, None), "write");
+        Output {
+            file,
+            control,
+            buf,
+            format,
+            frame,
+            db,
+            written_bytes: 0,
+            synced_bytes: 0,
+            incremental_fsync,
+            op,
+        }
     }
 
-    /// Makes everything durable; returns the length of the file.
+    /// Opens the frame.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        self.write_head(BaseFormat::Resp)
+    }
+
+    /// Closes the frame, and makes everything durable; returns the length of the file.
     pub(crate) fn finish(&mut self) -> io::Result<u64> {
-        self.flush()?;
+        self.write_buf()?;
+        self.write_head(self.format)?;
         self.sync()?;
         Ok(self.written_bytes)
+    }
+
+    /// The commands that follow are of another database, which they select: a block of its own begins.
+    pub(crate) fn begin_database(&mut self, db: DbIndex) -> io::Result<()> {
+        if self.is_framed() {
+            self.write_buf()?;
+        }
+        self.db = (None, Some(db as u32));
+        Ok(())
     }
 
     /// Told after each key: counts it, and rests as long as `rdb-key-save-delay` says.
@@ -52,6 +94,38 @@ impl<'a> Output<'a> {
 
     pub(crate) fn op(&self) -> &'static str {
         self.op
+    }
+
+    /// Commands are framed; an RDB has checksums of its own.
+    fn is_framed(&self) -> bool {
+        self.frame.is_some() && self.format == BaseFormat::Resp
+    }
+
+    fn write_head(&mut self, format: BaseFormat) -> io::Result<()> {
+        let (Some(frame), mut line) = (self.frame.clone(), Vec::new()) else { return Ok(()) };
+        match (self.format, format) {
+            (BaseFormat::Resp, _) => frame.head(&mut line),
+            (BaseFormat::Rdb, BaseFormat::Rdb) => frame.rdb_head(self.written_bytes, &mut line),
+            (BaseFormat::Rdb, BaseFormat::Resp) => {}
+        }
+        self.write_out(&line)
+    }
+
+    fn write_buf(&mut self) -> io::Result<()> {
+        let mut buf = std::mem::take(&mut self.buf);
+        if self.is_framed()
+            && !buf.is_empty()
+            && let Some(frame) = &mut self.frame
+        {
+            let mut line = Vec::new();
+            frame.block(self.db.0, &buf, &mut line);
+            self.db.0 = self.db.1;
+            self.write_out(&line)?;
+        }
+        let result = self.write_out(&buf);
+        buf.clear();
+        self.buf = buf;
+        result
     }
 
     fn write_out(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -81,8 +155,12 @@ impl<'a> Output<'a> {
 impl Write for Output<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_framed() {
+            self.buf.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
         if self.buf.len() + bytes.len() > BUFFER_BYTES {
-            self.flush()?;
+            self.write_buf()?;
         }
         if bytes.len() > BUFFER_BYTES {
             self.write_out(bytes)?;
@@ -92,12 +170,13 @@ impl Write for Output<'_> {
         Ok(bytes.len())
     }
 
+    /// What was written so far is whole commands.
+    #[inline]
     fn flush(&mut self) -> io::Result<()> {
-        let mut buf = std::mem::take(&mut self.buf);
-        let result = self.write_out(&buf);
-        buf.clear();
-        self.buf = buf;
-        result
+        if self.buf.len() >= BUFFER_BYTES && self.is_framed() {
+            self.write_buf()?;
+        }
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ use rewrite::{Rewrite, Settings};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use crate::config::{AppendFsync, Config};
+use crate::config::{AppendFsync, Config, LoadCorrupt};
 use crate::executor::{Clock, Server};
 use crate::info::Fields;
 use crate::logger::Level;
@@ -34,7 +34,7 @@ pub struct Persistence {
     log: Option<Log>,
     rewrite: Option<Running>,
     /// A rewrite shall start as soon as it can.
-    scheduled: bool,
+    pub scheduled: bool,
     backoff: Backoff,
     last: LastRewrite,
     fs: Arc<dyn Fs>,
@@ -43,10 +43,25 @@ pub struct Persistence {
     pub dirty: u64,
     /// Commands of a log that answered with an error when they were replayed.
     pub replay_errors: u64,
+    /// What the last load found.
+    pub loaded: Loaded,
     /// Forty hexadecimal digits that name this run of the server.
     pub run_id: String,
     /// Why the log cannot take writes, since the last turn.
     failing: Option<String>,
+}
+
+/// What a load found out about the files, for INFO.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Loaded {
+    /// Blocks whose checksums were right.
+    pub verified_blocks: u64,
+    /// Damaged places that were stepped over.
+    pub corrupt_places: usize,
+    /// Bytes that no checksum vouched for.
+    pub unverified_bytes: u64,
+    /// Bytes of a torn tail, cut off.
+    pub truncated_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -77,6 +92,7 @@ impl Default for Persistence {
             waker: None,
             dirty: 0,
             replay_errors: 0,
+            loaded: Loaded::default(),
             run_id: String::new(),
             failing: None,
         }
@@ -197,6 +213,11 @@ impl Persistence {
         fields.add("aof_unsynced_bytes", stats.unsynced_bytes);
         fields.add("aof_unsynced_ms", stats.unsynced.as_millis());
         fields.add("aof_retired_files", stats.retired_files);
+        fields.add("aof_load_blocks_verified", self.loaded.verified_blocks);
+        fields.add("aof_load_corrupt_places", self.loaded.corrupt_places);
+        fields.add("aof_load_unverified_bytes", self.loaded.unverified_bytes);
+        fields.add("aof_load_truncated_bytes", self.loaded.truncated_bytes);
+        fields.add("aof_load_replay_errors", self.replay_errors);
     }
 }
 
@@ -211,7 +232,13 @@ fn options(config: &Config) -> Options {
         fsync: fsync(config.appendfsync),
         load_truncated: config.aof_load_truncated,
         timestamps: config.aof_timestamp_enabled,
+        checksum: config.aof_checksum,
+        load_corrupt: match config.aof_load_corrupt {
+            LoadCorrupt::Fail => aof::LoadCorrupt::Fail,
+            LoadCorrupt::Quarantine => aof::LoadCorrupt::Quarantine,
+        },
         disable_auto_gc: config.aof_disable_auto_gc,
+        direct_write: config.aof_direct_write,
         max_unsynced_bytes: config.aof_max_unsynced_bytes,
         no_fsync_on_rewrite: config.no_appendfsync_on_rewrite,
     }
@@ -311,6 +338,7 @@ impl Server {
         let settings = Settings {
             temp_path: options.adopt_from.join(format!("temp-rewriteaof-bg-{pid}.aof")),
             timestamps: self.config.aof_timestamp_enabled,
+            checksum: self.config.aof_checksum,
             incremental_fsync: self.config.aof_rewrite_incremental_fsync,
             key_delay_us: u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0),
             format: BaseFormat::Resp,
@@ -490,6 +518,8 @@ impl Server {
         }
         log.set_fsync(options.fsync);
         log.set_timestamps(options.timestamps);
+        log.set_checksum(options.checksum);
+        log.set_direct_write(options.direct_write);
         log.set_disable_auto_gc(options.disable_auto_gc);
         log.set_max_unsynced_bytes(options.max_unsynced_bytes);
         log.set_no_fsync_on_rewrite(options.no_fsync_on_rewrite);

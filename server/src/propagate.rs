@@ -13,12 +13,12 @@ impl Server {
     #[inline]
     pub fn propagate(&mut self, client: Option<ClientId>, unit: &Unit, wrap: bool) {
         let Some(log) = self.persistence.log_mut() else { return };
-        let unix_s = self.clock.unix_ms / 1000;
+        let unix_ms = self.clock.unix_ms;
         let ops: SmallVec<[Op<'_>; 4]> =
             unit.ops().map(|(db, command)| Op { db: db as u32, command }).collect();
         let mut position = 0;
         for unit in ops.chunks(if wrap { ops.len().max(1) } else { 1 }) {
-            position = log.append(unix_s, unit);
+            position = log.append(unix_ms, unit);
         }
         // Until the first base is there, nothing of the log can be loaded: there is nothing to wait for.
         if log.is_waiting_rewrite() {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use aof::{Options, Progress, Report, Sink, SinkError};
+use aof::{Options, Progress, Quarantine, Report, Sink, SinkError};
 use bytes::BytesMut;
 use keyspace::commands::{self, DataSpec};
 use keyspace::table::Table;
@@ -11,8 +11,10 @@ use resp::{Encoder, Limits, Parser, Version};
 use rewrite::emit::{Emitter, RespEmitter};
 
 use crate::commands::Handler;
+use crate::config::ReplayErrors;
 use crate::executor::{Loading, Server};
 use crate::logger::Level;
+use crate::persistence::Loaded;
 use crate::turn::Turn;
 
 /// Replays a log into the keyspace.
@@ -55,7 +57,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn note_error(&mut self, argv: &[&[u8]]) {
+    fn note_error(&mut self, argv: &[&[u8]]) -> Result<(), SinkError> {
         let text = String::from_utf8_lossy(&self.reply[1..]).trim_end().to_owned();
         let command = String::from_utf8_lossy(argv.first().copied().unwrap_or_default()).into_owned();
         self.server.persistence.replay_errors += 1;
@@ -66,6 +68,12 @@ impl<'a> Loader<'a> {
                  processing the command '{command}'"
             ),
         );
+        match self.server.config.aof_replay_errors {
+            ReplayErrors::Log => Ok(()),
+            ReplayErrors::Fail => {
+                Err(SinkError::new(format!("'{command}' answers '{text}' (aof-replay-errors fail)")))
+            }
+        }
     }
 }
 
@@ -94,7 +102,7 @@ impl Sink for Loader<'_> {
         let mut encoder = Encoder::new(&mut self.reply, Version::Resp2);
         self.server.keyspace.execute_spec(spec, &call, &mut encoder, &mut self.unit);
         if self.reply.first() == Some(&b'-') {
-            self.note_error(argv);
+            self.note_error(argv)?;
         }
         let delay_us = self.server.config.key_load_delay_us;
         if delay_us > 0 {
@@ -102,6 +110,11 @@ impl Sink for Loader<'_> {
             self.serve();
         }
         Ok(())
+    }
+
+    fn keys_of(&self, argv: &[&[u8]]) -> Vec<Vec<u8>> {
+        let Ok(spec) = commands::lookup(argv) else { return Vec::new() };
+        spec.keys.places(argv).into_iter().filter_map(|place| Some(argv.get(place)?.to_vec())).collect()
     }
 
     fn progress(&mut self, progress: Progress) {
@@ -124,7 +137,7 @@ impl Server {
             return Ok(());
         }
         let started = Instant::now();
-        let (directory, options) = self.open_log_directory()?;
+        let (mut directory, options) = self.open_log_directory()?;
         if let Some(path) = directory.adopted() {
             let line = format!("Successfully migrated an old-style AOF configuration ({})", path.display());
             self.log(Level::Notice, line);
@@ -169,6 +182,21 @@ impl Server {
                 ),
             );
         }
+        for Quarantine { damage, side_file } in &report.quarantined {
+            let copy = side_file.display();
+            self.log(
+                Level::Warning,
+                format!("{damage}; not loaded, and copied to {copy} (aof-load-corrupt quarantine)"),
+            );
+        }
+        // What memory holds now is all there is: a new base leaves the damage behind.
+        self.persistence.scheduled |= !report.quarantined.is_empty();
+        self.persistence.loaded = Loaded {
+            verified_blocks: report.blocks_verified,
+            corrupt_places: report.quarantined.len(),
+            unverified_bytes: report.unverified_bytes,
+            truncated_bytes: report.truncated.as_ref().map_or(0, |cut| cut.cut_bytes),
+        };
         let keys: usize = self.keyspace.dbs().iter().map(keyspace::Db::len).sum();
         let line = format!(
             "DB loaded from append only file: {:.3} seconds, {keys} keys from {} commands ({} bytes in {} files) in {}",
@@ -186,7 +214,7 @@ impl Server {
     /// # Errors
     /// What cannot be loaded; the keyspace is empty or partly filled then.
     pub fn reload(&mut self) -> anyhow::Result<()> {
-        let (directory, options) = self.open_log_directory()?;
+        let (mut directory, options) = self.open_log_directory()?;
         let old = self.keyspace.clear();
         self.lazyfree.drop_later(old.into_iter().map(keyspace::Garbage::Db));
         directory.replay(&mut Loader::new(self, None), &options)?;

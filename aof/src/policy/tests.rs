@@ -3,7 +3,15 @@
 use super::*;
 
 fn moment(fsync: Fsync) -> Moment {
-    Moment { fsync, suspended: false, written: 20, durable: 10, wanted: 0, oldest: None }
+    Moment {
+        fsync,
+        suspended: false,
+        written: 20,
+        durable: 10,
+        wanted: 0,
+        oldest: None,
+        unsynced_mark: false,
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn model(
     builder.max_branches = 20_000;
     builder.check(move || {
         let disk = Arc::new(FakeDisk::default());
-        let options = Options { fsync, ..Options::new("/d") };
+        let options = Options { fsync, checksum: false, ..Options::new("/d") };
         let directory = Directory::open(disk.clone(), &options).expect("a fresh disk opens");
         let log = Log::start_on(directory, &options, Box::new(|| {}), Broken(sabotage)).expect("it starts");
         body(log, disk);

@@ -194,7 +194,7 @@ fn progress_is_told_every_1024_commands_and_a_sink_can_refuse() {
     use crate::world::Recorder;
     let ping = request(&["PING"]);
     let mem = world(&ping.repeat(5000));
-    let directory = aof::Directory::open(std::sync::Arc::new(mem), &lenient()).unwrap();
+    let mut directory = aof::Directory::open(std::sync::Arc::new(mem), &lenient()).unwrap();
     let mut recorder = Recorder::default();
     directory.replay(&mut recorder, &lenient()).unwrap();
     let told: Vec<u64> = recorder.tellings.iter().map(|progress| progress.commands).collect();

@@ -12,6 +12,11 @@ pub(crate) fn options(fsync: Fsync) -> Options {
     Options { fsync, ..Options::new("/data") }
 }
 
+/// Without lines: the file holds what a stock server would write, and positions are offsets.
+pub(crate) fn plain(fsync: Fsync) -> Options {
+    Options { checksum: false, ..options(fsync) }
+}
+
 pub(crate) fn path(name: &str) -> PathBuf {
     Path::new("/data/appendonlydir").join(name)
 }
@@ -46,14 +51,14 @@ impl Sink for Recorder {
 }
 
 pub(crate) fn load(mem: &Mem, options: &Options) -> Result<(Vec<String>, Report), Error> {
-    let directory = Directory::open(Arc::new(mem.clone()), options)?;
+    let mut directory = Directory::open(Arc::new(mem.clone()), options)?;
     let mut recorder = Recorder::default();
     let report = directory.replay(&mut recorder, options)?;
     Ok((recorder.commands, report))
 }
 
 pub(crate) fn start(fs: impl Fs, options: &Options) -> Log {
-    let directory = Directory::open(Arc::new(fs), options).unwrap();
+    let mut directory = Directory::open(Arc::new(fs), options).unwrap();
     directory.replay(&mut Recorder::default(), options).unwrap();
     Log::start(directory, options, Box::new(|| {})).unwrap()
 }
@@ -63,7 +68,7 @@ pub(crate) fn turn(log: &mut Log, pairs: &[(&str, u64)]) -> u64 {
     let commands: Vec<_> =
         pairs.iter().map(|(key, value)| request(&["SET", key, &value.to_string()])).collect();
     let unit: Vec<_> = commands.iter().map(|command| Op { db: 0, command }).collect();
-    let position = log.append(1_700_000_000, &unit);
+    let position = log.append(1_700_000_000_000, &unit);
     log.seal(Instant::now());
     position
 }

@@ -25,7 +25,15 @@ fn abort_model(sabotage: Option<Sabotage>) {
             told.1.notify_one();
         });
         let (source, settings) = (Counter(1), settings());
-        let job = Job { control: control.clone(), settings, source, unix_s: 0, offline: None, wake };
+        let job = Job {
+            control: control.clone(),
+            settings,
+            source,
+            unix_s: 0,
+            covers: Default::default(),
+            offline: None,
+            wake,
+        };
         job.start().expect("a thread starts");
         // The executor may have seen the end before.
         let taken = control.take_outcome();
@@ -75,7 +83,15 @@ fn wake_model(sabotage: Option<Sabotage>) {
             waker.1.notify_one();
         });
         let (source, settings) = (Counter(1), settings());
-        let job = Job { control: control.clone(), settings, source, unix_s: 0, offline: None, wake };
+        let job = Job {
+            control: control.clone(),
+            settings,
+            source,
+            unix_s: 0,
+            covers: Default::default(),
+            offline: None,
+            wake,
+        };
         job.start().expect("a thread starts");
         let mut is_woken = woken.0.lock();
         while !*is_woken {

@@ -44,7 +44,7 @@ impl Sink for Counter {
 
 /// What a start after a power cut would count.
 fn replayed(disk: &Mem, options: &Options) -> u8 {
-    let directory = Directory::open(Arc::new(disk.power_cut()), options).expect("it opens");
+    let mut directory = Directory::open(Arc::new(disk.power_cut()), options).expect("it opens");
     let mut counter = Counter(0);
     directory.replay(&mut counter, options).expect("it replays");
     counter.0

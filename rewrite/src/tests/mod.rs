@@ -31,6 +31,7 @@ fn settings() -> Settings {
     Settings {
         temp_path: PathBuf::from("/temp"),
         timestamps: false,
+        checksum: false,
         incremental_fsync: false,
         key_delay_us: 0,
         format: BaseFormat::Resp,

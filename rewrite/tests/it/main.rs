@@ -75,7 +75,7 @@ impl World {
         execute(&mut self.keyspace, db, self.now_ms, argv, &mut self.unit);
         let Some(log) = &mut self.log else { return };
         let ops: Vec<Op<'_>> = self.unit.ops().map(|(db, command)| Op { db: db as u32, command }).collect();
-        log.append(self.now_ms / 1000, &ops);
+        log.append(self.now_ms, &ops);
         log.seal(Instant::now());
     }
 
@@ -88,6 +88,7 @@ impl World {
         Settings {
             temp_path: self.temp_path(),
             timestamps: false,
+            checksum: true,
             incremental_fsync: true,
             key_delay_us: 0,
             format: BaseFormat::Resp,
@@ -187,7 +188,7 @@ impl Sink for Loader {
 }
 
 fn load(fs: Arc<dyn Fs>, options: &Options) -> Result<Dump, aof::Error> {
-    let directory = Directory::open(fs, options)?;
+    let mut directory = Directory::open(fs, options)?;
     // Another seed: nothing may depend on the order of tables.
     let mut loader = Loader(Keyspace::new(16, 99));
     loader.0.loading = true;

@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 
 use super::Config;
 use super::field::{
-    AppendFsync, Field, LogLevel, MaxmemoryPolicy, PropagationErrorBehavior, ProtectedAction, Supervised,
+    AppendFsync, Field, LoadCorrupt, LogLevel, MaxmemoryPolicy, PropagationErrorBehavior, ProtectedAction,
+    ReplayErrors, Supervised,
 };
 use super::value::{Kind, Value};
 
@@ -309,6 +310,10 @@ pub static DIRECTIVES: &[Directive] = &[
     row("aof-timestamp-enabled", "", YESNO, "no", 0, Implemented, field!(aof_timestamp_enabled)),
     row("aof-rewrite-incremental-fsync", "", YESNO, "yes", 0, Implemented, field!(aof_rewrite_incremental_fsync)),
     row("aof-disable-auto-gc", "", YESNO, "no", HIDDEN, Implemented, field!(aof_disable_auto_gc)),
+    row("aof-checksum", "", YESNO, "yes", 0, Implemented, field!(aof_checksum)),
+    row("aof-load-corrupt", "", Kind::OneOf(LoadCorrupt::WORDS), "fail", 0, Implemented, field!(aof_load_corrupt)),
+    row("aof-replay-errors", "", Kind::OneOf(ReplayErrors::WORDS), "log", 0, Implemented, field!(aof_replay_errors)),
+    row("aof-direct-write", "", YESNO, "yes", 0, Implemented, field!(aof_direct_write)),
     row("aof-max-unsynced-bytes", "", mem(MIB, I64), "256mb", 0, Implemented, field!(aof_max_unsynced_bytes)),
     // Clients
     row("maxclients", "", num(1, U32), "10000", 0, Implemented, field!(maxclients)),

@@ -61,6 +61,28 @@ words! {
 }
 
 words! {
+    /// What a start does about damaged bytes that were safe once.
+    LoadCorrupt {
+        /// It refuses.
+        #[default]
+        Fail = "fail",
+        /// It copies them aside and loads the rest.
+        Quarantine = "quarantine",
+    }
+}
+
+words! {
+    /// What a start does about a logged command that answers with an error.
+    ReplayErrors {
+        /// It logs and counts it, as Redis does.
+        #[default]
+        Log = "log",
+        /// It refuses.
+        Fail = "fail",
+    }
+}
+
+words! {
     /// The least important lines that are logged.
     LogLevel {
         /// Everything.

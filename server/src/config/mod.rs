@@ -29,8 +29,8 @@ pub use directives::{
     DENY_LOADING, DIRECTIVES, Directive, HIDDEN, IMMUTABLE, PROTECTED, SENSITIVE, Status, find,
 };
 pub use field::{
-    AppendFsync, LogLevel, MaxmemoryClients, MaxmemoryPolicy, PropagationErrorBehavior, ProtectedAction,
-    Supervised,
+    AppendFsync, LoadCorrupt, LogLevel, MaxmemoryClients, MaxmemoryPolicy, PropagationErrorBehavior,
+    ProtectedAction, ReplayErrors, Supervised,
 };
 pub use file::{ConfigError, RenamedCommand, Start, Warning};
 pub use rewrite::RewriteError;
@@ -106,6 +106,14 @@ pub struct Config {
     pub aof_timestamp_enabled: bool,
     pub aof_rewrite_incremental_fsync: bool,
     pub aof_disable_auto_gc: bool,
+    /// Each block of the log is led by a line with position and checksums, from the next file on.
+    pub aof_checksum: bool,
+    /// What a start does about damage that no crash explains.
+    pub aof_load_corrupt: LoadCorrupt,
+    /// What a start does about a logged command that answers with an error.
+    pub aof_replay_errors: ReplayErrors,
+    /// The executor may write(2) to the log itself while nobody else is at the file.
+    pub aof_direct_write: bool,
     /// Ours: how much may wait for fsync before writers are held back.
     pub aof_max_unsynced_bytes: u64,
 

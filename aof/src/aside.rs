@@ -1,0 +1,96 @@
+//! No byte is destroyed without a copy: what a start cuts off or steps over is put into a file of its own first.
+//!
+//! ```text
+//! appendonly.aof.3.incr.aof.torn-81        cut off behind offset 81
+//! appendonly.aof.3.incr.aof.corrupt-81     damaged at offset 81, and still in its file
+//! ```
+
+use std::io::{IoSlice, Read};
+use std::path::{Path, PathBuf};
+
+use crate::dir::Directory;
+use crate::error::{Error, io_error};
+use crate::fs::{Reader, retry, write_all};
+use crate::manifest::Entry;
+use crate::options::Options;
+use crate::replay::{Repeated, Truncation};
+use crate::set::Part;
+
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+impl Directory {
+    /// Cuts a torn tail, if it may be cut.
+    pub(crate) fn tear(
+        &self,
+        entry: &Entry,
+        valid_len_bytes: u64,
+        reason: &'static str,
+        is_last: bool,
+        options: &Options,
+    ) -> Result<Truncation, Error> {
+        let path = self.path(&entry.name);
+        let reason = if is_last { reason } else { "the truncated file is not the last file" };
+        if !is_last || !options.load_truncated {
+            return Err(Error::UnexpectedEnd { path, valid_len_bytes, reason });
+        }
+        let cut_bytes = self.len_bytes(entry)?.saturating_sub(valid_len_bytes);
+        let side_file = self.copy_aside(entry, valid_len_bytes, cut_bytes, "torn")?;
+        retry(|| self.fs().truncate(&path, valid_len_bytes)).map_err(io_error("truncate", &path))?;
+        Ok(Truncation { path, offset_bytes: valid_len_bytes, cut_bytes, side_file, reason })
+    }
+
+    /// Finishes what a take-over could not: a server that knows nothing of it would execute these bytes twice.
+    pub(crate) fn cut_repeated(&self, part: &Part) -> Repeated {
+        let (path, offset_bytes) = (self.path(&part.entry.name), part.counted_bytes());
+        let repeated_bytes = part.repeated_bytes();
+        let cut = self.copy_aside(&part.entry, offset_bytes, repeated_bytes, "torn").and_then(|side_file| {
+            retry(|| self.fs().truncate(&path, offset_bytes)).map_err(io_error("truncate", &path))?;
+            Ok(side_file)
+        });
+        Repeated { path, offset_bytes, repeated_bytes, side_file: cut.ok() }
+    }
+
+    /// Copies `len_bytes` behind `from` into a file of its own, durably. What stands in the way under that name is left
+    /// alone, unless it is that copy.
+    pub(crate) fn copy_aside(
+        &self,
+        entry: &Entry,
+        from: u64,
+        len_bytes: u64,
+        why: &str,
+    ) -> Result<PathBuf, Error> {
+        let (source, fs) = (self.path(&entry.name), self.fs());
+        let names = (0u32..).map(|n| match n {
+            0 => self.path(&format!("{}.{why}-{from}", entry.name)),
+            n => self.path(&format!("{}.{why}-{from}-{n}", entry.name)),
+        });
+        let mut side = PathBuf::new();
+        for name in names {
+            side = name;
+            match fs.len_bytes(&side) {
+                // Nothing damaged is cut, so each start meets it again.
+                Ok(found) if why == "corrupt" && found == len_bytes => return Ok(side),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        let mut reader =
+            Reader(fs.open_read(&source).map_err(io_error("open", &source))?).take(from + len_bytes);
+        let skip = std::io::copy(&mut reader.by_ref().take(from), &mut std::io::sink());
+        skip.map_err(io_error("read", &source))?;
+        let copy = fs.create(&side).map_err(io_error("create", &side))?;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let count = reader.read(&mut chunk).map_err(io_error("read", &source))?;
+            if count == 0 {
+                break;
+            }
+            let mut bufs = [IoSlice::new(&chunk[..count])];
+            write_all(&*copy, &mut bufs).map_err(io_error("write", &side))?;
+        }
+        retry(|| copy.sync_data()).map_err(io_error("fdatasync", &side))?;
+        let dir = side.parent().unwrap_or(Path::new("."));
+        retry(|| fs.sync_dir(dir)).map_err(io_error("fsync", dir))?;
+        Ok(side)
+    }
+}

@@ -1,0 +1,322 @@
+//! THE BLOCK: what one turn wrote, behind a line that says how long it is, where it belongs and what it must hash to.
+//!
+//! ```text
+//! #EV1 1f 2a40 0 0 18bcfe56800 5d6b1c02 0c7d2f19\r\n     the line of a block
+//!      |  |    | | |           |        '-- crc32c of the epoch and of the line up to here
+//!      |  |    | | |           '----------- crc32c of the payload
+//!      |  |    | | '--- when its turn ended, milliseconds since 1970
+//!      |  |    | '----- the database selected where the payload begins; `-`: the payload selects one itself
+//!      |  |    '------- the lag: position minus the highest position known to be durable then
+//!      |  '------------ the position of the payload's first byte
+//!      '--------------- the length of the payload, which follows the line, in bytes
+//!
+//! #EV1 17 2a40 0 - 18bcfe56800 i 9f..16 digits..3c 3 2 - 2 5a10 77aa0b1c 5d6b1c02 0c7d2f19\r\n     a head of an incr
+//!                              | |                 | | | | |    '-- crc32c of those bytes
+//!                              | |                 | | | | '------- length of what is behind us, in bytes
+//!                              | |                 | | | '--------- in which incr that is: the last one, or this one; 0: nowhere
+//!                              | |                 | | '----------- if it took over from a failed file: the bytes it brought along
+//!                              | |                 | '------------- number of the base then; 0: none
+//!                              | |                 '--------------- number of this incr
+//!                              | '--------------------------------- the epoch
+//!                              '----------------------------------- `b`: epoch, then the position that this base covers
+//! ```
+//!
+//! Numbers are hexadecimal, lower case; crcs have eight digits and an epoch sixteen. A line is at most
+//! [`MAX_LINE_BYTES`] long. Every Redis >= 7 and Valkey skips it as the annotation that it is.
+//!
+//! A payload holds whole commands and whole transactions. Positions count the payload bytes of plain blocks since the
+//! epoch began; an epoch is a random number that no client can know, and it goes into the crc of each line, so that a
+//! value that imitates a block is never taken for one.
+//!
+//! A *head* is a line with file fields. It opens a file, and each later run of a server that goes on with it. Its
+//! payload is a SELECT at most, and has no positions.
+//!
+//! A block is valid if and only if (1) its line parses and its last crc is right; (2) that many bytes follow, and hash
+//! to the other crc; (3) its position is where the block before it ended. A payload that is damaged does not spoil what
+//! its line says.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+
+use crc_fast::{CrcAlgorithm, Digest};
+
+use crate::Position;
+use crate::manifest::FileSeq;
+
+/// The longest line, in bytes.
+pub const MAX_LINE_BYTES: usize = 320;
+/// How a line of ours begins.
+pub const MAGIC: &[u8] = b"#EV1 ";
+
+const CRLF: &[u8] = b"\r\n";
+const CRC_DIGITS: usize = 8;
+
+/// Names a sequence of positions; two positions compare only within one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// One that nobody has had or can guess.
+    pub fn random() -> Self {
+        Epoch(RandomState::new().hash_one(0u64))
+    }
+}
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Bytes of the payload.
+    pub payload_bytes: u64,
+    /// The position of its first byte.
+    pub position: Position,
+    /// How far the durable watermark was behind that.
+    pub lag: u64,
+    /// The database selected where the payload begins; none if it selects one itself.
+    pub db: Option<u32>,
+    /// Wall clock, milliseconds since 1970.
+    pub time_ms: i64,
+    /// What a head adds.
+    pub head: Option<Head>,
+    /// What the payload must hash to.
+    pub payload_crc: u32,
+}
+
+/// What a head says about its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// It opens an incr, or a later run's part of one.
+    Incr(IncrHead),
+    /// It opens a base, or closes it: then its position is the payload bytes between the two.
+    Base(BaseHead),
+}
+
+/// The file fields of an incr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IncrHead {
+    /// The epoch of this file's positions.
+    pub epoch: Epoch,
+    /// Its number.
+    pub seq: FileSeq,
+    /// The number of the base that the manifest lists at that time; 0 if none.
+    pub base: FileSeq,
+    /// For a file that takes over from a failed one: the payload that it holds before the manifest lists it.
+    pub moved_bytes: Option<u64>,
+    /// What came before, and in which file: the last incr, or for a head inside a file that file itself.
+    pub behind: Option<(FileSeq, FilePoint)>,
+}
+
+/// The file fields of a base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BaseHead {
+    /// The epoch of `covers`.
+    pub epoch: Epoch,
+    /// The base holds everything before this position.
+    pub covers: Position,
+}
+
+impl Head {
+    /// The epoch of the file.
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Head::Incr(head) => head.epoch,
+            Head::Base(head) => head.epoch,
+        }
+    }
+}
+
+/// A place in a file: its offset, and the crc32c of everything before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FilePoint {
+    /// Bytes before it.
+    pub offset_bytes: u64,
+    /// What they hash to.
+    pub crc: u32,
+}
+
+impl FilePoint {
+    /// The place behind `bytes`, which follow here.
+    #[must_use]
+    pub fn after(self, bytes: &[u8]) -> FilePoint {
+        let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(!self.crc));
+        digest.update(bytes);
+        FilePoint { offset_bytes: self.offset_bytes + bytes.len() as u64, crc: digest.finalize() as u32 }
+    }
+}
+
+/// CRC-32C.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    FilePoint::default().after(bytes).crc
+}
+
+impl Line {
+    /// The position behind the payload: a head's payload has none.
+    pub fn end(&self) -> Position {
+        let advance = if self.head.is_some() { 0 } else { self.payload_bytes };
+        self.position.saturating_add(advance)
+    }
+
+    /// What was durable when the line was written.
+    pub fn durable(&self) -> Position {
+        self.position.saturating_sub(self.lag)
+    }
+
+    /// Appends the line. `epoch` must be that of the head, where there is one.
+    pub fn encode(&self, epoch: Epoch, out: &mut Vec<u8>) {
+        let start = out.len();
+        let Line { payload_bytes, position, lag, time_ms, payload_crc, .. } = self;
+        out.extend_from_slice(MAGIC);
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{payload_bytes:x} {position:x} {lag:x} ");
+        let _ = match self.db {
+            Some(db) => write!(out, "{db:x} {time_ms:x} "),
+            None => write!(out, "- {time_ms:x} "),
+        };
+        if let Some(head) = &self.head {
+            head.encode(out);
+        }
+        let _ = write!(out, "{payload_crc:08x} ");
+        let crc = line_crc(epoch, &out[start..]);
+        let _ = write!(out, "{crc:08x}");
+        out.extend_from_slice(CRLF);
+    }
+
+    /// Reads a line, its end included. Without a head in it, `epoch` is the one it must belong to; a head brings its own.
+    /// `None` for anything that is not exactly a line of ours.
+    pub fn parse(line: &[u8], epoch: Option<Epoch>) -> Option<Line> {
+        let text = line.strip_suffix(CRLF)?;
+        let (signed, crc) = text.split_at_checked(text.len().checked_sub(CRC_DIGITS)?)?;
+        let mut words = Words(signed.strip_prefix(MAGIC)?);
+        let payload_bytes = words.number()?;
+        let position = words.number()?;
+        let lag = words.number()?;
+        let db = words.optional()?.map(u32::try_from).transpose().ok()?;
+        let time_ms = i64::try_from(words.number()?).ok()?;
+        let head = words.head()?;
+        let payload_crc = u32::try_from(words.number()?).ok()?;
+        let epoch = head.as_ref().map(Head::epoch).or(epoch)?;
+        let is_whole = words.0.is_empty() && parse_hex(crc)? == u64::from(line_crc(epoch, signed));
+        is_whole.then_some(Line { payload_bytes, position, lag, db, time_ms, head, payload_crc })
+    }
+}
+
+impl Head {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let _ = match self {
+            Head::Incr(IncrHead { epoch, seq, base, moved_bytes, behind }) => {
+                let (behind_seq, FilePoint { offset_bytes, crc }) = behind.unwrap_or_default();
+                let epoch = epoch.0;
+                let moved = moved_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{bytes:x}"));
+                write!(
+                    out,
+                    "i {epoch:016x} {seq:x} {base:x} {moved} {behind_seq:x} {offset_bytes:x} {crc:08x} "
+                )
+            }
+            Head::Base(BaseHead { epoch, covers }) => write!(out, "b {:016x} {covers:x} ", epoch.0),
+        };
+    }
+}
+
+fn line_crc(epoch: Epoch, signed: &[u8]) -> u32 {
+    FilePoint::default().after(&epoch.0.to_le_bytes()).after(signed).crc
+}
+
+/// Frames what a rewrite writes: a head, blocks whose positions count from 0, and the head again, behind which the base
+/// is known to be whole. An RDB, which cannot begin with a line, has only the last.
+#[derive(Debug, Clone)]
+pub struct BaseFrame {
+    head: BaseHead,
+    time_ms: i64,
+    position: Position,
+}
+
+impl BaseFrame {
+    /// For a base that holds everything before `covers`.
+    pub fn new(epoch: Epoch, covers: Position, time_ms: i64) -> Self {
+        BaseFrame { head: BaseHead { epoch, covers }, time_ms, position: 0 }
+    }
+
+    /// Appends the line of a block.
+    pub fn block(&mut self, db: Option<u32>, payload: &[u8], out: &mut Vec<u8>) {
+        let (payload_bytes, payload_crc) = (payload.len() as u64, crc32c(payload));
+        Line { payload_bytes, payload_crc, db, ..self.line() }.encode(self.head.epoch, out);
+        self.position += payload_bytes;
+    }
+
+    /// Appends the head that opens the base, or closes it.
+    pub fn head(&self, out: &mut Vec<u8>) {
+        Line { head: Some(Head::Base(self.head)), ..self.line() }.encode(self.head.epoch, out);
+    }
+
+    /// Appends the head that closes an RDB of `len_bytes`.
+    pub fn rdb_head(mut self, len_bytes: u64, out: &mut Vec<u8>) {
+        self.position = len_bytes;
+        self.head(out);
+    }
+
+    fn line(&self) -> Line {
+        let BaseFrame { position, time_ms, .. } = *self;
+        Line { payload_bytes: 0, position, lag: 0, db: None, time_ms, head: None, payload_crc: 0 }
+    }
+}
+
+/// The words of a line, each with a blank behind it.
+struct Words<'a>(&'a [u8]);
+
+impl<'a> Words<'a> {
+    fn word(&mut self) -> Option<&'a [u8]> {
+        let end = self.0.iter().position(|&byte| byte == b' ')?;
+        let word = &self.0[..end];
+        self.0 = &self.0[end + 1..];
+        Some(word)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        parse_hex(self.word()?)
+    }
+
+    /// `-` is no number.
+    fn optional(&mut self) -> Option<Option<u64>> {
+        match self.word()? {
+            b"-" => Some(None),
+            word => parse_hex(word).map(Some),
+        }
+    }
+
+    /// The fields that a letter announces; where there is none, there are none.
+    fn head(&mut self) -> Option<Option<Head>> {
+        match self.0.first_chunk() {
+            Some(b"i ") => {
+                self.word()?;
+                let (epoch, seq, base) = (Epoch(self.number()?), self.number()?, self.number()?);
+                let moved_bytes = self.optional()?;
+                let behind_seq = self.number()?;
+                let point = FilePoint { offset_bytes: self.number()?, crc: self.number()?.try_into().ok()? };
+                let behind = (behind_seq != 0).then_some((behind_seq, point));
+                Some(Some(Head::Incr(IncrHead { epoch, seq, base, moved_bytes, behind })))
+            }
+            Some(b"b ") => {
+                self.word()?;
+                let epoch = Epoch(self.number()?);
+                Some(Some(Head::Base(BaseHead { epoch, covers: self.number()? })))
+            }
+            _ => Some(None),
+        }
+    }
+}
+
+fn parse_hex(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    digits.iter().try_fold(0, |number: u64, &digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u64::from(value))
+    })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,473 @@
+//! One file, item by item: blocks, commands that no block holds, `#` lines.
+
+use std::io::BufRead;
+
+use resp::request::Argv;
+use resp::{Limits, Parser};
+
+use super::{
+    Context, MAX_ANNOTATION_BYTES, PROGRESS_BYTES, PROGRESS_COMMANDS, Progress, Report, Sink, Trail,
+};
+use crate::Position;
+use crate::block::{FilePoint, Head, IncrHead, Line, MAGIC, crc32c};
+use crate::error::{Error, io_error};
+use crate::scan::Scan;
+
+/// A log may hold any value that any `proto-max-bulk-len` let in; this bound only keeps sums in range.
+pub(super) const LIMITS: Limits = Limits { max_bulk_bytes: 1 << 40, authenticated: true, check_crlf: true };
+
+/// One file on its way into the sink.
+pub(super) struct Replay<'a, S> {
+    pub(super) scan: Scan,
+    pub(super) sink: &'a mut S,
+    pub(super) trail: &'a mut Trail,
+    pub(super) is_base: bool,
+    /// Blocks of ours are what should stand here.
+    pub(super) ours: bool,
+    /// Bytes of commands that no block holds and no head vouches for.
+    pub(super) loose_bytes: u64,
+    /// A base of ours is between its two heads.
+    pub(super) open_base: bool,
+    /// What a head said that the base covers.
+    pub(super) covers: Option<Position>,
+    /// Where the next item begins in the window: beyond 0 only in an open transaction.
+    pub(super) parsed: usize,
+    pub(super) in_multi: bool,
+    pub(super) parser: Parser,
+    pub(super) place: Place,
+    pub(super) told: Progress,
+    /// Loaded bytes when this file began.
+    pub(super) start_bytes: u64,
+}
+
+/// What the next bytes are.
+enum Next {
+    End,
+    Annotation(usize),
+    Command(usize),
+    /// The line's length, and the line. It was checked, and so was its payload.
+    Block(usize, Line),
+    Bad(Bad),
+}
+
+/// The file stops being a log here.
+pub(super) enum Bad {
+    /// It merely stops.
+    Ends(&'static str),
+    /// The bytes at `at` (from `parsed`) are wrong; `line` is that of a block whose payload is.
+    Wrong { at: usize, found: String, line: Option<Line> },
+    /// A block that is sound belongs elsewhere: no crash does that.
+    Misplaced(String),
+}
+
+impl Bad {
+    fn wrong(found: impl Into<String>) -> Bad {
+        Bad::Wrong { at: 0, found: found.into(), line: None }
+    }
+}
+
+/// The commands that are framing, not effects.
+#[derive(PartialEq)]
+pub(super) enum Frame {
+    Multi,
+    Exec,
+    Select,
+    Effect,
+}
+
+impl<'a, S: Sink> Replay<'a, S> {
+    pub(super) fn open(
+        context: &Context<'_>,
+        sink: &'a mut S,
+        trail: &'a mut Trail,
+        progress: Progress,
+    ) -> Result<Self, Error> {
+        let Context { directory, part, .. } = context;
+        let path = directory.path(&part.entry.name);
+        let scan = Scan::open(&**directory.fs(), &path, part.counted_bytes());
+        let name = part.entry.name.clone();
+        let scan = scan.map_err(|source| Error::Unavailable { name, path, source })?;
+        let ours = trail.epoch.is_some();
+        Ok(Replay {
+            scan,
+            sink,
+            trail,
+            is_base: part.is_base,
+            ours,
+            loose_bytes: 0,
+            open_base: false,
+            covers: None,
+            parsed: 0,
+            in_multi: false,
+            parser: Parser::default(),
+            place: Place { db: 0, progress },
+            told: progress,
+            start_bytes: progress.loaded_bytes,
+        })
+    }
+
+    /// Returns where the file ends now.
+    pub(super) fn run(&mut self, context: &Context<'_>, report: &mut Report) -> Result<FilePoint, Error> {
+        self.rdb()?;
+        let mut is_whole = true;
+        while let Some(bad) = self.items()? {
+            let Some(end) = self.settle(bad, context, report)? else {
+                is_whole = false;
+                continue;
+            };
+            self.end_file();
+            return Ok(end);
+        }
+        if let Some(end) = context.part.end.filter(|&end| is_whole && end != self.scan.point()) {
+            return Err(self.not_as_recorded(end));
+        }
+        self.end_file();
+        Ok(self.scan.point())
+    }
+
+    fn end_file(&mut self) {
+        self.trail.unverified_bytes += self.loose_bytes;
+        if let Some(covers) = self.covers {
+            self.trail.expected = Some(covers);
+        }
+        self.advance_progress();
+        self.tell();
+    }
+
+    /// An RDB base, or the RDB preamble of a mixed file, is known by its magic.
+    fn rdb(&mut self) -> Result<(), Error> {
+        let path = self.scan.path().to_path_buf();
+        let source = self.scan.source();
+        let head = source.fill_buf().map_err(io_error("read", &path))?;
+        if !head.starts_with(b"REDIS") && !head.starts_with(b"VALKEY") {
+            return Ok(());
+        }
+        let refused = |source| Error::Refused { path: path.clone(), offset_bytes: 0, source };
+        self.sink.base_rdb(&path, source).map_err(refused)?;
+        let offset_bytes = source.consumed_bytes;
+        self.scan.resume(FilePoint { offset_bytes, crc: 0 });
+        Ok(())
+    }
+
+    /// Executes until something is wrong, or nothing is left.
+    fn items(&mut self) -> Result<Option<Bad>, Error> {
+        loop {
+            match self.next()? {
+                Next::End if self.open_base => return Ok(Some(Bad::Ends("the base ends before its end"))),
+                Next::End => return Ok(None),
+                Next::Annotation(len) => self.consume(len),
+                Next::Command(len) => self.command(len)?,
+                Next::Block(len, line) => self.block(len, &line)?,
+                Next::Bad(bad) => return Ok(Some(bad)),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Next, Error> {
+        loop {
+            let rest = &self.scan.rest()[self.parsed..];
+            let next = match rest.first() {
+                None => None,
+                Some(b'*') => match self.parser.parse(rest, &LIMITS) {
+                    Ok(len) => len.map(Next::Command),
+                    Err(error) => {
+                        let (at, found) = (error.offset_bytes, error.to_string());
+                        return Ok(Next::Bad(Bad::Wrong { at, found, line: None }));
+                    }
+                },
+                Some(b'#') => match annotation_len(rest) {
+                    Some(Ok(len)) if rest.starts_with(MAGIC) && !self.in_multi => {
+                        return self.check_block(len);
+                    }
+                    Some(Ok(len)) => Some(self.check_annotation(len)),
+                    Some(Err(found)) => Some(Next::Bad(Bad::wrong(found))),
+                    None => None,
+                },
+                Some(byte) => Some(Next::Bad(Bad::wrong(format!("expected '*' or '#', got 0x{byte:02x}")))),
+            };
+            if let Some(next) = next {
+                return Ok(next);
+            }
+            let is_empty = rest.is_empty();
+            if !self.scan.more()? {
+                return Ok(match (is_empty, self.in_multi) {
+                    (true, false) => Next::End,
+                    (true, true) => Next::Bad(Bad::Ends("it ends inside a transaction")),
+                    (false, _) => Next::Bad(Bad::Ends("it ends inside a command")),
+                });
+            }
+            self.tell_of_reading();
+        }
+    }
+
+    /// Among blocks of ours only lines of a known form may stand: anything else was one of ours before it was damaged.
+    fn check_annotation(&self, len: usize) -> Next {
+        let line = &self.scan.rest()[self.parsed..self.parsed + len];
+        let is_known = line.starts_with(b"#HDR:") || line.starts_with(b"#PAD:") || is_timestamp(line);
+        if self.ours && self.loose_bytes == 0 && !is_known {
+            return Next::Bad(Bad::wrong("an annotation that nobody writes"));
+        }
+        Next::Annotation(len)
+    }
+
+    fn check_block(&mut self, len: usize) -> Result<Next, Error> {
+        let text = &self.scan.rest()[..len];
+        let Some(line) = Line::parse(text, self.trail.epoch) else {
+            return Ok(Next::Bad(Bad::wrong("the line of a block whose checksum is wrong")));
+        };
+        let total = len as u64 + line.payload_bytes;
+        if !self.scan.fill(total)? {
+            return Ok(Next::Bad(Bad::Ends("it ends inside a block")));
+        }
+        let payload = &self.scan.rest()[len..total as usize];
+        let (expected, got) = (line.payload_crc, crc32c(payload));
+        if expected != got {
+            let found = format!("a block of checksum {expected:08x} hashes to {got:08x}");
+            return Ok(Next::Bad(Bad::Wrong { at: len, found, line: Some(line) }));
+        }
+        Ok(match self.misplaced(&line) {
+            Some(found) => Next::Bad(Bad::Misplaced(found)),
+            None => Next::Block(len, line),
+        })
+    }
+
+    /// Why a block that is sound does not belong here.
+    fn misplaced(&self, line: &Line) -> Option<String> {
+        let Trail { epoch, expected, unsure, .. } = *self.trail;
+        let gap = expected.filter(|&expected| expected != line.position && !unsure);
+        let gap = gap.map(|expected| {
+            format!("the block of position {} where that of {expected} should be", line.position)
+        });
+        match line.head {
+            None if self.loose_bytes > 0 => {
+                Some("a block behind commands that no head vouches for".to_owned())
+            }
+            None => gap,
+            Some(head) if epoch.is_some_and(|epoch| epoch != head.epoch()) => {
+                Some("a head of another epoch".to_owned())
+            }
+            Some(Head::Base(_)) if !self.is_base => Some("the head of a base".to_owned()),
+            Some(Head::Base(_)) if self.open_base => gap,
+            Some(Head::Base(_)) => {
+                let found = format!("the end of a base of {} bytes", line.position);
+                (line.position != self.scan.offset_bytes()).then_some(found)
+            }
+            Some(Head::Incr(_)) if self.is_base => Some("the head of an incr".to_owned()),
+            Some(Head::Incr(IncrHead { behind: Some((_, point)), .. }))
+                if self.scan.offset_bytes() > 0 && point != self.scan.point() =>
+            {
+                Some("what stands before this head is not what stood there when it was written".to_owned())
+            }
+            Some(Head::Incr(_)) => gap,
+        }
+    }
+
+    /// Executes a block that was checked.
+    fn block(&mut self, line_len: usize, line: &Line) -> Result<(), Error> {
+        let end = line_len + line.payload_bytes as usize;
+        self.place.db = line.db.unwrap_or(self.place.db);
+        let (mut parser, mut at) = (Parser::default(), line_len);
+        while at < end {
+            let rest = &self.scan.rest()[at..end];
+            let Ok(Some(len)) = parser.parse(rest, &LIMITS) else {
+                return Err(self.bad_format(at, "a sound block that holds no commands"));
+            };
+            let argv = parser.argv(rest);
+            if argv.is_empty() {
+                return Err(self.bad_format(at, "a command without a name"));
+            }
+            if !matches!(frame(&argv), Frame::Multi | Frame::Exec) {
+                self.place.deliver(&mut *self.sink, &self.scan, at, &argv)?;
+            }
+            drop(argv);
+            at += len;
+            self.tell_now_and_then();
+        }
+        let opens_file = self.scan.offset_bytes() == 0;
+        self.consume(end);
+        self.note(line, opens_file);
+        Ok(())
+    }
+
+    /// What a block tells about the log.
+    fn note(&mut self, line: &Line, opens_file: bool) {
+        self.ours = true;
+        self.trail.blocks += 1;
+        self.trail.expected = Some(line.end());
+        self.trail.unsure = false;
+        if let Some(head) = line.head {
+            self.trail.epoch = Some(head.epoch());
+            // It vouches for all that precedes it.
+            self.loose_bytes = 0;
+        }
+        if let Some(Head::Base(head)) = line.head {
+            self.covers = Some(head.covers);
+            // An RDB has but one, behind it.
+            self.open_base = opens_file;
+        }
+        if !self.is_base {
+            self.trail.durable = self.trail.durable.max(line.durable());
+            self.trail.time_ms = Some(line.time_ms);
+        }
+    }
+
+    /// A command that no block holds.
+    fn command(&mut self, len: usize) -> Result<(), Error> {
+        let argv = self.parser.argv(&self.scan.rest()[self.parsed..self.parsed + len]);
+        if argv.is_empty() {
+            return Err(self.bad_format(0, "a command without a name"));
+        }
+        match (frame(&argv), self.in_multi) {
+            (Frame::Effect | Frame::Select, false) => {
+                self.place.deliver(&mut *self.sink, &self.scan, 0, &argv)?;
+                drop(argv);
+                self.consume_loose(len);
+            }
+            // What it holds is parsed once more at its EXEC: simpler than to keep it, and transactions are short.
+            (Frame::Effect | Frame::Select, true) => self.parsed += len,
+            (Frame::Multi, false) => {
+                self.in_multi = true;
+                self.parsed += len;
+            }
+            (Frame::Multi, true) => return Err(self.bad_format(0, "MULTI inside MULTI")),
+            (Frame::Exec, false) => return Err(self.bad_format(0, "EXEC without MULTI")),
+            (Frame::Exec, true) => {
+                drop(argv);
+                return self.transaction(len);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the sink everything between MULTI and EXEC, which begins at `parsed`.
+    fn transaction(&mut self, exec_len: usize) -> Result<(), Error> {
+        let (mut parser, exec, mut at) = (Parser::default(), self.parsed, 0);
+        while at < exec {
+            let rest = &self.scan.rest()[at..exec];
+            if rest.first() == Some(&b'#') {
+                at += rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |end| end + 1);
+                continue;
+            }
+            let Ok(Some(len)) = parser.parse(rest, &LIMITS) else {
+                return Err(self.bad_format(0, "a transaction that changed"));
+            };
+            if at > 0 {
+                let argv = parser.argv(rest);
+                self.place.deliver(&mut *self.sink, &self.scan, at, &argv)?;
+            }
+            at += len;
+        }
+        self.in_multi = false;
+        self.parsed = 0;
+        self.consume_loose(exec + exec_len);
+        Ok(())
+    }
+
+    fn consume_loose(&mut self, len: usize) {
+        self.loose_bytes += len as u64;
+        self.trail.unsure = true;
+        self.consume(len);
+    }
+
+    /// Moves past an item; inside of MULTI there is no boundary, and `#` lines belong to the transaction.
+    #[inline]
+    fn consume(&mut self, len: usize) {
+        if self.in_multi {
+            self.parsed += len;
+            return;
+        }
+        self.scan.consume(len);
+        self.advance_progress();
+        self.tell_now_and_then();
+    }
+
+    fn advance_progress(&mut self) {
+        self.place.progress.loaded_bytes = self.start_bytes + self.scan.offset_bytes();
+    }
+
+    fn tell_now_and_then(&mut self) {
+        let commands = self.place.progress.commands - self.told.commands;
+        let bytes = self.place.progress.loaded_bytes - self.told.loaded_bytes;
+        if commands >= PROGRESS_COMMANDS || bytes >= PROGRESS_BYTES {
+            self.tell();
+        }
+    }
+
+    /// Inside one huge item nothing else would tell.
+    fn tell_of_reading(&mut self) {
+        let read = self.scan.rest().len() as u64;
+        if read > PROGRESS_BYTES {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        self.told = self.place.progress;
+        self.sink.progress(self.place.progress);
+    }
+
+    pub(super) fn bad_format(&self, at: usize, found: impl Into<String>) -> Error {
+        let offset_bytes = self.scan.offset_bytes() + (self.parsed + at) as u64;
+        Error::BadFormat { path: self.scan.path().to_path_buf(), offset_bytes, found: found.into() }
+    }
+}
+
+/// How long the `#` line at the start of `rest` is; `None` if more must be read.
+fn annotation_len(rest: &[u8]) -> Option<Result<usize, &'static str>> {
+    let window = &rest[..rest.len().min(MAX_ANNOTATION_BYTES)];
+    match memchr::memchr(b'\n', window) {
+        Some(at) => Some(Ok(at + 1)),
+        None if window.len() < MAX_ANNOTATION_BYTES => None,
+        None => Some(Err("an annotation without a line end")),
+    }
+}
+
+/// `#TS:<digits>\r\n`.
+fn is_timestamp(line: &[u8]) -> bool {
+    let digits = line.strip_prefix(b"#TS:").and_then(|rest| rest.strip_suffix(b"\r\n"));
+    digits.is_some_and(|digits| resp::number::parse_i64(digits).is_some())
+}
+
+/// Where replay stands among the commands.
+pub(super) struct Place {
+    pub(super) db: u32,
+    pub(super) progress: Progress,
+}
+
+impl Place {
+    /// Gives one command to the sink, or follows its SELECT. It stands at `at` in the window.
+    fn deliver(
+        &mut self,
+        sink: &mut impl Sink,
+        scan: &Scan,
+        at: usize,
+        argv: &Argv<'_>,
+    ) -> Result<(), Error> {
+        let place = || (scan.path().to_path_buf(), scan.offset_bytes() + at as u64);
+        if let Frame::Select = frame(argv) {
+            let index = argv.get(1).and_then(|text| resp::number::parse_i64(text));
+            let index = index.and_then(|index| u32::try_from(index).ok()).filter(|_| argv.len() == 2);
+            self.db = index.ok_or_else(|| {
+                let (path, offset_bytes) = place();
+                Error::BadFormat { path, offset_bytes, found: "a SELECT without a database".to_owned() }
+            })?;
+            return Ok(());
+        }
+        self.progress.commands += 1;
+        sink.command(self.db, argv).map_err(|source| {
+            let (path, offset_bytes) = place();
+            Error::Refused { path, offset_bytes, source }
+        })
+    }
+}
+
+#[inline]
+pub(super) fn frame(argv: &[&[u8]]) -> Frame {
+    let is = |name: &[u8]| argv[0].eq_ignore_ascii_case(name);
+    match argv[0].len() {
+        4 if is(b"EXEC") => Frame::Exec,
+        5 if is(b"MULTI") => Frame::Multi,
+        6 if is(b"SELECT") => Frame::Select,
+        _ => Frame::Effect,
+    }
+}

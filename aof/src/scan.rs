@@ -1,0 +1,169 @@
+//! One file of the log as a window that moves over it, and what lies behind a place where it cannot be read.
+//!
+//! The window holds no more than its user has not consumed, and it knows the crc of what he has.
+
+use std::io::{BufRead, BufReader, Read, Take};
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, BytesMut};
+use memchr::memmem;
+
+use crate::Position;
+use crate::block::{Epoch, FilePoint, Head, Line, MAGIC, MAX_LINE_BYTES};
+use crate::error::{Error, io_error};
+use crate::fs::{Counted, Fs, Reader};
+
+const READ_BYTES: usize = 1024 * 1024;
+
+/// A file, from its start to where its content ends.
+pub(crate) struct Scan {
+    path: PathBuf,
+    source: Counted<BufReader<Take<Reader>>>,
+    /// Read and not consumed.
+    buf: BytesMut,
+    /// Where `buf` begins.
+    point: FilePoint,
+    /// The end of the content: the file may be longer.
+    end_bytes: u64,
+}
+
+impl Scan {
+    /// Opens a file of which `end_bytes` count.
+    pub(crate) fn open(fs: &dyn Fs, path: &Path, end_bytes: u64) -> std::io::Result<Scan> {
+        let file = Reader(fs.open_read(path)?).take(end_bytes);
+        let inner = BufReader::with_capacity(READ_BYTES, file);
+        let source = Counted { inner, consumed_bytes: 0 };
+        let (buf, point) = (BytesMut::new(), FilePoint::default());
+        Ok(Scan { path: path.to_path_buf(), source, buf, point, end_bytes })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was read and not consumed.
+    #[inline]
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// Where that begins.
+    #[inline]
+    pub(crate) fn point(&self) -> FilePoint {
+        self.point
+    }
+
+    pub(crate) fn offset_bytes(&self) -> u64 {
+        self.point.offset_bytes
+    }
+
+    /// Bytes from there to the end.
+    pub(crate) fn left_bytes(&self) -> u64 {
+        self.end_bytes.saturating_sub(self.point.offset_bytes)
+    }
+
+    /// Reads on; false at the end.
+    pub(crate) fn more(&mut self) -> Result<bool, Error> {
+        let chunk = self.source.fill_buf().map_err(io_error("read", &self.path))?;
+        let count = chunk.len();
+        self.buf.extend_from_slice(chunk);
+        self.source.consume(count);
+        Ok(count > 0)
+    }
+
+    /// Reads until `count` bytes are there; false if the file ends before.
+    pub(crate) fn fill(&mut self, count: u64) -> Result<bool, Error> {
+        if count > self.left_bytes() {
+            return Ok(false);
+        }
+        while (self.buf.len() as u64) < count && self.more()? {}
+        Ok(self.buf.len() as u64 >= count)
+    }
+
+    #[inline]
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.point = self.point.after(&self.buf[..count]);
+        self.buf.advance(count);
+    }
+
+    /// The file itself, as long as nothing of it was consumed: for a base that is no log.
+    pub(crate) fn source(&mut self) -> &mut Counted<impl BufRead> {
+        &mut self.source
+    }
+
+    /// What was read past the window counts as consumed.
+    pub(crate) fn resume(&mut self, point: FilePoint) {
+        self.point = point;
+    }
+
+    /// Moves to `point`, which was found here before.
+    pub(crate) fn skip(&mut self, point: FilePoint) -> std::io::Result<()> {
+        std::io::copy(&mut self.source.by_ref().take(point.offset_bytes), &mut std::io::sink())?;
+        self.point = point;
+        Ok(())
+    }
+
+    /// Whether all the rest is zeros.
+    pub(crate) fn skip_zeros(&mut self) -> Result<bool, Error> {
+        loop {
+            if self.buf.iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            let count = self.buf.len();
+            self.consume(count);
+            if !self.more()? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Looks through the rest for lines of ours that check, from position `from` on.
+    pub(crate) fn survey(&mut self, epoch: Option<Epoch>, from: Position) -> Result<Survey, Error> {
+        let finder = memmem::Finder::new(MAGIC);
+        let mut survey = Survey::default();
+        loop {
+            let at_end = self.buf.len() < 2 * MAX_LINE_BYTES && !self.more()?;
+            let found = finder.find(&self.buf);
+            // A line may go on behind what was read.
+            let keep = if at_end { 0 } else { MAX_LINE_BYTES };
+            match found.filter(|&at| at_end || at + MAX_LINE_BYTES <= self.buf.len()) {
+                Some(at) => {
+                    self.consume(at);
+                    self.note_line(epoch, from, &mut survey);
+                    self.consume(MAGIC.len());
+                }
+                None if at_end => {
+                    self.consume(self.buf.len());
+                    return Ok(survey);
+                }
+                None => self.consume(self.buf.len().saturating_sub(keep)),
+            }
+        }
+    }
+
+    fn note_line(&self, epoch: Option<Epoch>, from: Position, survey: &mut Survey) {
+        let window = &self.buf[..self.buf.len().min(MAX_LINE_BYTES)];
+        let Some(len) = window.iter().position(|&byte| byte == b'\n').map(|at| at + 1) else { return };
+        let Some(line) = Line::parse(&window[..len], epoch) else { return };
+        let is_ours = match &line.head {
+            Some(head) => epoch.is_none_or(|epoch| head.epoch() == epoch) && matches!(head, Head::Incr(_)),
+            None => true,
+        };
+        if is_ours && line.position >= from {
+            survey.durable = survey.durable.max(line.durable());
+            survey.last_ms = survey.last_ms.max(Some(line.time_ms));
+            survey.next.get_or_insert((self.point, line.position));
+        }
+    }
+}
+
+/// What stands behind damage.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// The next line that checks, and its position.
+    pub(crate) next: Option<(FilePoint, Position)>,
+    /// The highest position that a line calls durable.
+    pub(crate) durable: Position,
+    /// When the latest of them was written.
+    pub(crate) last_ms: Option<i64>,
+}

@@ -1,0 +1,222 @@
+//! Whether the files that the manifest lists are the ones that belong together, by what their heads say.
+//!
+//! The manifest is Redis's and has no checksum; a bit of it can turn an incr into history or one number into another.
+//! But each incr names the one before it, with its length and checksum, and the base that was there; a base says where
+//! it ends in the sequence of positions. So a file that is missing, foreign, cut or out of place shows.
+//!
+//! A file that took over from a failed one says where the content of that ends. Whatever stands behind that end stands
+//! again in the new file, and is not read: a crash between the manifest and the cut neither loses nor repeats anything.
+
+use std::io::Read;
+
+use crate::block::{Epoch, FilePoint, Head, IncrHead, Line, MAGIC, MAX_LINE_BYTES};
+use crate::dir::{Directory, Role};
+use crate::error::{Error, io_error};
+use crate::fs::Reader;
+use crate::manifest::{Entry, FileSeq};
+
+/// A file of the log, as far as it counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) entry: Entry,
+    pub(crate) is_base: bool,
+    pub(crate) len_bytes: u64,
+    /// Where its content ends, and what it must hash to, if another says so.
+    pub(crate) end: Option<FilePoint>,
+}
+
+impl Part {
+    pub(crate) fn counted_bytes(&self) -> u64 {
+        self.end.map_or(self.len_bytes, |end| end.offset_bytes)
+    }
+
+    /// Commands from the start.
+    pub(crate) fn is_resp(&self) -> bool {
+        !self.entry.name.ends_with(".rdb")
+    }
+
+    /// Bytes behind its end: whoever took over crashed before it cut them.
+    pub(crate) fn repeated_bytes(&self) -> u64 {
+        self.len_bytes - self.counted_bytes()
+    }
+}
+
+/// The head that opens a file.
+#[derive(Debug, Clone, Copy)]
+struct Opening {
+    head: IncrHead,
+    position: u64,
+}
+
+impl Directory {
+    /// The files to be replayed, and how much of each; and what their positions count from, as far as heads say so.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Io`]; [`Error::WrongPredecessor`]; [`Error::Shortened`];
+    /// [`Error::Contradiction`].
+    pub(crate) fn parts(&self) -> Result<(Vec<Part>, Option<Epoch>), Error> {
+        let mut parts = Vec::new();
+        if let Some(base) = &self.manifest().base {
+            let len_bytes = self.len_bytes(base)?;
+            parts.push(Part { entry: base.clone(), is_base: true, len_bytes, end: None });
+        }
+        let bases = parts.len();
+        let mut openings: Vec<(FileSeq, Opening)> = Vec::new();
+        for entry in &self.manifest().incrs {
+            let len_bytes = self.len_bytes(entry)?;
+            if let Some(opening) = self.opening(entry)? {
+                self.check_opening(entry, &opening, openings.first())?;
+                self.end_predecessor(&mut parts[bases..], entry, &opening)?;
+                openings.push((entry.seq, opening));
+            }
+            parts.push(Part { entry: entry.clone(), is_base: false, len_bytes, end: None });
+        }
+        let first = openings.first().map(|(_, opening)| opening.head.epoch);
+        // Where the first incr cannot tell where it begins, replay will say so.
+        let begins = openings.first().filter(|(seq, _)| {
+            parts[bases..].iter().all(|part| part.entry.seq >= *seq || part.len_bytes == 0)
+        });
+        let base = self.check_base(begins)?.map(|head| head.epoch());
+        let epoch = first.or(base);
+        self.check_unlisted(epoch)?;
+        Ok((parts, epoch))
+    }
+
+    fn check_opening(
+        &self,
+        entry: &Entry,
+        opening: &Opening,
+        first: Option<&(FileSeq, Opening)>,
+    ) -> Result<(), Error> {
+        let IncrHead { epoch, seq, base, .. } = opening.head;
+        let listed = self.manifest().base.as_ref().map_or(0, |base| base.seq);
+        let reason = if seq != entry.seq {
+            format!("it is incr number {seq}, says its head, and is listed as number {}", entry.seq)
+        } else if first.is_some_and(|(_, first)| first.head.epoch != epoch) {
+            "it belongs to another log than the incrs before it".to_owned()
+        } else if base > listed {
+            format!("its head speaks of base number {base}, and number {listed} is listed")
+        } else {
+            return Ok(());
+        };
+        Err(self.contradiction(&entry.name, reason))
+    }
+
+    /// Empty incrs may stand between the two: a rotation that was under way leaves one, and its number is lower. None
+    /// need stand before `entry` where there is a base, for that may have superseded them.
+    fn end_predecessor(&self, incrs: &mut [Part], entry: &Entry, opening: &Opening) -> Result<(), Error> {
+        let behind = opening.head.behind;
+        let named = behind.map_or(0, |(seq, _)| seq);
+        let before = incrs.iter_mut().rfind(|part| part.entry.seq == named || part.len_bytes > 0);
+        match (before, behind) {
+            (Some(part), Some((seq, end))) if part.entry.seq == seq && part.len_bytes < end.offset_bytes => {
+                Err(Error::Shortened {
+                    path: self.path(&part.entry.name),
+                    expected_bytes: end.offset_bytes,
+                    found_bytes: part.len_bytes,
+                    successor: entry.name.clone(),
+                })
+            }
+            (Some(part), Some((seq, end))) if part.entry.seq == seq => {
+                part.end = Some(end);
+                Ok(())
+            }
+            (None, None) => Ok(()),
+            (None, Some((seq, _))) if self.manifest().base.is_some() && seq < entry.seq => Ok(()),
+            (before, _) => Err(Error::WrongPredecessor {
+                path: self.path(&entry.name),
+                expected: named,
+                found: before.map(|part| part.entry.name.clone()),
+            }),
+        }
+    }
+
+    /// A base of ours ends where the first incr begins. Returns its head.
+    fn check_base(&self, first: Option<&(FileSeq, Opening)>) -> Result<Option<Head>, Error> {
+        let Some(base) = &self.manifest().base else { return Ok(None) };
+        let head = self.first_line(base)?.and_then(|line| line.head);
+        let Some((seq, opening)) = first else { return Ok(head) };
+        let reason = match head {
+            Some(Head::Base(head)) if head.epoch != opening.head.epoch => {
+                format!("it belongs to another log than incr number {seq}")
+            }
+            Some(Head::Base(head)) if head.covers != opening.position => format!(
+                "it covers everything up to position {}, and incr number {seq} begins at {}",
+                head.covers, opening.position
+            ),
+            _ => return Ok(head),
+        };
+        Err(self.contradiction(&base.name, reason))
+    }
+
+    /// A file of this log that is newer than any that is listed, or history that no base covers, was listed once. The
+    /// exception is a file that was to take over and whose writer was killed before it could be listed: what it holds
+    /// stands in the listed file, too.
+    fn check_unlisted(&self, epoch: Option<Epoch>) -> Result<(), Error> {
+        let last = self.manifest().incrs.last().map_or(0, |incr| incr.seq);
+        for name in self.names()? {
+            let Some((Role::Incr, seq)) = self.role(&name) else { continue };
+            let entry = Entry { name, seq };
+            if seq <= last || self.manifest().incrs.contains(&entry) {
+                continue;
+            }
+            let Some(opening) = self.opening(&entry)? else { continue };
+            let IncrHead { epoch: its, moved_bytes, behind, .. } = opening.head;
+            let follows = behind.map_or(0, |(behind, _)| behind) == last;
+            let was_listed = match moved_bytes {
+                Some(moved_bytes) => self.moved_end(&entry, moved_bytes)? < self.len_bytes(&entry)?,
+                None => true,
+            };
+            if was_listed && (epoch == Some(its) || follows) {
+                return Err(
+                    self.contradiction(&entry.name, "it belongs to the log and is not listed".to_owned())
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Where, in a file that was to take over, the payload ends that was there before it was listed; beyond any file if
+    /// not even all of that is there.
+    fn moved_end(&self, entry: &Entry, moved_bytes: u64) -> Result<u64, Error> {
+        let path = self.path(&entry.name);
+        let mut bytes = Vec::new();
+        let file = self.fs().open_read(&path).map_err(io_error("open", &path))?;
+        Reader(file).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
+        let (mut at, mut left, mut epoch) = (0, moved_bytes, None);
+        while left > 0 || epoch.is_none() {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Some(len) = memchr::memchr(b'\n', rest).map(|end| end + 1) else { return Ok(u64::MAX) };
+            at += len;
+            let Some(line) = Line::parse(&rest[..len], epoch) else { continue };
+            epoch = epoch.or(line.head.map(|head| head.epoch()));
+            at = at.saturating_add(line.payload_bytes as usize);
+            left = left.saturating_sub(if line.head.is_some() { 0 } else { line.payload_bytes });
+        }
+        Ok(at as u64)
+    }
+
+    fn opening(&self, entry: &Entry) -> Result<Option<Opening>, Error> {
+        let line = self.first_line(entry)?;
+        let head = line.and_then(|line| line.head.map(|head| (line.position, head)));
+        Ok(match head {
+            Some((position, Head::Incr(head))) => Some(Opening { head, position }),
+            _ => None,
+        })
+    }
+
+    /// The line of ours that a file begins with.
+    fn first_line(&self, entry: &Entry) -> Result<Option<Line>, Error> {
+        let path = self.path(&entry.name);
+        let file = self.fs().open_read(&path).map_err(io_error("open", &path))?;
+        let mut head = Vec::new();
+        Reader(file).take(MAX_LINE_BYTES as u64).read_to_end(&mut head).map_err(io_error("read", &path))?;
+        let len = head.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let line = head.get(..len).filter(|line| line.starts_with(MAGIC));
+        Ok(line.and_then(|line| Line::parse(line, None)))
+    }
+
+    fn contradiction(&self, name: &str, reason: String) -> Error {
+        Error::Contradiction { manifest: self.manifest_path(), path: self.path(name), reason }
+    }
+}

@@ -1,0 +1,340 @@
+//! Damage of every kind, everywhere: nothing that a checksum could have told is ever executed, what a crash explains is
+//! cut, and what none explains is named. redis-server 7.0 loads most flipped bits of a value without a word.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use aof::block::{Epoch, Line, crc32c};
+use aof::fs::Mem;
+use aof::{BaseFormat, BaseFrame, Error, Fsync, LoadCorrupt, Log, NewBase, Op, Options};
+
+use crate::world::{load, options, path, plain, request, start, turn, until};
+
+const MANIFEST: &str = "appendonly.aof.manifest";
+const FIRST: &str = "appendonly.aof.1.incr.aof";
+const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
+
+fn quarantine() -> Options {
+    Options { load_corrupt: LoadCorrupt::Quarantine, ..options(Fsync::Always) }
+}
+
+fn rotate(log: &mut Log) -> u64 {
+    log.begin_rotation().unwrap();
+    until("rotation", || log.rotation_ready().is_some());
+    log.switch()
+}
+
+/// A base, two incrs, and a line that calls all of it durable.
+fn a_log() -> Mem {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    (0..3).for_each(|n| drop(turn(&mut log, &[("k", n)])));
+    let covers = rotate(&mut log);
+    let mut frame = BaseFrame::new(log.epoch(), covers, 1_700_000_000_000);
+    let mut base = Vec::new();
+    frame.head(&mut base);
+    for payload in [&request(&["SET", "k", "2"])[..], &request(&["SET", "base", "x"])] {
+        frame.block(Some(0), payload, &mut base);
+        base.extend_from_slice(payload);
+    }
+    frame.head(&mut base);
+    mem.put(TEMP.as_ref(), &base);
+    let len_bytes = base.len() as u64;
+    log.publish_base(NewBase { temp_path: TEMP.into(), format: BaseFormat::Resp, covers, len_bytes });
+    until("published", || log.base_published().is_some());
+    turn(&mut log, &[("k", 3), ("l", 3)]);
+    turn(&mut log, &[("k", 4)]);
+    rotate(&mut log);
+    turn(&mut log, &[("k", 5)]);
+    turn(&mut log, &[("m", 6), ("k", 6)]);
+    log.stop().unwrap();
+    mem
+}
+
+fn files(mem: &Mem) -> Vec<String> {
+    let manifest = String::from_utf8(mem.bytes(&path(MANIFEST)).unwrap()).unwrap();
+    let names = manifest.lines().map(|line| line.split(' ').nth(1).unwrap().to_owned());
+    names.chain([MANIFEST.to_owned()]).collect()
+}
+
+fn flipped(mem: &Mem, name: &str, bit: usize) -> Mem {
+    let image = mem.kill();
+    let mut bytes = image.bytes(&path(name)).unwrap();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    image.put(&path(name), &bytes);
+    image
+}
+
+#[test]
+fn no_flipped_bit_changes_what_is_loaded_and_the_damaged_block_is_named() {
+    let mem = a_log();
+    let (expected, report) = load(&mem.kill(), &options(Fsync::Always)).unwrap();
+    assert_eq!((expected.len(), report.unverified_bytes), (8, 0));
+    let names = files(&mem);
+    assert_eq!(names.len(), 4, "{names:?}");
+    for name in &names {
+        for bit in 0..mem.bytes(&path(name)).unwrap().len() * 8 {
+            let image = flipped(&mem, name, bit);
+            match load(&image, &options(Fsync::Always)) {
+                Ok((commands, _)) => assert_eq!(commands, expected, "{name}, bit {bit}"),
+                Err(Error::Corrupt { damage, .. }) if name != MANIFEST => {
+                    assert_eq!(damage.path, path(name), "bit {bit}");
+                    let at = (bit / 8) as u64;
+                    let range = damage.offset_bytes..damage.offset_bytes + damage.len_bytes;
+                    assert!(range.contains(&at), "{name}, byte {at}: {damage}");
+                }
+                Err(_) => assert_eq!(image.bytes(&path(FIRST)), mem.bytes(&path(FIRST)), "nothing is cut"),
+            }
+        }
+    }
+}
+
+#[test]
+fn quarantine_drops_the_damaged_block_alone_and_keeps_a_copy() {
+    let mem = a_log();
+    let (expected, _) = load(&mem.kill(), &options(Fsync::Always)).unwrap();
+    for name in files(&mem).iter().filter(|name| name.ends_with(".aof")) {
+        let bytes = mem.bytes(&path(name)).unwrap();
+        for bit in (0..bytes.len() * 8).step_by(3) {
+            let image = flipped(&mem, name, bit);
+            let (commands, report) = load(&image, &quarantine()).unwrap();
+            let mut left = expected.iter();
+            assert!(commands.iter().all(|command| left.any(|other| other == command)), "{name}, bit {bit}");
+            assert!(commands.len() + 3 >= expected.len(), "{name}, bit {bit}: {commands:?}");
+            let Some(place) = report.quarantined.first() else { continue };
+            let damage = &place.damage;
+            let range = damage.offset_bytes as usize..(damage.offset_bytes + damage.len_bytes) as usize;
+            let damaged = image.bytes(&path(name)).unwrap();
+            assert_eq!(image.bytes(&place.side_file).unwrap(), damaged[range]);
+            // It goes on, and the next start finds the same damage and one copy.
+            let mut log = start(image.clone(), &quarantine());
+            turn(&mut log, &[("new", 1)]);
+            log.stop().unwrap();
+            let (again, second) = load(&image, &quarantine()).unwrap();
+            assert_eq!(again.last().unwrap(), "0:SET new 1");
+            assert_eq!(again[..again.len() - 1], commands, "{name}, bit {bit}");
+            assert_eq!(second.quarantined[0].side_file, place.side_file);
+        }
+    }
+}
+
+/// Three turns that nothing calls durable, and the offsets behind each.
+fn three_turns(fsync: Fsync, times_ms: [i64; 3]) -> (Mem, Vec<usize>) {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(fsync));
+    let mut ends = Vec::new();
+    for (n, time_ms) in times_ms.into_iter().enumerate() {
+        log.append(time_ms, &[Op { db: 0, command: &request(&["SET", "k", &n.to_string()]) }]);
+        log.seal(Instant::now());
+        until("written", || log.written() == log.end());
+        ends.push(mem.bytes(&path(FIRST)).unwrap().len());
+    }
+    (mem.kill(), ends)
+}
+
+#[test]
+fn above_the_durable_mark_it_is_a_torn_tail_whatever_the_bytes() {
+    let (mem, ends) = three_turns(Fsync::Everysec, [0, 1000, 2000]);
+    let whole = mem.bytes(&path(FIRST)).unwrap();
+    // Zeros, garbage and a hole before a block that can be read.
+    for fill in [0, 0xff, b'*', b'#', b'\n'] {
+        for end in [ends[1], ends[2]] {
+            let image = mem.kill();
+            let mut bytes = whole.clone();
+            bytes[ends[0]..end].fill(fill);
+            image.put(&path(FIRST), &bytes);
+            let (commands, report) = load(&image, &options(Fsync::Everysec)).unwrap();
+            assert_eq!(commands, ["0:SET k 0"]);
+            let cut = report.truncated.unwrap();
+            assert_eq!((cut.offset_bytes as usize, cut.cut_bytes as usize), (ends[0], whole.len() - ends[0]));
+            assert_eq!(image.bytes(&cut.side_file).unwrap(), bytes[ends[0]..], "no byte goes without a copy");
+        }
+    }
+}
+
+#[test]
+fn a_later_block_that_is_too_young_makes_it_corruption() {
+    let (mem, ends) = three_turns(Fsync::No, [0, 1000, 60_001]);
+    let mut bytes = mem.bytes(&path(FIRST)).unwrap();
+    bytes[ends[0]..ends[1]].fill(0);
+    mem.put(&path(FIRST), &bytes);
+    let error = load(&mem, &options(Fsync::No)).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn aof_load_truncated_no_refuses_a_torn_tail_in_redis_words() {
+    let (mem, ends) = three_turns(Fsync::Everysec, [0; 3]);
+    let mut bytes = mem.bytes(&path(FIRST)).unwrap();
+    bytes.truncate(ends[2] - 1);
+    mem.put(&path(FIRST), &bytes);
+    let strict = Options { load_truncated: false, ..options(Fsync::Everysec) };
+    let error = load(&mem, &strict).unwrap_err();
+    assert!(error.to_string().contains("Unexpected end of file reading the append only file"), "{error}");
+    assert_eq!(mem.bytes(&path(FIRST)).unwrap(), bytes);
+}
+
+#[test]
+fn every_truncation_starts_with_the_longest_good_prefix_and_goes_on() {
+    let (mem, ends) = three_turns(Fsync::Everysec, [0; 3]);
+    let whole = mem.bytes(&path(FIRST)).unwrap();
+    for len in 0..whole.len() {
+        let image = mem.kill();
+        image.put(&path(FIRST), &whole[..len]);
+        let good = ends.iter().filter(|&&end| end <= len).count();
+        let expected: Vec<String> = (0..good).map(|n| format!("0:SET k {n}")).collect();
+        assert_eq!(load(&image, &options(Fsync::Everysec)).unwrap().0, expected, "{len} bytes");
+        let mut log = start(image.clone(), &options(Fsync::Everysec));
+        turn(&mut log, &[("new", 1), ("new", 2)]);
+        log.stop().unwrap();
+        let (commands, report) = load(&image, &options(Fsync::Everysec)).unwrap();
+        assert_eq!(
+            (&commands[..good], &commands[good..]),
+            (&expected[..], &["0:SET new 1", "0:SET new 2"].map(String::from)[..])
+        );
+        assert_eq!((report.truncated, report.unverified_bytes), (None, 0), "{len} bytes");
+    }
+}
+
+#[test]
+fn an_idle_log_calls_its_last_block_durable() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    turn(&mut log, &[("k", 0)]);
+    until("durable", || log.durable() == log.end());
+    let before = mem.bytes(&path(FIRST)).unwrap().len();
+    until("marked", || mem.bytes(&path(FIRST)).unwrap().len() > before);
+    until("durably", || mem.power_cut().bytes(&path(FIRST)).unwrap().len() > before);
+    let bytes = mem.bytes(&path(FIRST)).unwrap();
+    let line = Line::parse(&bytes[before..], Some(log.epoch())).unwrap();
+    assert_eq!((line.payload_bytes, line.position, line.durable()), (0, log.end(), log.end()));
+    let image = mem.power_cut();
+    let mut damaged = bytes.clone();
+    damaged[before - 3] ^= 1;
+    image.put(&path(FIRST), &damaged);
+    assert!(matches!(load(&image, &options(Fsync::Always)), Err(Error::Corrupt { .. })), "no longer torn");
+    // Once is enough.
+    std::thread::sleep(std::time::Duration::from_millis(1300));
+    assert_eq!(mem.bytes(&path(FIRST)).unwrap(), bytes);
+    log.stop().unwrap();
+    assert_eq!(mem.bytes(&path(FIRST)).unwrap(), bytes);
+}
+
+#[test]
+fn what_a_stock_server_appended_is_unverified_until_we_go_on_and_verified_from_then_on() {
+    let (mem, _) = three_turns(Fsync::Always, [0; 3]);
+    let mut bytes = mem.bytes(&path(FIRST)).unwrap();
+    let foreign_at = bytes.len();
+    for words in [&["SELECT", "0"][..], &["SET", "k", "foreign"]] {
+        bytes.extend_from_slice(&request(words));
+    }
+    let foreign = bytes.len() - foreign_at;
+    mem.put(&path(FIRST), &bytes);
+    let (commands, report) = load(&mem, &options(Fsync::Always)).unwrap();
+    assert_eq!(commands.last().unwrap(), "0:SET k foreign");
+    assert_eq!((report.unverified_bytes, report.truncated), (foreign as u64, None));
+
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    turn(&mut log, &[("k", 9)]);
+    log.stop().unwrap();
+    let (commands, report) = load(&mem.kill(), &options(Fsync::Always)).unwrap();
+    assert_eq!(commands[3..], ["0:SET k foreign", "0:SET k 9"]);
+    assert_eq!(report.unverified_bytes, 0, "a head vouches for them");
+    for at in [foreign_at, foreign_at + foreign - 4] {
+        let image = flipped(&mem, FIRST, at * 8);
+        load(&image, &options(Fsync::Always)).unwrap_err();
+    }
+}
+
+#[test]
+fn a_stock_server_s_log_is_gone_on_with_and_verified_from_then_on() {
+    let mem = Mem::new();
+    start(mem.clone(), &plain(Fsync::Always)).stop().unwrap();
+    let stock = [&request(&["SELECT", "3"])[..], &request(&["SET", "k", "stock"])].concat();
+    mem.put(&path(FIRST), &stock);
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    turn(&mut log, &[("k", 1)]);
+    log.stop().unwrap();
+    let (commands, report) = load(&mem.kill(), &options(Fsync::Always)).unwrap();
+    assert_eq!(commands, ["3:SET k stock", "0:SET k 1"]);
+    assert_eq!(report.unverified_bytes, 0);
+    for bit in 0..mem.bytes(&path(FIRST)).unwrap().len() * 8 {
+        match load(&flipped(&mem, FIRST, bit), &options(Fsync::Always)) {
+            Ok((loaded, _)) => assert_eq!(loaded, commands, "bit {bit}"),
+            Err(error) => drop(error),
+        }
+    }
+}
+
+/// A client stores what looks like a block. When the one that holds it is damaged, nothing of it may be executed.
+#[test]
+fn a_value_that_imitates_a_block_is_never_taken_for_one() {
+    let payload = request(&["FLUSHALL"]);
+    let mut fake = Vec::new();
+    let line = Line {
+        payload_bytes: payload.len() as u64,
+        position: 500,
+        lag: 0,
+        db: Some(0),
+        time_ms: 0,
+        head: None,
+        payload_crc: crc32c(&payload),
+    };
+    line.encode(Epoch(0), &mut fake);
+    fake.extend_from_slice(&payload);
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let mut command = Vec::new();
+    let mut out = bytes::BytesMut::new();
+    resp::request::encode(&[b"SET", b"evil", &[&b"\r\n"[..], &fake].concat()], &mut out);
+    command.extend_from_slice(&out);
+    log.append(0, &[Op { db: 0, command: &command }]);
+    log.seal(Instant::now());
+    turn(&mut log, &[("k", 1)]);
+    log.stop().unwrap();
+    let bytes = mem.bytes(&path(FIRST)).unwrap();
+    let name = bytes.windows(4).position(|window| window == b"evil").unwrap();
+    let (commands, report) = load(&flipped(&mem, FIRST, name * 8), &quarantine()).unwrap();
+    assert_eq!(commands, ["0:SET k 1"]);
+    assert_eq!(report.quarantined.len(), 1);
+}
+
+#[test]
+fn a_manifest_that_lost_a_line_is_refused() {
+    let mem = a_log();
+    let manifest = String::from_utf8(mem.bytes(&path(MANIFEST)).unwrap()).unwrap();
+    for lost in 0..manifest.lines().count() {
+        let rest: String = manifest
+            .lines()
+            .enumerate()
+            .filter(|(n, _)| *n != lost)
+            .map(|(_, line)| format!("{line}\n"))
+            .collect();
+        mem.put(&path(MANIFEST), rest.as_bytes());
+        let error = load(&mem, &options(Fsync::Always)).unwrap_err();
+        assert!(!error.to_string().is_empty(), "{error}");
+    }
+}
+
+#[test]
+fn an_older_base_or_an_incr_of_another_log_is_refused() {
+    let (mem, other) = (a_log(), a_log());
+    for name in ["appendonly.aof.2.base.aof", "appendonly.aof.2.incr.aof", "appendonly.aof.3.incr.aof"] {
+        let image = mem.kill();
+        image.put(&path(name), &other.bytes(&path(name)).unwrap());
+        let error = load(&image, &options(Fsync::Always)).unwrap_err();
+        let expected: PathBuf = path(name);
+        assert!(error.to_string().contains("appendonly.aof."), "{}: {error}", expected.display());
+    }
+}
+
+#[test]
+fn without_checksums_the_files_are_what_a_stock_server_writes() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &plain(Fsync::Always));
+    turn(&mut log, &[("k", 0)]);
+    log.stop().unwrap();
+    let expected = [&request(&["SELECT", "0"])[..], &request(&["SET", "k", "0"])].concat();
+    assert_eq!(mem.bytes(&path(FIRST)).unwrap(), expected);
+    assert_eq!(mem.bytes(&path("appendonly.aof.1.base.aof")).unwrap(), b"");
+}
