@@ -166,8 +166,8 @@ impl Directory {
     /// The last incr, opened to go on with it; created first where there is none. The manifest is touched only then.
     pub(crate) fn open_live(
         &mut self,
+        recovered: Recovered,
         epoch: Epoch,
-        start: Position,
         checksum: bool,
     ) -> Result<LiveFile, Error> {
         if self.manifest.is_empty() {
@@ -180,7 +180,7 @@ impl Directory {
         let Some(last) = self.manifest.incrs.last() else { return Err(self.not_replayed()) };
         let (path, seq) = (self.path(&last.name), last.seq);
         let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
-        let ends = self.recovered()?.incrs;
+        let Recovered { end: start, incrs: ends, .. } = recovered;
         let point = ends.iter().find(|(other, _)| *other == seq).map_or_else(FilePoint::default, |end| end.1);
         let behind = ends.into_iter().rfind(|(_, end)| end.offset_bytes > 0);
         let base = self.manifest.base.as_ref().map_or(0, |base| base.seq);

@@ -109,7 +109,7 @@ pub enum Error {
     },
     /// Bytes that were safe once are damaged. Nothing of them was executed, nor anything behind them, and nothing was cut.
     #[error(
-        "{damage}. Nothing was changed. To keep everything but that, make a backup and use 'everlog-check-aof repair {manifest}', or start once with 'aof-load-corrupt quarantine'",
+        "Bad file format reading the append only file {damage}. Nothing was changed. To keep everything but that, make a backup and use 'everlog-check-aof repair {manifest}', or start once with 'aof-load-corrupt quarantine'",
         manifest = manifest.display()
     )]
     Corrupt {

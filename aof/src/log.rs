@@ -9,7 +9,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use crate::Position;
 use crate::backend::{Block, LogBackend};
 use crate::block::{Epoch, Line, crc32c};
-use crate::dir::{Directory, Recovered};
+use crate::dir::Directory;
 use crate::error::Error;
 use crate::fs::Fs;
 use crate::options::{Fsync, Options};
@@ -75,9 +75,9 @@ impl Log {
         broken: Broken,
     ) -> Result<Log, Error> {
         directory.prepare()?;
-        let Recovered { epoch, end, .. } = directory.recovered()?;
-        let epoch = epoch.unwrap_or_else(Epoch::random);
-        let live = directory.open_live(epoch, end, options.checksum)?;
+        let recovered = directory.recovered()?;
+        let (epoch, end) = (recovered.epoch.unwrap_or_else(Epoch::random), recovered.end);
+        let live = directory.open_live(recovered, epoch, options.checksum)?;
         let (current_size, base_size) = directory.sizes()?;
         let mut tail = Tail::new(options, epoch, end, Some(live), broken);
         tail.counters.current_size = current_size;

@@ -162,7 +162,9 @@ impl Directory {
             }
             let Some(opening) = self.opening(&entry)? else { continue };
             let IncrHead { epoch: its, moved_bytes, behind, .. } = opening.head;
-            let follows = behind.map_or(0, |(behind, _)| behind) == last;
+            // What a base of another log has superseded is history indeed.
+            let is_history = self.manifest().history.contains(&entry);
+            let follows = behind.map_or(0, |(behind, _)| behind) == last && !is_history;
             let was_listed = match moved_bytes {
                 Some(moved_bytes) => self.moved_end(&entry, moved_bytes)? < self.len_bytes(&entry)?,
                 None => true,

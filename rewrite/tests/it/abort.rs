@@ -45,7 +45,8 @@ fn an_abort_ends_a_rest_of_an_hour_and_removes_the_file_at_once() {
     let mut rewrite = begin_slow(&mut world);
     world.step_until(&mut rewrite, |rewrite| rewrite.progress().keys == 1);
     assert!(exists(&mem, Path::new(TEMP)));
-    assert_eq!(rewrite.progress(), Progress { keys: 1, keys_total: 300, bytes: 0 });
+    // Only the head of the base is out.
+    assert!(matches!(rewrite.progress(), Progress { keys: 1, keys_total: 300, bytes: 1..100 }));
     let start = Instant::now();
     rewrite.abort(world.log.as_mut());
     assert!(start.elapsed() < PATIENCE / 2);

@@ -188,7 +188,7 @@ fn a_torn_tail_is_refused_where_the_operator_wants_to_know() {
 #[test]
 fn damage_is_refused_in_the_words_of_redis_and_nothing_is_touched() {
     let world = World::new();
-    let server = world.start_aof(&[]);
+    let server = world.start_aof(&["--aof-checksum", "no"]);
     for number in 0..100 {
         server.client().ok(&format!("SET key:{number} value"));
     }
@@ -217,6 +217,43 @@ fn damage_is_refused_in_the_words_of_redis_and_nothing_is_touched() {
     let refusal = world.refused(&["--appendonly", "yes"]);
     assert_eq!(refusal.code, Some(1));
     assert!(refusal.output.contains("the truncated file is not the last file"), "{refusal:?}");
+}
+
+#[test]
+fn a_damaged_block_is_named_with_its_keys_and_quarantine_loads_the_rest() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    let mut client = server.client();
+    for number in 0..100 {
+        client.ok(&format!("SET key:{number} value{number}"));
+    }
+    assert!(server.terminate().success());
+    let mut bytes = fs::read(world.aof_file(INCR)).unwrap();
+    let at = bytes.windows(7).position(|window| window == b"value50").unwrap();
+    bytes[at] ^= 1;
+    fs::write(world.aof_file(INCR), &bytes).unwrap();
+    let refusal = world.refused(&["--appendonly", "yes"]);
+    assert_eq!(refusal.code, Some(1));
+    for words in [
+        "Bad file format reading the append only file",
+        "keys that they name: key:50",
+        "everlog-check-aof repair",
+    ] {
+        assert!(refusal.output.contains(words), "{words}: {refusal:?}");
+    }
+    assert_eq!(fs::read(world.aof_file(INCR)).unwrap(), bytes, "nothing is touched");
+
+    let server = world.start_aof(&["--aof-load-corrupt", "quarantine"]);
+    let mut client = server.client();
+    assert_eq!(client.ask("DBSIZE"), ":99");
+    assert_eq!(client.ask("EXISTS key:50"), ":0");
+    // What is in memory is all there is, so a new base is written at once.
+    server.wait_for_info("aof_rewrites", "1");
+    assert!(server.terminate().success());
+    assert!(world.aof_names().iter().any(|name| name.contains(".corrupt-")), "{:?}", world.aof_names());
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("DBSIZE"), ":99");
+    assert!(server.terminate().success());
 }
 
 #[test]
