@@ -16,7 +16,7 @@ use crate::options::{Fsync, Options};
 use crate::record::{Framer, Op};
 use crate::rotate::{NewBase, Rotation, Volume};
 use crate::stats::{Health, Stats};
-use crate::sync::{Broken, JoinHandle, Ordering, spawn};
+use crate::sync::{Broken, JoinHandle, Ordering, now, spawn};
 use crate::syncer;
 use crate::tail::Tail;
 use crate::writer::{Shared, Writer};
@@ -331,7 +331,7 @@ impl Log {
     /// [`durable`](Self::durable) has reached the returned position, [`stop`](Self::stop) is quick; if
     /// [`health`](Self::health) says that it will not, keep the log on.
     pub fn drain(&mut self) -> Position {
-        self.seal(Instant::now());
+        self.seal(now());
         self.sync_now()
     }
 
@@ -365,7 +365,7 @@ impl Log {
     /// later goes to the next file. Without a [ready](Self::rotation_ready) rotation nothing switches, and a base for
     /// the returned position will be refused.
     pub fn switch(&mut self) -> Position {
-        self.seal(Instant::now());
+        self.seal(now());
         let mut tail = self.shared.tail.lock();
         if let Rotation::Ready = tail.rotation {
             tail.rotation = Rotation::Idle;
@@ -412,7 +412,7 @@ impl Log {
         if self.threads.is_empty() {
             return Ok(());
         }
-        self.seal(Instant::now());
+        self.seal(now());
         self.change(|tail| {
             tail.stopping = true;
             tail.retry_at = None;

@@ -4,6 +4,7 @@
 //! `std::sync::Arc` stays itself under loom: reference counts are not what the models are about.
 
 pub(crate) use std::sync::Arc;
+use std::time::Instant;
 
 #[cfg(not(loom))]
 pub(crate) use {
@@ -18,6 +19,18 @@ pub(crate) use {
     loom::sync::atomic::{AtomicBool, AtomicU64, Ordering},
     loom::thread::{JoinHandle, spawn},
 };
+
+/// The monotonic clock. It stands still in a model: loom demands that the same choices lead to the same state, however
+/// long the machine takes.
+pub(crate) fn now() -> Instant {
+    #[cfg(loom)]
+    {
+        static STANDING: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        *STANDING.get_or_init(Instant::now)
+    }
+    #[cfg(not(loom))]
+    Instant::now()
+}
 
 /// What a test may break on purpose, so that a model proves that it would notice. Always whole in a shipped build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,13 +4,13 @@
 //! fdatasync without the lock, then let *durable* be what was noted. A byte written meanwhile may or may not be covered,
 //! so it is not.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Position;
 use crate::block::FilePoint;
 use crate::fs::retry;
 use crate::policy::Action;
-use crate::sync::{Arc, MutexGuard, Sabotage};
+use crate::sync::{Arc, MutexGuard, Sabotage, now};
 use crate::tail::{LiveFile, Tail, sync_action};
 use crate::writer::Shared;
 
@@ -28,12 +28,12 @@ struct Cover {
 pub(crate) fn run(shared: &Arc<Shared>) {
     let mut tail = shared.tail.lock();
     loop {
-        let now = Instant::now();
-        match sync_action(&tail, now) {
+        let moment = now();
+        match sync_action(&tail, moment) {
             Action::Sync => tail = sync(shared, tail),
             _ if tail.writer_done => return,
             Action::WaitUntil(due) => {
-                let _ = shared.to_syncer.wait_for(&mut tail, due.saturating_duration_since(now));
+                let _ = shared.to_syncer.wait_for(&mut tail, due.saturating_duration_since(moment));
             }
             Action::Wait => shared.to_syncer.wait(&mut tail),
         }
@@ -46,12 +46,12 @@ fn sync<'a>(shared: &'a Shared, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a
     tail.sync_running = true;
     drop(tail);
 
-    let started = Instant::now();
+    let started = now();
     let result = retry(|| cover.live.file.sync_data());
 
     let mut tail = shared.tail.lock();
     tail.sync_running = false;
-    if started.elapsed() > DELAYED {
+    if now().saturating_duration_since(started) > DELAYED {
         tail.counters.delayed_fsync += 1;
     }
     finish(&mut tail, &cover, &result);

@@ -23,7 +23,7 @@ use crate::options::{Fsync, Options};
 use crate::policy::Moment;
 use crate::rotate::{Moving, NewBase, Rotation};
 use crate::stats::Failure;
-use crate::sync::{Arc, Broken, Sabotage};
+use crate::sync::{Arc, Broken, Sabotage, now};
 use crate::{Position, policy};
 
 /// After a failure, the time between attempts to open a new file.
@@ -214,7 +214,7 @@ impl Tail {
             checksum: options.checksum,
             marked: start,
             unsynced_mark: None,
-            last_write: Instant::now(),
+            last_write: now(),
             time_ms: 0,
             fsync: options.fsync,
             suspended: false,
@@ -336,7 +336,7 @@ impl Tail {
             path,
             errno: error.raw_os_error(),
             message: error.to_string(),
-            since: Instant::now(),
+            since: now(),
         });
     }
 
@@ -437,7 +437,7 @@ impl Tail {
     }
 
     pub(crate) fn note_point(&mut self, end: FilePoint) {
-        self.last_write = Instant::now();
+        self.last_write = now();
         let Some(live) = &mut self.live else { return };
         self.counters.current_size += end.offset_bytes - live.point.offset_bytes;
         live.point = end;

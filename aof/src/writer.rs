@@ -21,7 +21,7 @@ use crate::fs::{retry, write_all};
 use crate::manifest::Entry;
 use crate::options::Fsync;
 use crate::rotate::{NewBase, Rotation, Volume};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, spawn};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, now, spawn};
 use crate::tail::{Collect, Job, LiveFile, Lost, Owner, RETRY, Tail};
 
 /// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
@@ -73,16 +73,16 @@ impl Shared {
         self.waiting_rewrite.store(tail.waiting_rewrite, Ordering::Release);
     }
 
-    fn write_directly(&self, live: &LiveFile, block: &Block, now: Instant) {
+    fn write_directly(&self, live: &LiveFile, block: &Block, started: Instant) {
         let (start, end) = (live.point, live.point.after(&block.bytes));
         let result = write_all(&*live.file, &mut [IoSlice::new(&block.bytes)]);
-        let slow = now.elapsed() > SLOW_WRITE;
+        let slow = now().saturating_duration_since(started) > SLOW_WRITE;
         let mut tail = self.tail.lock();
         let was_clean = tail.written <= tail.durable;
         tail.owner = Owner::Nobody;
         if slow {
             tail.counters.slow_direct_writes += 1;
-            tail.direct_after = Some(Instant::now() + DETOUR);
+            tail.direct_after = Some(now() + DETOUR);
         }
         tail.note_write(&[start], end, result);
         self.show(&tail);
@@ -98,16 +98,16 @@ impl Shared {
 }
 
 impl LogBackend for Shared {
-    fn append(&self, block: Block, now: Instant) {
+    fn append(&self, block: Block, at: Instant) {
         let mut tail = self.tail.lock();
         let direct = block.clone();
         tail.push(block);
-        if tail.may_write_directly(now)
+        if tail.may_write_directly(at)
             && let Some(live) = tail.live.clone()
         {
             tail.owner = Owner::Executor;
             drop(tail);
-            return self.write_directly(&live, &direct, Instant::now());
+            return self.write_directly(&live, &direct, now());
         }
         self.show(&tail);
         self.to_writer.notify_one();
@@ -163,13 +163,13 @@ impl Writer {
     fn wait_for_job(&self) -> (Job, Option<LiveFile>) {
         let mut tail = self.shared.tail.lock();
         loop {
-            let now = Instant::now();
-            let job = tail.next_job(now);
+            let moment = now();
+            let job = tail.next_job(moment);
             tail.writer_blocked = tail.owner == Owner::Executor;
             match job {
                 Job::Wait(None) => self.shared.to_writer.wait(&mut tail),
                 Job::Wait(Some(at)) => {
-                    let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(now));
+                    let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(moment));
                 }
                 Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit => return (job, None),
                 Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_) | Job::Mark(_) => {
@@ -391,7 +391,7 @@ impl Tail {
     }
 
     fn note_failed_recovery(&mut self, error: &Error) {
-        self.retry_at = Some(Instant::now() + RETRY);
+        self.retry_at = Some(now() + RETRY);
         self.gave_up = self.stopping;
         let Some(failure) = &mut self.failure else { return };
         if let Error::Io { op, path, source } = error {

@@ -5,8 +5,6 @@ use std::io::{self, IoSlice, Write};
 use aof::fs::{File, retry, write_all};
 use aof::{BaseFormat, BaseFrame};
 
-use keyspace::DbIndex;
-
 use crate::Settings;
 use crate::control::Control;
 use crate::sync::Arc;
@@ -73,11 +71,11 @@ impl<'a> Output<'a> {
     }
 
     /// The commands that follow are of another database, which they select: a block of its own begins.
-    pub(crate) fn begin_database(&mut self, db: DbIndex) -> io::Result<()> {
+    pub(crate) fn begin_database(&mut self, db: u32) -> io::Result<()> {
         if self.is_framed() {
             self.write_buf()?;
         }
-        self.db = (None, Some(db as u32));
+        self.db = (None, Some(db));
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::{model, write};
-use crate::options::Fsync;
+use super::{model, model_with, write};
+use crate::options::{Fsync, Options};
 use crate::sync::Sabotage;
 
 fn stop_model(sabotage: Option<Sabotage>) {
@@ -41,6 +41,19 @@ fn wakeup_model(sabotage: Option<Sabotage>) {
 #[test]
 fn no_lost_wakeup() {
     wakeup_model(None);
+}
+
+/// The last line that the writer writes, which says that all else is durable, has no position for anybody to wait for.
+#[test]
+fn stop_syncs_the_last_line_too() {
+    let options = Options { fsync: Fsync::Always, ..Options::new("/d") };
+    model_with(options, None, |mut log, disk| {
+        write(&mut log);
+        let end = log.end();
+        log.stop().expect("nothing failed");
+        let (len, synced) = disk.incr_bytes();
+        assert!(len > end && synced == len, "{synced} of {len} bytes are durable");
+    });
 }
 
 #[test]

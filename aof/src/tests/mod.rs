@@ -10,12 +10,11 @@ mod loom_sync;
 mod loom_tail;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use fake::FakeDisk;
 
 use crate::options::{Fsync, Options};
-use crate::sync::{Broken, Sabotage};
+use crate::sync::{Broken, Sabotage, now};
 use crate::{Directory, Log, Op};
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
@@ -26,12 +25,20 @@ fn model(
     sabotage: Option<Sabotage>,
     body: impl Fn(Log, Arc<FakeDisk>) + Send + Sync + 'static,
 ) {
+    // Heads and marks are calls of the writer's like others: one model has them.
+    model_with(Options { fsync, checksum: false, ..Options::new("/d") }, sabotage, body);
+}
+
+fn model_with(
+    options: Options,
+    sabotage: Option<Sabotage>,
+    body: impl Fn(Log, Arc<FakeDisk>) + Send + Sync + 'static,
+) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(2));
     builder.max_branches = 20_000;
     builder.check(move || {
         let disk = Arc::new(FakeDisk::default());
-        let options = Options { fsync, checksum: false, ..Options::new("/d") };
         let directory = Directory::open(disk.clone(), &options).expect("a fresh disk opens");
         let log = Log::start_on(directory, &options, Box::new(|| {}), Broken(sabotage)).expect("it starts");
         body(log, disk);
@@ -40,5 +47,5 @@ fn model(
 
 fn write(log: &mut Log) {
     log.append(0, &[Op { db: 0, command: PING }]);
-    log.seal(Instant::now());
+    log.seal(now());
 }
