@@ -41,15 +41,17 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 fn sync<'a>(shared: &'a Shared, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
     let Some(live) = tail.live.clone() else { return tail };
     let cover = Cover { live, live_id: tail.live_id, up_to: tail.written };
-    tail.sync_running = true;
+    let started = Instant::now();
+    tail.sync_started = Some(started);
     drop(tail);
 
-    let started = Instant::now();
     let result = retry(|| cover.live.file.sync_data());
 
     let mut tail = shared.tail.lock();
-    tail.sync_running = false;
-    if started.elapsed() > DELAYED {
+    let took = started.elapsed();
+    tail.sync_started = None;
+    tail.note_sync_time(took);
+    if took > DELAYED {
         tail.counters.delayed_fsync += 1;
     }
     finish(&mut tail, &cover, &result);

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::Position;
 use crate::backend::{Block, LogBackend};
 use crate::error::Error;
+use crate::event::Event;
 use crate::fs::write_all;
 use crate::manifest::Entry;
 use crate::options::Fsync;
@@ -73,8 +74,10 @@ impl Shared {
 
     fn write_directly(&self, live: &LiveFile, block: &Block, now: Instant) {
         let result = write_all(&*live.file, &mut [IoSlice::new(&block.bytes)]);
-        let slow = now.elapsed() > SLOW_WRITE;
+        let took = now.elapsed();
+        let slow = took > SLOW_WRITE;
         let mut tail = self.tail.lock();
+        tail.note_write_time(took);
         let was_clean = tail.written <= tail.durable;
         tail.owner = Owner::Nobody;
         if slow {
@@ -103,6 +106,7 @@ impl LogBackend for Shared {
             && let Some(live) = tail.live.clone()
         {
             tail.owner = Owner::Executor;
+            tail.write_met_sync = false;
             drop(tail);
             return self.write_directly(&live, &direct, Instant::now());
         }
@@ -173,6 +177,7 @@ impl Writer {
                 Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit => return (job, None),
                 Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_) => {
                     tail.owner = Owner::Writer;
+                    tail.write_met_sync = tail.sync_running();
                     return (job, tail.live.clone());
                 }
             }
@@ -182,9 +187,12 @@ impl Writer {
     fn write(&self, live: &LiveFile, blocks: &[Block]) {
         let mut bufs: Vec<IoSlice<'_>> = blocks.iter().map(|block| IoSlice::new(&block.bytes)).collect();
         let len_bytes = blocks.iter().map(|block| block.bytes.len()).sum();
+        let started = Instant::now();
         let result = write_all(&*live.file, &mut bufs);
+        let took = started.elapsed();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
+        tail.note_write_time(took);
         tail.note_write(blocks.last().map_or(0, |block| block.end), len_bytes, result);
         self.shared.changed(tail);
     }
@@ -199,10 +207,14 @@ impl Writer {
         let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
             return self.abandon_temp(limit);
         };
+        let started = Instant::now();
         self.sync_kept(&live, cut);
         let moved = self.volume.move_tail(&live, cut, &moving);
-        let sizes = self.volume.sizes();
+        let took = started.elapsed();
+        let (stat, sizes) = self.sizes();
         let mut tail = self.shared.tail.lock();
+        tail.counters.events.note(Event::MoveTail(took));
+        tail.counters.events.note(stat);
         tail.owner = Owner::Nobody;
         match moved {
             Ok((live, next)) => {
@@ -265,8 +277,11 @@ impl Writer {
 
     fn open_next(&mut self) {
         let temporary = self.shared.waiting_rewrite.load(Ordering::Acquire);
+        let started = Instant::now();
         let opened = self.volume.open_next(temporary);
+        let took = started.elapsed();
         let mut tail = self.shared.tail.lock();
+        tail.counters.events.note(Event::OpenNext(took));
         match opened {
             Ok(next) => {
                 tail.next = Some(next);
@@ -285,14 +300,18 @@ impl Writer {
             let usable = !tail.temp_broken && tail.switch_at.is_none() && tail.next.is_none();
             (tail.switch_at, tail.waiting_rewrite, usable)
         };
+        let started = Instant::now();
         let published = if waiting {
             self.volume.publish_first_base(base, live.filter(|_| usable))
         } else {
             self.volume.publish_base(base, pending).map(|()| None)
         };
-        let sizes = self.volume.sizes();
+        let took = started.elapsed();
+        let (stat, sizes) = self.sizes();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
+        tail.counters.events.note(Event::Publish(took));
+        tail.counters.events.note(stat);
         tail.published = Some(match published {
             Ok(renamed) => {
                 self.volume.cover(&mut tail, base.covers);
@@ -307,6 +326,12 @@ impl Writer {
             Err(error) => Err(error),
         });
         self.shared.changed(tail);
+    }
+
+    fn sizes(&self) -> (Event, Result<(u64, u64), Error>) {
+        let started = Instant::now();
+        let sizes = self.volume.sizes();
+        (Event::Stat(started.elapsed()), sizes)
     }
 
     fn collect(&self) {
