@@ -19,6 +19,7 @@ const ALONE: u32 = (RULE & !LOADING) | NO_MULTI;
 /// The rows.
 pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
     subcommands: &[
+        spec("help", super::help, 2, RULE, Keys::None, "1.0.0", "Lists the subcommands."),
         spec("digest", digest, 2, RULE, Keys::None, "1.0.0", "Answers a digest of all data."),
         spec("digest-value", digest_value, -2, RULE, Keys::None, "1.0.0", "Answers digests of values."),
         spec("loadaof", loadaof, 2, ALONE, Keys::None, "1.0.0", "Drops all data and loads the log again."),
