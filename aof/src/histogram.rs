@@ -25,7 +25,7 @@ impl Histogram {
     /// Counts a duration.
     #[inline]
     pub fn record(&mut self, took: Duration) {
-        let at = bucket(u64::try_from(took.as_nanos()).unwrap_or(MAX_NS).min(MAX_NS));
+        let at = bucket(took.as_nanos().min(u128::from(MAX_NS)) as u64);
         if at >= self.counts.len() {
             self.counts.resize(at + 1, 0);
         }
@@ -78,8 +78,11 @@ impl Histogram {
 /// The place of a duration.
 #[inline]
 fn bucket(ns: u64) -> usize {
-    let shift = (ns | (2 << SHARE_BITS) - 1).ilog2() - SHARE_BITS;
-    if ns < 2 << SHARE_BITS { ns as usize } else { ((shift as usize) << SHARE_BITS) + (ns >> shift) as usize }
+    if ns < 2 << SHARE_BITS {
+        return ns as usize;
+    }
+    let shift = ns.ilog2() - SHARE_BITS;
+    ((shift as usize) << SHARE_BITS) + (ns >> shift) as usize
 }
 
 /// The longest duration of a place.

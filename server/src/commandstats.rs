@@ -18,8 +18,8 @@ pub struct CommandStats {
 struct Row {
     /// Executed, to the end.
     calls: u64,
-    /// Time that took.
-    took: Duration,
+    /// Nanoseconds that took.
+    took_ns: u64,
     /// Refused before they were executed.
     rejected: u64,
     /// Answered with an error.
@@ -33,7 +33,7 @@ impl CommandStats {
     pub fn called(&mut self, command: Command, took: Duration, failed: bool, tracked: bool) {
         let row = self.row(command);
         row.calls += 1;
-        row.took += took;
+        row.took_ns += took.as_nanos() as u64;
         row.failed += u64::from(failed);
         if tracked {
             row.latencies.record(took);
@@ -58,7 +58,7 @@ impl CommandStats {
             if row.calls + row.rejected + row.failed == 0 {
                 continue;
             }
-            let usec = row.took.as_micros();
+            let usec = row.took_ns / 1000;
             let per_call = usec as f64 / row.calls.max(1) as f64;
             fields.add(
                 &format!("cmdstat_{}", command.full_name()),

@@ -379,7 +379,6 @@ impl Server {
     }
 
     /// Counts the reply at `start` if it is an error; says whether it is.
-    #[inline]
     fn count_error(&mut self, id: ClientId, start: usize) -> bool {
         let Some(client) = self.clients.get_mut(id) else { return false };
         let Some([b'-', error @ ..]) = client.output.buffer().get(start..) else { return false };
@@ -516,13 +515,15 @@ impl Server {
         if !self.observer.monitors.is_empty() {
             self.feed_monitors(id, command, argv);
         }
-        match self.clients.get_mut(id).and_then(|client| client.blocked.as_mut()) {
-            Some(blocked) => blocked.took = took,
-            None => {
-                let failed = self.count_error(id, start);
-                self.finished(id, command, argv, took, failed);
+        let mut failed = false;
+        if let Some(client) = self.clients.get_mut(id) {
+            if let Some(blocked) = &mut client.blocked {
+                blocked.took = took;
+                return;
             }
+            failed = client.output.buffer().get(start) == Some(&b'-') && self.count_error(id, start);
         }
+        self.finished(id, command, argv, took, failed);
     }
 
     /// Executes a data command; what it leaves behind is added to the current unit.

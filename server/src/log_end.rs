@@ -35,7 +35,7 @@ impl Server {
     /// Whether a CONFIG SET must wait because it turns the log off. What it says is checked, and changes nothing yet.
     pub fn must_wait_for_log_end(&mut self, pairs: &[(&[u8], &[u8])], local: bool) -> bool {
         let names_it = pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"appendonly"));
-        if !names_it || self.in_exec || self.persistence.log_mut().is_none_or(|log| may_end(log)) {
+        if !names_it || self.in_exec || self.persistence.log_mut().is_none_or(may_end) {
             return false;
         }
         let Ok(changed) = self.config.set(pairs, self.origin(local)) else { return false };

@@ -52,6 +52,12 @@ const FILES: &[Row] = &[
     ("unit/scan",                 17,   8,  true),
     ("unit/keyspace",             54,   3,  true),
     ("unit/multi",                63,   6,  true),
+    ("unit/slowlog",              16,   3,  true),
+    ("unit/latency-monitor",      14,   8,  true),
+    ("unit/info",                 17,   2,  true),
+    ("unit/info-command",          3,   1,  true),
+    ("unit/introspection",        43,   9,  true),
+    ("unit/introspection-2",      43,   7,  true),
     ("unit/aofrw",                20,  25,  false),
     ("integration/aof",           40,  16,  true),
 ];

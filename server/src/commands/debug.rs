@@ -75,7 +75,7 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
         spec("error", error, 3, RULE, Keys::None, "1.0.0", "Answers an error."),
         spec("log", log, 3, RULE, Keys::None, "1.0.0", "Writes a line to the server's log."),
     ],
-    ..spec("debug", debug, -2, RULE, Keys::None, "1.0.0", "Commands for debugging.")
+    ..spec("debug", debug, -2, RULE | UNDIVIDED, Keys::None, "1.0.0", "Commands for debugging.")
 }];
 
 fn debug(_: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {

@@ -45,6 +45,8 @@ pub const PROCESS_GROUPS: &[Group<ProcessHandler>] = &[
 pub struct Command {
     row: Row,
     container: Option<&'static str>,
+    /// Whether the container is to be named alone.
+    undivided: bool,
     /// Its place among all commands and subcommands, whatever they are renamed to.
     pub number: u16,
     /// COMMAND DOCS's group.
@@ -116,12 +118,13 @@ impl Command {
 
     /// Its subcommands.
     pub fn subcommands(&self) -> Vec<Command> {
-        (0..self.subcommands_len()).filter_map(|at| self.nth(at)).collect()
+        (*self).flat().skip(1).collect()
     }
 
     /// Itself and its subcommands.
     pub fn flat(self) -> impl Iterator<Item = Command> {
-        std::iter::once(self).chain((0..self.subcommands_len()).filter_map(move |at| self.nth(at)))
+        let count = if self.has(flags::UNDIVIDED) { 0 } else { self.subcommands_len() };
+        std::iter::once(self).chain((0..count).filter_map(move |at| self.nth(at)))
     }
 
     /// The subcommand of this name.
@@ -150,8 +153,9 @@ impl Command {
             Row::Data(spec) => Row::Data(spec.subcommands.get(at)?),
             Row::Process(spec) => Row::Process(spec.subcommands.get(at)?),
         };
-        let number = self.number + 1 + at as u16;
-        Some(Command { row, container: Some(self.name()), number, group: self.group })
+        let undivided = self.has(flags::UNDIVIDED);
+        let number = if undivided { self.number } else { self.number + 1 + at as u16 };
+        Some(Command { row, container: Some(self.name()), undivided, number, group: self.group })
     }
 
     /// Whether a request of `words` words fits.
@@ -175,6 +179,7 @@ impl Command {
     /// `get`, `config|set`.
     pub fn full_name(&self) -> String {
         match self.container {
+            Some(container) if self.undivided => container.to_owned(),
             Some(container) => format!("{container}|{}", self.name()),
             None => self.name().to_owned(),
         }
@@ -223,7 +228,7 @@ impl CommandTable {
         let mut by_name: HashMap<Vec<u8>, Command, FixedState> = data
             .chain(process)
             .map(|(name, row, group)| {
-                let command = Command { row, container: None, number, group };
+                let command = Command { row, container: None, undivided: false, number, group };
                 number += 1 + command.subcommands_len() as u16;
                 (name.as_bytes().to_vec(), command)
             })
@@ -300,9 +305,12 @@ impl CommandTable {
 /// A container's HELP: its subcommands.
 pub(crate) fn help(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result<(), CommandError> {
     let name = String::from_utf8_lossy(argv[0]).to_ascii_uppercase();
-    let subcommands = server.table.get(argv[0]).map(|command| command.subcommands()).unwrap_or_default();
+    let command = server.table.get(argv[0]);
+    let subcommands = command.iter().flat_map(|command| {
+        (0..command.subcommands_len()).filter_map(|at| command.nth(at)).map(|command| command.columns())
+    });
     let mut lines = vec![format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
-    for columns in subcommands.iter().map(Command::columns) {
+    for columns in subcommands {
         lines.extend([columns.name.to_ascii_uppercase(), format!("    {}", columns.summary)]);
     }
     connection::reply(server, id, |reply| {
