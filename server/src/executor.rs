@@ -73,6 +73,8 @@ pub struct Server {
     pub executing: Option<ClientId>,
     /// See [`executing`](Self::executing).
     pub pushes: BytesMut,
+    /// Bytes of the input that is being executed, for CLIENT LIST.
+    pub executing_bytes: usize,
     /// More keys are due than the last cycle has deleted.
     pub expire_more: bool,
     /// Bytes received when memory was last weighed.
@@ -211,6 +213,7 @@ impl Server {
             answered: Vec::new(),
             executing: None,
             pushes: BytesMut::new(),
+            executing_bytes: 0,
             expire_more: false,
             weighed_at_bytes: 0,
             unit: Unit::default(),
@@ -278,6 +281,7 @@ impl Server {
         let mut used = 0;
         self.clock.refresh();
         self.observer.begin(self.clock.now);
+        self.executing_bytes = input.len();
         self.weigh_by_input();
         self.answered.push(id);
         loop {

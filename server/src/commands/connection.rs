@@ -325,7 +325,6 @@ struct KillFilter {
     peer: Option<Vec<u8>>,
     local: Option<Vec<u8>>,
     kind: Option<Vec<u8>>,
-    user: Option<Vec<u8>>,
     spare_me: bool,
 }
 
@@ -346,7 +345,11 @@ impl KillFilter {
                 }
                 b"addr" => filter.peer = Some(value.to_vec()),
                 b"laddr" => filter.local = Some(value.to_vec()),
-                b"user" => filter.user = Some(value.to_vec()),
+                b"user" if value != b"default" => {
+                    let user = String::from_utf8_lossy(value);
+                    return Err(CommandError::other(format!("ERR No such user '{user}'")));
+                }
+                b"user" => {}
                 b"type" => match value.to_ascii_lowercase().as_slice() {
                     kind @ (b"normal" | b"pubsub" | b"master" | b"replica" | b"slave") => {
                         filter.kind = Some(kind.to_vec());
@@ -373,7 +376,6 @@ impl KillFilter {
             && self.peer.as_ref().is_none_or(|peer| *peer == client.peer_text().as_bytes())
             && self.local.as_ref().is_none_or(|local| *local == client.local.as_bytes())
             && self.kind.as_ref().is_none_or(|wanted| wanted == kind)
-            && self.user.as_ref().is_none_or(|user| user == b"default")
     }
 }
 
@@ -580,6 +582,8 @@ impl Server {
             }
         }
         let seconds = |since| self.clock.now.saturating_duration_since(since).as_secs();
+        let executing = if self.executing == Some(client.id) { self.executing_bytes } else { 0 };
+        let input_bytes = client.input.len().max(executing);
         let text = String::from_utf8_lossy;
         format!(
             "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} \
@@ -596,9 +600,9 @@ impl Server {
             channels,
             patterns,
             client.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64),
-            client.input.len(),
+            input_bytes,
             client.output.len_bytes(),
-            client.input.len() + client.output.len_bytes(),
+            input_bytes + client.output.len_bytes(),
             client.last_command.map_or("NULL".into(), |command| command.full_name()),
             if client.version == Version::Resp3 { 3 } else { 2 },
             text(&client.lib_name),
