@@ -349,6 +349,7 @@ impl Server {
             Some(transaction) if !command.leaves_queue() => {
                 transaction.queue.push((command, OwnedArgv::new(argv)));
                 client.reply().simple("QUEUED");
+                self.observer.begin(Instant::now());
             }
             _ => self.call(id, command, argv),
         }
@@ -414,6 +415,7 @@ impl Server {
             None => client.reply().error(&error.to_string()),
         }
         self.count_error(id, start);
+        self.observer.begin(Instant::now());
     }
 
     /// Makes a command wait where it stands, if it must: the server is paused, or the log has no room for its write.

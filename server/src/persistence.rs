@@ -397,9 +397,11 @@ impl Server {
         let Some(running) = &mut self.persistence.rewrite else { return };
         let keyspace = &self.keyspace;
         let log = self.persistence.log.as_mut();
+        let (started, began) = (running.started, Instant::now());
         let outcome = running.rewrite.step(log, self.clock.unix_s(), || keyspace.snapshot());
+        // Redis's fork: nobody is served while the snapshot is taken.
+        self.note_latency("aof-rewrite-snapshot", began.elapsed());
         let Some(outcome) = outcome else { return };
-        let started = running.started;
         self.persistence.rewrite = None;
         if let Some(log) = &mut self.persistence.log {
             log.set_rewrite_running(false);
