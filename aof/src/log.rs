@@ -11,7 +11,9 @@ use crate::backend::{Block, LogBackend};
 use crate::block::{Epoch, Line, crc32c};
 use crate::dir::Directory;
 use crate::error::Error;
+use crate::event::Event;
 use crate::fs::Fs;
+use crate::histogram::Histogram;
 use crate::options::{Fsync, Options};
 use crate::record::{Framer, Op};
 use crate::rotate::{NewBase, Rotation, Volume};
@@ -255,8 +257,12 @@ impl Log {
             current_size: tail.counters.current_size,
             base_size: tail.counters.base_size,
             buffer_length: self.end - tail.written,
-            pending_bio_fsync: u32::from(tail.sync_running),
+            pending_bio_fsync: u32::from(tail.sync_running()),
             delayed_fsync: tail.counters.delayed_fsync,
+            fsync_running: tail.sync_started.map(|started| now.saturating_duration_since(started)),
+            fsync_p50: tail.counters.fsyncs.percentile(50.0),
+            fsync_p99: tail.counters.fsyncs.percentile(99.0),
+            durable: tail.durable_watermark(),
             unsynced_bytes: self.end - tail.durable_watermark(),
             unsynced: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
             retained_bytes: tail.end - tail.blocks.front().map_or(tail.end, |held| held.block.start),
@@ -267,9 +273,16 @@ impl Log {
         }
     }
 
-    /// CONFIG RESETSTAT: `aof_delayed_fsync` starts over.
+    /// CONFIG RESETSTAT: `aof_delayed_fsync` and the times of fdatasyncs start over.
     pub fn reset_stats(&mut self) {
-        self.shared.tail.lock().counters.delayed_fsync = 0;
+        let mut tail = self.shared.tail.lock();
+        tail.counters.delayed_fsync = 0;
+        tail.counters.fsyncs = Histogram::default();
+    }
+
+    /// What took a millisecond or longer since the last time that somebody asked.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.shared.tail.lock().counters.events.take()
     }
 
     /// `appendfsync`. From any policy to `always`: everything written so far is synced at once, and replies wait for it.
@@ -313,11 +326,14 @@ impl Log {
         self.no_fsync_on_rewrite = yes;
     }
 
-    /// Told by the server when a rewrite begins and ends, for `no-appendfsync-on-rewrite`.
+    /// Told by the server when a rewrite begins and ends, for `no-appendfsync-on-rewrite` and the names of events.
     pub fn set_rewrite_running(&mut self, running: bool) {
         self.suspended = running && self.no_fsync_on_rewrite;
         let suspended = self.suspended;
-        self.change(|tail| tail.suspended = suspended);
+        self.change(|tail| {
+            tail.suspended = suspended;
+            tail.rewriting = running;
+        });
     }
 
     /// Asks for everything sealed so far to be made durable, whatever the policy; returns the position to wait for.

@@ -4,7 +4,7 @@
 //! `std::sync::Arc` stays itself under loom: reference counts are not what the models are about.
 
 pub(crate) use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[cfg(not(loom))]
 pub(crate) use {
@@ -30,6 +30,11 @@ pub(crate) fn now() -> Instant {
     }
     #[cfg(not(loom))]
     Instant::now()
+}
+
+/// How long ago that was.
+pub(crate) fn since(started: Instant) -> Duration {
+    now().saturating_duration_since(started)
 }
 
 /// What a test may break on purpose, so that a model proves that it would notice. Always whole in a shipped build.

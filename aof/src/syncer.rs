@@ -10,7 +10,7 @@ use crate::Position;
 use crate::block::FilePoint;
 use crate::fs::retry;
 use crate::policy::Action;
-use crate::sync::{Arc, MutexGuard, Sabotage, now};
+use crate::sync::{Arc, MutexGuard, Sabotage, now, since};
 use crate::tail::{LiveFile, Tail, sync_action};
 use crate::writer::Shared;
 
@@ -43,15 +43,17 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 fn sync<'a>(shared: &'a Shared, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
     let Some(live) = tail.live.clone() else { return tail };
     let cover = Cover { live, live_id: tail.live_id, up_to: tail.written, mark: tail.unsynced_mark };
-    tail.sync_running = true;
+    let started = now();
+    tail.sync_started = Some(started);
     drop(tail);
 
-    let started = now();
     let result = retry(|| cover.live.file.sync_data());
 
     let mut tail = shared.tail.lock();
-    tail.sync_running = false;
-    if now().saturating_duration_since(started) > DELAYED {
+    let took = since(started);
+    tail.sync_started = None;
+    tail.note_sync_time(took);
+    if took > DELAYED {
         tail.counters.delayed_fsync += 1;
     }
     finish(&mut tail, &cover, &result);

@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use crate::backend::Block;
 use crate::block::{Epoch, FilePoint, Head, IncrHead, Line};
 use crate::error::Error;
+use crate::event::{Event, Events};
 use crate::fs::File;
+use crate::histogram::Histogram;
 use crate::manifest::{Entry, FileSeq};
 use crate::options::{Fsync, Options};
 use crate::policy::Moment;
@@ -151,7 +153,12 @@ pub(crate) struct Tail {
     pub(crate) fsync: Fsync,
     pub(crate) suspended: bool,
     pub(crate) wanted: Position,
-    pub(crate) sync_running: bool,
+    /// Since when an fdatasync is running.
+    pub(crate) sync_started: Option<Instant>,
+    /// One was running when the writer began its write.
+    pub(crate) write_met_sync: bool,
+    /// A rewrite is running, for the events' names alone.
+    pub(crate) rewriting: bool,
     pub(crate) failure: Option<Failure>,
     /// The failure was that of an fdatasync of the live file: even what was written long ago may be gone.
     pub(crate) sync_failed: bool,
@@ -187,6 +194,8 @@ pub(crate) struct Counters {
     pub(crate) delayed_fsync: u64,
     pub(crate) slow_direct_writes: u64,
     pub(crate) retired_files: u64,
+    pub(crate) fsyncs: Histogram,
+    pub(crate) events: Events,
 }
 
 impl Tail {
@@ -219,7 +228,9 @@ impl Tail {
             fsync: options.fsync,
             suspended: false,
             wanted: start,
-            sync_running: false,
+            sync_started: None,
+            write_met_sync: false,
+            rewriting: false,
             failure: None,
             sync_failed: false,
             retry_at: None,
@@ -259,11 +270,32 @@ impl Tail {
     pub(crate) fn may_write_directly(&self, now: Instant) -> bool {
         let quiet = self.owner == Owner::Nobody || self.broken.is(Sabotage::IgnoreTailOwner);
         let alone = self.blocks.back().is_some_and(|held| held.block.start == self.written);
-        let unhindered = !self.sync_running && self.failure.is_none() && self.switch_at.is_none();
+        let unhindered = !self.sync_running() && self.failure.is_none() && self.switch_at.is_none();
         let in_time = self.direct_after.is_none_or(|after| now >= after);
         let allowed = self.direct && self.fsync != Fsync::Always;
         let begun = self.live.as_ref().is_some_and(|live| live.owed.is_none());
         allowed && quiet && alone && unhindered && in_time && begun
+    }
+
+    pub(crate) fn sync_running(&self) -> bool {
+        self.sync_started.is_some()
+    }
+
+    /// A write(2) has taken so long. What it met is named in Redis's order.
+    pub(crate) fn note_write_time(&mut self, took: Duration) {
+        let event = match () {
+            () if self.write_met_sync => Event::WritePendingFsync(took),
+            () if self.rewriting => Event::WriteActiveRewrite(took),
+            () => Event::WriteAlone(took),
+        };
+        self.counters.events.note(event);
+    }
+
+    /// An fdatasync has taken so long.
+    pub(crate) fn note_sync_time(&mut self, took: Duration) {
+        self.counters.fsyncs.record(took);
+        let always = self.fsync == Fsync::Always;
+        self.counters.events.note(if always { Event::FsyncAlways(took) } else { Event::Fsync(took) });
     }
 
     /// What a crash of the process can no longer take: moves the watermark, drops what needs no memory any more.
@@ -374,7 +406,8 @@ impl Tail {
         if may_publish && let Some(base) = self.publish.take() {
             return Job::Publish(base);
         }
-        if self.failure.is_some() && mine && !self.sync_running && self.retry_at.is_none_or(|at| now >= at) {
+        if self.failure.is_some() && mine && !self.sync_running() && self.retry_at.is_none_or(|at| now >= at)
+        {
             return Job::Recover;
         }
         if let Some(at) = self.switch_at.filter(|&at| self.may_switch(at) && mine) {
@@ -407,7 +440,7 @@ impl Tail {
 
     fn may_switch(&self, at: Position) -> bool {
         let synced = self.durable >= at || self.broken.is(Sabotage::SwitchWithoutSync) && self.written >= at;
-        self.waiting_rewrite || (synced && self.failure.is_none() && !self.sync_running)
+        self.waiting_rewrite || (synced && self.failure.is_none() && !self.sync_running())
     }
 
     /// The queued blocks that belong to the live file, as many as one writev(2) takes.

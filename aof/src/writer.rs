@@ -17,11 +17,12 @@ use crate::Position;
 use crate::backend::{Block, LogBackend};
 use crate::block::{FilePoint, Line};
 use crate::error::Error;
+use crate::event::Event;
 use crate::fs::{retry, write_all};
 use crate::manifest::Entry;
 use crate::options::Fsync;
 use crate::rotate::{NewBase, Rotation, Volume};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, now, spawn};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, now, since, spawn};
 use crate::tail::{Collect, Job, LiveFile, Lost, Owner, RETRY, Tail};
 
 /// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
@@ -76,8 +77,10 @@ impl Shared {
     fn write_directly(&self, live: &LiveFile, block: &Block, started: Instant) {
         let (start, end) = (live.point, live.point.after(&block.bytes));
         let result = write_all(&*live.file, &mut [IoSlice::new(&block.bytes)]);
-        let slow = now().saturating_duration_since(started) > SLOW_WRITE;
+        let took = since(started);
+        let slow = took > SLOW_WRITE;
         let mut tail = self.tail.lock();
+        tail.note_write_time(took);
         let was_clean = tail.written <= tail.durable;
         tail.owner = Owner::Nobody;
         if slow {
@@ -106,6 +109,7 @@ impl LogBackend for Shared {
             && let Some(live) = tail.live.clone()
         {
             tail.owner = Owner::Executor;
+            tail.write_met_sync = false;
             drop(tail);
             return self.write_directly(&live, &direct, now());
         }
@@ -174,6 +178,7 @@ impl Writer {
                 Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit => return (job, None),
                 Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_) | Job::Mark(_) => {
                     tail.owner = Owner::Writer;
+                    tail.write_met_sync = tail.sync_running();
                     return (job, tail.live.clone());
                 }
             }
@@ -191,9 +196,12 @@ impl Writer {
             starts.push(end);
             end = end.after(&block.bytes);
         }
+        let started = now();
         let result = write_all(&*live.file, &mut bufs);
+        let took = since(started);
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
+        tail.note_write_time(took);
         tail.note_write(&starts, end, result);
         self.shared.changed(tail);
     }
@@ -242,10 +250,14 @@ impl Writer {
         let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
             return self.abandon_temp(limit);
         };
+        let started = now();
         self.sync_kept(&live, cut);
         let moved = self.volume.move_tail(&live, &moving);
-        let sizes = self.volume.sizes();
+        let took = since(started);
+        let (stat, sizes) = self.sizes();
         let mut tail = self.shared.tail.lock();
+        tail.counters.events.note(Event::MoveTail(took));
+        tail.counters.events.note(stat);
         tail.owner = Owner::Nobody;
         match moved {
             Ok((live, next)) => {
@@ -308,8 +320,11 @@ impl Writer {
 
     fn open_next(&mut self) {
         let temporary = self.shared.waiting_rewrite.load(Ordering::Acquire);
+        let started = now();
         let opened = self.volume.open_next(temporary);
+        let took = since(started);
         let mut tail = self.shared.tail.lock();
+        tail.counters.events.note(Event::OpenNext(took));
         match opened {
             Ok(next) => {
                 tail.next = Some(next);
@@ -328,14 +343,18 @@ impl Writer {
             let usable = !tail.temp_broken && tail.switch_at.is_none() && tail.next.is_none();
             (tail.switch_at, tail.waiting_rewrite, usable)
         };
+        let started = now();
         let published = if waiting {
             self.volume.publish_first_base(base, live.filter(|_| usable))
         } else {
             self.volume.publish_base(base, pending).map(|()| None)
         };
-        let sizes = self.volume.sizes();
+        let took = since(started);
+        let (stat, sizes) = self.sizes();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
+        tail.counters.events.note(Event::Publish(took));
+        tail.counters.events.note(stat);
         tail.published = Some(match published {
             Ok(renamed) => {
                 self.volume.cover(&mut tail, base.covers);
@@ -350,6 +369,12 @@ impl Writer {
             Err(error) => Err(error),
         });
         self.shared.changed(tail);
+    }
+
+    fn sizes(&self) -> (Event, Result<(u64, u64), Error>) {
+        let started = now();
+        let sizes = self.volume.sizes();
+        (Event::Stat(since(started)), sizes)
     }
 
     fn collect(&self) {

@@ -1,4 +1,4 @@
-//! Clients parked by BLPOP and its kin, and the order in which they are served.
+//! Clients parked by BLPOP and its kin, by WAIT and WAITAOF, and the order in which they are served.
 //!
 //! A parked client's command is executed again when one of its keys is ready: the handler that could not serve it then
 //! serves it now, and leaves the same effect as if it had never waited.
@@ -6,15 +6,18 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
+use aof::Position;
 use keyspace::{DbIndex, Str, Touch};
 
-use crate::client::{Blocked, ClientId};
+use crate::client::{Blocked, ClientId, Copies, Waiting};
 
 /// Who waits for which key.
 #[derive(Debug, Default)]
 pub struct Blocking {
     /// First come, first served.
     waiting: HashMap<(DbIndex, Str), VecDeque<ClientId>>,
+    /// Who waits until the log is durable up to a position; for replicas, in vain, up to the last.
+    copies: BTreeSet<(Position, ClientId)>,
     deadlines: BTreeSet<(Instant, ClientId)>,
     /// Keys that may serve somebody, in the order in which they became ready.
     ready: VecDeque<(DbIndex, Str)>,
@@ -32,23 +35,30 @@ impl Blocking {
         self.clients == 0
     }
 
+    /// Whether somebody waits for a key.
+    #[inline]
+    pub fn waits_for_keys(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Parks a client.
     pub fn park(&mut self, client: ClientId, blocked: &Blocked) {
         self.clients += 1;
-        for key in &blocked.on.keys {
+        for key in blocked.on.keys() {
             let queue = self.waiting.entry((blocked.db, key.clone())).or_default();
             // A key named twice is waited for once.
             if queue.back() != Some(&client) {
                 queue.push_back(client);
             }
         }
+        self.copies.extend(blocked.on.copies().map(|copies| (place(copies), client)));
         self.deadlines.extend(blocked.deadline.map(|at| (at, client)));
     }
 
     /// Forgets a client that was served, gave up, or left.
     pub fn unpark(&mut self, client: ClientId, blocked: &Blocked) {
         self.clients -= 1;
-        for key in &blocked.on.keys {
+        for key in blocked.on.keys() {
             let place = (blocked.db, key.clone());
             if let Some(queue) = self.waiting.get_mut(&place) {
                 queue.retain(|&id| id != client);
@@ -56,6 +66,9 @@ impl Blocking {
                     self.waiting.remove(&place);
                 }
             }
+        }
+        if let Some(copies) = blocked.on.copies() {
+            self.copies.remove(&(place(copies), client));
         }
         if let Some(at) = blocked.deadline {
             self.deadlines.remove(&(at, client));
@@ -88,6 +101,16 @@ impl Blocking {
         Some((db, key, clients.unwrap_or_default()))
     }
 
+    /// A client whose wait for the log is over, if it is durable up to there.
+    pub fn next_copied(&self, durable: Position) -> Option<ClientId> {
+        self.copies.first().filter(|&&(position, _)| position <= durable).map(|&(_, client)| client)
+    }
+
+    /// Everybody who waits for copies.
+    pub fn waiting_for_copies(&self) -> impl Iterator<Item = ClientId> {
+        self.copies.iter().map(|&(_, client)| client)
+    }
+
     /// The next moment at which somebody gives up.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|&(at, _)| at)
@@ -96,5 +119,25 @@ impl Blocking {
     /// A client whose time is over.
     pub fn next_due(&self, now: Instant) -> Option<ClientId> {
         self.deadlines.first().filter(|&&(at, _)| at <= now).map(|&(_, client)| client)
+    }
+}
+
+fn place(copies: Copies) -> Position {
+    if copies.replicas { Position::MAX } else { copies.position }
+}
+
+impl Waiting {
+    fn keys(&self) -> &[Str] {
+        match self {
+            Waiting::Key(block) => &block.keys,
+            Waiting::Copies(_) | Waiting::LogEnd => &[],
+        }
+    }
+
+    fn copies(&self) -> Option<Copies> {
+        match *self {
+            Waiting::Copies(copies) => Some(copies),
+            Waiting::Key(_) | Waiting::LogEnd => None,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aof::Position;
 use bytes::{Buf, BytesMut};
@@ -80,6 +80,8 @@ pub struct Client {
     pub left_unread: bool,
     /// It will send no more: behind what is in the socket stands its end.
     pub read_closed: bool,
+    /// It has sent MONITOR.
+    pub monitors: bool,
     /// CLIENT NO-EVICT and NO-TOUCH, for CLIENT LIST.
     pub no_evict: bool,
     /// See [`no_evict`](Self::no_evict).
@@ -99,17 +101,61 @@ pub struct Watched {
     pub existed: bool,
 }
 
-/// What a parked client waits for, and the command to execute again.
+/// What a parked client waits for, and the command that is to be answered.
 #[derive(Debug)]
 pub struct Blocked {
+    /// The command's row.
+    pub command: Command,
     /// The command.
     pub argv: OwnedArgv,
-    /// The keys, the timeout's reply, the type that wakes it.
-    pub on: Block,
+    /// What ends the waiting.
+    pub on: Waiting,
     /// The database of the keys.
     pub db: DbIndex,
     /// When to give up.
     pub deadline: Option<Instant>,
+    /// How long the command has been executed so far.
+    pub took: Duration,
+}
+
+/// What a parked client waits for.
+#[derive(Debug)]
+pub enum Waiting {
+    /// A key: the keys, the timeout's reply, the type that wakes it.
+    Key(Block),
+    /// That a write has been copied: WAIT and WAITAOF.
+    Copies(Copies),
+    /// That all is durable, so that the log can be turned off.
+    LogEnd,
+}
+
+/// How safe WAIT or WAITAOF wants the writes to be that came before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copies {
+    /// Where the log ended then.
+    pub position: Position,
+    /// WAITAOF: it tells of the disk.
+    pub aof: bool,
+    /// WAITAOF: it must be durable here.
+    pub local: bool,
+    /// It must be at replicas too, of which there are none.
+    pub replicas: bool,
+}
+
+impl Copies {
+    /// Whether that is so, if all before is durable here or not.
+    pub fn are_made(&self, durable: bool) -> bool {
+        !self.replicas && (durable || !self.local)
+    }
+
+    /// Answers what is so.
+    pub fn answer(&self, reply: &mut Encoder<'_>, durable: bool) {
+        if self.aof {
+            reply.array(2);
+            reply.integer(i64::from(durable));
+        }
+        reply.integer(0);
+    }
 }
 
 /// CLIENT REPLY.
@@ -271,6 +317,7 @@ impl Client {
             to_be_read: false,
             left_unread: false,
             read_closed: false,
+            monitors: false,
             no_evict: false,
             no_touch: false,
         }
@@ -285,6 +332,17 @@ impl Client {
     /// Whether it came over a loopback address or the Unix socket.
     pub fn is_local(&self) -> bool {
         self.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback())
+    }
+
+    /// Where it connects from, as CLIENT LIST prints it.
+    pub fn peer_text(&self) -> String {
+        self.peer.map_or_else(|| self.local.clone(), |peer| peer.to_string())
+    }
+
+    /// The same, as MONITOR prints it.
+    pub fn monitored_as(&self) -> String {
+        let socket = self.local.strip_suffix(":0").unwrap_or(&self.local);
+        self.peer.map_or_else(|| format!("unix:{socket}"), |peer| peer.to_string())
     }
 
     /// Writes replies in the client's protocol.

@@ -17,6 +17,7 @@ impl Server {
         let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
         self.rewrite_if_grown();
+        self.note_log_events();
         Duration::from_millis(1000 / hz)
     }
 
@@ -66,6 +67,7 @@ impl Server {
             || !self.answered.is_empty()
             || !self.readable.is_empty()
             || !self.resumed.is_empty() && self.paused.is_none()
+            || !self.held.is_empty() && !self.persistence.writes_are_held()
     }
 
     /// Answers the parked clients whose time is over.
@@ -105,6 +107,7 @@ impl Server {
         let now = self.clock.now;
         let idle = self.clients.iter().filter(|client| {
             client.blocked.is_none()
+                && !client.monitors
                 && !self.pubsub.is_subscribed(client.id)
                 && now.saturating_duration_since(client.active_at) > timeout
         });

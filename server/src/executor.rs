@@ -7,15 +7,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::{Buf, BytesMut};
 use keyspace::commands::{DataSpec, flags};
 use keyspace::{Call, CommandError, Keyspace, Unit};
-use resp::{Limits, Parser};
+use resp::{Encoder, Limits, Parser};
 
 use crate::blocking::Blocking;
-use crate::client::{Blocked, Client, ClientId, OwnedArgv, ReplyMode};
+use crate::client::{Blocked, Client, ClientId, OwnedArgv, ReplyMode, Waiting};
 use crate::clients::Clients;
 use crate::commands::{Command, CommandTable, Handler};
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::logger::{Level, Logger};
+use crate::observer::Observer;
 use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
 use crate::transaction::{Transaction, Watching};
@@ -46,6 +47,8 @@ pub struct Server {
     pub clock: Clock,
     /// Counters for INFO.
     pub stats: Stats,
+    /// Who is told of each command that is over.
+    pub observer: Observer,
     /// More memory is in use than `maxmemory` allows; as of this turn.
     pub out_of_memory: bool,
     /// What DEBUG has switched.
@@ -70,6 +73,8 @@ pub struct Server {
     pub executing: Option<ClientId>,
     /// See [`executing`](Self::executing).
     pub pushes: BytesMut,
+    /// Bytes of the input that is being executed, for CLIENT LIST.
+    pub executing_bytes: usize,
     /// More keys are due than the last cycle has deleted.
     pub expire_more: bool,
     /// Bytes received when memory was last weighed.
@@ -136,6 +141,8 @@ pub struct Stats {
     pub output_bytes: u64,
     /// Error replies by code.
     pub errors: BTreeMap<String, u64>,
+    /// Error replies of all codes.
+    pub error_replies: u64,
     /// Commands a second, smoothed, and the count at the last look.
     pub ops_per_s: u64,
     /// See [`ops_per_s`](Self::ops_per_s).
@@ -193,6 +200,7 @@ impl Server {
             logger,
             clock: Clock::start(),
             stats: Stats::default(),
+            observer: Observer::new(&config),
             out_of_memory: false,
             debug: Debug::default(),
             loading: None,
@@ -205,6 +213,7 @@ impl Server {
             answered: Vec::new(),
             executing: None,
             pushes: BytesMut::new(),
+            executing_bytes: 0,
             expire_more: false,
             weighed_at_bytes: 0,
             unit: Unit::default(),
@@ -271,6 +280,8 @@ impl Server {
     fn execute_all(&mut self, id: ClientId, parser: &mut Parser, input: &[u8]) -> usize {
         let mut used = 0;
         self.clock.refresh();
+        self.observer.begin(self.clock.now);
+        self.executing_bytes = input.len();
         self.weigh_by_input();
         self.answered.push(id);
         loop {
@@ -325,7 +336,7 @@ impl Server {
         self.executing = Some(id);
         self.answer_with(id, |server| match admitted {
             Ok(command) => server.queue_or_call(id, command, argv),
-            Err(error) => server.refuse(id, command.or_else(|| server.table.get(argv[0])), &error),
+            Err(error) => server.refuse(id, command.or_else(|| server.table.find(argv)), &error),
         });
         self.executing = None;
         true
@@ -338,26 +349,28 @@ impl Server {
             Some(transaction) if !command.leaves_queue() => {
                 transaction.queue.push((command, OwnedArgv::new(argv)));
                 client.reply().simple("QUEUED");
+                self.observer.begin(Instant::now());
             }
             _ => self.call(id, command, argv),
         }
     }
 
-    /// Lets `write` answer a client; then counts an error, applies CLIENT REPLY, and adds the messages that the client
-    /// published to itself meanwhile.
-    pub fn answer(&mut self, id: ClientId, write: impl FnOnce(&mut Client)) {
+    /// Answers a client outside of any command; counts an error.
+    fn answer(&mut self, id: ClientId, write: impl FnOnce(&mut Client)) {
         self.answer_with(id, |server| {
-            if let Some(client) = server.clients.get_mut(id) {
-                write(client);
-            }
+            let Some(client) = server.clients.get_mut(id) else { return };
+            let start = client.output.len_bytes();
+            write(client);
+            server.count_error(id, start);
         });
     }
 
+    /// Lets `write` answer a client; then applies CLIENT REPLY, and adds the messages that the client published to
+    /// itself meanwhile.
     fn answer_with(&mut self, id: ClientId, write: impl FnOnce(&mut Self)) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let (start, before) = (client.output.len_bytes(), client.reply_mode);
         write(self);
-        self.count_error(id, start);
         let pushes = std::mem::take(&mut self.pushes);
         let Some(client) = self.clients.get_mut(id) else { return };
         // CLIENT REPLY ON is answered even where it ends a silence; a parked command's silence lasts until it is served.
@@ -370,13 +383,13 @@ impl Server {
         client.output.buffer().extend_from_slice(&pushes);
     }
 
-    /// Counts the reply at `start` if it is an error.
-    fn count_error(&mut self, id: ClientId, start: usize) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        if let Some([b'-', error @ ..]) = client.output.buffer().get(start..) {
-            let code = error.split(|byte| matches!(byte, b' ' | b'\r')).next();
-            self.stats.note_error(&String::from_utf8_lossy(code.unwrap_or_default()));
-        }
+    /// Counts the reply at `start` if it is an error; says whether it is.
+    fn count_error(&mut self, id: ClientId, start: usize) -> bool {
+        let Some(client) = self.clients.get_mut(id) else { return false };
+        let Some([b'-', error @ ..]) = client.output.buffer().get(start..) else { return false };
+        let code = error.split(|byte| matches!(byte, b' ' | b'\r')).next();
+        self.stats.note_error(&String::from_utf8_lossy(code.unwrap_or_default()));
+        true
     }
 
     /// Answers with an error; an open transaction is spoilt by it, and over if the command was its EXEC.
@@ -385,7 +398,11 @@ impl Server {
         if is_exec {
             self.unwatch(id);
         }
+        if let Some(command) = command {
+            self.observer.commands.rejected(command);
+        }
         let Some(client) = self.clients.get_mut(id) else { return };
+        let start = client.output.len_bytes();
         match &mut client.transaction {
             open if is_exec => {
                 *open = None;
@@ -397,6 +414,8 @@ impl Server {
             }
             None => client.reply().error(&error.to_string()),
         }
+        self.count_error(id, start);
+        self.observer.begin(Instant::now());
     }
 
     /// Makes a command wait where it stands, if it must: the server is paused, or the log has no room for its write.
@@ -462,12 +481,16 @@ impl Server {
         if client.transaction.is_some() && command.has(flags::NO_MULTI) {
             return Err(CommandError::other("ERR Command not allowed inside a transaction"));
         }
+        if client.monitors && (command.has(flags::READ) || command.has(flags::WRITE)) {
+            return Err(CommandError::other("ERR Replica can't interact with the keyspace"));
+        }
         Ok(())
     }
 
-    /// Executes a command outside or inside a transaction.
+    /// Executes a command outside or inside a transaction, and tells everybody who watches.
     pub fn call(&mut self, id: ClientId, command: Command, argv: &[&[u8]]) {
-        self.stats.commands += 1;
+        let began = self.observer.mark();
+        let start = self.clients.get(id).map_or(0, |client| client.output.len_bytes());
         match command.handler() {
             Handler::Process(handler) => {
                 if let Err(error) = handler(self, id, argv)
@@ -482,11 +505,31 @@ impl Server {
                 self.execute_data(id, spec, argv, true);
                 self.finish_own_unit(Some(id), !command.has(flags::TOUCHES_ARBITRARY_KEYS));
                 if let Some(block) = self.unit.block.take() {
-                    self.park(id, block, argv);
+                    self.park_for_key(id, argv, block);
                 }
-                self.serve_ready();
             }
         }
+        self.end_call(id, command, argv, began, start);
+        if !self.in_exec {
+            self.serve_ready();
+        }
+    }
+
+    /// A command's handler has returned: it is over, unless it has parked its client.
+    fn end_call(&mut self, id: ClientId, command: Command, argv: &[&[u8]], began: Instant, start: usize) {
+        let took = self.observer.lap(began);
+        if !self.observer.monitors.is_empty() {
+            self.feed_monitors(id, command, argv);
+        }
+        let mut failed = false;
+        if let Some(client) = self.clients.get_mut(id) {
+            if let Some(blocked) = &mut client.blocked {
+                blocked.took = took;
+                return;
+            }
+            failed = client.output.buffer().get(start) == Some(&b'-') && self.count_error(id, start);
+        }
+        self.finished(id, command, argv, took, failed);
     }
 
     /// Executes a data command; what it leaves behind is added to the current unit.
@@ -501,13 +544,15 @@ impl Server {
         self.unit.clear();
         self.in_exec = true;
         for (command, argv) in queue {
-            let start = self.clients.get(id).map_or(0, |client| client.output.len_bytes());
             self.call(id, command, &argv.words());
-            self.count_error(id, start);
         }
         self.in_exec = false;
         self.finish_own_unit(Some(id), true);
-        self.serve_ready();
+    }
+
+    /// Whether the transaction that is being executed has written, which the log does not know yet.
+    pub fn is_in_dirty_exec(&self) -> bool {
+        self.in_exec && self.unit.dirty > 0
     }
 
     fn finish_own_unit(&mut self, client: Option<ClientId>, wrap: bool) {
@@ -525,7 +570,7 @@ impl Server {
         if !self.watching.is_empty() && unit.dirty > 0 {
             self.break_watches(unit);
         }
-        if !self.blocking.is_empty() {
+        if self.blocking.waits_for_keys() {
             self.blocking.note_ready(unit.ready.drain(..));
             self.blocking.note_changed(&unit.touched);
         }
@@ -549,13 +594,20 @@ impl Server {
         }
     }
 
-    fn park(&mut self, id: ClientId, block: keyspace::Block, argv: &[&[u8]]) {
-        let Some(client) = self.clients.get_mut(id) else { return };
+    fn park_for_key(&mut self, id: ClientId, argv: &[&[u8]], block: keyspace::Block) {
         let deadline = block.timeout_ms.and_then(|ms| self.clock.now.checked_add(Duration::from_millis(ms)));
-        let blocked = Blocked { argv: OwnedArgv::new(argv), on: block, db: client.db, deadline };
+        self.park(id, argv, Waiting::Key(block), deadline);
+    }
+
+    /// Lets a client wait; the command that it has sent is not over.
+    pub fn park(&mut self, id: ClientId, argv: &[&[u8]], on: Waiting, deadline: Option<Instant>) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(command) = client.last_command else { return };
+        let (argv, db) = (OwnedArgv::new(argv), client.db);
+        let blocked = Blocked { command, argv, on, db, deadline, took: Duration::ZERO };
         self.blocking.park(id, &blocked);
         client.blocked = Some(blocked);
-        self.keyspace.has_blocked = true;
+        self.keyspace.has_blocked = self.blocking.waits_for_keys();
     }
 
     /// Takes a client out of its waiting; its command is over, and what it sent since is looked at again.
@@ -563,7 +615,7 @@ impl Server {
         let client = self.clients.get_mut(id)?;
         let blocked = client.blocked.take()?;
         self.blocking.unpark(id, &blocked);
-        self.keyspace.has_blocked = !self.blocking.is_empty();
+        self.keyspace.has_blocked = self.blocking.waits_for_keys();
         self.resumed.push(id);
         self.answered.push(id);
         Some(blocked)
@@ -577,7 +629,7 @@ impl Server {
                 let held = entry.map(|entry| entry.value().type_name());
                 let Some(client) = self.clients.get(id) else { continue };
                 let Some(blocked) = &client.blocked else { continue };
-                if held == Some(blocked.on.type_name) {
+                if matches!(&blocked.on, Waiting::Key(on) if held == Some(on.type_name)) {
                     self.serve_parked(id);
                 }
             }
@@ -585,23 +637,38 @@ impl Server {
     }
 
     fn serve_parked(&mut self, id: ClientId) {
+        let began = self.observer.mark();
         let Some(client) = self.clients.get_mut(id) else { return };
-        let Some(blocked) = client.blocked.take() else { return };
+        let Some(mut blocked) = client.blocked.take() else { return };
         let argv = blocked.argv.words();
         self.unit.clear();
         let start = client.output.len_bytes();
-        if let Ok(command) = self.table.lookup(&argv)
-            && let Handler::Data(spec) = command.handler()
-        {
+        if let Handler::Data(spec) = blocked.command.handler() {
             let call = Call { db: blocked.db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true };
             self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
         }
+        blocked.took += self.observer.lap(began);
         client.blocked = Some(blocked);
         if self.unit.block.is_none() {
-            self.unpark(id);
-            self.end_silence(id, start);
+            self.end_parked(id, start);
         }
         self.finish_own_unit(Some(id), true);
+    }
+
+    /// Answers a parked client, whose command is over by that.
+    pub fn answer_parked(&mut self, id: ClientId, write: impl FnOnce(&mut Encoder<'_>)) {
+        let Some(client) = self.clients.get_mut(id).filter(|client| client.blocked.is_some()) else { return };
+        let start = client.output.len_bytes();
+        write(&mut client.reply());
+        self.end_parked(id, start);
+    }
+
+    /// The command of a parked client was answered, from `start` on.
+    fn end_parked(&mut self, id: ClientId, start: usize) {
+        let Some(blocked) = self.unpark(id) else { return };
+        let failed = self.count_error(id, start);
+        self.end_silence(id, start);
+        self.finished(id, blocked.command, &blocked.argv.words(), blocked.took, failed);
     }
 
     /// CLIENT REPLY, for the reply of a command that was parked.
@@ -617,15 +684,15 @@ impl Server {
 
     /// Answers a parked client whose time is over.
     pub fn time_out(&mut self, id: ClientId) {
-        let Some(blocked) = self.unpark(id) else { return };
-        let Some(client) = self.clients.get_mut(id) else { return };
-        let start = client.output.len_bytes();
-        if blocked.on.null_array {
-            client.reply().null_array()
-        } else {
-            client.reply().null()
+        let blocked = self.clients.get(id).and_then(|client| client.blocked.as_ref());
+        match blocked.map(|blocked| &blocked.on) {
+            Some(Waiting::Key(block)) if block.null_array => {
+                self.answer_parked(id, |reply| reply.null_array())
+            }
+            Some(Waiting::Key(_)) => self.answer_parked(id, |reply| reply.null()),
+            Some(&Waiting::Copies(copies)) => self.answer_copies(id, copies),
+            Some(Waiting::LogEnd) | None => {}
         }
-        self.end_silence(id, start);
     }
 
     /// Ends a client's connection and everything that refers to it.
@@ -633,6 +700,7 @@ impl Server {
         self.unpark(id);
         self.unwatch(id);
         self.pubsub.forget(id);
+        self.stop_monitoring(id);
         self.clients.remove(id)
     }
 
@@ -650,14 +718,18 @@ impl Server {
         /// Keys to a cycle: some 100 microseconds. What is due beyond is due in the next turn, which does not wait.
         const BUDGET: usize = 200;
         self.expire_more = false;
-        // Behind a disk that fails, the DELs would only pile up; reads find an expired key absent all the same.
+        // Behind a disk that fails or is late, the DELs would only pile up; reads find an expired key absent all the same.
         let idle = !self.debug.active_expire || self.loading.is_some() || self.paused.is_some();
-        if idle || self.persistence.misconf().is_some() {
+        if idle || self.persistence.misconf().is_some() || self.persistence.writes_are_held() {
             return;
         }
+        let began = self.watches_latency().then(Instant::now);
         self.unit.clear();
         self.expire_more = self.keyspace.expire_due(self.clock.unix_ms, BUDGET, &mut self.unit) == BUDGET;
         self.finish_own_unit(None, false);
+        if let Some(began) = began {
+            self.note_latency("expire-cycle", began.elapsed());
+        }
     }
 }
 
@@ -666,6 +738,7 @@ impl Stats {
     pub fn note_error(&mut self, code: &str) {
         /// Codes come from scripts and modules too: the table stays small.
         const MAX_CODES: usize = 128;
+        self.error_replies += 1;
         if let Some(count) = self.errors.get_mut(code) {
             *count += 1;
         } else if self.errors.len() < MAX_CODES {

@@ -22,7 +22,9 @@ const SECTIONS: &[Section] = &[
     Section { name: "Replication", by_default: true, write: replication },
     Section { name: "CPU", by_default: true, write: cpu },
     Section { name: "Modules", by_default: true, write: |_, _| {} },
+    Section { name: "Commandstats", by_default: false, write: commandstats },
     Section { name: "Errorstats", by_default: true, write: errorstats },
+    Section { name: "Latencystats", by_default: false, write: latencystats },
     Section { name: "Cluster", by_default: true, write: cluster },
     Section { name: "Keyspace", by_default: true, write: keyspace },
 ];
@@ -166,7 +168,7 @@ fn stats(server: &Server, fields: &mut Fields) {
     fields.add("latest_fork_usec", 0);
     fields.add("total_forks", 0);
     fields.add("unexpected_error_replies", server.persistence.replay_errors);
-    fields.add("total_error_replies", stats.errors.values().sum::<u64>());
+    fields.add("total_error_replies", stats.error_replies);
     fields.add("rewrite_turn_cpu_max_usec", stats.rewrite_turn_cpu_us_max);
 }
 
@@ -196,6 +198,17 @@ fn cpu(_: &Server, fields: &mut Fields) {
     fields.add("used_cpu_user", format!("{:.6}", field(11) / ticks));
     fields.add("used_cpu_sys_children", "0.000000");
     fields.add("used_cpu_user_children", "0.000000");
+}
+
+fn commandstats(server: &Server, fields: &mut Fields) {
+    server.observer.commands.info(&server.table, fields);
+}
+
+fn latencystats(server: &Server, fields: &mut Fields) {
+    if server.config.latency_tracking {
+        let percentiles = &server.config.latency_tracking_info_percentiles;
+        server.observer.commands.info_latencies(&server.table, percentiles, fields);
+    }
 }
 
 fn errorstats(server: &Server, fields: &mut Fields) {

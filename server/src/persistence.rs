@@ -23,10 +23,8 @@ use rustix::process::{Pid, test_kill_process};
 use crate::config::{AppendFsync, Config, LoadCorrupt};
 use crate::executor::{Clock, Server};
 use crate::info::Fields;
+use crate::log_end::LogEnd;
 use crate::logger::Level;
-
-/// How long CONFIG SET appendonly no waits for the disk before it is refused.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything about durability.
 #[derive(Debug)]
@@ -47,6 +45,10 @@ pub struct Persistence {
     pub loaded: Loaded,
     /// Forty hexadecimal digits that name this run of the server.
     pub run_id: String,
+    /// Somebody waits for what is logged to be durable: asked for when the turn's block is sealed.
+    pub(crate) sync_wanted: bool,
+    /// The log is about to be turned off.
+    pub(crate) log_end: Option<LogEnd>,
     /// Why the log cannot take writes, since the last turn.
     failing: Option<String>,
 }
@@ -94,6 +96,8 @@ impl Default for Persistence {
             replay_errors: 0,
             loaded: Loaded::default(),
             run_id: String::new(),
+            sync_wanted: false,
+            log_end: None,
             failing: None,
         }
     }
@@ -131,6 +135,27 @@ impl Persistence {
     #[inline]
     pub fn writes_are_held(&self) -> bool {
         self.log.as_ref().is_some_and(Log::writes_are_held)
+            || self.log_end.as_ref().is_some_and(|log_end| log_end.holds_writes)
+    }
+
+    /// Up to here a power cut takes nothing; `None` while nothing is promised: the log is off, or has no base yet.
+    #[inline]
+    pub fn acknowledged(&self) -> Option<Position> {
+        self.log.as_ref().filter(|log| !log.is_waiting_rewrite()).map(Log::durable)
+    }
+
+    /// Whether a power cut takes nothing of what was logged up to a position.
+    pub fn is_durable(&self, position: Position) -> bool {
+        self.acknowledged().is_some_and(|durable| durable >= position)
+    }
+
+    /// The log ends. What was worth waiting for is durable: what fails now is of no consequence.
+    pub(crate) fn drop_log(&mut self) {
+        if let Some(log) = self.log.take() {
+            let _ = log.stop();
+        }
+        self.scheduled = false;
+        self.log_end = None;
     }
 
     /// Why writes are refused, in the words that clients see.
@@ -172,17 +197,31 @@ impl Persistence {
         })
     }
 
-    /// The fields of INFO's section. Source: redis 7.2 `src/server.c` `genRedisInfoString`.
+    /// The fields of INFO's section, behind those of loading. What Everlog cannot have, since it does not fork and has
+    /// no RDB, is as Redis says it where it never happened. Source: redis 7.2 `src/server.c` `genRedisInfoString`.
     pub fn info(&self, clock: &Clock, fields: &mut Fields) {
         let status = |ok| if ok { "ok" } else { "err" };
         let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
+        let running = self.rewrite.as_ref();
+        let progress = running.map(|running| running.rewrite.progress());
+        let (keys, keys_total) =
+            progress.as_ref().map_or((0, 0), |progress| (progress.keys, progress.keys_total));
+        fields.add("current_cow_peak", 0);
+        fields.add("current_cow_size", 0);
+        fields.add("current_cow_size_age", 0);
+        fields.add("current_fork_perc", format!("{:.2}", keys as f64 * 100.0 / keys_total.max(1) as f64));
+        fields.add("current_save_keys_processed", keys);
+        fields.add("current_save_keys_total", keys_total);
         fields.add("rdb_changes_since_last_save", self.dirty);
         fields.add("rdb_bgsave_in_progress", 0);
         fields.add("rdb_last_save_time", 0);
         fields.add("rdb_last_bgsave_status", "ok");
         fields.add("rdb_last_bgsave_time_sec", -1);
         fields.add("rdb_current_bgsave_time_sec", -1);
-        let running = self.rewrite.as_ref();
+        fields.add("rdb_saves", 0);
+        fields.add("rdb_last_cow_size", 0);
+        fields.add("rdb_last_load_keys_expired", 0);
+        fields.add("rdb_last_load_keys_loaded", 0);
         let current = running.map(|running| clock.now.saturating_duration_since(running.started));
         fields.add("aof_enabled", u8::from(self.log.is_some()));
         fields.add("aof_rewrite_in_progress", u8::from(running.is_some()));
@@ -196,13 +235,17 @@ impl Persistence {
         fields.add("aof_last_cow_size", 0);
         fields.add("module_fork_in_progress", 0);
         fields.add("module_fork_last_cow_size", 0);
-        if let Some(running) = running {
-            let progress = running.rewrite.progress();
-            fields.add("current_save_keys_processed", progress.keys);
-            fields.add("current_save_keys_total", progress.keys_total);
+        if let Some(log) = &self.log {
+            self.info_log(log, clock, fields);
+        }
+        if let Some(progress) = progress {
             fields.add("aof_rewrite_bytes", progress.bytes);
         }
-        let Some(log) = &self.log else { return };
+    }
+
+    /// The fields of a log that is on: Redis's, then ours. Of these, the age of the fsync that runs now and of the oldest
+    /// byte that is not durable tell why clients wait.
+    fn info_log(&self, log: &Log, clock: &Clock, fields: &mut Fields) {
         let stats = log.stats(clock.now);
         fields.add("aof_current_size", stats.current_size);
         fields.add("aof_base_size", self.last.base_bytes);
@@ -210,8 +253,13 @@ impl Persistence {
         fields.add("aof_buffer_length", stats.buffer_length);
         fields.add("aof_pending_bio_fsync", stats.pending_bio_fsync);
         fields.add("aof_delayed_fsync", stats.delayed_fsync);
+        fields.add("aof_fsync_running_ms", stats.fsync_running.unwrap_or_default().as_millis());
+        fields.add("aof_fsync_p50_usec", stats.fsync_p50.as_micros());
+        fields.add("aof_fsync_p99_usec", stats.fsync_p99.as_micros());
+        fields.add("aof_durable_offset", stats.durable);
         fields.add("aof_unsynced_bytes", stats.unsynced_bytes);
         fields.add("aof_unsynced_ms", stats.unsynced.as_millis());
+        fields.add("aof_slow_direct_writes", stats.slow_direct_writes);
         fields.add("aof_retired_files", stats.retired_files);
         fields.add("aof_load_blocks_verified", self.loaded.verified_blocks);
         fields.add("aof_load_corrupt_places", self.loaded.corrupt_places);
@@ -294,40 +342,6 @@ impl Server {
         Ok(())
     }
 
-    /// CONFIG SET appendonly no: everything logged becomes durable first. The executor waits for that one fsync.
-    ///
-    /// # Errors
-    /// When it cannot; the log stays on.
-    pub fn turn_log_off(&mut self) -> anyhow::Result<()> {
-        self.abort_rewrite();
-        if let Some(log) = &mut self.persistence.log {
-            let (end, started) = (log.drain(), Instant::now());
-            while log.durable() < end {
-                if let Health::Failing(failure) = log.health() {
-                    anyhow::bail!("{} of {}: {}", failure.op, failure.path.display(), failure.message);
-                }
-                anyhow::ensure!(
-                    log.stats(Instant::now()).lost_below.is_none(),
-                    "the disk has lost writes; a rewrite repairs that"
-                );
-                anyhow::ensure!(
-                    started.elapsed() < PATIENCE,
-                    "the disk takes more than {PATIENCE:?} to sync"
-                );
-                std::thread::sleep(Duration::from_micros(100));
-            }
-        }
-        if let Some(log) = self.persistence.log.take() {
-            // Everything is durable: what fails now is of no consequence.
-            let _ = log.stop();
-        }
-        self.persistence.scheduled = false;
-        // Positions of the next log begin anew.
-        self.gate = crate::gate::Gate::default();
-        self.clients.forget_positions();
-        Ok(())
-    }
-
     /// Starts writing a new base.
     ///
     /// # Errors
@@ -400,6 +414,9 @@ impl Server {
                 std::thread::sleep(self.debug.aof_flush_sleep);
             }
             log.seal(now);
+            if std::mem::take(&mut self.persistence.sync_wanted) {
+                log.sync_now();
+            }
         }
         self.report_health();
     }
@@ -408,9 +425,11 @@ impl Server {
         let Some(running) = &mut self.persistence.rewrite else { return };
         let keyspace = &self.keyspace;
         let log = self.persistence.log.as_mut();
+        let (started, began) = (running.started, Instant::now());
         let outcome = running.rewrite.step(log, self.clock.unix_s(), || keyspace.snapshot());
+        // Redis's fork: nobody is served while the snapshot is taken.
+        self.note_latency("aof-rewrite-snapshot", began.elapsed());
         let Some(outcome) = outcome else { return };
-        let started = running.started;
         self.persistence.rewrite = None;
         if let Some(log) = &mut self.persistence.log {
             log.set_rewrite_running(false);
@@ -450,6 +469,7 @@ impl Server {
     pub fn rewrite_if_grown(&mut self) {
         let persistence = &self.persistence;
         if persistence.rewrite.is_some()
+            || persistence.log_end.is_some()
             || self.loading.is_some()
             || persistence.backoff.limits(self.clock.now)
         {

@@ -41,17 +41,22 @@ impl Config {
     }
 }
 
+impl From<SetError> for CommandError {
+    fn from(error: SetError) -> Self {
+        match error {
+            SetError::Loading => CommandError::other(format!("LOADING {error}")),
+            error => CommandError::other(format!("ERR {error}")),
+        }
+    }
+}
+
 impl Server {
     /// CONFIG SET: all of the directives or none, with their effects.
     ///
     /// # Errors
     /// Redis's words; nothing has changed then.
     pub fn set_config(&mut self, pairs: &[(&[u8], &[u8])], local: bool) -> Result<(), CommandError> {
-        let origin = Origin { loading: self.loading.is_some(), local };
-        let changed = self.config.set(pairs, origin).map_err(|error| match error {
-            SetError::Loading => CommandError::other(format!("LOADING {error}")),
-            error => CommandError::other(format!("ERR {error}")),
-        })?;
+        let changed = self.config.set(pairs, self.origin(local))?;
         let names: Vec<&'static str> = changed.names().collect();
         for (at, name) in names.iter().enumerate() {
             if let Err(reason) = self.apply(name) {
@@ -60,17 +65,22 @@ impl Server {
                 for name in &names[..at] {
                     let _ = self.apply(name);
                 }
-                let failed = SetError::Failed { name: name.as_bytes().to_vec(), reason };
-                return Err(CommandError::other(format!("ERR {failed}")));
+                return Err(SetError::Failed { name: name.as_bytes().to_vec(), reason }.into());
             }
         }
         let list_packed_threshold = self.keyspace.limits.list_packed_threshold;
         self.keyspace.limits = Limits { list_packed_threshold, ..self.config.keyspace_limits() };
         self.keyspace.has_listeners = self.config.notify_keyspace_events.0 != 0;
         self.logger.set_level(self.config.log_level());
+        self.observer.set_thresholds(&self.config);
         self.apply_log_options();
         self.weigh();
         Ok(())
+    }
+
+    /// Who asks for a CONFIG SET.
+    pub(crate) fn origin(&self, local: bool) -> Origin {
+        Origin { loading: self.loading.is_some(), local }
     }
 
     /// Carries one changed directive to where it acts, if that is not done for all of them together.

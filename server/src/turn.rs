@@ -125,6 +125,8 @@ impl Turn {
         // settled, then replies leave. After a shutdown that failed none may: a closed connection means "perhaps".
         if server.exit.is_none() {
             server.persist();
+            server.acknowledge();
+            server.step_log_end();
         }
         if server.exit.is_none_or(|code| code == 0) {
             self.release(server);

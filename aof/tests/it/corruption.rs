@@ -28,7 +28,9 @@ fn rotate(log: &mut Log) -> u64 {
 fn a_log() -> Mem {
     let mem = Mem::new();
     let mut log = start(mem.clone(), &options(Fsync::Always));
-    (0..3).for_each(|n| drop(turn(&mut log, &[("k", n)])));
+    for n in 0..3 {
+        turn(&mut log, &[("k", n)]);
+    }
     let covers = rotate(&mut log);
     let mut frame = BaseFrame::new(log.epoch(), covers, 1_700_000_000_000);
     let mut base = Vec::new();

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aof::fs::{Call, Mem};
-use aof::{Fsync, Health, Options};
+use aof::{Event, Fsync, Health, Options};
 
 use crate::world::{eio, load, options, path, request, start, turn, until};
 
@@ -222,4 +222,34 @@ fn under_no_a_failed_fsync_holds_the_durable_watermark_until_a_base_covers_it() 
     until("durable", || log.durable() == log.end());
     assert_eq!(log.stats(Instant::now()).lost_below, None);
     log.stop().unwrap();
+}
+
+#[test]
+fn what_takes_long_is_told_once_and_fdatasyncs_are_timed() {
+    const SLOW: Duration = Duration::from_millis(20);
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let position = turn(&mut log, &[("k", 0)]);
+    until("durable", || log.durable() >= position);
+    log.take_events();
+    log.reset_stats();
+    assert_eq!(log.stats(Instant::now()).fsync_p99, Duration::ZERO);
+
+    mem.fail_with(|call, _| {
+        if matches!(call, Call::Write | Call::SyncData) {
+            std::thread::sleep(SLOW);
+        }
+        None
+    });
+    let position = turn(&mut log, &[("k", 1)]);
+    until("an fdatasync runs", || log.stats(Instant::now()).fsync_running.is_some());
+    assert!(log.stats(Instant::now()).durable < position);
+    until("durable", || log.durable() >= position);
+    let stats = log.stats(Instant::now());
+    assert_eq!((stats.fsync_running, stats.durable), (None, position));
+    assert!(stats.fsync_p50 >= SLOW && stats.fsync_p99 >= SLOW);
+    let events = log.take_events();
+    assert!(events.iter().all(|event| event.took() >= SLOW));
+    assert!(matches!(events[..], [Event::WriteAlone(_), Event::FsyncAlways(_)]), "{events:?}");
+    assert_eq!(log.take_events(), []);
 }

@@ -2,7 +2,7 @@
 
 use resp::{Encoder, number};
 
-use super::flags::{BLOCKING, DENYOOM, FAST, NOSCRIPT, READ, WRITE};
+use super::flags::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
 use super::timeout::parse_timeout;
 use super::{DataSpec, Keys, keys, spec};
 use crate::types::list::{ChunkLimit, End, List};
@@ -30,12 +30,12 @@ pub const TABLE: &[DataSpec] = &[
     spec("lpos",       lpos,       -3, READ,                                  keys(1, 1, 1),       "6.0.6", "Finds where elements that are equal to one stand."),
     spec("lmove",      lmove,      5,  WRITE | DENYOOM,                       keys(1, 2, 1),       "6.2.0", "Moves an element from an end of a list to an end of another, and returns it."),
     spec("rpoplpush",  rpoplpush,  3,  WRITE | DENYOOM,                       keys(1, 2, 1),       "1.2.0", "Moves the last element of a list to the front of another, and returns it."),
-    spec("lmpop",      lmpop,      -4, WRITE,                                 Keys::Counted { at: 1 }, "7.0.0", "Removes and returns elements of the first list that has any."),
+    spec("lmpop",      lmpop,      -4, WRITE | MOVABLE_KEYS,                  Keys::Counted { at: 1 }, "7.0.0", "Removes and returns elements of the first list that has any."),
     spec("blpop",      blpop,      -3, WRITE | NOSCRIPT | BLOCKING,           keys(1, -2, 1),      "2.0.0", "Removes and returns the first element of the first list that has any, or waits for one."),
     spec("brpop",      brpop,      -3, WRITE | NOSCRIPT | BLOCKING,           keys(1, -2, 1),      "2.0.0", "Removes and returns the last element of the first list that has any, or waits for one."),
     spec("blmove",     blmove,     6,  WRITE | DENYOOM | NOSCRIPT | BLOCKING, keys(1, 2, 1),       "6.2.0", "As LMOVE, or waits for an element."),
     spec("brpoplpush", brpoplpush, 4,  WRITE | DENYOOM | NOSCRIPT | BLOCKING, keys(1, 2, 1),       "2.2.0", "As RPOPLPUSH, or waits for an element."),
-    spec("blmpop",     blmpop,     -5, WRITE | BLOCKING,                      Keys::Counted { at: 2 }, "7.0.0", "As LMPOP, or waits for an element."),
+    spec("blmpop",     blmpop,     -5, WRITE | BLOCKING | MOVABLE_KEYS,       Keys::Counted { at: 2 }, "7.0.0", "As LMPOP, or waits for an element."),
 ];
 
 fn lpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {

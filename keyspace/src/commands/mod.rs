@@ -131,6 +131,8 @@ pub mod flags {
     pub const MOVABLE_KEYS: u32 = 1 << 18;
     /// Allowed while a busy script is running.
     pub const ALLOW_BUSY: u32 = 1 << 19;
+    /// Its subcommands are no commands of their own: to COMMAND and in statistics it is one (DEBUG).
+    pub const UNDIVIDED: u32 = 1 << 20;
 }
 
 /// Where a command's keys stand among its words (word 0 is the name).

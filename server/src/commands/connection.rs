@@ -7,7 +7,7 @@ use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
 use resp::Version;
 
 use super::{ProcessSpec, integer};
-use crate::client::{Client, ClientId, ReplyMode};
+use crate::client::{Blocked, Client, ClientId, ReplyMode, Waiting};
 use crate::executor::{PauseMode, Server};
 
 type Result = std::result::Result<(), CommandError>;
@@ -18,15 +18,7 @@ const RULE: u32 = TALK | ADMIN | DANGEROUS;
 
 /// The rows.
 pub const TABLE: &[ProcessSpec] = &[
-    spec(
-        "auth",
-        auth,
-        -2,
-        OPEN | SKIP_MONITOR | SKIP_SLOWLOG,
-        Keys::None,
-        "1.0.0",
-        "Authenticates the connection.",
-    ),
+    spec("auth", auth, -2, OPEN, Keys::None, "1.0.0", "Authenticates the connection."),
     spec(
         "hello",
         hello,
@@ -59,6 +51,7 @@ pub const TABLE: &[ProcessSpec] = &[
     spec("reset", reset, 1, OPEN, Keys::None, "6.2.0", "Brings the connection back to how it began."),
     ProcessSpec {
         subcommands: &[
+            spec("help", super::help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
             spec("id", client_id, 2, TALK, Keys::None, "5.0.0", "Answers the connection's number."),
             spec("info", client_info, 2, TALK, Keys::None, "6.2.0", "Describes this connection."),
             spec("list", client_list, -2, RULE, Keys::None, "2.4.0", "Describes all connections, or some."),
@@ -255,6 +248,7 @@ fn quit(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
 fn reset(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     server.unwatch(id);
     server.pubsub.forget(id);
+    server.stop_monitoring(id);
     let authenticated = server.config.requirepass.is_empty();
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     client.transaction = None;
@@ -331,7 +325,6 @@ struct KillFilter {
     peer: Option<Vec<u8>>,
     local: Option<Vec<u8>>,
     kind: Option<Vec<u8>>,
-    user: Option<Vec<u8>>,
     spare_me: bool,
 }
 
@@ -352,7 +345,11 @@ impl KillFilter {
                 }
                 b"addr" => filter.peer = Some(value.to_vec()),
                 b"laddr" => filter.local = Some(value.to_vec()),
-                b"user" => filter.user = Some(value.to_vec()),
+                b"user" if value != b"default" => {
+                    let user = String::from_utf8_lossy(value);
+                    return Err(CommandError::other(format!("ERR No such user '{user}'")));
+                }
+                b"user" => {}
                 b"type" => match value.to_ascii_lowercase().as_slice() {
                     kind @ (b"normal" | b"pubsub" | b"master" | b"replica" | b"slave") => {
                         filter.kind = Some(kind.to_vec());
@@ -376,16 +373,15 @@ impl KillFilter {
     fn takes(&self, server: &Server, client: &Client) -> bool {
         let kind: &[u8] = if server.pubsub.is_subscribed(client.id) { b"pubsub" } else { b"normal" };
         self.serial.is_none_or(|serial| serial == client.id.serial)
-            && self.peer.as_ref().is_none_or(|peer| *peer == peer_text(client).as_bytes())
+            && self.peer.as_ref().is_none_or(|peer| *peer == client.peer_text().as_bytes())
             && self.local.as_ref().is_none_or(|local| *local == client.local.as_bytes())
             && self.kind.as_ref().is_none_or(|wanted| wanted == kind)
-            && self.user.as_ref().is_none_or(|user| user == b"default")
     }
 }
 
 fn client_kill(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     if let [address] = argv[2..] {
-        let victim = server.clients.iter().find(|client| peer_text(client).as_bytes() == address);
+        let victim = server.clients.iter().find(|client| client.peer_text().as_bytes() == address);
         let victim = victim.map(|client| client.id).ok_or(CommandError::other("ERR No such client"))?;
         close(server, victim);
         reply(server, id, |reply| reply.ok());
@@ -509,15 +505,15 @@ fn client_unblock(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         Some(_) => return Err(CommandError::other("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
     };
     let serial = u64::try_from(integer(argv[2])?).unwrap_or(0);
-    let parked = server.clients.by_serial(serial).filter(|client| client.blocked.is_some());
+    // As Redis: a wait that has no timeout of its own is not cut short.
+    let may_end = |blocked: &Blocked| !matches!(blocked.on, Waiting::LogEnd);
+    let parked =
+        server.clients.by_serial(serial).filter(|client| client.blocked.as_ref().is_some_and(may_end));
     let parked = parked.map(|client| client.id);
     match parked {
-        Some(other) if with_error => {
-            server.unpark(other);
-            reply(server, other, |reply| {
-                reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-            });
-        }
+        Some(other) if with_error => server.answer_parked(other, |reply| {
+            reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        }),
         Some(other) => server.time_out(other),
         None => {}
     }
@@ -556,10 +552,6 @@ fn on_or_off(word: &[u8]) -> std::result::Result<bool, CommandError> {
     }
 }
 
-fn peer_text(client: &Client) -> String {
-    client.peer.map_or_else(|| client.local.clone(), |peer| peer.to_string())
-}
-
 /// Writes a reply, if the client is still there.
 pub(crate) fn reply(server: &mut Server, id: ClientId, write: impl FnOnce(&mut resp::Encoder<'_>)) {
     if let Some(client) = server.clients.get_mut(id) {
@@ -575,6 +567,7 @@ impl Server {
         let patterns = own.map_or(0, |own| own.patterns.len());
         let mut flags = String::new();
         for (letter, set) in [
+            ('O', client.monitors),
             ('P', own.is_some()),
             ('x', client.transaction.is_some()),
             ('b', client.blocked.is_some()),
@@ -589,13 +582,15 @@ impl Server {
             }
         }
         let seconds = |since| self.clock.now.saturating_duration_since(since).as_secs();
+        let executing = if self.executing == Some(client.id) { self.executing_bytes } else { 0 };
+        let input_bytes = client.input.len().max(executing);
         let text = String::from_utf8_lossy;
         format!(
             "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} \
              qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} \
              user=default redir=-1 resp={} lib-name={} lib-ver={}",
             client.id.serial,
-            peer_text(client),
+            client.peer_text(),
             client.local,
             text(&client.name),
             seconds(client.connected_at),
@@ -605,9 +600,9 @@ impl Server {
             channels,
             patterns,
             client.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64),
-            client.input.len(),
+            input_bytes,
             client.output.len_bytes(),
-            client.input.len() + client.output.len_bytes(),
+            input_bytes + client.output.len_bytes(),
             client.last_command.map_or("NULL".into(), |command| command.full_name()),
             if client.version == Version::Resp3 { 3 } else { 2 },
             text(&client.lib_name),

@@ -19,6 +19,7 @@ const ALONE: u32 = (RULE & !LOADING) | NO_MULTI;
 /// The rows.
 pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
     subcommands: &[
+        spec("help", super::help, 2, RULE, Keys::None, "1.0.0", "Lists the subcommands."),
         spec("digest", digest, 2, RULE, Keys::None, "1.0.0", "Answers a digest of all data."),
         spec("digest-value", digest_value, -2, RULE, Keys::None, "1.0.0", "Answers digests of values."),
         spec("loadaof", loadaof, 2, ALONE, Keys::None, "1.0.0", "Drops all data and loads the log again."),
@@ -74,7 +75,7 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
         spec("error", error, 3, RULE, Keys::None, "1.0.0", "Answers an error."),
         spec("log", log, 3, RULE, Keys::None, "1.0.0", "Writes a line to the server's log."),
     ],
-    ..spec("debug", debug, -2, RULE, Keys::None, "1.0.0", "Commands for debugging.")
+    ..spec("debug", debug, -2, RULE | UNDIVIDED, Keys::None, "1.0.0", "Commands for debugging.")
 }];
 
 fn debug(_: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {

@@ -17,15 +17,18 @@ const ASK: u32 = LOADING | STALE | CONNECTION;
 /// The rows.
 pub const TABLE: &[ProcessSpec] = &[
     ProcessSpec {
-        subcommands: &[spec(
-            "usage",
-            memory_usage,
-            -3,
-            READ,
-            keys(2, 2, 1),
-            "4.0.0",
-            "Answers the bytes that a key takes.",
-        )],
+        subcommands: &[
+            spec("help", super::help, 2, LOADING | STALE, Keys::None, "4.0.0", "Lists the subcommands."),
+            spec(
+                "usage",
+                memory_usage,
+                -3,
+                READ,
+                keys(2, 2, 1),
+                "4.0.0",
+                "Answers the bytes that a key takes.",
+            ),
+        ],
         ..spec("memory", memory, -2, 0, Keys::None, "4.0.0", "Commands about memory.")
     },
     ProcessSpec {
@@ -34,6 +37,7 @@ pub const TABLE: &[ProcessSpec] = &[
             spec("info", info, -2, ASK, Keys::None, "2.8.13", "Describes some commands, or all."),
             spec("list", list, -2, ASK, Keys::None, "7.0.0", "Lists the commands' names."),
             spec("docs", docs, -2, ASK, Keys::None, "7.0.0", "Documents some commands, or all."),
+            spec("help", super::help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
             spec("getkeys", getkeys, -4, ASK, Keys::None, "2.8.13", "Answers the keys of a request."),
         ],
         ..spec("command", command, -1, ASK, Keys::None, "2.8.13", "Describes all commands.")
@@ -84,18 +88,7 @@ fn named(server: &Server, names: &[&[u8]]) -> Vec<Option<Command>> {
     if names.is_empty() {
         return server.table.all().into_iter().map(Some).collect();
     }
-    names.iter().map(|name| find(server, name)).collect()
-}
-
-fn find(server: &Server, name: &[u8]) -> Option<Command> {
-    let mut words = name.splitn(2, |&byte| byte == b'|');
-    let command = server.table.get(words.next()?)?;
-    match words.next() {
-        None => Some(command),
-        Some(sub) => {
-            command.subcommands().into_iter().find(|own| own.name().as_bytes().eq_ignore_ascii_case(sub))
-        }
-    }
+    names.iter().map(|name| server.table.named(name)).collect()
 }
 
 fn describe(server: &mut Server, id: ClientId, names: &[&[u8]]) -> Result {
@@ -217,22 +210,32 @@ fn write_docs(reply: &mut Encoder<'_>, command: Command) {
 }
 
 fn list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let mut names: Vec<&'static str> = server.table.all().iter().map(Command::name).collect();
+    let mut commands: Vec<Command> = server.table.flat().collect();
     match argv[2..] {
         [] => {}
-        [filter, kind, pattern] if filter.eq_ignore_ascii_case(b"filterby") => {
-            if !kind.eq_ignore_ascii_case(b"pattern") {
-                return Err(CommandError::Syntax);
+        [filter, kind, wanted] if filter.eq_ignore_ascii_case(b"filterby") => {
+            match kind.to_ascii_lowercase().as_slice() {
+                b"pattern" => {
+                    commands.retain(|command| glob::matches(wanted, command.full_name().as_bytes(), true))
+                }
+                b"aclcat" => commands.retain(|&command| has_category(command, wanted)),
+                // There are none.
+                b"module" => commands.clear(),
+                _ => return Err(CommandError::Syntax),
             }
-            names.retain(|name| glob::matches(pattern, name.as_bytes(), true));
         }
         _ => return Err(CommandError::Syntax),
     }
     reply(server, id, |reply| {
-        reply.array(names.len());
-        names.iter().for_each(|name| reply.bulk(name.as_bytes()));
+        reply.array(commands.len());
+        commands.iter().for_each(|command| reply.bulk(command.full_name().as_bytes()));
     });
     Ok(())
+}
+
+fn has_category(command: Command, wanted: &[u8]) -> bool {
+    let is = |category: &String| category.trim_start_matches('@').as_bytes().eq_ignore_ascii_case(wanted);
+    categories(command).iter().any(is)
 }
 
 fn getkeys(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {

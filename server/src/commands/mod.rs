@@ -4,16 +4,18 @@
 pub mod connection;
 pub mod debug;
 pub mod introspection;
+pub mod observation;
 pub mod persistence;
 pub mod pubsub;
 pub mod server;
 pub mod transactions;
+pub mod waiting;
 
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 use keyspace::CommandError;
-use keyspace::commands::{DataSpec, GROUPS, Group, Keys, Spec, flags, resolve, unknown_command};
+use keyspace::commands::{DataSpec, GROUPS, Group, Keys, Spec, flags, unknown_command, unknown_subcommand};
 
 use crate::client::ClientId;
 use crate::config::RenamedCommand;
@@ -30,10 +32,12 @@ pub const PROCESS_GROUPS: &[Group<ProcessHandler>] = &[
     Group { name: "connection", table: connection::TABLE },
     Group { name: "server", table: server::TABLE },
     Group { name: "server", table: introspection::TABLE },
+    Group { name: "server", table: observation::TABLE },
     Group { name: "server", table: persistence::TABLE },
     Group { name: "server", table: debug::TABLE },
     Group { name: "transactions", table: transactions::TABLE },
     Group { name: "pubsub", table: pubsub::TABLE },
+    Group { name: "generic", table: waiting::TABLE },
 ];
 
 /// A command that was looked up: its row, and its container's where it is a subcommand.
@@ -41,6 +45,10 @@ pub const PROCESS_GROUPS: &[Group<ProcessHandler>] = &[
 pub struct Command {
     row: Row,
     container: Option<&'static str>,
+    /// Whether the container is to be named alone.
+    undivided: bool,
+    /// Its place among all commands and subcommands, whatever they are renamed to.
+    pub number: u16,
     /// COMMAND DOCS's group.
     pub group: &'static str,
 }
@@ -110,12 +118,52 @@ impl Command {
 
     /// Its subcommands.
     pub fn subcommands(&self) -> Vec<Command> {
-        let inner = |row, name| Command { row, container: Some(name), group: self.group };
+        (*self).flat().skip(1).collect()
+    }
+
+    /// Itself and its subcommands.
+    pub fn flat(self) -> impl Iterator<Item = Command> {
+        let count = if self.has(flags::UNDIVIDED) { 0 } else { self.subcommands_len() };
+        std::iter::once(self).chain((0..count).filter_map(move |at| self.nth(at)))
+    }
+
+    /// The subcommand of this name.
+    #[inline]
+    pub fn subcommand(&self, word: &[u8]) -> Option<Command> {
+        fn place<H>(spec: &Spec<H>, word: &[u8]) -> Option<usize> {
+            spec.subcommands.iter().position(|sub| word.eq_ignore_ascii_case(sub.name.as_bytes()))
+        }
         match self.row {
-            Row::Data(spec) => spec.subcommands.iter().map(|sub| inner(Row::Data(sub), spec.name)).collect(),
-            Row::Process(spec) => {
-                spec.subcommands.iter().map(|sub| inner(Row::Process(sub), spec.name)).collect()
-            }
+            Row::Data(spec) => place(spec, word),
+            Row::Process(spec) => place(spec, word),
+        }
+        .and_then(|at| self.nth(at))
+    }
+
+    #[inline]
+    fn subcommands_len(&self) -> usize {
+        match self.row {
+            Row::Data(spec) => spec.subcommands.len(),
+            Row::Process(spec) => spec.subcommands.len(),
+        }
+    }
+
+    fn nth(&self, at: usize) -> Option<Command> {
+        let row = match self.row {
+            Row::Data(spec) => Row::Data(spec.subcommands.get(at)?),
+            Row::Process(spec) => Row::Process(spec.subcommands.get(at)?),
+        };
+        let undivided = self.has(flags::UNDIVIDED);
+        let number = if undivided { self.number } else { self.number + 1 + at as u16 };
+        Some(Command { row, container: Some(self.name()), undivided, number, group: self.group })
+    }
+
+    /// Whether a request of `words` words fits.
+    #[inline]
+    fn takes(&self, words: usize) -> bool {
+        match self.row {
+            Row::Data(spec) => spec.takes(words),
+            Row::Process(spec) => spec.takes(words),
         }
     }
 
@@ -131,6 +179,7 @@ impl Command {
     /// `get`, `config|set`.
     pub fn full_name(&self) -> String {
         match self.container {
+            Some(container) if self.undivided => container.to_owned(),
             Some(container) => format!("{container}|{}", self.name()),
             None => self.name().to_owned(),
         }
@@ -175,9 +224,14 @@ impl CommandTable {
         let process = PROCESS_GROUPS
             .iter()
             .flat_map(|group| group.table.iter().map(|spec| (spec.name, Row::Process(spec), group.name)));
+        let mut number = 0;
         let mut by_name: HashMap<Vec<u8>, Command, FixedState> = data
             .chain(process)
-            .map(|(name, row, group)| (name.as_bytes().to_vec(), Command { row, container: None, group }))
+            .map(|(name, row, group)| {
+                let command = Command { row, container: None, undivided: false, number, group };
+                number += 1 + command.subcommands_len() as u16;
+                (name.as_bytes().to_vec(), command)
+            })
             .collect();
         for RenamedCommand { from, to, .. } in renamed {
             if let Some(command) = by_name.remove(&from.to_ascii_lowercase())
@@ -195,18 +249,31 @@ impl CommandTable {
     /// Redis's words for an unknown command or a wrong number of words.
     #[inline]
     pub fn lookup(&self, argv: &[&[u8]]) -> Result<Command, CommandError> {
-        let name = argv.first().copied().unwrap_or_default();
-        let command = self.get(name).ok_or_else(|| unknown_command(argv))?;
-        let inner = |row| Command { row, container: Some(command.name()), group: command.group };
-        match command.row {
-            Row::Data(spec) => {
-                let sub = resolve(spec, argv)?;
-                Ok(if std::ptr::eq(sub, spec) { command } else { inner(Row::Data(sub)) })
+        match self.find(argv) {
+            Some(command) if command.takes(argv.len()) => Ok(command),
+            Some(command) => Err(CommandError::Arity(command.full_name().into())),
+            None if argv.first().is_some_and(|name| self.get(name).is_some()) => {
+                Err(unknown_subcommand(argv))
             }
-            Row::Process(spec) => {
-                let sub = resolve(spec, argv)?;
-                Ok(if std::ptr::eq(sub, spec) { command } else { inner(Row::Process(sub)) })
-            }
+            None => Err(unknown_command(argv)),
+        }
+    }
+
+    /// Finds the command of a request, whatever the number of its words.
+    #[inline]
+    pub fn find(&self, argv: &[&[u8]]) -> Option<Command> {
+        let command = self.get(argv.first()?)?;
+        match argv.get(1) {
+            Some(word) if command.subcommands_len() > 0 => command.subcommand(word),
+            _ => Some(command),
+        }
+    }
+
+    /// Finds a command by its full name, `config|set`.
+    pub fn named(&self, name: &[u8]) -> Option<Command> {
+        match name.iter().position(|&byte| byte == b'|') {
+            None => self.get(name),
+            Some(at) => self.get(&name[..at])?.subcommand(&name[at + 1..]),
         }
     }
 
@@ -226,6 +293,31 @@ impl CommandTable {
         all.sort_by_key(Command::name);
         all
     }
+}
+
+impl CommandTable {
+    /// All commands, by name, each followed by its subcommands.
+    pub fn flat(&self) -> impl Iterator<Item = Command> {
+        self.all().into_iter().flat_map(Command::flat)
+    }
+}
+
+/// A container's HELP: its subcommands.
+pub(crate) fn help(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result<(), CommandError> {
+    let name = String::from_utf8_lossy(argv[0]).to_ascii_uppercase();
+    let command = server.table.get(argv[0]);
+    let subcommands = command.iter().flat_map(|command| {
+        (0..command.subcommands_len()).filter_map(|at| command.nth(at)).map(|command| command.columns())
+    });
+    let mut lines = vec![format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
+    for columns in subcommands {
+        lines.extend([columns.name.to_ascii_uppercase(), format!("    {}", columns.summary)]);
+    }
+    connection::reply(server, id, |reply| {
+        reply.array(lines.len());
+        lines.iter().for_each(|line| reply.simple(line));
+    });
+    Ok(())
 }
 
 /// Reads an integer argument.

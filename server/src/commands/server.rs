@@ -17,6 +17,7 @@ const ASK: u32 = LOADING | STALE;
 pub const TABLE: &[ProcessSpec] = &[
     ProcessSpec {
         subcommands: &[
+            spec("help", super::help, 2, ASK, Keys::None, "5.0.0", "Lists the subcommands."),
             spec("get", config_get, -3, RULE, Keys::None, "2.0.0", "Answers directives and their values."),
             spec("set", config_set, -4, RULE, Keys::None, "2.0.0", "Changes directives, all or none."),
             spec(
@@ -60,7 +61,6 @@ pub const TABLE: &[ProcessSpec] = &[
         "1.0.0",
         "Makes everything durable and exits.",
     ),
-    spec("wait", wait, 3, BLOCKING | NOSCRIPT, Keys::None, "3.0.0", "Waits for replicas."),
 ];
 
 fn config(_: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
@@ -80,15 +80,24 @@ fn config_get(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn config_set(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let (pairs, rest) = argv[2..].as_chunks::<2>();
-    if !rest.is_empty() {
+    if argv.len() % 2 == 1 {
         return Err(CommandError::Arity("config|set".into()));
     }
-    let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|&[name, value]| (name, value)).collect();
+    let pairs = pairs(argv);
     let local = server.clients.get(id).is_some_and(Client::is_local);
+    if server.must_wait_for_log_end(&pairs, local) {
+        server.wait_for_log_end(id, argv);
+        return Ok(());
+    }
     server.set_config(&pairs, local)?;
     reply(server, id, |reply| reply.ok());
     Ok(())
+}
+
+/// The directives of a CONFIG SET and their values.
+pub(crate) fn pairs<'a>(argv: &[&'a [u8]]) -> Vec<(&'a [u8], &'a [u8])> {
+    let pairs = argv.get(2..).unwrap_or_default().as_chunks::<2>().0;
+    pairs.iter().map(|&[name, value]| (name, value)).collect()
 }
 
 fn config_rewrite(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
@@ -99,6 +108,7 @@ fn config_rewrite(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
 
 fn config_resetstat(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     server.stats = crate::executor::Stats::default();
+    server.observer.commands = crate::commandstats::CommandStats::default();
     server.keyspace.stats = keyspace::Stats::default();
     server.persistence.reset_stats();
     reply(server, id, |reply| reply.ok());
@@ -128,18 +138,6 @@ fn role(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
         reply.integer(0);
         reply.array(0);
     });
-    Ok(())
-}
-
-fn wait(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    super::integer(argv[1])?;
-    let timeout = resp::number::parse_i64(argv[2])
-        .ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(CommandError::other("ERR timeout is negative"));
-    }
-    // There are no replicas to wait for, now or later.
-    reply(server, id, |reply| reply.integer(0));
     Ok(())
 }
 

@@ -360,11 +360,11 @@ pub static DIRECTIVES: &[Directive] = &[
     row("busy-reply-threshold", "lua-time-limit", num(0, I64), "5000", 0, Accepted, field!(busy_reply_threshold_ms)),
     // Observation
     row("notify-keyspace-events", "", Kind::KeyspaceEvents, "", 0, Implemented, field!(notify_keyspace_events)),
-    row("slowlog-log-slower-than", "", num(-1, I64), "10000", 0, Accepted, field!(slowlog_log_slower_than_us)),
-    row("slowlog-max-len", "", num(0, I64), "128", 0, Accepted, field!(slowlog_max_len)),
-    row("latency-monitor-threshold", "", num(0, I64), "0", 0, Accepted, field!(latency_monitor_threshold_ms)),
-    row("latency-tracking", "", YESNO, "yes", 0, Accepted, field!(latency_tracking)),
-    row("latency-tracking-info-percentiles", "", Kind::Percentiles, "50 99 99.9", 0, Accepted, field!(latency_tracking_info_percentiles)),
+    row("slowlog-log-slower-than", "", num(-1, I64), "10000", 0, Implemented, field!(slowlog_log_slower_than_us)),
+    row("slowlog-max-len", "", num(0, I64), "128", 0, Implemented, field!(slowlog_max_len)),
+    row("latency-monitor-threshold", "", num(0, I64), "0", 0, Implemented, field!(latency_monitor_threshold_ms)),
+    row("latency-tracking", "", YESNO, "yes", 0, Implemented, field!(latency_tracking)),
+    row("latency-tracking-info-percentiles", "", Kind::Percentiles, "50 99 99.9", 0, Implemented, field!(latency_tracking_info_percentiles)),
     // Replication
     row("replicaof", "slaveof", Kind::ReplicaOf, "", IMMUTABLE, NO_REPLICATION, Kept),
     row("masterauth", "", TEXT, "", SENSITIVE, Accepted, Kept),

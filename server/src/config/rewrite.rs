@@ -79,11 +79,13 @@ impl Config {
         let mut added = Vec::new();
         for row in DIRECTIVES {
             let places = places.entry(row.name).or_default();
+            // The points of `save` add up: where the file names one, it must name all.
+            let is_named = !places.is_empty();
             for Line { class, text, is_default } in self.lines(row) {
                 let place = places.iter().position(|place| place.class == class);
                 match place.and_then(|index| places.remove(index)) {
                     Some(place) => lines[place.index] = Some(text),
-                    None if is_default => {}
+                    None if is_default && !(is_named && class.is_empty()) => {}
                     None => added.push(Some(text)),
                 }
             }

@@ -671,6 +671,17 @@ fn rewrite_leaves_limits_in_the_lines_of_their_class() {
 }
 
 #[test]
+fn a_file_that_names_one_point_of_save_gets_all_even_at_the_default() {
+    let config = Config::redis_defaults();
+    let new = String::from_utf8(config.rewritten(b"save ''\nport 6379")).unwrap();
+    assert!(
+        new.starts_with("save 3600 1\nport 6379\n") && new.ends_with("\nsave 300 100\nsave 60 10000\n"),
+        "{new}"
+    );
+    assert!(!String::from_utf8(config.rewritten(b"port 6379")).unwrap().contains("save"));
+}
+
+#[test]
 fn own_directives_are_left_out_at_their_default() {
     let text = Config::redis_defaults().rewritten(b"");
     assert!(!String::from_utf8(text).unwrap().contains("aof-max-unsynced-bytes"));

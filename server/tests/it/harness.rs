@@ -141,16 +141,17 @@ impl World {
     }
 
     /// Starts a server for which every fdatasync(2) takes so much longer; `None` where strace is missing or forbidden.
-    #[expect(clippy::print_stdout, reason = "a test that was not run says so")]
     pub(crate) fn start_on_slow_disk(&self, delay: Duration, options: &[&str]) -> Option<Server> {
-        let probe = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).output();
-        if !probe.is_ok_and(|output| output.status.success()) {
-            println!("not tested: strace cannot be run here");
+        if !can_trace() {
             return None;
         }
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-e", "trace=fdatasync", "-o", "/dev/null", "-e"]);
-        strace.arg(format!("inject=fdatasync:delay_enter={}", delay.as_micros())).arg(SERVER);
+        strace.args(["-f", "-qq", "-s", "200", "-e", "trace=fdatasync,write,writev,sendto", "-o"]);
+        strace
+            .arg(self.path().join(TRACE))
+            .arg("-e")
+            .arg(format!("inject=fdatasync:delay_enter={}", delay.as_micros()))
+            .arg(SERVER);
         let port = free_port();
         let options = [&["--appendonly", "yes", "--enable-debug-command", "yes"], options].concat();
         let mut server =
@@ -158,6 +159,11 @@ impl World {
         eventually("the server has loaded", || server.client().ask("PING") == "PONG");
         server.traced = server.info("process_id").parse().ok().and_then(Pid::from_raw);
         Some(server)
+    }
+
+    /// What a server on a slow disk has written, sent and synced so far.
+    pub(crate) fn trace(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.path().join(TRACE)).unwrap_or_default()).into_owned()
     }
 
     /// Starts a server that must refuse to run.
@@ -175,6 +181,36 @@ impl Drop for World {
         if std::thread::panicking() {
             println!("{}", self.log());
         }
+    }
+}
+
+/// The file that strace writes to.
+const TRACE: &str = "strace.log";
+
+#[expect(clippy::print_stdout, reason = "a test that was not run says so")]
+fn can_trace() -> bool {
+    let probe = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).output();
+    let can = probe.is_ok_and(|output| output.status.success());
+    if !can {
+        println!("not tested: strace cannot be run here");
+    }
+    can
+}
+
+/// A disk on which no fdatasync(2) succeeds, until this is dropped.
+pub(crate) struct BrokenDisk(Child);
+
+impl BrokenDisk {
+    /// Lets them succeed again.
+    pub(crate) fn repair(self) {}
+}
+
+impl Drop for BrokenDisk {
+    fn drop(&mut self) {
+        let tracer = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+        // Killed, it would leave the server stopped.
+        let _ = kill_process(tracer, Signal::TERM);
+        let _ = self.0.wait();
     }
 }
 
@@ -238,6 +274,26 @@ impl Server {
     pub(crate) fn interrupt(mut self) -> ExitStatus {
         self.signal(Signal::INT);
         self.wait()
+    }
+
+    /// Lets every fdatasync(2) fail from now on; `None` where strace is missing or forbidden.
+    pub(crate) fn break_fdatasync(&self) -> Option<BrokenDisk> {
+        if !can_trace() {
+            return None;
+        }
+        let pid = self.process.id();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"]);
+        strace.args(["-o", "/dev/null", "-p", &pid.to_string()]);
+        let broken = BrokenDisk(strace.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        eventually("all threads are traced", || {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+            threads.flatten().all(|thread| {
+                let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+                !status.contains("TracerPid:\t0\n")
+            })
+        });
+        Some(broken)
     }
 
     /// Waits for its end.

@@ -8,3 +8,5 @@ mod clients;
 mod config;
 mod durability;
 mod gating;
+mod observation;
+mod waiting;

@@ -1,0 +1,120 @@
+//! WAIT and WAITAOF: the reply tells how safe the writes before it are, whatever `appendfsync` promises.
+//!
+//! WAITAOF asks for an fdatasync at once, one for all that ask in a turn, and is answered when all that was logged
+//! before it is durable. That is a little more than Redis asks for, which is what its client had seen. An fdatasync that
+//! fails answers nobody: the tail must have reached another file first, or a new base cover it.
+
+use std::time::{Duration, Instant};
+
+use keyspace::CommandError;
+use keyspace::commands::{Keys, flags::*, spec};
+
+use super::connection::reply;
+use super::{ProcessSpec, integer};
+use crate::client::{ClientId, Copies, Waiting};
+use crate::executor::Server;
+
+type Result<T = ()> = std::result::Result<T, CommandError>;
+
+/// The rows.
+pub const TABLE: &[ProcessSpec] = &[
+    spec("wait", wait, 3, BLOCKING | CONNECTION, Keys::None, "3.0.0", "Waits for replicas."),
+    spec(
+        "waitaof",
+        waitaof,
+        4,
+        BLOCKING | CONNECTION,
+        Keys::None,
+        "7.2.0",
+        "Waits until earlier writes are durable, here and at replicas.",
+    ),
+];
+
+const NO_LOG: &str = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+
+fn wait(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let replicas = integer(argv[1])? > 0;
+    let deadline = deadline(server, argv[2])?;
+    server.wait_for_copies(id, argv, Copies { position: 0, aof: false, local: false, replicas }, deadline);
+    Ok(())
+}
+
+fn waitaof(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let local = match integer(argv[1])? {
+        0 => false,
+        1 => true,
+        _ => return Err(CommandError::other("ERR value is out of range, value must between 0 and 1")),
+    };
+    let replicas = match integer(argv[2])? {
+        ..0 => return Err(CommandError::other("ERR value is out of range, must be positive")),
+        count => count > 0,
+    };
+    let deadline = deadline(server, argv[3])?;
+    let Some(log) = server.persistence.log_mut() else {
+        if local {
+            return Err(CommandError::other(NO_LOG));
+        }
+        server.wait_for_copies(id, argv, Copies { position: 0, aof: true, local, replicas }, deadline);
+        return Ok(());
+    };
+    let position = log.end();
+    server.wait_for_copies(id, argv, Copies { position, aof: true, local, replicas }, deadline);
+    Ok(())
+}
+
+/// When a timeout in milliseconds is over; never, if it is 0.
+fn deadline(server: &Server, timeout: &[u8]) -> Result<Option<Instant>> {
+    let timeout = resp::number::parse_i64(timeout)
+        .ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
+    let timeout = u64::try_from(timeout).map_err(|_| CommandError::other("ERR timeout is negative"))?;
+    if timeout == 0 {
+        return Ok(None);
+    }
+    // The wall clock has to be able to say when, as in Redis.
+    let fits = i64::try_from(timeout).is_ok_and(|ms| ms.checked_add(server.clock.unix_ms).is_some());
+    let at = server.clock.now.checked_add(Duration::from_millis(timeout)).filter(|_| fits);
+    at.map(Some).ok_or(CommandError::other("ERR timeout is out of range"))
+}
+
+impl Server {
+    /// Answers if what is asked for is so, or nobody may wait here; else parks the client.
+    fn wait_for_copies(&mut self, id: ClientId, argv: &[&[u8]], copies: Copies, deadline: Option<Instant>) {
+        let durable = self.persistence.is_durable(copies.position) && !self.is_in_dirty_exec();
+        if copies.are_made(durable) || self.in_exec {
+            return reply(self, id, |reply| copies.answer(reply, durable));
+        }
+        self.persistence.sync_wanted |= copies.local;
+        self.park(id, argv, Waiting::Copies(copies), deadline);
+    }
+
+    /// Answers a client that waits for copies with how far they are.
+    pub fn answer_copies(&mut self, id: ClientId, copies: Copies) {
+        let durable = self.persistence.is_durable(copies.position);
+        self.answer_parked(id, |reply| copies.answer(reply, durable));
+    }
+
+    /// Answers whoever waited for what is durable now. Call it behind [`persist`](Self::persist).
+    pub fn acknowledge(&mut self) {
+        let Some(durable) = self.persistence.acknowledged() else { return };
+        while let Some(id) = self.blocking.next_copied(durable) {
+            self.answer_parked(id, |reply| {
+                reply.array(2);
+                reply.integer(1);
+                reply.integer(0);
+            });
+        }
+    }
+
+    /// The log is off: whoever waits for the disk does so in vain.
+    pub fn refuse_waiting_for_log(&mut self) {
+        let waiting: Vec<ClientId> = self.blocking.waiting_for_copies().collect();
+        for id in waiting {
+            let blocked = self.clients.get(id).and_then(|client| client.blocked.as_ref());
+            if blocked
+                .is_some_and(|blocked| matches!(blocked.on, Waiting::Copies(Copies { local: true, .. })))
+            {
+                self.answer_parked(id, |reply| reply.error(NO_LOG));
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The series, and what is said of them.
+
+use super::*;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[test]
+fn a_second_has_one_sample_the_worst() {
+    let mut monitor = LatencyMonitor::default();
+    for (unix_s, took) in [(10, 5), (10, 9), (10, 7), (12, 1)] {
+        monitor.add("command", unix_s, ms(took));
+    }
+    let (_, series) = monitor.series(b"command").unwrap();
+    let samples: Vec<(i64, u64)> = series.samples.iter().map(|at| (at.unix_s, at.took_ms)).collect();
+    assert_eq!(samples, [(10, 9), (12, 1)]);
+    assert_eq!(series.max_ms, 9);
+}
+
+#[test]
+fn the_oldest_samples_go_and_the_worst_of_all_time_stays() {
+    let mut monitor = LatencyMonitor::default();
+    for second in 0..200 {
+        monitor.add("command", second, ms(200 - second as u64));
+    }
+    let (_, series) = monitor.series(b"command").unwrap();
+    assert_eq!(series.samples.len(), KEPT);
+    assert_eq!(series.samples[0].unix_s, 40);
+    assert_eq!(series.max_ms, 200);
+}
+
+#[test]
+fn reset_forgets_one_event_or_all_and_says_how_many() {
+    let mut monitor = LatencyMonitor::default();
+    for event in ["command", "fast-command", "aof-write"] {
+        monitor.add(event, 1, ms(1));
+    }
+    assert_eq!(monitor.reset(Some(b"nothing")), 0);
+    assert_eq!(monitor.reset(Some(b"COMMAND")), 1);
+    assert_eq!(monitor.reset(None), 2);
+    assert_eq!(monitor.all().len(), 0);
+}
+
+#[test]
+fn a_graph_rises_with_its_samples_and_tells_their_age() {
+    let mut monitor = LatencyMonitor::default();
+    for (unix_s, took) in [(0, 1), (3_000, 6), (3_590, 12)] {
+        monitor.add("command", unix_s, ms(took));
+    }
+    let (event, series) = monitor.series(b"command").unwrap();
+    let expected = [
+        "command - high 12 ms, low 1 ms (all time high 12 ms)",
+        &"-".repeat(80),
+        "  #",
+        "  |",
+        " #|",
+        "_||",
+        "   ",
+        "111",
+        "h00",
+        " ms",
+    ];
+    assert_eq!(graph(event, series, 3_600).lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_doctor_names_events_and_what_may_help() {
+    let mut monitor = LatencyMonitor::default();
+    assert!(doctor(&monitor, false, 0).contains("CONFIG SET latency-monitor-threshold"));
+    assert!(doctor(&monitor, true, 0).contains("No event"));
+    monitor.add("aof-fsync-always", 90, ms(30));
+    monitor.add("aof-fsync-always", 95, ms(10));
+    let report = doctor(&monitor, true, 100);
+    assert!(report.contains(
+        "1. aof-fsync-always: 2 latency spikes (average 20 ms, mean deviation 10 ms, one in 5.00 s), worst of all \
+         time 30 ms"
+    ));
+    assert!(report.contains("appendfsync everysec"));
+    assert!(!report.contains("slow log"));
+}
+
+#[test]
+fn every_event_of_the_log_has_a_name() {
+    let took = ms(1);
+    for event in [
+        Event::WriteAlone(took),
+        Event::WritePendingFsync(took),
+        Event::WriteActiveRewrite(took),
+        Event::FsyncAlways(took),
+        Event::Fsync(took),
+        Event::Stat(took),
+        Event::OpenNext(took),
+        Event::Publish(took),
+        Event::MoveTail(took),
+    ] {
+        assert!(names(event).iter().all(|name| name.starts_with("aof-")) && !names(event).is_empty());
+    }
+}
