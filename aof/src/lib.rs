@@ -11,10 +11,13 @@
 //! | [`Fsync::No`] | written | whatever the kernel had not written back |
 //!
 //! Under all three a kill -9 loses nothing acknowledged. A failed write or fsync retires its file for ever: what was not
-//! durable is still in memory (except under `no`, where what was written is not kept) and moves to a new file, whose first
-//! line says where the content of the old one ends; while none can be opened the watermarks stand still and
-//! [`Log::health`] says why. A file is read up to its last whole
-//! command or transaction; what a crash tore off behind it is copied aside, and anything else wrong is refused.
+//! durable is still in memory (except under `no`, where what was written is not kept) and moves to a new file, whose head
+//! says where the content of the old one ends; while none can be opened the watermarks stand still and
+//! [`Log::health`] says why.
+//!
+//! What a turn leaves is a [`block`]: commands behind a line with their position, how far the log was durable then, and
+//! checksums. So a start knows what a crash tore, which it copies aside and cuts, from what was safe once and is
+//! damaged, which it refuses by file, offset and keys, or steps over; see [`recover`]. Nothing damaged is executed.
 //!
 //! ```text
 //! <dir>/appendonlydir/appendonly.aof.manifest       which files count, in which order
@@ -23,13 +26,13 @@
 //! ```
 //!
 //! Recovery order after a failure: the new file and its name are durable, the manifest lists it, the old file is cut, the
-//! replies leave. A start that finds the old file longer than the line says executes none of the rest and cuts it;
+//! replies leave. A start that finds the old file longer than the head says executes none of the rest and cuts it;
 //! bytes missing from it are refused as the hole that they are. Only `no` can come to that, through an fsync that failed
 //! and then a power cut, before a rewrite has made [`Stats::lost_below`] go away.
 //!
-//! It refuses: a manifest that Redis refuses, log files without their manifest, wrong bytes, a torn file that is not the
-//! last one with bytes, a file shorter than the one that took over from it says, or not listed before that one, EXEC without MULTI, a base that does not end where a file ends. Not there yet: checksummed
-//! blocks, space reserved ahead, RDB bases without a [`Sink::base_rdb`] of the caller's.
+//! It refuses: a manifest that Redis refuses, log files without their manifest, files that contradict each other or the
+//! manifest, wrong bytes, a torn file that is not the last one with bytes, EXEC without MULTI, a base that does not end
+//! where a file ends. Not there yet: space reserved ahead, RDB bases without a [`Sink::base_rdb`] of the caller's.
 //!
 //! ```
 //! use std::sync::Arc;
