@@ -102,12 +102,12 @@ impl Server {
 
     #[cold]
     fn note_slow(&mut self, id: ClientId, command: Command, argv: &[&[u8]], took: Duration) {
-        if command.has(flags::SKIP_SLOWLOG) {
-            return;
-        }
         self.note_latency(if command.has(flags::FAST) { "fast-command" } else { "command" }, took);
         let slow = slowlog_threshold(&self.config).is_some_and(|threshold| took >= threshold);
-        if slow && let Some(client) = self.clients.get(id) {
+        if slow
+            && !command.has(flags::SKIP_SLOWLOG)
+            && let Some(client) = self.clients.get(id)
+        {
             let (unix_s, words) = (unix_now().as_secs() as i64, shown(command, argv));
             let (peer, max_len) = (client.peer_text(), self.config.slowlog_max_len);
             self.observer.slowlog.push(unix_s, took, &words, peer, &client.name, max_len);

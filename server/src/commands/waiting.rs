@@ -50,15 +50,12 @@ fn waitaof(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         count => count > 0,
     };
     let deadline = deadline(server, argv[3])?;
-    let Some(log) = server.persistence.log_mut() else {
-        if local {
-            return Err(CommandError::other(NO_LOG));
-        }
-        server.wait_for_copies(id, argv, Copies { position: 0, aof: true, local, replicas }, deadline);
-        return Ok(());
-    };
-    let position = log.end();
-    server.wait_for_copies(id, argv, Copies { position, aof: true, local, replicas }, deadline);
+    let end = server.persistence.log_mut().map(|log| log.end());
+    if local && end.is_none() {
+        return Err(CommandError::other(NO_LOG));
+    }
+    let copies = Copies { position: end.unwrap_or(0), aof: true, local, replicas };
+    server.wait_for_copies(id, argv, copies, deadline);
     Ok(())
 }
 
