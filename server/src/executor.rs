@@ -656,7 +656,7 @@ impl Server {
             return;
         }
         self.unit.clear();
-        self.expire_more = self.keyspace.expire_due(self.clock.unix_ms, BUDGET, &mut self.unit) == BUDGET;
+        self.expire_more = self.keyspace.expire_due(self.clock.unix_ms, BUDGET, &mut self.unit);
         self.finish_own_unit(None, false);
     }
 }
