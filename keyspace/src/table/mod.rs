@@ -5,6 +5,7 @@
 //! type; both are a [`Spine`] of segments. [`Persistent`] (`im::HashMap`) is the obviously right one that property tests
 //! and benches hold them against.
 
+mod block;
 mod im;
 pub(crate) mod packed;
 mod segmented;

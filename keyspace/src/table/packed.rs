@@ -1,9 +1,9 @@
-//! Records packed into bytes: what keys, hash fields and set members stand in. A segment is three vectors:
+//! Records packed into blocks of bytes: what keys, hash fields and set members stand in. A segment is
 //!
 //! ```text
-//! slots    one to a record, by place     place u32, at u32, accessed u32
-//! bytes    the records, without gaps     flags, key's length, value's length: a byte each
-//!                                        key      its bytes, or an index of `values` (u32 LE) if LONG_KEY
+//! slots    one to a record, by place     place u32, block u16, at u16, accessed u32
+//! blocks   the records, each in one      flags, key's length, value's length: a byte each
+//!          block, without gaps           key      its bytes, or an index of `values` (u32 LE) if LONG_KEY
 //!                                        value    its bytes (STR), i64 LE (INT), or an index of `values` (HANDLE)
 //!                                        expire   milliseconds since 1970, i64 LE, if EXPIRES
 //! values   what is no short string, and keys that are none
@@ -12,13 +12,19 @@
 //! found near where their place says, SCAN goes straight through them, a split cuts them in two, and none of the three
 //! hashes a key.
 //!
-//! No record has an allocation or a count of its own: a lookup misses the cache once for each vector, and the copy that
-//! the first write after a snapshot makes is a few kilobytes in a row and the counts of `values`.
+//! No record has an allocation or a count of its own. The first write to a segment after a snapshot copies the slots
+//! and one block; the other blocks stay shared until they are written to. All blocks are of one size: with one growing
+//! vector instead the allocator held 97 bytes for a key of 16 and a value of 32, since segments outgrow its sizes
+//! together and leave each behind half used.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
+use smallvec::SmallVec;
+
 use super::HashSeed;
-use super::spine::{Segment, Spine};
+use super::block::{BLOCK_BYTES, Block};
+use super::spine::{Segment, Spine, clone_all};
 use crate::entry::{Entry, NEVER, seconds};
 use crate::types::string::copied;
 use crate::value::New;
@@ -27,25 +33,31 @@ use crate::{Str, Value, ValueRef};
 /// A table of packed records.
 pub type Packed = Spine<Arena>;
 
-/// The longest key, and the longest string value, that stands among the bytes: a segment must stay cheap to copy.
+/// The longest key, and the longest string value, that stands in a block: several records must fit into one.
 pub(crate) const PACKED_MAX_BYTES: usize = 128;
 
 /// A segment.
 #[derive(Debug)]
 pub struct Arena {
     slots: Vec<Slot>,
-    bytes: Vec<u8>,
+    blocks: SmallVec<[Arc<Block>; BLOCKS]>,
     /// An index stays as long as its record; what is gone leaves a hole, unless it was the last.
     values: Vec<Option<Value>>,
-    holes: usize,
+    holes: u32,
+    /// Bytes of all records.
+    len_bytes: u32,
     /// No record expires before this. It may be too early, after one was removed.
     due_ms: AtomicI64,
 }
 
+/// So many blocks a segment has room for in itself: more than records of some fifty bytes take.
+const BLOCKS: usize = 16;
+
 #[derive(Debug)]
 struct Slot {
     place: u32,
-    at: u32,
+    block: u16,
+    at: u16,
     accessed_s: AtomicU32,
 }
 
@@ -72,7 +84,16 @@ const HEAD_BYTES: usize = 3;
 pub(crate) const RECORD_BYTES: usize = size_of::<Slot>() + HEAD_BYTES;
 const EXPIRE_BYTES: usize = 8;
 
+/// A record as it goes into a block.
+type Record = SmallVec<[u8; HEAD_BYTES + 2 * PACKED_MAX_BYTES + EXPIRE_BYTES]>;
+
 impl Head {
+    #[inline]
+    fn of(record: &[u8]) -> Self {
+        let [flags, key_len, value_len] = record.first_chunk().copied().unwrap_or_default();
+        Head { flags, key_len, value_len }
+    }
+
     /// Where the value begins.
     fn value_at(self) -> usize {
         HEAD_BYTES + usize::from(self.key_len)
@@ -142,7 +163,7 @@ impl Arena {
     #[inline]
     fn lower_bound(&self, place: u32, shared_bits: u32) -> usize {
         let own_bits = u64::from(place.checked_shl(shared_bits).unwrap_or(0));
-        let mut index = (own_bits * self.slots.len() as u64 >> 32) as usize;
+        let mut index = ((own_bits * self.slots.len() as u64) >> 32) as usize;
         while self.slots.get(index).is_some_and(|slot| slot.place < place) {
             index += 1;
         }
@@ -152,18 +173,21 @@ impl Arena {
         index
     }
 
+    /// A record, and what is behind it.
     #[inline]
-    fn head(&self, at: u32) -> Head {
-        let at = at as usize;
-        let head = &self.bytes[at..at + HEAD_BYTES];
-        Head { flags: head[0], key_len: head[1], value_len: head[2] }
+    fn record(&self, slot: &Slot) -> &[u8] {
+        self.blocks[usize::from(slot.block)].from(slot.at)
+    }
+
+    fn head(&self, slot: &Slot) -> Head {
+        Head::of(self.record(slot))
     }
 
     #[inline]
     fn key(&self, slot: &Slot) -> &[u8] {
-        let head = self.head(slot.at);
-        let start = slot.at as usize + HEAD_BYTES;
-        let key = &self.bytes[start..start + usize::from(head.key_len)];
+        let record = self.record(slot);
+        let head = Head::of(record);
+        let key = &record[HEAD_BYTES..head.value_at()];
         if head.flags & LONG_KEY == 0 { key } else { self.long_key(key) }
     }
 
@@ -180,11 +204,9 @@ impl Arena {
     }
 
     fn expire_at_ms(&self, slot: &Slot) -> i64 {
-        let head = self.head(slot.at);
-        match head.flags & EXPIRES {
-            0 => NEVER,
-            _ => i64_of(&self.bytes[slot.at as usize + head.expire_at()..]),
-        }
+        let record = self.record(slot);
+        let head = Head::of(record);
+        if head.flags & EXPIRES == 0 { NEVER } else { i64_of(&record[head.expire_at()..]) }
     }
 
     /// A record.
@@ -195,39 +217,37 @@ impl Arena {
 
     #[inline]
     fn entry_of<'a>(&'a self, slot: &'a Slot) -> Entry<'a> {
-        let head = self.head(slot.at);
-        let record = &self.bytes[slot.at as usize..][..head.record_len()];
-        let (value, expire) = record[head.value_at()..].split_at(usize::from(head.value_len));
+        let record = self.record(slot);
+        let head = Head::of(record);
+        let value = &record[head.value_at()..head.expire_at()];
         let value = match head.flags & FORM {
             STR => ValueRef::Str(value),
             INT => ValueRef::Int(i64_of(value)),
             _ => self.value(value).map_or(ValueRef::Str(&[]), Value::view),
         };
-        let expire_at_ms = if expire.is_empty() { NEVER } else { i64_of(expire) };
+        let expire_at_ms =
+            if head.flags & EXPIRES == 0 { NEVER } else { i64_of(&record[head.expire_at()..]) };
         Entry { key: self.key(slot), value, expire_at_ms, accessed_s: &slot.accessed_s }
     }
 
-    /// A record's value, if it does not stand among the bytes.
+    /// A record's value, if it does not stand in a block.
     pub(crate) fn value_mut(&mut self, index: usize) -> Option<&mut Value> {
-        let at = self.slots[index].at;
-        let head = self.head(at);
-        if head.flags & FORM != HANDLE {
-            return None;
-        }
-        let handle = index_of(&self.bytes[at as usize + head.value_at()..]);
+        let handle = self.handle(&self.slots[index])?;
         self.values.get_mut(handle)?.as_mut()
     }
 
-    /// A record's value, shared where it does not stand among the bytes.
+    /// A record's value, shared where it does not stand in a block.
     pub(crate) fn to_value(&self, index: usize) -> Value {
         let slot = &self.slots[index];
-        let head = self.head(slot.at);
-        let handle = &self.bytes[slot.at as usize + head.value_at()..];
-        match head.flags & FORM {
-            HANDLE => self.value(handle).cloned(),
-            _ => None,
-        }
-        .unwrap_or_else(|| self.entry_of(slot).value.to_value())
+        let shared = self.handle(slot).and_then(|handle| self.values.get(handle)?.clone());
+        shared.unwrap_or_else(|| self.entry_of(slot).value.to_value())
+    }
+
+    /// The index of a record's value among the values.
+    fn handle(&self, slot: &Slot) -> Option<usize> {
+        let record = self.record(slot);
+        let head = Head::of(record);
+        (head.flags & FORM == HANDLE).then(|| index_of(&record[head.value_at()..]))
     }
 
     /// Adds a record whose key is not there yet.
@@ -243,88 +263,118 @@ impl Arena {
         let index = self.lower_bound(place, shared_bits);
         let (key, value) = (self.piece(New::Str(key)), self.piece(value));
         let long_key = if key.form() == HANDLE { LONG_KEY } else { 0 };
-        let head = Head {
-            flags: value.form() | long_key | expires_flag(expire_at_ms),
-            key_len: key.bytes().len() as u8,
-            value_len: value.bytes().len() as u8,
-        };
-        let at = self.bytes.len() as u32;
-        reserve(&mut self.bytes, head.record_len());
-        self.bytes.extend_from_slice(&[head.flags, head.key_len, head.value_len]);
-        self.bytes.extend_from_slice(key.bytes());
-        self.bytes.extend_from_slice(value.bytes());
-        if expire_at_ms != NEVER {
-            self.bytes.extend_from_slice(&expire_at_ms.to_le_bytes());
-        }
+        let flags = value.form() | long_key;
+        let record = record(flags, key.bytes(), value.bytes(), expire_at_ms);
+        let (block, at) = self.append(&record);
         reserve(&mut self.slots, 1);
-        self.slots.insert(index, Slot { place, at, accessed_s: AtomicU32::new(seconds(now_ms)) });
+        self.slots.insert(index, Slot { place, block, at, accessed_s: AtomicU32::new(seconds(now_ms)) });
         self.note_due(expire_at_ms);
     }
 
-    /// Puts a value and a time in the place of a record's; returns the old value, unless it stood among the bytes.
+    /// Puts a value and a time in the place of a record's; returns the old value, unless it stood in a block.
     pub(crate) fn replace(&mut self, index: usize, value: New<'_>, expire_at_ms: i64) -> Option<Value> {
-        let at = self.slots[index].at as usize;
-        let old = self.head(at as u32);
-        let old_value = (old.flags & FORM == HANDLE).then(|| self.release(at + old.value_at())).flatten();
+        let handle = self.handle(&self.slots[index]);
+        let old_value = handle.and_then(|handle| self.release(handle));
         let value = self.piece(value);
-        let flags = old.flags & LONG_KEY | value.form() | expires_flag(expire_at_ms);
-        let new = Head { flags, value_len: value.bytes().len() as u8, ..old };
-        self.resize(at + old.value_at(), at + old.record_len(), at + new.record_len());
-        self.bytes[at] = new.flags;
-        self.bytes[at + 2] = new.value_len;
-        self.bytes[at + new.value_at()..at + new.expire_at()].copy_from_slice(value.bytes());
-        self.write_expire(at + new.expire_at(), expire_at_ms);
+        let old = self.record(&self.slots[index]);
+        let head = Head::of(old);
+        let flags = head.flags & LONG_KEY | value.form();
+        let record = record(flags, &old[HEAD_BYTES..head.value_at()], value.bytes(), expire_at_ms);
+        self.store(index, &record);
+        self.note_due(expire_at_ms);
         old_value
     }
 
     /// Sets or takes away a record's time; returns the one before.
     pub(crate) fn set_expire(&mut self, index: usize, expire_at_ms: i64) -> i64 {
-        let before = self.expire_at_ms(&self.slots[index]);
-        let at = self.slots[index].at as usize;
-        let old = self.head(at as u32);
-        let new = Head { flags: old.flags & !EXPIRES | expires_flag(expire_at_ms), ..old };
-        self.resize(at + old.expire_at(), at + old.record_len(), at + new.record_len());
-        self.bytes[at] = new.flags;
-        self.write_expire(at + new.expire_at(), expire_at_ms);
+        let slot = &self.slots[index];
+        let before = self.expire_at_ms(slot);
+        let old = self.record(slot);
+        let head = Head::of(old);
+        let (key, value) = (&old[HEAD_BYTES..head.value_at()], &old[head.value_at()..head.expire_at()]);
+        let record = record(head.flags & !EXPIRES, key, value, expire_at_ms);
+        self.store(index, &record);
+        self.note_due(expire_at_ms);
         before
     }
 
-    fn write_expire(&mut self, at: usize, expire_at_ms: i64) {
-        if expire_at_ms != NEVER {
-            self.bytes[at..at + EXPIRE_BYTES].copy_from_slice(&expire_at_ms.to_le_bytes());
-            self.note_due(expire_at_ms);
-        }
-    }
-
-    /// Removes a record; returns its value, unless it stood among the bytes, and its time.
+    /// Removes a record; returns its value, unless it stood in a block, and its time.
     pub(crate) fn remove(&mut self, index: usize) -> (Option<Value>, i64) {
+        let slot = &self.slots[index];
+        let (head, expire_at_ms) = (self.head(slot), self.expire_at_ms(slot));
+        let (handle, long_key) = (self.handle(slot), index_of(&self.record(slot)[HEAD_BYTES..]));
+        let value = handle.and_then(|handle| self.release(handle));
+        if head.flags & LONG_KEY != 0 {
+            self.release(long_key);
+        }
         let slot = self.slots.remove(index);
-        let (at, head) = (slot.at as usize, self.head(slot.at));
-        let expire_at_ms = self.expire_at_ms(&slot);
-        let value = head.handles().map(|handle| self.release(at + handle)).last().flatten();
-        self.resize(at, at + head.record_len(), at);
+        self.cut(&slot, head.record_len());
+        self.tidy();
         trim(&mut self.slots);
-        trim(&mut self.bytes);
-        (value.filter(|_| head.flags & FORM == HANDLE), expire_at_ms)
+        (value, expire_at_ms)
     }
 
-    /// Lets the record that has bytes from `from` to `end` end at `new_end`: those behind it move.
-    fn resize(&mut self, from: usize, end: usize, new_end: usize) {
-        debug_assert!(from <= end && from <= new_end);
-        let len = self.bytes.len();
-        if new_end > end {
-            reserve(&mut self.bytes, new_end - end);
-            self.bytes.resize(len + new_end - end, 0);
+    /// Puts a record's new bytes where the old ones are, or where there is room.
+    fn store(&mut self, index: usize, record: &[u8]) {
+        let slot = self.slots[index].clone();
+        let old_len = self.head(&slot).record_len();
+        let block = &self.blocks[usize::from(slot.block)];
+        if record.len() > old_len && !block.has_room(record.len() - old_len) {
+            self.cut(&slot, old_len);
+            let (block, at) = self.append(record);
+            self.slots[index] = Slot { block, at, ..slot };
+            self.tidy();
+        } else {
+            self.splice(&slot, old_len, record);
         }
-        if new_end == end {
+    }
+
+    /// Adds bytes to a block with room for them.
+    fn append(&mut self, record: &[u8]) -> (u16, u16) {
+        let has_room = |block: &Arc<Block>| block.has_room(record.len());
+        let block = match self.blocks.last() {
+            Some(last) if has_room(last) => self.blocks.len() - 1,
+            _ => self.blocks.iter().position(has_room).unwrap_or_else(|| {
+                self.blocks.push(Arc::new(Block::new()));
+                self.blocks.len() - 1
+            }),
+        };
+        self.len_bytes += record.len() as u32;
+        (block as u16, Arc::make_mut(&mut self.blocks[block]).push(record))
+    }
+
+    /// Puts other bytes in the place of a record's; those behind them move.
+    fn splice(&mut self, slot: &Slot, old_len: usize, record: &[u8]) {
+        Arc::make_mut(&mut self.blocks[usize::from(slot.block)]).splice(slot.at, old_len, record);
+        if record.len() == old_len {
             return;
         }
-        self.bytes.copy_within(end..len, new_end);
-        self.bytes.truncate(len - end + new_end);
-        for slot in &mut self.slots {
-            if slot.at as usize >= end {
-                slot.at = (slot.at as usize - end + new_end) as u32;
-            }
+        self.len_bytes = self.len_bytes - old_len as u32 + record.len() as u32;
+        let behind = |other: &&mut Slot| other.block == slot.block && other.at > slot.at;
+        for other in self.slots.iter_mut().filter(behind) {
+            other.at = other.at - old_len as u16 + record.len() as u16;
+        }
+    }
+
+    /// Takes a record's bytes away, and their block if it is empty then.
+    fn cut(&mut self, slot: &Slot, len: usize) {
+        self.splice(slot, len, &[]);
+        if self.blocks[usize::from(slot.block)].len() > 0 {
+            return;
+        }
+        self.blocks.swap_remove(usize::from(slot.block));
+        let last = self.blocks.len() as u16;
+        self.slots.iter_mut().filter(|other| other.block == last).for_each(|other| other.block = slot.block);
+    }
+
+    /// Packs the records anew, if their blocks are half empty.
+    fn tidy(&mut self) {
+        let room = self.blocks.len() * BLOCK_BYTES;
+        if self.blocks.len() > 2 && room > 2 * self.len_bytes as usize {
+            let (slots, due_ms) = (std::mem::take(&mut self.slots), self.due_ms());
+            *self = self.gather(&slots);
+            // Too early perhaps, but what the expire index has.
+            self.note_due(due_ms);
         }
     }
 
@@ -356,9 +406,9 @@ impl Arena {
         self.values.len() as u32 - 1
     }
 
-    /// Takes the value whose index stands at `at`.
-    fn release(&mut self, at: usize) -> Option<Value> {
-        let value = self.values.get_mut(index_of(&self.bytes[at..]))?.take();
+    /// Takes a value.
+    fn release(&mut self, handle: usize) -> Option<Value> {
+        let value = self.values.get_mut(handle)?.take();
         self.holes += 1;
         while let Some(None) = self.values.last() {
             self.values.pop();
@@ -395,40 +445,42 @@ impl Arena {
         self.slots.iter().map(|slot| self.expire_at_ms(slot)).filter(|&at| at != NEVER)
     }
 
-    fn with_room(records: usize, len_bytes: usize) -> Self {
-        let mut arena = Arena::default();
-        reserve(&mut arena.slots, records);
-        reserve(&mut arena.bytes, len_bytes);
-        arena
-    }
-
     /// Makes a segment of some of this one's records, which lose their values.
     fn gather(&mut self, slots: &[Slot]) -> Self {
-        let len_bytes = slots.iter().map(|slot| self.head(slot.at).record_len()).sum();
-        let mut arena = Arena::with_room(slots.len(), len_bytes);
+        let mut arena = Arena::default();
+        reserve(&mut arena.slots, slots.len());
         slots.iter().for_each(|slot| arena.adopt(slot, self));
         arena
     }
 
-    /// Appends a record of another segment; its place must be behind all others.
+    /// Adds a record of another segment; its place must be behind all others.
     fn adopt(&mut self, slot: &Slot, from: &mut Arena) {
-        let at = self.bytes.len();
-        let head = from.head(slot.at);
-        let start = slot.at as usize;
-        self.bytes.extend_from_slice(&from.bytes[start..start + head.record_len()]);
-        for handle in head.handles() {
-            if let Some(value) = from.release(start + handle) {
+        let head = from.head(slot);
+        let mut record = Record::from_slice(&from.record(slot)[..head.record_len()]);
+        for at in head.handles() {
+            if let Some(value) = from.release(index_of(&record[at..])) {
                 let index = self.keep(value).to_le_bytes();
-                self.bytes[at + handle..at + handle + index.len()].copy_from_slice(&index);
+                record[at..at + index.len()].copy_from_slice(&index);
             }
         }
+        let (block, at) = self.append(&record);
         self.note_due(from.expire_at_ms(slot));
-        self.slots.push(Slot { at: at as u32, ..slot.clone() });
+        self.slots.push(Slot { block, at, ..slot.clone() });
     }
 }
 
-fn expires_flag(expire_at_ms: i64) -> u8 {
-    if expire_at_ms == NEVER { 0 } else { EXPIRES }
+/// Puts a record together; `flags` do not say yet whether there is a time.
+#[inline]
+fn record(flags: u8, key: &[u8], value: &[u8], expire_at_ms: i64) -> Record {
+    let mut record = Record::new();
+    let expires = if expire_at_ms == NEVER { 0 } else { EXPIRES };
+    record.extend_from_slice(&[flags | expires, key.len() as u8, value.len() as u8]);
+    record.extend_from_slice(key);
+    record.extend_from_slice(value);
+    if expires != 0 {
+        record.extend_from_slice(&expire_at_ms.to_le_bytes());
+    }
+    record
 }
 
 #[inline]
@@ -468,14 +520,21 @@ impl Clone for Slot {
     #[inline]
     fn clone(&self) -> Self {
         let accessed_s = AtomicU32::new(self.accessed_s.load(Relaxed));
-        Slot { place: self.place, at: self.at, accessed_s }
+        Slot { accessed_s, ..*self }
     }
 }
 
 impl Default for Arena {
     fn default() -> Self {
         let due_ms = AtomicI64::new(NEVER);
-        Arena { slots: Vec::new(), bytes: Vec::new(), values: Vec::new(), holes: 0, due_ms }
+        Arena {
+            slots: Vec::new(),
+            blocks: SmallVec::new(),
+            values: Vec::new(),
+            holes: 0,
+            len_bytes: 0,
+            due_ms,
+        }
     }
 }
 
@@ -483,15 +542,17 @@ impl Clone for Arena {
     fn clone(&self) -> Self {
         Arena {
             slots: self.slots.clone(),
-            bytes: self.bytes.clone(),
+            blocks: clone_all(&self.blocks),
             values: self.values.clone(),
-            holes: self.holes,
             due_ms: AtomicI64::new(self.due_ms()),
+            ..*self
         }
     }
 }
 
 impl Segment for Arena {
+    const MEAN_RECORDS: usize = 64;
+
     type Item<'a> = Entry<'a>;
 
     fn key<'a>(entry: &Entry<'a>) -> &'a [u8]
@@ -501,13 +562,13 @@ impl Segment for Arena {
         entry.key()
     }
 
-    fn len(&self) -> usize {
+    fn records(&self) -> usize {
         self.slots.len()
     }
 
     fn heap_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>()
-            + self.bytes.capacity()
+            + self.blocks.len() * (size_of::<Block>() + 2 * size_of::<usize>())
             + self.values.capacity() * size_of::<Option<Value>>()
     }
 
@@ -527,7 +588,6 @@ impl Segment for Arena {
     fn absorb(&mut self, mut other: Self, _: HashSeed) {
         let slots = std::mem::take(&mut other.slots);
         reserve(&mut self.slots, slots.len());
-        reserve(&mut self.bytes, other.bytes.len());
         slots.iter().for_each(|slot| self.adopt(slot, &mut other));
     }
 

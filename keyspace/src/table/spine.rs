@@ -24,14 +24,14 @@ use smallvec::SmallVec;
 use super::{HashSeed, SCAN_END};
 use crate::Random;
 
-/// Mean number of records to a segment. Those not yet split hold up to twice as many.
-pub(super) const MEAN_RECORDS: usize = 48;
-
 /// Segments to a group.
 const GROUP: usize = 16;
 
 /// What the spine demands of a segment.
 pub trait Segment: Clone + Default {
+    /// Mean number of records. Segments not yet split hold up to twice as many.
+    const MEAN_RECORDS: usize;
+
     /// A record, as it is seen where it stands.
     type Item<'a>
     where
@@ -43,7 +43,7 @@ pub trait Segment: Clone + Default {
         Self: 'a;
 
     /// Number of records.
-    fn len(&self) -> usize;
+    fn records(&self) -> usize;
 
     /// Bytes that it has allocated.
     fn heap_bytes(&self) -> usize;
@@ -84,11 +84,15 @@ struct Group<S>(SmallVec<[Arc<S>; GROUP]>);
 
 impl<S> Clone for Group<S> {
     fn clone(&self) -> Self {
-        // Counting up is a locked instruction, and the processor does not look beyond one: reading all the counts
-        // first lets their cache misses overlap.
-        black_box(self.0.iter().map(Arc::strong_count).sum::<usize>());
-        Group(self.0.iter().cloned().collect())
+        Group(clone_all(&self.0))
     }
+}
+
+/// Clones references that have probably left the cache. Counting up is a locked instruction, and the processor does not
+/// look beyond one: reading all the counts first lets their cache misses overlap.
+pub(super) fn clone_all<T, const N: usize>(all: &SmallVec<[Arc<T>; N]>) -> SmallVec<[Arc<T>; N]> {
+    black_box(all.iter().map(Arc::strong_count).sum::<usize>());
+    all.iter().cloned().collect()
 }
 
 impl<S: Segment> Spine<S> {
@@ -149,14 +153,14 @@ impl<S: Segment> Spine<S> {
     #[inline]
     pub(crate) fn count_added(&mut self) -> bool {
         self.len += 1;
-        self.len > self.segments * MEAN_RECORDS
+        self.len > self.segments * S::MEAN_RECORDS
     }
 
     /// Counts a record that was removed from a segment; [`shrink`](Self::shrink) if this is true.
     #[inline]
     pub(crate) fn count_removed(&mut self) -> bool {
         self.len -= 1;
-        self.segments > 1 && self.len < self.segments * (MEAN_RECORDS / 4)
+        self.segments > 1 && self.len < self.segments * (S::MEAN_RECORDS / 4)
     }
 
     /// The segment that would be split next, and the index of the new one.
@@ -265,9 +269,10 @@ impl<S: Segment> Spine<S> {
             let segment = self.segment(random.below(self.segments))?;
             // A segment is chosen as often as any other, and then rejected the more often the emptier it is: a place
             // in the fullest possible one is drawn. The mean filling is never below a twelfth of that.
-            let places = if self.segments == 1 { segment.len() } else { segment.len().max(3 * MEAN_RECORDS) };
+            let places =
+                if self.segments == 1 { segment.records() } else { segment.records().max(3 * S::MEAN_RECORDS) };
             let place = random.below(places);
-            if place < segment.len() {
+            if place < segment.records() {
                 return segment.iter().nth(place);
             }
         }

@@ -309,10 +309,6 @@ proptest! {
         follow::<Segmented<Word>>(&steps);
     }
 
-    #[test]
-    fn a_database_holds_what_a_standard_map_holds(steps in prop::collection::vec(step(), 1..24)) {
-        follow::<Db>(&steps);
-    }
 }
 
 proptest! {
@@ -321,6 +317,11 @@ proptest! {
     #[test]
     fn the_persistent_map_holds_what_a_standard_map_holds(steps in prop::collection::vec(step(), 1..12)) {
         follow::<Persistent<Word>>(&steps);
+    }
+
+    #[test]
+    fn a_database_holds_what_a_standard_map_holds(steps in prop::collection::vec(step(), 1..16)) {
+        follow::<Db>(&steps);
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::super::tests::{SEED, Word, Words};
-use super::super::{Segmented, Table};
-use super::{GROUP, MEAN_RECORDS, Segment};
+use super::super::{Segmented, Slots, Table};
+use super::{GROUP, Segment};
 use crate::Db;
+
+const MEAN_RECORDS: usize = <Slots<Word> as Segment>::MEAN_RECORDS;
 
 fn filled(numbers: std::ops::Range<u32>) -> Segmented<Word> {
     let mut table = Segmented::new(SEED);
@@ -14,7 +16,7 @@ fn filled(numbers: std::ops::Range<u32>) -> Segmented<Word> {
 }
 
 fn fullest(table: &Segmented<Word>) -> usize {
-    table.all().map(|segment| segment.len()).max().unwrap()
+    table.all().map(|segment| segment.records()).max().unwrap()
 }
 
 /// How many segments two tables do not share.
