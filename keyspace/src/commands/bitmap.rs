@@ -220,7 +220,7 @@ fn change_fields(
     let grows = StringRef::of_key(ctx.peek(key))?.len() < len;
     out.array(operations.len());
     let changes = edit(ctx, key, len, |bytes| {
-        operations.iter().filter(|operation| operation.execute(bytes, out) || grows).count()
+        operations.iter().filter(|operation| operation.execute(bytes, grows, out)).count()
     })?;
     // A string that only grew has changed as well.
     if grows || changes > 0 {
@@ -246,8 +246,8 @@ enum Action {
 }
 
 impl Operation {
-    /// Executes it and replies; whether bytes changed.
-    fn execute(&self, bytes: &mut [u8], out: &mut Encoder<'_>) -> bool {
+    /// Executes it and replies; whether it changed bytes, or stored some in a string that has just grown.
+    fn execute(&self, bytes: &mut [u8], grows: bool, out: &mut Encoder<'_>) -> bool {
         let old = self.field.load(bytes, self.bit);
         let (wanted, reply_new) = match self.action {
             Action::Get => {
@@ -263,7 +263,7 @@ impl Operation {
         };
         out.integer(if reply_new { new } else { old });
         self.field.store(bytes, self.bit, new);
-        new != old
+        grows || new != old
     }
 }
 
