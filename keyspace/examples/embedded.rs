@@ -4,7 +4,6 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use bytes::BytesMut;
-use keyspace::table::Table;
 use keyspace::{Call, Keyspace, Unit};
 use resp::{Encoder, Version};
 

@@ -1,9 +1,12 @@
 //! The view that a command's handler has of the keyspace: lookups that expire lazily, writes that leave their traces.
 
-use crate::db::{Db, Entry};
+use crate::db::Db;
 use crate::effect::{Block, KeyEvent, Touch, Unit};
-use crate::table::{HashSeed, Table};
-use crate::{CommandError, DbIndex, Keyspace, Limits, Random, Str, Value};
+use crate::entry::Entry;
+use crate::table::HashSeed;
+use crate::types::string::{StringRef, copied, make_private};
+use crate::value::New;
+use crate::{CommandError, DbIndex, Keyspace, Limits, Random, Str, Value, ValueRef};
 
 /// One command to execute.
 #[derive(Debug, Clone, Copy)]
@@ -71,13 +74,13 @@ impl<'a> Ctx<'a> {
 
     /// Looks a key up to read it. An expired key is deleted and absent.
     #[inline]
-    pub fn read(&mut self, key: &[u8]) -> Option<&Value> {
+    pub fn read(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
         self.read_in(self.db, key)
     }
 
     /// As [`read`](Self::read), in another database.
     #[inline]
-    pub fn read_in(&mut self, db: DbIndex, key: &[u8]) -> Option<&Value> {
+    pub fn read_in(&mut self, db: DbIndex, key: &[u8]) -> Option<ValueRef<'_>> {
         let hash = self.visit(db, key, false);
         let entry = self.keyspace.dbs[db].find(hash, key);
         match entry {
@@ -93,27 +96,48 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// As [`read`](Self::read), for a value to keep: what is big is shared.
+    pub fn read_value(&mut self, key: &[u8]) -> Option<Value> {
+        self.read(key)?;
+        self.keyspace.dbs[self.db].value(self.keyspace.hash(key), key)
+    }
+
     /// Looks a key up without counting a hit or refreshing its idle time (TYPE, OBJECT, TTL, SCAN's filter).
-    pub fn peek(&mut self, key: &[u8]) -> Option<&Value> {
+    pub fn peek(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
         self.peek_entry(self.db, key).map(|entry| entry.value())
     }
 
-    /// Looks a key up to change it in place; say so afterwards with [`changed`](Self::changed). An expired key is
+    /// Looks a collection up to change it in place; say so afterwards with [`changed`](Self::changed). An expired key is
     /// deleted and absent. The value is private to the keyspace from here on: a snapshot keeps the old one.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`] for a short string or an integer; a long string is for the caller to refuse.
     #[inline]
-    pub fn write(&mut self, key: &[u8]) -> Option<&mut Value> {
-        self.write_in(self.db, key)
+    pub fn write(&mut self, key: &[u8]) -> Result<Option<&mut Value>, CommandError> {
+        self.write_any(key).map(|value| value.ok_or(CommandError::WrongType)).transpose()
     }
 
-    /// As [`write`](Self::write), in another database.
+    /// Changes the bytes of a string, which is made if the key is not there. A time to live stays. As with
+    /// [`write`](Self::write), say so afterwards.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub fn edit<T>(&mut self, key: &[u8], change: impl FnOnce(&mut Str) -> T) -> Result<T, CommandError> {
+        if let Some(Value::Str(bytes)) = self.write_any(key).flatten() {
+            make_private(bytes);
+            return Ok(change(bytes));
+        }
+        let mut bytes = copied(&StringRef::of_key(self.peek(key))?);
+        let result = change(&mut bytes);
+        self.set_keep_ttl(key, Value::Str(bytes));
+        Ok(result)
+    }
+
+    /// `Some(None)`: the value is a short string or an integer, and can only be replaced.
     #[inline]
-    pub fn write_in(&mut self, db: DbIndex, key: &[u8]) -> Option<&mut Value> {
-        let hash = self.visit(db, key, false);
-        let now_ms = self.now_ms;
-        self.keyspace.dbs[db].find_mut(hash, key).map(|entry| {
-            entry.touch(now_ms);
-            entry.value_mut()
-        })
+    fn write_any(&mut self, key: &[u8]) -> Option<Option<&mut Value>> {
+        let hash = self.visit(self.db, key, false);
+        self.keyspace.dbs[self.db].value_mut(hash, key, self.now_ms)
     }
 
     /// Whether the key is there (expired keys are not).
@@ -127,7 +151,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// The whole entry, without counting a hit or refreshing its idle time.
-    pub fn peek_entry(&mut self, db: DbIndex, key: &[u8]) -> Option<&Entry> {
+    pub fn peek_entry(&mut self, db: DbIndex, key: &[u8]) -> Option<Entry<'_>> {
         let hash = self.visit(db, key, false);
         self.keyspace.dbs[db].find(hash, key)
     }
@@ -136,30 +160,28 @@ impl<'a> Ctx<'a> {
 
     /// Stores a value under a key, new or not; its time to live is gone.
     #[inline]
-    pub fn set(&mut self, key: &[u8], value: Value) {
+    pub fn set<'v>(&mut self, key: &[u8], value: impl Into<New<'v>>) {
         self.set_in(self.db, key, value, None);
     }
 
     /// Stores a value under a key, new or not; a time to live stays.
-    pub fn set_keep_ttl(&mut self, key: &[u8], value: Value) {
-        let hash = self.visit(self.db, key, true);
-        let now_ms = self.now_ms;
-        match self.keyspace.dbs[self.db].find_mut(hash, key) {
-            Some(entry) => {
-                entry.touch(now_ms);
-                let old = std::mem::replace(entry.value_mut(), value);
-                self.discard(old, self.keyspace.limits.lazy_server_del);
-                self.note_ready(self.db, key);
-            }
-            None => self.set_in(self.db, key, value, None),
-        }
+    pub fn set_keep_ttl<'v>(&mut self, key: &[u8], value: impl Into<New<'v>>) {
+        let expire_at_ms = self.expire_at_ms(key);
+        self.set_in(self.db, key, value, expire_at_ms);
     }
 
     /// Stores a value under a key of some database, new or not, with this time to live.
-    pub fn set_in(&mut self, db: DbIndex, key: &[u8], value: Value, expire_at_ms: Option<i64>) {
+    #[inline]
+    pub fn set_in<'v>(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        value: impl Into<New<'v>>,
+        expire_at_ms: Option<i64>,
+    ) {
         let hash = self.visit(db, key, true);
         let now_ms = self.now_ms;
-        if let Some(old) = self.keyspace.dbs[db].put(hash, key, value, expire_at_ms, now_ms) {
+        if let Some(old) = self.keyspace.dbs[db].put(hash, key, value.into(), expire_at_ms, now_ms) {
             self.discard(old, self.keyspace.limits.lazy_server_del);
         }
         self.note_ready(db, key);
@@ -167,21 +189,23 @@ impl<'a> Ctx<'a> {
 
     /// Deletes a key; false if it was not there. `lazy` leaves a big value to another thread.
     pub fn delete(&mut self, key: &[u8], lazy: bool) -> bool {
-        match self.take(self.db, key) {
-            Some((value, _)) => {
-                self.discard(value, lazy);
-                true
-            }
-            None => false,
+        let (db, hash) = (self.db, self.visit(self.db, key, false));
+        let Some((value, _)) = self.keyspace.dbs[db].remove(hash, key) else { return false };
+        self.mark(Touch::Key { db, hash, wrote: true });
+        if let Some(value) = value {
+            self.discard(value, lazy);
         }
+        true
     }
 
     /// Removes a key and returns its value and when it would have expired.
     pub fn take(&mut self, db: DbIndex, key: &[u8]) -> Option<(Value, Option<i64>)> {
         let hash = self.visit(db, key, false);
-        let taken = self.keyspace.dbs[db].remove(hash, key)?;
+        let keys = &mut self.keyspace.dbs[db];
+        let value = keys.value(hash, key)?;
+        let (_, expire_at_ms) = keys.remove(hash, key)?;
         self.mark(Touch::Key { db, hash, wrote: true });
-        Some(taken)
+        Some((value, expire_at_ms))
     }
 
     /// Deletes a key whose collection has become empty, with the `del` event.

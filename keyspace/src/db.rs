@@ -1,121 +1,50 @@
 //! One database: keys, their values, and when they expire.
 //!
-//! The expire index holds `(expire_at_ms, hash)` and no key: the table finds the entry by hash and time. So active
-//! expiry takes the keys that are due, in order, and never samples.
+//! The expire index holds, for each segment of the table that has a time in it, the earliest one and the segment; the
+//! key is looked for among the segment's records. So active expiry takes the keys that are due, in order, and never
+//! samples, and the index costs less than a byte to a key. An indexed time may be too early (its key was removed, or
+//! was given another time), never too late: it is corrected when it is due.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::table::{HashSeed, Record, Segmented, Table};
-use crate::types::string::copied;
+use crate::entry::{Entry, NEVER, stored_time};
+use crate::table::packed::place_of;
+use crate::table::{HashSeed, Packed};
+use crate::value::New;
 use crate::{Str, Value};
-
-/// A key, its value and its bookkeeping.
-#[derive(Debug)]
-pub struct Entry {
-    key: Str,
-    value: Value,
-    /// [`NEVER`] without a time to live.
-    expire_at_ms: i64,
-    /// Seconds (of the wall clock, modulo 2^32) of the last access. Readers refresh it even where the segment is
-    /// shared with a snapshot, so that a GET during a rewrite copies nothing.
-    accessed_s: AtomicU32,
-}
-
-/// Stands for "no time to live"; a time as late as this is stored one millisecond earlier.
-const NEVER: i64 = i64::MAX;
-
-fn stored_time(expire_at_ms: Option<i64>) -> i64 {
-    expire_at_ms.map_or(NEVER, |at| at.min(NEVER - 1))
-}
-
-impl Clone for Entry {
-    fn clone(&self) -> Self {
-        Entry {
-            key: self.key.clone(),
-            value: self.value.clone(),
-            expire_at_ms: self.expire_at_ms,
-            accessed_s: AtomicU32::new(self.accessed_s.load(Relaxed)),
-        }
-    }
-}
-
-impl Record for Entry {
-    #[inline]
-    fn key(&self) -> &[u8] {
-        &self.key
-    }
-}
-
-impl Entry {
-    /// The key.
-    #[inline]
-    pub fn key(&self) -> &[u8] {
-        &self.key
-    }
-
-    pub(crate) fn key_str(&self) -> &Str {
-        &self.key
-    }
-
-    /// The value.
-    #[inline]
-    pub fn value(&self) -> &Value {
-        &self.value
-    }
-
-    /// The value, to be changed in place.
-    #[inline]
-    pub(crate) fn value_mut(&mut self) -> &mut Value {
-        &mut self.value
-    }
-
-    /// When the key expires, milliseconds since 1970.
-    #[inline]
-    pub fn expire_at_ms(&self) -> Option<i64> {
-        (self.expire_at_ms != NEVER).then_some(self.expire_at_ms)
-    }
-
-    /// Whether its time is over.
-    #[inline]
-    pub fn is_due(&self, now_ms: i64) -> bool {
-        self.expire_at_ms < now_ms
-    }
-
-    /// Notes an access.
-    #[inline]
-    pub(crate) fn touch(&self, now_ms: i64) {
-        self.accessed_s.store(seconds(now_ms), Relaxed);
-    }
-
-    /// Seconds since the last access.
-    pub fn idle_s(&self, now_ms: i64) -> u32 {
-        seconds(now_ms).wrapping_sub(self.accessed_s.load(Relaxed))
-    }
-}
-
-fn seconds(now_ms: i64) -> u32 {
-    (now_ms / 1000) as u32
-}
 
 /// One database. Cloning it is a snapshot of its keys, in O(1); the clone has no expire index of its own, because a
 /// reader of a snapshot finds each key's time in its [`Entry`].
 #[derive(Debug)]
 pub struct Db {
-    table: Segmented<Entry>,
-    expires: BTreeSet<(i64, u64)>,
+    table: Packed,
+    /// The earliest time in a segment, and the segment.
+    due: BTreeSet<(i64, usize)>,
+    /// Number of keys with a time to live.
+    expires: usize,
 }
 
 impl Clone for Db {
     fn clone(&self) -> Self {
-        Db { table: self.table.clone(), expires: BTreeSet::new() }
+        Db { table: self.table.clone(), due: BTreeSet::new(), expires: self.expires }
     }
+}
+
+/// Where active expiry stands.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// This key is due, and none before it.
+    Key(u64, Str),
+    /// An indexed time was too early: look again.
+    Corrected,
+    /// Nothing is due.
+    Nothing,
 }
 
 impl Db {
     /// An empty database.
     pub fn new(seed: HashSeed) -> Self {
-        Db { table: Segmented::new(seed), expires: BTreeSet::new() }
+        Db { table: Packed::new(seed), due: BTreeSet::new(), expires: 0 }
     }
 
     /// Number of keys, expired ones that nobody has met yet among them.
@@ -130,95 +59,159 @@ impl Db {
 
     /// Number of keys with a time to live.
     pub fn expires_len(&self) -> usize {
-        self.expires.len()
+        self.expires
     }
 
     /// The table, for iteration: SCAN, KEYS, RANDOMKEY, the rewrite.
-    pub fn table(&self) -> &Segmented<Entry> {
+    pub fn table(&self) -> &Packed {
         &self.table
     }
 
     /// Gives the table away, for a snapshot's reader that consumes it.
-    pub fn into_table(self) -> Segmented<Entry> {
+    pub fn into_table(self) -> Packed {
         self.table
     }
 
     #[inline]
     pub(crate) fn has_expires(&self) -> bool {
-        !self.expires.is_empty()
+        self.expires > 0
     }
 
     #[inline]
-    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
-        self.table.find(hash, |entry| &entry.key[..] == key)
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<Entry<'_>> {
+        self.table.find(hash, key)
     }
 
-    #[inline]
-    pub(crate) fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
-        self.table.find_mut(hash, |entry| &entry.key[..] == key)
+    /// A key's value, as its own or shared.
+    pub(crate) fn value(&self, hash: u64, key: &[u8]) -> Option<Value> {
+        let (index, slot) = self.table.seek(hash, key)?;
+        Some(self.table.segment(index)?.to_value(slot))
     }
 
-    /// Stores a value under a key; returns the value it replaced.
+    /// A key's value, to be changed in place: `None` without the key, `Some(None)` for a short string or an integer,
+    /// which can only be replaced.
+    pub(crate) fn value_mut(&mut self, hash: u64, key: &[u8], now_ms: i64) -> Option<Option<&mut Value>> {
+        let (index, slot) = self.table.seek(hash, key)?;
+        let segment = self.table.segment_mut(index)?;
+        segment.entry(slot).touch(now_ms);
+        Some(segment.value_mut(slot))
+    }
+
+    /// Stores a value under a key; returns the value it replaced, unless that was a short string or an integer.
     pub(crate) fn put(
         &mut self,
         hash: u64,
         key: &[u8],
-        value: Value,
+        value: New<'_>,
         expire_at_ms: Option<i64>,
         now_ms: i64,
     ) -> Option<Value> {
         let at = stored_time(expire_at_ms);
-        if let Some(entry) = self.table.find_mut(hash, |entry| &entry.key[..] == key) {
-            let before = std::mem::replace(&mut entry.expire_at_ms, at);
-            let old = std::mem::replace(&mut entry.value, value);
-            entry.touch(now_ms);
-            self.reindex(hash, before, at);
-            return Some(old);
-        }
-        let accessed_s = AtomicU32::new(seconds(now_ms));
-        self.table.insert(hash, Entry { key: copied(key), value, expire_at_ms: at, accessed_s });
-        self.reindex(hash, NEVER, at);
-        None
+        let index = self.table.index(hash);
+        let (place, shared_bits) = (place_of(hash), self.table.shared_bits(index));
+        let segment = self.table.segment_mut(index)?;
+        let indexed = segment.due_ms();
+        let Some(slot) = segment.find(place, shared_bits, key) else {
+            segment.insert(place, shared_bits, key, value, at, now_ms);
+            self.reindex(index, indexed, NEVER, at);
+            if self.table.count_added() {
+                self.grow();
+            }
+            return None;
+        };
+        let entry = segment.entry(slot);
+        entry.touch(now_ms);
+        let before = entry.expire_at_ms;
+        let old = segment.replace(slot, value, at);
+        self.reindex(index, indexed, before, at);
+        old
     }
 
-    /// Removes a key; returns its value and when it would have expired.
-    pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<(Value, Option<i64>)> {
-        let entry = self.table.remove(hash, |entry| &entry.key[..] == key)?;
-        self.reindex(hash, entry.expire_at_ms, NEVER);
-        let at = entry.expire_at_ms();
-        Some((entry.value, at))
+    /// Removes a key; returns its value (`None` for a short string or an integer) and when it would have expired.
+    pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<(Option<Value>, Option<i64>)> {
+        let (index, slot) = self.table.seek(hash, key)?;
+        let (value, at) = self.table.segment_mut(index)?.remove(slot);
+        self.expires -= usize::from(at != NEVER);
+        if self.table.count_removed() {
+            self.shrink();
+        }
+        Some((value, (at != NEVER).then_some(at)))
     }
 
     /// Sets or clears a key's time to live; false if the key is not there.
     pub(crate) fn set_expire(&mut self, hash: u64, key: &[u8], expire_at_ms: Option<i64>) -> bool {
         let at = stored_time(expire_at_ms);
-        let Some(entry) = self.find_mut(hash, key) else { return false };
-        let before = std::mem::replace(&mut entry.expire_at_ms, at);
-        self.reindex(hash, before, at);
+        let Some((index, slot)) = self.table.seek(hash, key) else { return false };
+        let Some(segment) = self.table.segment_mut(index) else { return false };
+        let indexed = segment.due_ms();
+        let before = segment.set_expire(slot, at);
+        self.reindex(index, indexed, before, at);
         true
     }
 
-    /// The key that is due first, if it is due: its hash and the key.
-    pub(crate) fn first_due(&self, now_ms: i64) -> Option<(u64, Str)> {
-        let &(at, hash) = self.expires.first().filter(|(at, _)| *at < now_ms)?;
-        self.table.find(hash, |entry| entry.expire_at_ms == at).map(|entry| (hash, entry.key.clone()))
+    /// Looks for the key that is due first.
+    pub(crate) fn first_due(&mut self, now_ms: i64) -> Due {
+        let Some(&(indexed, index)) = self.due.first().filter(|(at, _)| *at < now_ms) else {
+            return Due::Nothing;
+        };
+        let Some(segment) = self.table.segment(index) else { return Due::Nothing };
+        match segment.find_due() {
+            Some(entry) if entry.expire_at_ms == indexed => {
+                Due::Key(self.table.seed().hash(entry.key), Str::from(entry.key))
+            }
+            first => {
+                let at = first.map_or(NEVER, |entry| entry.expire_at_ms);
+                self.move_due(index, indexed, at);
+                Due::Corrected
+            }
+        }
     }
 
-    /// The next `count` times in the expire index, for an average.
+    /// Some keys' times, of those that expire first and their neighbours, for an average.
     pub(crate) fn expire_times(&self, count: usize) -> impl Iterator<Item = i64> {
-        self.expires.iter().take(count).map(|&(at, _)| at)
+        let segments = self.due.iter().filter_map(|&(_, index)| self.table.segment(index));
+        segments.flat_map(|segment| segment.expire_times()).take(count)
     }
 
+    /// A key's time was `before` and is `after`; the earliest in its segment was `indexed`.
     #[inline]
-    fn reindex(&mut self, hash: u64, before: i64, after: i64) {
+    fn reindex(&mut self, index: usize, indexed: i64, before: i64, after: i64) {
         if before == after {
             return;
         }
+        self.expires = self.expires + usize::from(after != NEVER) - usize::from(before != NEVER);
+        if after < indexed {
+            self.move_due(index, indexed, after);
+        }
+    }
+
+    /// The earliest time in a segment is `after`, and no longer `before`.
+    fn move_due(&mut self, index: usize, before: i64, after: i64) {
         if before != NEVER {
-            self.expires.remove(&(before, hash));
+            self.due.remove(&(before, index));
         }
         if after != NEVER {
-            self.expires.insert((after, hash));
+            self.due.insert((after, index));
         }
+    }
+
+    fn due_ms(&self, index: usize) -> i64 {
+        self.table.segment(index).map_or(NEVER, |segment| segment.due_ms())
+    }
+
+    fn grow(&mut self) {
+        let (parent, child) = self.table.splitting();
+        let before = self.due_ms(parent);
+        self.table.grow();
+        self.move_due(parent, before, self.due_ms(parent));
+        self.move_due(child, NEVER, self.due_ms(child));
+    }
+
+    fn shrink(&mut self) {
+        let (parent, child) = self.table.melting();
+        let before = self.due_ms(parent);
+        self.move_due(child, self.due_ms(child), NEVER);
+        self.table.shrink();
+        self.move_due(parent, before, self.due_ms(parent));
     }
 }

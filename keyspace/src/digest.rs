@@ -9,9 +9,8 @@ use std::hash::Hasher;
 use resp::number;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::table::Table;
 use crate::types::listpack::Element;
-use crate::{Db, Entry, Value};
+use crate::{Db, Entry, ValueRef};
 
 /// A fingerprint; `Display` gives forty hexadecimal digits, as DEBUG DIGEST does, and all zeros for no data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,11 +27,11 @@ impl Digest {
     pub fn of(dbs: &[Db]) -> Self {
         let keys =
             dbs.iter().enumerate().flat_map(|(db, keys)| keys.table().iter().map(move |key| (db, key)));
-        Digest(sum(keys.map(|(db, entry)| entry_sum(db, entry))))
+        Digest(sum(keys.map(|(db, entry)| entry_sum(db, &entry))))
     }
 
     /// The fingerprint of one value.
-    pub fn of_value(value: &Value) -> Self {
+    pub fn of_value(value: ValueRef<'_>) -> Self {
         Digest(value_sum(value))
     }
 }
@@ -42,7 +41,7 @@ fn sum(terms: impl Iterator<Item = u128>) -> u128 {
     terms.fold(0, u128::wrapping_add)
 }
 
-fn entry_sum(db: usize, entry: &Entry) -> u128 {
+fn entry_sum(db: usize, entry: &Entry<'_>) -> u128 {
     let mut terms = Terms::new("key");
     terms.add(&(db as u64).to_le_bytes());
     terms.add(entry.key());
@@ -51,27 +50,27 @@ fn entry_sum(db: usize, entry: &Entry) -> u128 {
     terms.finish()
 }
 
-fn value_sum(value: &Value) -> u128 {
+fn value_sum(value: ValueRef<'_>) -> u128 {
     match value {
-        Value::Int(value) => string_sum(number::format_i64(*value).as_bytes()),
-        Value::Str(bytes) => string_sum(bytes),
-        Value::List(list) => {
+        ValueRef::Int(value) => string_sum(number::format_i64(value).as_bytes()),
+        ValueRef::Str(bytes) => string_sum(bytes),
+        ValueRef::List(list) => {
             let mut terms = Terms::new("list");
             list.iter().for_each(|element| terms.add_element(element));
             terms.finish()
         }
-        Value::Set(set) => sum(set.iter().map(|member| {
+        ValueRef::Set(set) => sum(set.iter().map(|member| {
             let mut terms = Terms::new("set");
             terms.add_element(member);
             terms.finish()
         })),
-        Value::Hash(hash) => sum(hash.iter().map(|(field, value)| {
+        ValueRef::Hash(hash) => sum(hash.iter().map(|(field, value)| {
             let mut terms = Terms::new("hash");
             terms.add_element(field);
             terms.add_element(value);
             terms.finish()
         })),
-        Value::ZSet(zset) => sum(zset.iter().map(|(member, score)| {
+        ValueRef::ZSet(zset) => sum(zset.iter().map(|(member, score)| {
             let mut terms = Terms::new("zset");
             terms.add_element(member);
             // -0 and 0 are one score.

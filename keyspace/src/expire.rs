@@ -1,5 +1,6 @@
 //! Expiry: lazily when a key is met, actively in small budgets.
 
+use crate::db::Due;
 use crate::effect::Unit;
 use crate::{DbIndex, KeyEvent, Keyspace, Str};
 
@@ -14,25 +15,34 @@ impl Keyspace {
         }
         self.stats.expired_keys += 1;
         // Nobody waits for an expired value: a big one never stalls the executor.
-        self.discard(value);
+        if let Some(value) = value {
+            self.discard(value);
+        }
     }
 
     /// Deletes at most `budget` keys that are due, over all databases; each is an effect of its own in `unit`, never
-    /// part of a transaction. Returns how many were deleted: as many as `budget` means that more may be due.
-    pub fn expire_due(&mut self, now_ms: i64, budget: usize, unit: &mut Unit) -> usize {
-        let mut expired = 0;
+    /// part of a transaction. True means that more may be due.
+    pub fn expire_due(&mut self, now_ms: i64, budget: usize, unit: &mut Unit) -> bool {
+        // After each key its segment's time is corrected; others were too early by themselves.
+        let (mut keys, mut looks) = (0, 0);
         for db in 0..self.dbs.len() {
-            while expired < budget
-                && let Some((hash, key)) = self.dbs[db].first_due(now_ms)
-            {
-                self.expire_key(db, hash, &key, unit);
-                expired += 1;
+            while keys < budget && looks < 2 * budget {
+                looks += 1;
+                match self.dbs[db].first_due(now_ms) {
+                    Due::Key(hash, key) => {
+                        self.expire_key(db, hash, &key, unit);
+                        keys += 1;
+                    }
+                    Due::Corrected => {}
+                    Due::Nothing => break,
+                }
             }
         }
-        expired
+        keys == budget || looks >= 2 * budget
     }
 
-    /// Mean time to live of a database's keys in milliseconds, from a sample of those that expire first.
+    /// Mean time to live of a database's keys in milliseconds, from a sample of those that expire first and
+    /// their neighbours.
     pub fn average_ttl_ms(&self, db: DbIndex, now_ms: i64) -> i64 {
         const SAMPLE: usize = 16;
         let Some(db) = self.dbs.get(db) else { return 0 };

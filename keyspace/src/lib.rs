@@ -28,6 +28,7 @@ mod ctx;
 mod db;
 mod digest;
 mod effect;
+mod entry;
 mod error;
 mod expire;
 mod limits;
@@ -43,14 +44,15 @@ pub mod types;
 use resp::Encoder;
 
 pub use ctx::{Call, Ctx};
-pub use db::{Db, Entry};
+pub use db::Db;
 pub use digest::Digest;
 pub use effect::{Block, KeyEvent, Touch, Unit};
+pub use entry::Entry;
 pub use error::CommandError;
 pub use limits::Limits;
 pub use random::Random;
 pub use table::HashSeed;
-pub use value::{Str, Value};
+pub use value::{New, Str, Value, ValueRef};
 
 /// The README's example, kept compiling.
 #[cfg(doctest)]
@@ -176,7 +178,7 @@ impl Keyspace {
     }
 
     /// A key's entry as a client would find it now: an expired one is absent. Nothing is deleted, touched or counted.
-    pub fn entry(&self, db: DbIndex, key: &[u8], now_ms: i64) -> Option<&Entry> {
+    pub fn entry(&self, db: DbIndex, key: &[u8], now_ms: i64) -> Option<Entry<'_>> {
         let entry = self.dbs.get(db)?.find(self.hash(key), key)?;
         let expired = !self.loading && entry.expire_at_ms().is_some_and(|at| at < now_ms);
         (!expired).then_some(entry)

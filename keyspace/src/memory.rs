@@ -1,65 +1,76 @@
 //! MEMORY USAGE: what a key takes, from the sizes of its allocations; the members of a table are judged by a sample.
 
-use crate::db::Entry;
-use crate::table::{Record, Segmented, Table};
+use crate::ValueRef;
+use crate::entry::Entry;
+use crate::table::packed::{PACKED_MAX_BYTES, RECORD_BYTES};
+use crate::table::{Packed, Segment, Spine};
 use crate::types::listpack::Listpack;
-use crate::{Str, Value};
 
-/// What precedes the bytes of a [`Str`] on the heap: count and capacity.
+/// What precedes the bytes of a [`Str`](crate::Str) on the heap: count and capacity.
 const STR_HEADER_BYTES: usize = 16;
 
-impl Entry {
+impl Entry<'_> {
     /// Bytes of the key, its value and its place in the table. `samples` members of a table are measured, all of them
     /// if that is 0.
     pub fn memory_bytes(&self, samples: usize) -> usize {
-        size_of::<Entry>() + str_bytes(self.key_str()) + self.value().memory_bytes(samples)
+        let expire = self.expire_at_ms().map_or(0, |at| size_of_val(&at));
+        RECORD_BYTES + expire + string_bytes(self.key()) + self.value().memory_bytes(samples)
     }
 }
 
-impl Value {
-    /// Bytes on the heap; see [`Entry::memory_bytes`].
-    pub fn memory_bytes(&self, samples: usize) -> usize {
+impl ValueRef<'_> {
+    fn memory_bytes(self, samples: usize) -> usize {
         match self {
-            Value::Int(_) => 0,
-            Value::Str(bytes) => str_bytes(bytes),
-            Value::List(list) => list.chunks().map(pack_bytes).sum(),
-            Value::Set(set) => {
+            ValueRef::Int(value) => size_of_val(&value),
+            ValueRef::Str(bytes) => string_bytes(bytes),
+            ValueRef::List(list) => size_of_val(list) + list.chunks().map(pack_bytes).sum::<usize>(),
+            ValueRef::Set(set) => {
                 let compact = set.as_listpack().map_or(0, pack_bytes)
                     + set.as_intset().map_or(0, |set| set.as_bytes().len());
-                compact
-                    + set
-                        .as_table()
-                        .map_or(0, |table| table_bytes(table, samples, |member| member.as_bytes().len()))
+                size_of_val(set) + compact + set.as_table().map_or(0, |table| packed_bytes(table, samples))
             }
-            Value::Hash(hash) => {
-                let heap = |field: &crate::types::hash::Field| {
-                    let (name, value) = field.parts();
-                    name.len() + value.len() + 1
-                };
+            ValueRef::Hash(hash) => {
                 let compact = hash.as_listpack().map_or(0, pack_bytes);
-                compact + hash.as_table().map_or(0, |table| table_bytes(table, samples, heap))
+                size_of_val(hash) + compact + hash.as_table().map_or(0, |table| packed_bytes(table, samples))
             }
-            Value::ZSet(zset) => {
+            ValueRef::ZSet(zset) => {
                 // A member stands in the table and, with its score, in the tree; its bytes are shared.
-                let heap = |scored: &crate::types::zset::Scored| scored.member.len() + size_of_val(scored);
+                let heap = |scored: &crate::types::zset::Scored| {
+                    STR_HEADER_BYTES + scored.member.len() + size_of_val(scored)
+                };
                 let compact = zset.as_listpack().map_or(0, pack_bytes);
-                compact + zset.as_table().map_or(0, |table| table_bytes(table, samples, heap))
+                size_of_val(zset)
+                    + compact
+                    + zset.as_table().map_or(0, |table| table_bytes(table, samples, heap))
             }
         }
     }
 }
 
-fn str_bytes(bytes: &Str) -> usize {
-    if bytes.capacity() == 0 { 0 } else { STR_HEADER_BYTES + bytes.capacity() }
+/// A string among a record's bytes, or on the heap.
+fn string_bytes(bytes: &[u8]) -> usize {
+    if bytes.len() > PACKED_MAX_BYTES { heap_bytes(bytes) + size_of::<crate::Value>() } else { bytes.len() }
+}
+
+fn heap_bytes(bytes: &[u8]) -> usize {
+    if bytes.len() > PACKED_MAX_BYTES { STR_HEADER_BYTES + bytes.len() } else { 0 }
 }
 
 fn pack_bytes(pack: &Listpack) -> usize {
     STR_HEADER_BYTES + pack.len_bytes()
 }
 
-/// A table's slots, and what its records have on the heap.
-fn table_bytes<R: Record>(table: &Segmented<R>, samples: usize, heap: impl Fn(&R) -> usize) -> usize {
+fn packed_bytes(table: &Packed, samples: usize) -> usize {
+    table_bytes(table, samples, |entry| heap_bytes(entry.key()) + heap_bytes(entry.string()))
+}
+
+/// A table's segments, and what its records have on the heap.
+fn table_bytes<'a, S: Segment>(
+    table: &'a Spine<S>,
+    samples: usize,
+    heap: impl Fn(S::Item<'a>) -> usize,
+) -> usize {
     let samples = if samples == 0 { table.len() } else { samples.min(table.len()) };
-    let sampled: usize = table.iter().take(samples).map(|record| STR_HEADER_BYTES + heap(record)).sum();
-    table.slot_bytes() + sampled * table.len() / samples.max(1)
+    let sampled: usize = table.iter().take(samples).map(heap).sum();
+    table.heap_bytes() + sampled * table.len() / samples.max(1)
 }

@@ -25,40 +25,62 @@ pub enum Value {
     ZSet(ZSet),
 }
 
+/// A value, seen where it stands.
+#[derive(Debug, Clone, Copy)]
+pub enum ValueRef<'a> {
+    /// A string that is the canonical decimal form of a 64-bit integer.
+    Int(i64),
+    /// Any other string.
+    Str(&'a [u8]),
+    /// A list.
+    List(&'a List),
+    /// A set.
+    Set(&'a Set),
+    /// A hash.
+    Hash(&'a Hash),
+    /// A sorted set.
+    ZSet(&'a ZSet),
+}
+
+/// A value to be stored; a string need not be copied before it has its place.
+#[derive(Debug)]
+pub enum New<'a> {
+    /// An integer.
+    Int(i64),
+    /// A string that is none.
+    Str(&'a [u8]),
+    /// A whole value.
+    Value(Value),
+}
+
+impl From<Value> for New<'_> {
+    fn from(value: Value) -> Self {
+        New::Value(value)
+    }
+}
+
+impl<'a> New<'a> {
+    /// A string value in its smallest form.
+    #[inline]
+    pub fn string(bytes: &'a [u8]) -> Self {
+        number::parse_i64(bytes).map_or(New::Str(bytes), New::Int)
+    }
+}
+
 /// Strings up to this length are `embstr`, longer ones `raw`. Source: redis 7.2 `src/object.c`.
 const EMBSTR_MAX_BYTES: usize = 44;
 
 impl Value {
-    /// A string value in its smallest form.
+    /// The value as readers see it.
     #[inline]
-    pub fn string(bytes: &[u8]) -> Self {
-        match number::parse_i64(bytes) {
-            Some(integer) => Value::Int(integer),
-            None => Value::Str(copied(bytes)),
-        }
-    }
-
-    /// TYPE's word.
-    pub fn type_name(&self) -> &'static str {
+    pub fn view(&self) -> ValueRef<'_> {
         match self {
-            Value::Int(_) | Value::Str(_) => "string",
-            Value::List(_) => "list",
-            Value::Set(_) => "set",
-            Value::Hash(_) => "hash",
-            Value::ZSet(_) => "zset",
-        }
-    }
-
-    /// OBJECT ENCODING's word.
-    pub fn encoding(&self) -> &'static str {
-        match self {
-            Value::Int(_) => "int",
-            Value::Str(bytes) if bytes.len() <= EMBSTR_MAX_BYTES => "embstr",
-            Value::Str(_) => "raw",
-            Value::List(list) => list.encoding(),
-            Value::Set(set) => set.encoding(),
-            Value::Hash(hash) => hash.encoding(),
-            Value::ZSet(zset) => zset.encoding(),
+            Value::Int(integer) => ValueRef::Int(*integer),
+            Value::Str(bytes) => ValueRef::Str(bytes),
+            Value::List(list) => ValueRef::List(list),
+            Value::Set(set) => ValueRef::Set(set),
+            Value::Hash(hash) => ValueRef::Hash(hash),
+            Value::ZSet(zset) => ValueRef::ZSet(zset),
         }
     }
 
@@ -71,6 +93,44 @@ impl Value {
             Value::Set(set) => set.free_effort(),
             Value::Hash(hash) => hash.free_effort(),
             Value::ZSet(zset) => zset.free_effort(),
+        }
+    }
+}
+
+impl ValueRef<'_> {
+    /// A value of its own: a collection in O(1), a string in as much time as its bytes take.
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::Int(integer) => Value::Int(integer),
+            ValueRef::Str(bytes) => Value::Str(copied(bytes)),
+            ValueRef::List(list) => Value::List(list.clone()),
+            ValueRef::Set(set) => Value::Set(set.clone()),
+            ValueRef::Hash(hash) => Value::Hash(hash.clone()),
+            ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
+        }
+    }
+
+    /// TYPE's word.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            ValueRef::Int(_) | ValueRef::Str(_) => "string",
+            ValueRef::List(_) => "list",
+            ValueRef::Set(_) => "set",
+            ValueRef::Hash(_) => "hash",
+            ValueRef::ZSet(_) => "zset",
+        }
+    }
+
+    /// OBJECT ENCODING's word.
+    pub fn encoding(self) -> &'static str {
+        match self {
+            ValueRef::Int(_) => "int",
+            ValueRef::Str(bytes) if bytes.len() <= EMBSTR_MAX_BYTES => "embstr",
+            ValueRef::Str(_) => "raw",
+            ValueRef::List(list) => list.encoding(),
+            ValueRef::Set(set) => set.encoding(),
+            ValueRef::Hash(hash) => hash.encoding(),
+            ValueRef::ZSet(zset) => zset.encoding(),
         }
     }
 }

@@ -8,7 +8,6 @@ use aof::fs::Mem;
 use aof::{BaseFormat, Options};
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use keyspace::table::Table;
 use keyspace::{Call, Keyspace, Unit};
 use resp::{Encoder, Version};
 use rewrite::emit::{Emitter, RespEmitter};

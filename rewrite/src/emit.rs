@@ -14,7 +14,7 @@
 use std::io::{self, Write};
 
 use keyspace::types::listpack::Element;
-use keyspace::{DbIndex, Value};
+use keyspace::{DbIndex, ValueRef};
 use resp::number::{format_f64, format_i64};
 
 /// Items in one command; the last one of a value may have fewer. Source: redis 7.2 `src/server.h`
@@ -36,7 +36,7 @@ pub trait Emitter {
     fn key(
         &mut self,
         key: &[u8],
-        value: &Value,
+        value: ValueRef<'_>,
         expire_at_ms: Option<i64>,
         out: &mut impl Write,
     ) -> io::Result<()>;
@@ -70,7 +70,7 @@ impl Emitter for RespEmitter {
     fn key(
         &mut self,
         key: &[u8],
-        value: &Value,
+        value: ValueRef<'_>,
         expire_at_ms: Option<i64>,
         out: &mut impl Write,
     ) -> io::Result<()> {
@@ -87,34 +87,34 @@ impl Emitter for RespEmitter {
 }
 
 impl RespEmitter {
-    fn value(&self, key: &[u8], value: &Value, out: &mut impl Write) -> io::Result<()> {
+    fn value(&self, key: &[u8], value: ValueRef<'_>, out: &mut impl Write) -> io::Result<()> {
         match value {
-            Value::Int(value) => {
+            ValueRef::Int(value) => {
                 command(out, b"SET", 2)?;
                 bulk(out, key)?;
-                integer(out, *value)
+                integer(out, value)
             }
-            Value::Str(bytes) => {
+            ValueRef::Str(bytes) => {
                 command(out, b"SET", 2)?;
                 bulk(out, key)?;
                 bulk(out, bytes)
             }
-            Value::List(list) => {
+            ValueRef::List(list) => {
                 let command = Batches { name: b"RPUSH", key, items: list.len(), args_per_item: 1 };
                 command.write(list.iter(), out, |item, out| element(out, item))
             }
-            Value::Set(set) => {
+            ValueRef::Set(set) => {
                 let command = Batches { name: b"SADD", key, items: set.len(), args_per_item: 1 };
                 command.write(set.iter(), out, |member, out| element(out, member))
             }
-            Value::Hash(hash) => {
+            ValueRef::Hash(hash) => {
                 let command = Batches { name: b"HMSET", key, items: hash.len(), args_per_item: 2 };
                 command.write(hash.iter(), out, |(field, value), out| {
                     element(out, field)?;
                     element(out, value)
                 })
             }
-            Value::ZSet(zset) => {
+            ValueRef::ZSet(zset) => {
                 let command = Batches { name: b"ZADD", key, items: zset.len(), args_per_item: 2 };
                 command.write(zset.iter(), out, |(member, score), out| {
                     bulk(out, format_f64(score).as_bytes())?;

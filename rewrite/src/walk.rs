@@ -3,7 +3,8 @@
 
 use std::io;
 
-use keyspace::{Entry, Snapshot};
+use keyspace::Snapshot;
+use keyspace::table::{Arena, Segment};
 
 use crate::Settings;
 use crate::emit::{Emitter, RespEmitter};
@@ -26,15 +27,14 @@ fn walk(snapshot: Snapshot, emitter: &mut impl Emitter, unix_s: i64, out: &mut O
         out.begin_database(index as u32)?;
         emitter.database(index, db.len(), out)?;
         for segment in db.into_table().into_segments() {
-            write_segment(segment, emitter, out)?;
+            write_segment(&segment, emitter, out)?;
         }
     }
     emitter.end(out)
 }
 
-/// Takes a segment: its records are released when this returns.
-fn write_segment(segment: Vec<Entry>, emitter: &mut impl Emitter, out: &mut Output<'_>) -> io::Result<()> {
-    for entry in segment {
+fn write_segment(segment: &Arena, emitter: &mut impl Emitter, out: &mut Output<'_>) -> io::Result<()> {
+    for entry in segment.iter() {
         emitter.key(entry.key(), entry.value(), entry.expire_at_ms(), out)?;
         out.key_done()?;
     }

@@ -149,6 +149,10 @@ pub struct Stats {
     pub ops_seen: (u64, Option<Instant>),
     /// The longest turn while a rewrite was running: CPU time of this thread, microseconds.
     pub rewrite_turn_cpu_us_max: u64,
+    /// The longest of as many turns behind rewrites, for comparison.
+    pub usual_turn_cpu_us_max: u64,
+    /// How many turns are still to be measured for it.
+    pub turns_to_compare: u64,
     /// The largest memory use seen, bytes.
     pub used_memory_peak_bytes: u64,
 }
@@ -725,7 +729,7 @@ impl Server {
         }
         let began = self.watches_latency().then(Instant::now);
         self.unit.clear();
-        self.expire_more = self.keyspace.expire_due(self.clock.unix_ms, BUDGET, &mut self.unit) == BUDGET;
+        self.expire_more = self.keyspace.expire_due(self.clock.unix_ms, BUDGET, &mut self.unit);
         self.finish_own_unit(None, false);
         if let Some(began) = began {
             self.note_latency("expire-cycle", began.elapsed());
@@ -734,6 +738,18 @@ impl Server {
 }
 
 impl Stats {
+    /// Notes how long a turn was: during a rewrite, or behind one.
+    pub fn note_turn(&mut self, rewriting: bool, cpu_us: u64) {
+        let longest_us = if rewriting {
+            self.turns_to_compare += 1;
+            &mut self.rewrite_turn_cpu_us_max
+        } else {
+            self.turns_to_compare = self.turns_to_compare.saturating_sub(1);
+            &mut self.usual_turn_cpu_us_max
+        };
+        *longest_us = cpu_us.max(*longest_us);
+    }
+
     /// Counts an error reply by its code.
     pub fn note_error(&mut self, code: &str) {
         /// Codes come from scripts and modules too: the table stays small.

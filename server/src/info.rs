@@ -170,6 +170,7 @@ fn stats(server: &Server, fields: &mut Fields) {
     fields.add("unexpected_error_replies", server.persistence.replay_errors);
     fields.add("total_error_replies", stats.error_replies);
     fields.add("rewrite_turn_cpu_max_usec", stats.rewrite_turn_cpu_us_max);
+    fields.add("usual_turn_cpu_max_usec", stats.usual_turn_cpu_us_max);
 }
 
 fn replication(server: &Server, fields: &mut Fields) {

@@ -3,6 +3,8 @@
 //! A thin composition: the protocol is `resp`, the data and its commands are `keyspace`, the log is `aof`, its
 //! compaction is `rewrite`. Here are the sockets, the clients, the configuration, and the order of effects:
 //! [`turn`] is the place to begin reading.
+// A database holds values, which hold tables: that all of it may go to another thread takes many steps to prove.
+#![recursion_limit = "256"]
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -5,7 +5,6 @@ use std::time::Instant;
 use aof::{Options, Progress, Quarantine, Report, Sink, SinkError};
 use bytes::BytesMut;
 use keyspace::commands::{self, DataSpec};
-use keyspace::table::Table;
 use keyspace::{Call, CommandError, Unit};
 use resp::{Encoder, Limits, Parser, Version};
 use rewrite::emit::{Emitter, RespEmitter};

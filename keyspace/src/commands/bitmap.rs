@@ -5,8 +5,8 @@ use resp::{Encoder, number};
 use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::string::{longest, range};
 use super::{DataSpec, keys, spec};
-use crate::types::string::{StringRef, grow, make_bytes};
-use crate::{CommandError, Ctx, Str, Value};
+use crate::types::string::{StringRef, grow};
+use crate::{CommandError, Ctx, New};
 
 type Reply = Result<(), CommandError>;
 
@@ -35,12 +35,10 @@ fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         (bytes.get(byte).is_some_and(|byte| byte & mask != 0), bytes.len())
     };
     if was_on != on || byte >= len {
-        let bytes = writable(ctx, key, byte + 1)?;
-        if on {
-            bytes[byte] |= mask;
-        } else {
-            bytes[byte] &= !mask;
-        }
+        edit(ctx, key, byte + 1, |bytes| match on {
+            true => bytes[byte] |= mask,
+            false => bytes[byte] &= !mask,
+        })?;
         ctx.changed(key, '$', "setbit", 1);
     }
     out.integer(i64::from(was_on));
@@ -160,7 +158,7 @@ fn bitop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     }
     let result = result.unwrap_or_default();
     if !result.is_empty() {
-        ctx.set(destination, Value::string(&result));
+        ctx.set(destination, New::string(&result));
         ctx.changed(destination, '$', "set", 1);
     } else if ctx.delete(destination, false) {
         ctx.changed(destination, 'g', "del", 1);
@@ -220,28 +218,10 @@ fn change_fields(
     out: &mut Encoder<'_>,
 ) -> Reply {
     let grows = StringRef::of_key(ctx.peek(key))?.len() < len;
-    let bytes = writable(ctx, key, len)?;
-    let mut changes = 0;
     out.array(operations.len());
-    for operation in operations {
-        let old = operation.field.load(bytes, operation.bit);
-        let (wanted, reply_new) = match operation.action {
-            Action::Get => {
-                out.integer(old);
-                continue;
-            }
-            Action::Set(value) => (operation.field.widen(value), false),
-            Action::IncrBy(increment) => (i128::from(old) + i128::from(increment), true),
-        };
-        match operation.field.fit(wanted, operation.overflow) {
-            Some(new) => {
-                out.integer(if reply_new { new } else { old });
-                operation.field.store(bytes, operation.bit, new);
-                changes += usize::from(grows || new != old);
-            }
-            None => out.null(),
-        }
-    }
+    let changes = edit(ctx, key, len, |bytes| {
+        operations.iter().filter(|operation| operation.execute(bytes, grows, out)).count()
+    })?;
     // A string that only grew has changed as well.
     if grows || changes > 0 {
         ctx.changed(key, '$', "setbit", changes.max(1));
@@ -263,6 +243,28 @@ enum Action {
     Get,
     Set(i64),
     IncrBy(i64),
+}
+
+impl Operation {
+    /// Executes it and replies; whether it changed bytes, or stored some in a string that has just grown.
+    fn execute(&self, bytes: &mut [u8], grows: bool, out: &mut Encoder<'_>) -> bool {
+        let old = self.field.load(bytes, self.bit);
+        let (wanted, reply_new) = match self.action {
+            Action::Get => {
+                out.integer(old);
+                return false;
+            }
+            Action::Set(value) => (self.field.widen(value), false),
+            Action::IncrBy(increment) => (i128::from(old) + i128::from(increment), true),
+        };
+        let Some(new) = self.field.fit(wanted, self.overflow) else {
+            out.null();
+            return false;
+        };
+        out.integer(if reply_new { new } else { old });
+        self.field.store(bytes, self.bit, new);
+        grows || new != old
+    }
 }
 
 impl Action {
@@ -432,15 +434,17 @@ impl Unit {
     }
 }
 
-/// The string of a key, made if it is not there, lengthened to at least `len` bytes.
-fn writable<'a>(ctx: &'a mut Ctx<'_>, key: &[u8], len: usize) -> Result<&'a mut [u8], CommandError> {
-    if !ctx.exists(key) {
-        ctx.set(key, Value::Str(Str::new()));
-    }
-    let value = ctx.write(key).ok_or(CommandError::NoSuchKey)?;
-    let bytes = make_bytes(value)?;
-    grow(bytes, len);
-    Ok(bytes.make_mut())
+/// Changes the string of a key, made if it is not there, lengthened to at least `len` bytes.
+fn edit<T>(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    len: usize,
+    change: impl FnOnce(&mut [u8]) -> T,
+) -> Result<T, CommandError> {
+    ctx.edit(key, |bytes| {
+        grow(bytes, len);
+        change(bytes.make_mut())
+    })
 }
 
 /// Reads a bit's offset; `#3` counts in fields of `field_bits` bits, where there are any.

@@ -5,8 +5,7 @@ use resp::{Encoder, number};
 use super::flags::*;
 use super::scan::{self, Options};
 use super::{DataSpec, Keys, keys, spec, unknown_subcommand};
-use crate::table::Table;
-use crate::{CommandError, Ctx, Str, Value, glob};
+use crate::{CommandError, Ctx, Str, ValueRef, glob};
 
 /// The rows of single keys.
 #[rustfmt::skip]
@@ -75,7 +74,7 @@ fn copy(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     if db == ctx.db && from == to {
         return Err(same_object());
     }
-    let source = ctx.read(from).cloned();
+    let source = ctx.read_value(from);
     let expire_at_ms = ctx.expire_at_ms(from);
     let taken = ctx.peek_entry(db, to).is_some();
     let Some(value) = source.filter(|_| replace || !taken) else {
@@ -124,7 +123,7 @@ fn touch(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 }
 
 fn type_command(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    out.simple(ctx.peek(argv[1]).map_or("none", Value::type_name));
+    out.simple(ctx.peek(argv[1]).map_or("none", ValueRef::type_name));
     Ok(())
 }
 
@@ -420,7 +419,7 @@ fn object_refcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> 
     /// What Redis says of the small integers that it keeps once for all.
     const SHARED: i64 = i32::MAX as i64;
     match ctx.peek(argv[2]) {
-        Some(Value::Int(0..=9999)) => out.integer(SHARED),
+        Some(ValueRef::Int(0..=9999)) => out.integer(SHARED),
         Some(_) => out.integer(1),
         None => out.null(),
     }

@@ -8,7 +8,7 @@ use super::{DataSpec, Keys, keys, spec};
 use crate::types::hash::{Hash, Thresholds};
 use crate::types::listpack::Element;
 use crate::types::long_double::LongDouble;
-use crate::{CommandError, Ctx, Random, Value};
+use crate::{CommandError, Ctx, Random, Value, ValueRef};
 
 const ONE: Keys = keys(1, 1, 1);
 
@@ -274,14 +274,14 @@ pub(super) fn parse_random_count(text: &[u8]) -> Result<i64, CommandError> {
 
 fn read<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a Hash>, CommandError> {
     match ctx.read(key) {
-        Some(Value::Hash(hash)) => Ok(Some(hash)),
+        Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),
     }
 }
 
 fn write<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a mut Hash>, CommandError> {
-    match ctx.write(key) {
+    match ctx.write(key)? {
         Some(Value::Hash(hash)) => Ok(Some(hash)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),

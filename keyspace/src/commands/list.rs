@@ -7,7 +7,7 @@ use super::timeout::parse_timeout;
 use super::{DataSpec, Keys, keys, spec};
 use crate::types::list::{ChunkLimit, End, List};
 use crate::types::listpack::Element;
-use crate::{Block, CommandError, Ctx, Str, Value};
+use crate::{Block, CommandError, Ctx, Str, Value, ValueRef};
 
 type Reply = Result<(), CommandError>;
 
@@ -490,7 +490,7 @@ fn wait(ctx: &mut Ctx<'_>, keys: &[&[u8]], timeout_ms: Option<u64>, null_array: 
 
 fn list<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a List>, CommandError> {
     match ctx.read(key) {
-        Some(Value::List(list)) => Ok(Some(list)),
+        Some(ValueRef::List(list)) => Ok(Some(list)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),
     }
@@ -499,14 +499,14 @@ fn list<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a List>, Comman
 /// As [`list`], for a command that will write: no hit and no miss is counted.
 fn peek_list<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a List>, CommandError> {
     match ctx.peek(key) {
-        Some(Value::List(list)) => Ok(Some(list)),
+        Some(ValueRef::List(list)) => Ok(Some(list)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),
     }
 }
 
 fn list_mut<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a mut List>, CommandError> {
-    match ctx.write(key) {
+    match ctx.write(key)? {
         Some(Value::List(list)) => Ok(Some(list)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),

@@ -14,7 +14,7 @@
 
 use resp::{Encoder, number};
 
-use crate::table::{Record, Segmented, Table};
+use crate::table::{Segment, Spine};
 use crate::{CommandError, glob};
 
 /// MATCH, COUNT and TYPE.
@@ -61,10 +61,10 @@ impl<'a> Options<'a> {
     }
 
     /// Walks a table from `cursor` on: where to go on from, and the records that MATCH lets through.
-    pub(crate) fn walk<'t, R: Record>(&self, table: &'t Segmented<R>, cursor: u64) -> (u64, Vec<&'t R>) {
+    pub(crate) fn walk<'t, S: Segment>(&self, table: &'t Spine<S>, cursor: u64) -> (u64, Vec<S::Item<'t>>) {
         let mut found = Vec::new();
         let next = table.scan(cursor, self.count, |record| {
-            if self.accepts(record.key()) {
+            if self.accepts(S::key(&record)) {
                 found.push(record);
             }
         });

@@ -7,7 +7,7 @@ use super::scan::{self, Options};
 use super::{DataSpec, Keys, keys, spec};
 use crate::types::listpack::Element;
 use crate::types::set::{Set, Thresholds};
-use crate::{CommandError, Ctx, Random, Str, Value};
+use crate::{CommandError, Ctx, Random, Str, Value, ValueRef};
 
 const ONE: Keys = keys(1, 1, 1);
 const ALL: Keys = keys(1, -1, 1);
@@ -351,14 +351,14 @@ fn thresholds(ctx: &Ctx<'_>) -> Thresholds {
 
 fn read<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a Set>, CommandError> {
     match ctx.read(key) {
-        Some(Value::Set(set)) => Ok(Some(set)),
+        Some(ValueRef::Set(set)) => Ok(Some(set)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),
     }
 }
 
 fn write<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a mut Set>, CommandError> {
-    match ctx.write(key) {
+    match ctx.write(key)? {
         Some(Value::Set(set)) => Ok(Some(set)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),

@@ -16,7 +16,8 @@ use resp::{Encoder, number};
 use super::flags::*;
 use super::{DataSpec, Keys, keys, spec};
 use crate::types::list::{ChunkLimit, End, List};
-use crate::{CommandError, Ctx, Str, Value};
+use crate::types::string::{StringRef, copied};
+use crate::{CommandError, Ctx, Str, Value, ValueRef};
 
 /// The rows.
 #[rustfmt::skip]
@@ -107,9 +108,9 @@ fn run(
 ) -> Result<(), CommandError> {
     let (mut elements, is_set) = match ctx.read(key) {
         None => (Vec::new(), false),
-        Some(Value::List(list)) => (list.iter().map(|element| element.to_str()).collect(), false),
-        Some(Value::ZSet(zset)) => (zset.iter().map(|(member, _)| member.to_str()).collect(), false),
-        Some(Value::Set(set)) => (set.iter().map(|member| member.to_str()).collect(), true),
+        Some(ValueRef::List(list)) => (list.iter().map(|element| element.to_str()).collect(), false),
+        Some(ValueRef::ZSet(zset)) => (zset.iter().map(|(member, _)| member.to_str()).collect(), false),
+        Some(ValueRef::Set(set)) => (set.iter().map(|member| member.to_str()).collect(), true),
         Some(_) => return Err(CommandError::WrongType),
     };
     // A set has no order; what a replay of STORE leaves must not depend on a table's.
@@ -197,9 +198,8 @@ fn look_up(ctx: &mut Ctx<'_>, pattern: &[u8], element: &Str) -> Option<Str> {
     };
     let key = [before, element, after].concat();
     match (ctx.read(&key)?, field) {
-        (Value::Hash(hash), Some(field)) => hash.get(field).map(|value| value.to_str()),
-        (Value::Str(text), None) => Some(text.clone()),
-        (Value::Int(value), None) => Some(Str::from(number::format_i64(*value).as_bytes())),
+        (ValueRef::Hash(hash), Some(field)) => hash.get(field).map(|value| value.to_str()),
+        (value, None) => StringRef::of(value).ok().map(|text| copied(&text)),
         _ => None,
     }
 }

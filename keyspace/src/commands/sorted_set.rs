@@ -20,7 +20,7 @@ use super::scan::{self, Options};
 use super::{DataSpec, Keys, keys, spec};
 use crate::types::listpack::Element;
 use crate::types::zset::{Scored, Thresholds, ZSet};
-use crate::{CommandError, Ctx, Value};
+use crate::{CommandError, Ctx, Value, ValueRef};
 
 /// The rows.
 #[rustfmt::skip]
@@ -67,7 +67,7 @@ type Done = Result<(), CommandError>;
 /// The sorted set under a key, to be read.
 fn read<'c>(ctx: &'c mut Ctx<'_>, key: &[u8]) -> Result<Option<&'c ZSet>, CommandError> {
     match ctx.read(key) {
-        Some(Value::ZSet(zset)) => Ok(Some(zset)),
+        Some(ValueRef::ZSet(zset)) => Ok(Some(zset)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),
     }
@@ -75,7 +75,7 @@ fn read<'c>(ctx: &'c mut Ctx<'_>, key: &[u8]) -> Result<Option<&'c ZSet>, Comman
 
 /// The sorted set under a key, to be changed.
 fn write<'c>(ctx: &'c mut Ctx<'_>, key: &[u8]) -> Result<Option<&'c mut ZSet>, CommandError> {
-    match ctx.write(key) {
+    match ctx.write(key)? {
         Some(Value::ZSet(zset)) => Ok(Some(zset)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),

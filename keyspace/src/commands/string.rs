@@ -5,8 +5,8 @@ use resp::{Encoder, number};
 use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::{DataSpec, keys, spec};
 use crate::types::long_double::LongDouble;
-use crate::types::string::{StringRef, grow, make_bytes};
-use crate::{CommandError, Ctx, Str, Value};
+use crate::types::string::{StringRef, grow};
+use crate::{CommandError, Ctx, New, ValueRef};
 
 type Reply = Result<(), CommandError>;
 
@@ -39,8 +39,8 @@ pub const TABLE: &[DataSpec] = &[
 
 fn get(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     match ctx.read(argv[1]) {
-        Some(Value::Str(bytes)) => out.bulk(bytes),
-        Some(Value::Int(integer)) => out.bulk_integer(*integer),
+        Some(ValueRef::Str(bytes)) => out.bulk(bytes),
+        Some(ValueRef::Int(integer)) => out.bulk_integer(integer),
         Some(_) => return Err(CommandError::WrongType),
         None => out.null(),
     }
@@ -49,7 +49,7 @@ fn get(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
 
 fn set(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     if let [_, key, value] = *argv {
-        ctx.set(key, Value::string(value));
+        ctx.set(key, New::string(value));
         note_set(ctx, key);
         out.ok();
         return Ok(());
@@ -67,8 +67,8 @@ fn set(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         return Ok(());
     }
     match options.keep_ttl {
-        true => ctx.set_keep_ttl(key, Value::string(value)),
-        false => ctx.set_in(ctx.db, key, Value::string(value), expire_at_ms),
+        true => ctx.set_keep_ttl(key, New::string(value)),
+        false => ctx.set_in(ctx.db, key, New::string(value), expire_at_ms),
     }
     note_set(ctx, key);
     if let (Some(at_ms), Some(expire)) = (expire_at_ms, options.expire) {
@@ -92,7 +92,7 @@ fn set(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
 fn setnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     let absent = !ctx.exists(argv[1]);
     if absent {
-        ctx.set(argv[1], Value::string(argv[2]));
+        ctx.set(argv[1], New::string(argv[2]));
         note_set(ctx, argv[1]);
     }
     out.integer(i64::from(absent));
@@ -116,7 +116,7 @@ fn set_expiring(
 ) -> Reply {
     let (key, time, value) = (argv[1], argv[2], argv[3]);
     let at_ms = Expire { form, time }.at_ms(ctx.now_ms, command)?;
-    ctx.set_in(ctx.db, key, Value::string(value), Some(at_ms));
+    ctx.set_in(ctx.db, key, New::string(value), Some(at_ms));
     note_set(ctx, key);
     ctx.notify('g', "expire", key);
     propagate_set_at(ctx, key, value, at_ms);
@@ -126,7 +126,7 @@ fn set_expiring(
 
 fn getset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     get(ctx, argv, out)?;
-    ctx.set(argv[1], Value::string(argv[2]));
+    ctx.set(argv[1], New::string(argv[2]));
     note_set(ctx, argv[1]);
     ctx.propagate(&[b"SET", argv[1], argv[2]]);
     Ok(())
@@ -180,8 +180,8 @@ fn mget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     out.array(argv.len() - 1);
     for key in &argv[1..] {
         match ctx.read(key) {
-            Some(Value::Str(bytes)) => out.bulk(bytes),
-            Some(Value::Int(integer)) => out.bulk_integer(*integer),
+            Some(ValueRef::Str(bytes)) => out.bulk(bytes),
+            Some(ValueRef::Int(integer)) => out.bulk_integer(integer),
             _ => out.null(),
         }
     }
@@ -213,23 +213,22 @@ fn pairs<'a, 'b>(argv: &'a [&'b [u8]], command: &'static str) -> Result<&'a [[&'
 
 fn set_pairs(ctx: &mut Ctx<'_>, pairs: &[[&[u8]; 2]]) {
     for [key, value] in pairs {
-        ctx.set(key, Value::string(value));
+        ctx.set(key, New::string(value));
         note_set(ctx, key);
     }
 }
 
 fn append(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     let (key, tail) = (argv[1], argv[2]);
-    let longest = longest(ctx);
-    let len = match ctx.write(key) {
+    let len = match ctx.peek(key) {
         Some(value) => {
             let len = StringRef::of(value)?.len() + tail.len();
-            check_length(len, longest)?;
-            make_bytes(value)?.extend_from_slice(tail);
+            check_length(len, longest(ctx))?;
+            ctx.edit(key, |bytes| bytes.extend_from_slice(tail))?;
             len
         }
         None => {
-            ctx.set(key, Value::string(tail));
+            ctx.set(key, New::string(tail));
             tail.len()
         }
     };
@@ -274,14 +273,10 @@ fn setrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         return Ok(());
     }
     check_length(end, longest)?;
-    if len == 0 && !ctx.exists(key) {
-        ctx.set(key, Value::Str(Str::new()));
-    }
-    if let Some(value) = ctx.write(key) {
-        let bytes = make_bytes(value)?;
+    ctx.edit(key, |bytes| {
         grow(bytes, end);
         bytes.make_mut()[offset..end].copy_from_slice(patch);
-    }
+    })?;
     ctx.changed(key, '$', "setrange", 1);
     out.count(len.max(end));
     Ok(())
@@ -306,29 +301,20 @@ fn decrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
 }
 
 fn increment(ctx: &mut Ctx<'_>, key: &[u8], delta: i64, out: &mut Encoder<'_>) -> Reply {
-    let sum = match ctx.write(key) {
-        Some(value) => {
-            let sum = stored_integer(value)?
-                .checked_add(delta)
-                .ok_or(CommandError::other("ERR increment or decrement would overflow"))?;
-            *value = Value::Int(sum);
-            sum
-        }
-        None => {
-            ctx.set(key, Value::Int(delta));
-            delta
-        }
-    };
+    let value = ctx.peek(key).map_or(Ok(0), stored_integer)?;
+    let overflow = CommandError::other("ERR increment or decrement would overflow");
+    let sum = value.checked_add(delta).ok_or(overflow)?;
+    ctx.set_keep_ttl(key, New::Int(sum));
     ctx.changed(key, '$', "incrby", 1);
     out.integer(sum);
     Ok(())
 }
 
-fn stored_integer(value: &Value) -> Result<i64, CommandError> {
+fn stored_integer(value: ValueRef<'_>) -> Result<i64, CommandError> {
     match value {
-        Value::Int(integer) => Ok(*integer),
+        ValueRef::Int(integer) => Ok(integer),
         // APPEND and SETRANGE can spell an integer too.
-        Value::Str(bytes) => integer(bytes),
+        ValueRef::Str(bytes) => integer(bytes),
         _ => Err(CommandError::WrongType),
     }
 }
@@ -337,13 +323,13 @@ fn incrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Repl
     let (key, increment) = (argv[1], argv[2]);
     let parse = |text: &[u8]| LongDouble::parse(text).ok_or(CommandError::NotAFloat);
     let value = match ctx.peek(key) {
-        Some(Value::Int(integer)) => LongDouble::from_i64(*integer),
+        Some(ValueRef::Int(integer)) => LongDouble::from_i64(integer),
         Some(value) => parse(&StringRef::of(value)?)?,
         None => LongDouble::from_i64(0),
     };
     let sum = value.checked_add(parse(increment)?);
     let text = sum.ok_or(CommandError::other("ERR increment would produce NaN or Infinity"))?.format();
-    ctx.set_keep_ttl(key, Value::string(text.as_bytes()));
+    ctx.set_keep_ttl(key, New::string(text.as_bytes()));
     ctx.changed(key, '$', "incrbyfloat", 1);
     // Replay must not depend on how the machine that replays adds floats.
     ctx.propagate(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);

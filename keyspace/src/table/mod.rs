@@ -1,25 +1,31 @@
 //! The table that keys, hash fields, set members and sorted-set members stand in: a hash table whose clone is an
 //! immutable snapshot in O(1).
 //!
-//! [`Segmented`] is the default; [`Persistent`] (`im::HashMap`) is the obviously right one that property tests and
-//! benches hold it against.
+//! [`Packed`] holds strings, packed, and values: keys, hash fields, set members. [`Segmented`] holds records of any
+//! type; both are a [`Spine`] of segments. [`Persistent`] (`im::HashMap`) is the obviously right one that property tests
+//! and benches hold them against.
 
+mod block;
 mod im;
+pub(crate) mod packed;
 mod segmented;
+mod spine;
 
 use std::hash::Hasher;
 
 pub use self::im::Persistent;
-pub use self::segmented::Segmented;
+pub use self::packed::{Arena, Packed};
+pub use self::segmented::{Segmented, Slots};
+pub use self::spine::{Segment, Spine};
 use crate::Random;
 
-/// What a table stores: it carries its own key.
+/// What a [`Table`] stores: it carries its own key.
 pub trait Record: Clone {
     /// The key.
     fn key(&self) -> &[u8];
 }
 
-/// A hash table; `Clone` takes a snapshot, and costs the same for any number of records.
+/// A hash table of records; `Clone` takes a snapshot, and costs the same for any number of records.
 ///
 /// The caller brings the hash ([`HashSeed::hash`]), so that it is computed once per command, and says which record it
 /// means, so that a lookup needs no key.

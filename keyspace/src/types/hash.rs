@@ -4,20 +4,17 @@
 //! listpack -> hashtable    more than hash-max-listpack-entries fields,
 //!                          or a field or value above hash-max-listpack-value bytes
 //! ```
-//! There is no way back. In a table a field and its value are one allocation:
+//! There is no way back.
 //!
-//! ```text
-//! 0..=254 <field> <value>                     the field's length in bytes, the field; the value is the rest
-//! 255 <length u32 LE> <field> <value>         the same for a longer field
-//! ```
 //! Source: redis 7.2 `src/t_hash.c`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::listpack::{At, Element, Listpack};
-use crate::table::{HashSeed, Record, Segmented, Table};
-use crate::{Limits, Random, Str};
+use crate::entry::Entry;
+use crate::table::{HashSeed, Packed};
+use crate::{Limits, Random};
 
 /// A map from byte strings to byte strings.
 #[derive(Debug, Clone)]
@@ -26,57 +23,7 @@ pub struct Hash(Form);
 #[derive(Debug, Clone)]
 enum Form {
     Pack(Listpack),
-    Table(Arc<Segmented<Field>>),
-}
-
-/// A field that stands in a table, and its value.
-#[derive(Debug, Clone)]
-pub struct Field(Str);
-
-/// The first byte of a [`Field`] whose length takes four more.
-const LONG: u8 = u8::MAX;
-
-impl Field {
-    fn new(name: &[u8], value: &[u8]) -> Self {
-        let mut bytes = Str::with_capacity(1 + 4 + name.len() + value.len());
-        match u8::try_from(name.len()) {
-            Ok(len) if len != LONG => bytes.push(len),
-            _ => {
-                bytes.push(LONG);
-                bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
-            }
-        }
-        bytes.extend_from_slice(name);
-        bytes.extend_from_slice(value);
-        Field(bytes)
-    }
-
-    /// The field's name and its value.
-    #[inline]
-    pub fn parts(&self) -> (&[u8], &[u8]) {
-        match self.0[..] {
-            [LONG, a, b, c, d, ref rest @ ..] => rest.split_at(u32::from_le_bytes([a, b, c, d]) as usize),
-            [len, ref rest @ ..] => rest.split_at(usize::from(len)),
-            [] => (&[], &[]),
-        }
-    }
-
-    fn set_value(&mut self, value: &[u8]) {
-        let (name, old) = self.parts();
-        if old.len() != value.len() {
-            *self = Field::new(name, value);
-        } else if old != value {
-            let start = self.0.len() - value.len();
-            self.0.make_mut()[start..].copy_from_slice(value);
-        }
-    }
-}
-
-impl Record for Field {
-    #[inline]
-    fn key(&self) -> &[u8] {
-        self.parts().0
-    }
+    Table(Arc<Packed>),
 }
 
 /// When a hash changes its encoding, and what it hashes with then.
@@ -149,7 +96,7 @@ impl Hash {
     }
 
     /// The fields and values as a table, if that is the encoding.
-    pub fn as_table(&self) -> Option<&Segmented<Field>> {
+    pub fn as_table(&self) -> Option<&Packed> {
         match &self.0 {
             Form::Pack(_) => None,
             Form::Table(table) => Some(table),
@@ -162,7 +109,7 @@ impl Hash {
             let fields = pack.places().step_by(2);
             fields.filter_map(|at| Some((pack.get(at), pack.get(pack.next(at)?))))
         });
-        pack.chain(self.as_table().into_iter().flat_map(Table::iter).map(elements))
+        pack.chain(self.as_table().into_iter().flat_map(Packed::iter).map(elements))
     }
 
     /// Visits about `count` fields from `cursor` on, all of them in a listpack; returns the cursor to go on from, 0 at
@@ -189,7 +136,9 @@ impl Hash {
                 let (_, value) = find(pack, name)?;
                 Some(pack.get(value))
             }
-            Form::Table(table) => table.get(name).map(|field| Element::Bytes(field.parts().1)),
+            Form::Table(table) => {
+                table.find(table.seed().hash(name), name).map(|field| Element::Bytes(field.string()))
+            }
         }
     }
 
@@ -227,13 +176,7 @@ impl Hash {
             }
             Form::Table(table) => {
                 let hash = table.seed().hash(name);
-                let table = Arc::make_mut(table);
-                if let Some(field) = table.find_mut(hash, |field| field.key() == name) {
-                    field.set_value(value);
-                    return false;
-                }
-                table.insert(hash, Field::new(name, value));
-                true
+                Arc::make_mut(table).set(hash, name, value)
             }
         }
     }
@@ -250,9 +193,8 @@ impl Hash {
             },
             Form::Table(table) => {
                 let hash = table.seed().hash(name);
-                let is = |field: &Field| field.key() == name;
                 // A table shared with a snapshot is not copied for a field that is not there.
-                table.find(hash, is).is_some() && Arc::make_mut(table).remove(hash, is).is_some()
+                table.find(hash, name).is_some() && Arc::make_mut(table).remove(hash, name)
             }
         }
     }
@@ -294,10 +236,9 @@ impl Hash {
     }
 
     fn expand(&mut self, seed: HashSeed) {
-        let mut table = Segmented::new(seed);
+        let mut table = Packed::new(seed);
         for (name, value) in self.iter() {
-            let field = name.with_bytes(|name| value.with_bytes(|value| Field::new(name, value)));
-            table.insert(seed.hash(field.key()), field);
+            name.with_bytes(|name| value.with_bytes(|value| table.set(seed.hash(name), name, value)));
         }
         self.0 = Form::Table(Arc::new(table));
     }
@@ -309,9 +250,8 @@ fn find(pack: &Listpack, name: &[u8]) -> Option<(At, At)> {
     Some((at, pack.next(at)?))
 }
 
-fn elements(field: &Field) -> (Element<'_>, Element<'_>) {
-    let (name, value) = field.parts();
-    (Element::Bytes(name), Element::Bytes(value))
+fn elements(field: Entry<'_>) -> (Element<'_>, Element<'_>) {
+    (Element::Bytes(field.key()), Element::Bytes(field.string()))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use resp::number;
 
 use super::intset::Intset;
 use super::listpack::{Element, Listpack};
-use crate::table::{HashSeed, Record, Segmented, Table};
+use crate::table::{HashSeed, Packed};
 use crate::{Limits, Random, Str};
 
 /// A set of byte strings.
@@ -25,18 +25,7 @@ pub struct Set(Form);
 enum Form {
     Ints(Intset),
     Pack(Listpack),
-    Table(Arc<Segmented<Member>>),
-}
-
-/// A member that stands in a table.
-#[derive(Debug, Clone)]
-pub struct Member(Str);
-
-impl Record for Member {
-    #[inline]
-    fn key(&self) -> &[u8] {
-        &self.0
-    }
+    Table(Arc<Packed>),
 }
 
 /// When a set changes its encoding, and what it hashes with then.
@@ -97,7 +86,7 @@ impl Set {
         } else if expected <= thresholds.listpack_entries {
             Set::listpack()
         } else {
-            Set(Form::Table(Arc::new(Segmented::new(thresholds.seed))))
+            Set(Form::Table(Arc::new(Packed::new(thresholds.seed))))
         }
     }
 
@@ -154,7 +143,7 @@ impl Set {
     }
 
     /// The members as a table, if that is the encoding.
-    pub fn as_table(&self) -> Option<&Segmented<Member>> {
+    pub fn as_table(&self) -> Option<&Packed> {
         match &self.0 {
             Form::Table(table) => Some(table),
             _ => None,
@@ -165,15 +154,15 @@ impl Set {
     pub fn iter(&self) -> impl Iterator<Item = Element<'_>> {
         let ints = self.as_intset().into_iter().flat_map(Intset::iter).map(Element::Int);
         let pack = self.as_listpack().into_iter().flat_map(Listpack::iter);
-        let table = self.as_table().into_iter().flat_map(Table::iter);
-        ints.chain(pack).chain(table.map(|member: &Member| Element::Bytes(&member.0)))
+        let table = self.as_table().into_iter().flat_map(Packed::iter);
+        ints.chain(pack).chain(table.map(|member| Element::Bytes(member.key())))
     }
 
     /// Visits about `count` members from `cursor` on, all of them in a compact encoding; returns the cursor to go on
     /// from, 0 at the end.
     pub fn scan<'a>(&'a self, cursor: u64, count: usize, mut visit: impl FnMut(Element<'a>)) -> u64 {
         match &self.0 {
-            Form::Table(table) => table.scan(cursor, count, |member| visit(Element::Bytes(&member.0))),
+            Form::Table(table) => table.scan(cursor, count, |member| visit(Element::Bytes(member.key()))),
             _ => {
                 self.iter().for_each(visit);
                 0
@@ -186,7 +175,7 @@ impl Set {
         match &self.0 {
             Form::Ints(ints) => number::parse_i64(member).is_some_and(|value| ints.contains(value)),
             Form::Pack(pack) => pack.find(pack.first(), member, 1).is_some(),
-            Form::Table(table) => table.get(member).is_some(),
+            Form::Table(table) => table.find(table.seed().hash(member), member).is_some(),
         }
     }
 
@@ -240,11 +229,8 @@ impl Set {
             }
             Form::Table(table) => {
                 let hash = table.seed().hash(member);
-                if table.find(hash, |own| &own.0[..] == member).is_some() {
-                    return false;
-                }
-                Arc::make_mut(table).insert(hash, Member(Str::from(member)));
-                true
+                // Nothing shared with a snapshot is copied for a member that is there.
+                table.find(hash, member).is_none() && Arc::make_mut(table).set(hash, member, &[])
             }
         }
     }
@@ -262,9 +248,8 @@ impl Set {
             },
             Form::Table(table) => {
                 let hash = table.seed().hash(member);
-                let is = |own: &Member| &own.0[..] == member;
                 // A table shared with a snapshot is not copied for a member that is not there.
-                table.find(hash, is).is_some() && Arc::make_mut(table).remove(hash, is).is_some()
+                table.find(hash, member).is_some() && Arc::make_mut(table).remove(hash, member)
             }
         }
     }
@@ -277,7 +262,7 @@ impl Set {
                 let at = pack.seek(random.below(pack.len()) as isize)?;
                 Some(pack.get(at))
             }
-            Form::Table(table) => table.random(random).map(|member| Element::Bytes(&member.0)),
+            Form::Table(table) => table.random(random).map(|member| Element::Bytes(member.key())),
         }
     }
 
@@ -289,8 +274,8 @@ impl Set {
                 let mut seen = HashSet::new();
                 while seen.len() < count {
                     let Some(member) = table.random(random) else { return };
-                    if seen.insert(&member.0[..]) {
-                        visit(Element::Bytes(&member.0));
+                    if seen.insert(member.key()) {
+                        visit(Element::Bytes(member.key()));
                     }
                 }
             }
@@ -367,19 +352,11 @@ impl Set {
     }
 
     fn expand(&mut self, seed: HashSeed) {
-        let mut table = Segmented::new(seed);
+        let mut table = Packed::new(seed);
         for element in self.iter() {
-            let member = Member(element.to_str());
-            table.insert(seed.hash(&member.0), member);
+            element.with_bytes(|member| table.set(seed.hash(member), member, &[]));
         }
         self.0 = Form::Table(Arc::new(table));
-    }
-}
-
-impl Member {
-    /// The member's bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
     }
 }
 

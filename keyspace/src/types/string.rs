@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use resp::number::{self, Text};
 
-use crate::{CommandError, Str, Value};
+use crate::{CommandError, Str, ValueRef};
 
 /// The bytes of a string value, borrowed where they are stored.
 #[derive(Debug)]
@@ -33,10 +33,10 @@ impl<'a> StringRef<'a> {
     /// # Errors
     /// [`CommandError::WrongType`].
     #[inline]
-    pub fn of(value: &'a Value) -> Result<Self, CommandError> {
+    pub fn of(value: ValueRef<'a>) -> Result<Self, CommandError> {
         match value {
-            Value::Str(bytes) => Ok(StringRef::Bytes(bytes)),
-            Value::Int(integer) => Ok(StringRef::Int(number::format_i64(*integer))),
+            ValueRef::Str(bytes) => Ok(StringRef::Bytes(bytes)),
+            ValueRef::Int(integer) => Ok(StringRef::Int(number::format_i64(integer))),
             _ => Err(CommandError::WrongType),
         }
     }
@@ -46,25 +46,8 @@ impl<'a> StringRef<'a> {
     /// # Errors
     /// [`CommandError::WrongType`].
     #[inline]
-    pub fn of_key(value: Option<&'a Value>) -> Result<Self, CommandError> {
+    pub fn of_key(value: Option<ValueRef<'a>>) -> Result<Self, CommandError> {
         value.map_or(Ok(StringRef::Bytes(&[])), StringRef::of)
-    }
-}
-
-/// The bytes of a string value, to be changed in place; an integer is spelled out first.
-///
-/// # Errors
-/// [`CommandError::WrongType`].
-pub fn make_bytes(value: &mut Value) -> Result<&mut Str, CommandError> {
-    if let Value::Int(integer) = *value {
-        *value = Value::Str(copied(number::format_i64(integer).as_bytes()));
-    }
-    match value {
-        Value::Str(bytes) => {
-            make_private(bytes);
-            Ok(bytes)
-        }
-        _ => Err(CommandError::WrongType),
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use keyspace::table::Table;
-
 use crate::Session;
 
 const WRONG_TYPE: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyspace::Value;
-use keyspace::table::Table;
+use keyspace::ValueRef;
 
 use crate::Session;
 
@@ -327,7 +326,7 @@ fn a_snapshot_keeps_the_members_of_its_moment() {
         .table()
         .iter()
         .map(|entry| match entry.value() {
-            Value::Set(set) => (entry.key().to_vec(), set.iter().count()),
+            ValueRef::Set(set) => (entry.key().to_vec(), set.iter().count()),
             other => panic!("{other:?}"),
         })
         .collect();

@@ -7,7 +7,6 @@ use keyspace::{Call, Keyspace, Unit};
 use resp::{Encoder, Version};
 
 use super::*;
-use keyspace::table::Table;
 
 /// Executes lines in database 0, and emits the one key that they leave.
 fn emitted(lines: &[Vec<Vec<u8>>]) -> Vec<u8> {

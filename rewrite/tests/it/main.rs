@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 use aof::fs::Mem;
 use aof::{BaseFormat, Directory, Fs, Fsync, Log, Op, Options, Sink, SinkError};
 use bytes::BytesMut;
-use keyspace::table::Table;
-use keyspace::{Call, Keyspace, Unit, Value};
+use keyspace::{Call, Keyspace, Unit, ValueRef};
 use resp::{Encoder, Version};
 use rewrite::{Error, Rewrite, Settings, Summary, Wake};
 
@@ -207,21 +206,21 @@ fn dump(keyspace: &Keyspace) -> Dump {
     dump
 }
 
-fn describe(value: &Value) -> String {
+fn describe(value: ValueRef<'_>) -> String {
     let text = |element: keyspace::types::listpack::Element<'_>| element.with_bytes(short);
     let mut parts: Vec<String> = match value {
-        Value::Int(value) => vec![value.to_string()],
-        Value::Str(bytes) => vec![short(bytes)],
-        Value::List(list) => list.iter().map(text).collect(),
-        Value::Set(set) => set.iter().map(text).collect(),
-        Value::Hash(hash) => {
+        ValueRef::Int(value) => vec![value.to_string()],
+        ValueRef::Str(bytes) => vec![short(bytes)],
+        ValueRef::List(list) => list.iter().map(text).collect(),
+        ValueRef::Set(set) => set.iter().map(text).collect(),
+        ValueRef::Hash(hash) => {
             hash.iter().map(|(field, value)| format!("{}={}", text(field), text(value))).collect()
         }
-        Value::ZSet(zset) => {
+        ValueRef::ZSet(zset) => {
             zset.iter().map(|(member, score)| format!("{score:?} {}", text(member))).collect()
         }
     };
-    if matches!(value, Value::Set(_) | Value::Hash(_)) {
+    if matches!(value, ValueRef::Set(_) | ValueRef::Hash(_)) {
         parts.sort();
     }
     format!("{} {}", value.type_name(), parts.join(","))

@@ -56,11 +56,8 @@ struct Input {
 
 impl Input {
     fn read(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<Self, CommandError> {
-        match ctx.read(key) {
-            None => Ok(Input { value: None, weight: 1.0 }),
-            Some(value @ (Value::Set(_) | Value::ZSet(_))) => {
-                Ok(Input { value: Some(value.clone()), weight: 1.0 })
-            }
+        match ctx.read_value(key) {
+            value @ (None | Some(Value::Set(_) | Value::ZSet(_))) => Ok(Input { value, weight: 1.0 }),
             Some(_) => Err(CommandError::WrongType),
         }
     }

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::tests::{SEED, Word};
-use super::{MEAN_RECORDS, Segmented, Table};
+use super::super::tests::{SEED, Word, Words};
+use super::super::{Segmented, Slots, Table};
+use super::{GROUP, Segment};
+use crate::Db;
+
+const MEAN_RECORDS: usize = <Slots<Word> as Segment>::MEAN_RECORDS;
 
 fn filled(numbers: std::ops::Range<u32>) -> Segmented<Word> {
     let mut table = Segmented::new(SEED);
@@ -12,13 +16,12 @@ fn filled(numbers: std::ops::Range<u32>) -> Segmented<Word> {
 }
 
 fn fullest(table: &Segmented<Word>) -> usize {
-    table.spine.iter().map(|segment| segment.len()).max().unwrap()
+    table.all().map(|segment| segment.records()).max().unwrap()
 }
 
 /// How many segments two tables do not share.
 fn copied(a: &Segmented<Word>, b: &Segmented<Word>) -> usize {
-    a.spine.iter().zip(b.spine.iter()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count()
-        + a.spine.len().abs_diff(b.spine.len())
+    a.all().zip(b.all()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count() + a.segments.abs_diff(b.segments)
 }
 
 #[test]
@@ -36,7 +39,7 @@ fn a_segment_never_outgrows_1024_slots() {
             assert!(fullest(&table) <= 1024 * 7 / 8, "down at {number}: {}", fullest(&table));
         }
     }
-    assert!(table.spine.len() <= 1_000 / (MEAN_RECORDS / 4) + 1, "segments melt away with their records");
+    assert!(table.segments <= 1_000 / (MEAN_RECORDS / 4) + 1, "segments melt away with their records");
 }
 
 #[test]
@@ -71,15 +74,15 @@ fn a_table_at_a_threshold_does_not_split_and_melt_by_turns() {
     for start in [4 * MEAN_RECORDS as u32, 4 * MEAN_RECORDS as u32 + 1] {
         let mut table = filled(0..start);
         let mut changes = 0;
-        let mut segments = table.spine.len();
+        let mut segments = table.segments;
         for turn in 0..2000 {
             if turn % 2 == 0 {
                 table.replace(Word::new(start, 0));
             } else {
                 table.take(start.to_string().as_bytes());
             }
-            changes += usize::from(table.spine.len() != segments);
-            segments = table.spine.len();
+            changes += usize::from(table.segments != segments);
+            segments = table.segments;
         }
         assert!(changes <= 1, "{changes} changes");
     }
@@ -88,12 +91,39 @@ fn a_table_at_a_threshold_does_not_split_and_melt_by_turns() {
 #[test]
 fn a_consumed_table_gives_each_record_once_and_frees_as_it_goes() {
     let table = filled(0..5000);
-    let watched = Arc::downgrade(table.spine.last().unwrap());
+    let watched = Arc::downgrade(table.all().last().unwrap());
     let mut segments = table.into_segments();
-    let mut records: Vec<Word> = segments.next().unwrap();
+    let first = segments.next().unwrap();
+    let mut records: Vec<Word> = first.iter().cloned().collect();
+    drop(first);
     assert!(watched.upgrade().is_none(), "the first segment given is released");
-    records.extend(segments.flatten());
+    segments.for_each(|segment| records.extend(segment.iter().cloned()));
     records.sort_by(|a, b| a.key.cmp(&b.key));
     records.dedup();
     assert_eq!(records.len(), 5000);
+}
+
+#[test]
+fn a_write_after_a_snapshot_copies_one_group_and_one_segment() {
+    let mut db = Db::new(SEED);
+    (0..20_000).for_each(|number| _ = db.set_word(number, 0));
+    let snapshot = db.clone();
+    db.set_word(7, 1);
+    let (a, b) = (db.table(), snapshot.table());
+    let groups = a.groups.iter().zip(b.groups.iter()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
+    let segments = a.all().zip(b.all()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
+    assert_eq!((groups, segments), (1, 1));
+    assert!(a.groups.iter().all(|group| group.0.len() <= GROUP && !group.0.spilled()));
+}
+
+#[test]
+fn the_shared_bits_of_a_segment_are_those_that_chose_it() {
+    let mut table = filled(0..0);
+    for number in 0..20_000 {
+        table.replace(Word::new(number, 0));
+        let hash = SEED.hash(number.to_string().as_bytes());
+        let index = table.index(hash);
+        let bits = table.shared_bits(index);
+        assert_eq!(hash & ((1 << bits) - 1), index as u64, "{bits} bits of segment {index}");
+    }
 }

@@ -1,0 +1,75 @@
+//! What a lookup gives: a key, its value and its bookkeeping, seen where they stand.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::ValueRef;
+
+/// Stands for "no time to live"; a time as late as this is stored one millisecond earlier.
+pub(crate) const NEVER: i64 = i64::MAX;
+
+/// A time to live as it is stored.
+pub(crate) fn stored_time(expire_at_ms: Option<i64>) -> i64 {
+    expire_at_ms.map_or(NEVER, |at| at.min(NEVER - 1))
+}
+
+/// Seconds of the wall clock, modulo 2^32.
+pub(crate) fn seconds(now_ms: i64) -> u32 {
+    (now_ms / 1000) as u32
+}
+
+/// A key, its value and its bookkeeping.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: ValueRef<'a>,
+    /// [`NEVER`] without a time to live.
+    pub(crate) expire_at_ms: i64,
+    /// [`seconds`] of the last access. Readers refresh it even where the segment is shared with a snapshot, so that a
+    /// GET during a rewrite copies nothing.
+    pub(crate) accessed_s: &'a AtomicU32,
+}
+
+impl<'a> Entry<'a> {
+    /// The key.
+    #[inline]
+    pub fn key(&self) -> &'a [u8] {
+        self.key
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> ValueRef<'a> {
+        self.value
+    }
+
+    /// A value that is known to be a string, and no integer: a field's.
+    pub(crate) fn string(&self) -> &'a [u8] {
+        match self.value {
+            ValueRef::Str(bytes) => bytes,
+            _ => &[],
+        }
+    }
+
+    /// When the key expires, milliseconds since 1970.
+    #[inline]
+    pub fn expire_at_ms(&self) -> Option<i64> {
+        (self.expire_at_ms != NEVER).then_some(self.expire_at_ms)
+    }
+
+    /// Whether its time is over.
+    #[inline]
+    pub fn is_due(&self, now_ms: i64) -> bool {
+        self.expire_at_ms < now_ms
+    }
+
+    /// Notes an access.
+    #[inline]
+    pub(crate) fn touch(&self, now_ms: i64) {
+        self.accessed_s.store(seconds(now_ms), Relaxed);
+    }
+
+    /// Seconds since the last access.
+    pub fn idle_s(&self, now_ms: i64) -> u32 {
+        seconds(now_ms).wrapping_sub(self.accessed_s.load(Relaxed))
+    }
+}

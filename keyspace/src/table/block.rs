@@ -1,0 +1,55 @@
+//! A block: the bytes of several records, side by side from the start.
+
+/// Bytes of records to a block: with its count and its length a block has a size that the allocator has, too.
+pub(super) const BLOCK_BYTES: usize = 512 - 2 * size_of::<usize>() - size_of::<u16>();
+
+/// Some records.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    len: u16,
+    bytes: [u8; BLOCK_BYTES],
+}
+
+impl Block {
+    pub(super) fn new() -> Self {
+        Block { len: 0, bytes: [0; BLOCK_BYTES] }
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// The bytes from `at` on.
+    #[inline]
+    pub(super) fn from(&self, at: u16) -> &[u8] {
+        &self.bytes[usize::from(at)..self.len()]
+    }
+
+    /// Whether it can grow by so many bytes.
+    #[inline]
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        self.len() + more <= BLOCK_BYTES
+    }
+
+    /// Appends a record for which there is room; returns where it is.
+    #[inline]
+    pub(super) fn push(&mut self, record: &[u8]) -> u16 {
+        let at = self.len;
+        self.splice(at, 0, record);
+        at
+    }
+
+    /// Puts a record in the place of `old_len` bytes at `at`; what is behind them moves.
+    #[inline]
+    pub(super) fn splice(&mut self, at: u16, old_len: usize, record: &[u8]) {
+        let start = usize::from(at);
+        let (old_end, new_end) = (start + old_len, start + record.len());
+        if old_end != new_end {
+            let len = self.len();
+            self.bytes.copy_within(old_end..len, new_end);
+            self.len = (len - old_end + new_end) as u16;
+        }
+        self.bytes[start..new_end].copy_from_slice(record);
+    }
+}

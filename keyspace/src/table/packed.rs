@@ -1,0 +1,662 @@
+//! Records packed into blocks of bytes: what keys, hash fields and set members stand in. A segment is
+//!
+//! ```text
+//! slots    one to a record, by place     place u32, block u16, at u16, accessed u32
+//! blocks   the records, each in one      flags, key's length, value's length: a byte each
+//!          block, without gaps           key      its bytes, or an index of `values` (u32 LE) if LONG_KEY
+//!                                        value    its bytes (STR), i64 LE (INT), or an index of `values` (HANDLE)
+//!                                        expire   milliseconds since 1970, i64 LE, if EXPIRES
+//! values   what is no short string, and keys that are none
+//! ```
+//! A *place* is the upper half of the hash with its bits reversed, as in SCAN's cursor. So slots in its order are
+//! found near where their place says, SCAN goes straight through them, a split cuts them in two, and none of the three
+//! hashes a key.
+//!
+//! No record has an allocation or a count of its own. The first write to a segment after a snapshot copies the slots
+//! and one block; the other blocks stay shared until they are written to. All blocks are of one size: with one growing
+//! vector instead the allocator held 97 bytes for a key of 16 and a value of 32, since segments outgrow its sizes
+//! together and leave each behind half used.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+
+use smallvec::SmallVec;
+
+use super::HashSeed;
+use super::block::{BLOCK_BYTES, Block};
+use super::spine::{Segment, Spine, clone_all};
+use crate::entry::{Entry, NEVER, seconds};
+use crate::types::string::copied;
+use crate::value::New;
+use crate::{Str, Value, ValueRef};
+
+/// A table of packed records.
+pub type Packed = Spine<Arena>;
+
+/// The longest key, and the longest string value, that stands in a block: several records must fit into one.
+pub(crate) const PACKED_MAX_BYTES: usize = 128;
+
+/// A segment.
+#[derive(Debug)]
+pub struct Arena {
+    slots: Vec<Slot>,
+    blocks: SmallVec<[Arc<Block>; BLOCKS]>,
+    /// An index stays as long as its record; what is gone leaves a hole, unless it was the last.
+    values: Vec<Option<Value>>,
+    holes: u32,
+    /// Bytes of all records.
+    len_bytes: u32,
+    /// No record expires before this. It may be too early, after one was removed.
+    due_ms: AtomicI64,
+}
+
+/// So many blocks a segment has room for in itself: more than records of some fifty bytes take.
+const BLOCKS: usize = 16;
+
+#[derive(Debug)]
+struct Slot {
+    place: u32,
+    block: u16,
+    at: u16,
+    accessed_s: AtomicU32,
+}
+
+/// The value's form: two bits of the flags.
+const FORM: u8 = 3;
+const STR: u8 = 0;
+const INT: u8 = 1;
+const HANDLE: u8 = 2;
+/// The record ends with a time.
+const EXPIRES: u8 = 4;
+/// The key stands among the values.
+const LONG_KEY: u8 = 8;
+
+/// The fixed part of a record.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    flags: u8,
+    key_len: u8,
+    value_len: u8,
+}
+
+const HEAD_BYTES: usize = 3;
+/// What a record takes beside its key, its value and its time.
+pub(crate) const RECORD_BYTES: usize = size_of::<Slot>() + HEAD_BYTES;
+const EXPIRE_BYTES: usize = 8;
+
+/// A record as it goes into a block.
+type Record = SmallVec<[u8; HEAD_BYTES + 2 * PACKED_MAX_BYTES + EXPIRE_BYTES]>;
+
+impl Head {
+    #[inline]
+    fn of(record: &[u8]) -> Self {
+        let [flags, key_len, value_len] = record.first_chunk().copied().unwrap_or_default();
+        Head { flags, key_len, value_len }
+    }
+
+    /// Where the value begins.
+    fn value_at(self) -> usize {
+        HEAD_BYTES + usize::from(self.key_len)
+    }
+
+    /// Where the time begins, if there is one.
+    fn expire_at(self) -> usize {
+        self.value_at() + usize::from(self.value_len)
+    }
+
+    fn record_len(self) -> usize {
+        self.expire_at() + if self.flags & EXPIRES == 0 { 0 } else { EXPIRE_BYTES }
+    }
+
+    /// Where in the record the indices into `values` are.
+    fn handles(self) -> impl Iterator<Item = usize> {
+        let key = (self.flags & LONG_KEY != 0).then_some(HEAD_BYTES);
+        let value = (self.flags & FORM == HANDLE).then_some(self.value_at());
+        key.into_iter().chain(value)
+    }
+}
+
+/// A key or a value as it goes into a record.
+enum Piece<'a> {
+    Str(&'a [u8]),
+    Owned(Str),
+    Int([u8; 8]),
+    Handle([u8; 4]),
+}
+
+impl Piece<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Str(bytes) => bytes,
+            Piece::Owned(bytes) => bytes,
+            Piece::Int(bytes) => bytes,
+            Piece::Handle(bytes) => bytes,
+        }
+    }
+
+    fn form(&self) -> u8 {
+        match self {
+            Piece::Str(_) | Piece::Owned(_) => STR,
+            Piece::Int(_) => INT,
+            Piece::Handle(_) => HANDLE,
+        }
+    }
+}
+
+/// The place of a hash.
+#[inline]
+pub(crate) fn place_of(hash: u64) -> u32 {
+    (hash as u32).reverse_bits()
+}
+
+impl Arena {
+    /// Finds a record. `shared_bits`: in so many upper bits all places here agree.
+    #[inline]
+    pub(crate) fn find(&self, place: u32, shared_bits: u32, key: &[u8]) -> Option<usize> {
+        let first = self.lower_bound(place, shared_bits);
+        let same = self.slots[first..].iter().take_while(|slot| slot.place == place);
+        same.enumerate().find(|(_, slot)| self.key(slot) == key).map(|(more, _)| first + more)
+    }
+
+    /// The first slot whose place is not before `place`. Places are as good as random, so it is looked for around
+    /// where it would be if they were even.
+    #[inline]
+    fn lower_bound(&self, place: u32, shared_bits: u32) -> usize {
+        let own_bits = u64::from(place.checked_shl(shared_bits).unwrap_or(0));
+        let mut index = ((own_bits * self.slots.len() as u64) >> 32) as usize;
+        while self.slots.get(index).is_some_and(|slot| slot.place < place) {
+            index += 1;
+        }
+        while index > 0 && self.slots[index - 1].place >= place {
+            index -= 1;
+        }
+        index
+    }
+
+    /// A record, and what is behind it.
+    #[inline]
+    fn record(&self, slot: &Slot) -> &[u8] {
+        self.blocks[usize::from(slot.block)].from(slot.at)
+    }
+
+    fn head(&self, slot: &Slot) -> Head {
+        Head::of(self.record(slot))
+    }
+
+    #[inline]
+    fn key(&self, slot: &Slot) -> &[u8] {
+        let record = self.record(slot);
+        let head = Head::of(record);
+        let key = &record[HEAD_BYTES..head.value_at()];
+        if head.flags & LONG_KEY == 0 { key } else { self.long_key(key) }
+    }
+
+    #[cold]
+    fn long_key(&self, handle: &[u8]) -> &[u8] {
+        match self.value(handle) {
+            Some(Value::Str(key)) => key,
+            _ => &[],
+        }
+    }
+
+    fn value(&self, handle: &[u8]) -> Option<&Value> {
+        self.values.get(index_of(handle))?.as_ref()
+    }
+
+    fn expire_at_ms(&self, slot: &Slot) -> i64 {
+        let record = self.record(slot);
+        let head = Head::of(record);
+        if head.flags & EXPIRES == 0 { NEVER } else { i64_of(&record[head.expire_at()..]) }
+    }
+
+    /// A record.
+    #[inline]
+    pub(crate) fn entry(&self, index: usize) -> Entry<'_> {
+        self.entry_of(&self.slots[index])
+    }
+
+    #[inline]
+    fn entry_of<'a>(&'a self, slot: &'a Slot) -> Entry<'a> {
+        let record = self.record(slot);
+        let head = Head::of(record);
+        let value = &record[head.value_at()..head.expire_at()];
+        let value = match head.flags & FORM {
+            STR => ValueRef::Str(value),
+            INT => ValueRef::Int(i64_of(value)),
+            _ => self.value(value).map_or(ValueRef::Str(&[]), Value::view),
+        };
+        let expire_at_ms =
+            if head.flags & EXPIRES == 0 { NEVER } else { i64_of(&record[head.expire_at()..]) };
+        Entry { key: self.key(slot), value, expire_at_ms, accessed_s: &slot.accessed_s }
+    }
+
+    /// A record's value, if it does not stand in a block.
+    pub(crate) fn value_mut(&mut self, index: usize) -> Option<&mut Value> {
+        let handle = self.handle(&self.slots[index])?;
+        self.values.get_mut(handle)?.as_mut()
+    }
+
+    /// A record's value, shared where it does not stand in a block.
+    pub(crate) fn to_value(&self, index: usize) -> Value {
+        let slot = &self.slots[index];
+        let shared = self.handle(slot).and_then(|handle| self.values.get(handle)?.clone());
+        shared.unwrap_or_else(|| self.entry_of(slot).value.to_value())
+    }
+
+    /// The index of a record's value among the values.
+    fn handle(&self, slot: &Slot) -> Option<usize> {
+        let record = self.record(slot);
+        let head = Head::of(record);
+        (head.flags & FORM == HANDLE).then(|| index_of(&record[head.value_at()..]))
+    }
+
+    /// Adds a record whose key is not there yet.
+    pub(crate) fn insert(
+        &mut self,
+        place: u32,
+        shared_bits: u32,
+        key: &[u8],
+        value: New<'_>,
+        expire_at_ms: i64,
+        now_ms: i64,
+    ) {
+        let index = self.lower_bound(place, shared_bits);
+        let (key, value) = (self.piece(New::Str(key)), self.piece(value));
+        let long_key = if key.form() == HANDLE { LONG_KEY } else { 0 };
+        let flags = value.form() | long_key;
+        let record = record(flags, key.bytes(), value.bytes(), expire_at_ms);
+        let (block, at) = self.append(&record);
+        reserve(&mut self.slots, 1);
+        self.slots.insert(index, Slot { place, block, at, accessed_s: AtomicU32::new(seconds(now_ms)) });
+        self.note_due(expire_at_ms);
+    }
+
+    /// Puts a value and a time in the place of a record's; returns the old value, unless it stood in a block.
+    pub(crate) fn replace(&mut self, index: usize, value: New<'_>, expire_at_ms: i64) -> Option<Value> {
+        let handle = self.handle(&self.slots[index]);
+        let old_value = handle.and_then(|handle| self.release(handle));
+        let value = self.piece(value);
+        let old = self.record(&self.slots[index]);
+        let head = Head::of(old);
+        let flags = head.flags & LONG_KEY | value.form();
+        let record = record(flags, &old[HEAD_BYTES..head.value_at()], value.bytes(), expire_at_ms);
+        self.store(index, &record);
+        self.note_due(expire_at_ms);
+        old_value
+    }
+
+    /// Sets or takes away a record's time; returns the one before.
+    pub(crate) fn set_expire(&mut self, index: usize, expire_at_ms: i64) -> i64 {
+        let slot = &self.slots[index];
+        let before = self.expire_at_ms(slot);
+        let old = self.record(slot);
+        let head = Head::of(old);
+        let (key, value) = (&old[HEAD_BYTES..head.value_at()], &old[head.value_at()..head.expire_at()]);
+        let record = record(head.flags & !EXPIRES, key, value, expire_at_ms);
+        self.store(index, &record);
+        self.note_due(expire_at_ms);
+        before
+    }
+
+    /// Removes a record; returns its value, unless it stood in a block, and its time.
+    pub(crate) fn remove(&mut self, index: usize) -> (Option<Value>, i64) {
+        let slot = &self.slots[index];
+        let (head, expire_at_ms) = (self.head(slot), self.expire_at_ms(slot));
+        let (handle, long_key) = (self.handle(slot), index_of(&self.record(slot)[HEAD_BYTES..]));
+        let value = handle.and_then(|handle| self.release(handle));
+        if head.flags & LONG_KEY != 0 {
+            self.release(long_key);
+        }
+        let slot = self.slots.remove(index);
+        self.cut(&slot, head.record_len());
+        self.tidy();
+        trim(&mut self.slots);
+        (value, expire_at_ms)
+    }
+
+    /// Puts a record's new bytes where the old ones are, or where there is room.
+    fn store(&mut self, index: usize, record: &[u8]) {
+        let slot = self.slots[index].clone();
+        let old_len = self.head(&slot).record_len();
+        let block = &self.blocks[usize::from(slot.block)];
+        if record.len() > old_len && !block.has_room(record.len() - old_len) {
+            self.cut(&slot, old_len);
+            let (block, at) = self.append(record);
+            self.slots[index] = Slot { block, at, ..slot };
+            self.tidy();
+        } else {
+            self.splice(&slot, old_len, record);
+        }
+    }
+
+    /// Adds bytes to a block with room for them.
+    fn append(&mut self, record: &[u8]) -> (u16, u16) {
+        let has_room = |block: &Arc<Block>| block.has_room(record.len());
+        let block = match self.blocks.last() {
+            Some(last) if has_room(last) => self.blocks.len() - 1,
+            _ => self.blocks.iter().position(has_room).unwrap_or_else(|| {
+                self.blocks.push(Arc::new(Block::new()));
+                self.blocks.len() - 1
+            }),
+        };
+        self.len_bytes += record.len() as u32;
+        (block as u16, Arc::make_mut(&mut self.blocks[block]).push(record))
+    }
+
+    /// Puts other bytes in the place of a record's; those behind them move.
+    fn splice(&mut self, slot: &Slot, old_len: usize, record: &[u8]) {
+        Arc::make_mut(&mut self.blocks[usize::from(slot.block)]).splice(slot.at, old_len, record);
+        if record.len() == old_len {
+            return;
+        }
+        self.len_bytes = self.len_bytes - old_len as u32 + record.len() as u32;
+        let behind = |other: &&mut Slot| other.block == slot.block && other.at > slot.at;
+        for other in self.slots.iter_mut().filter(behind) {
+            other.at = other.at - old_len as u16 + record.len() as u16;
+        }
+    }
+
+    /// Takes a record's bytes away, and their block if it is empty then.
+    fn cut(&mut self, slot: &Slot, len: usize) {
+        self.splice(slot, len, &[]);
+        if self.blocks[usize::from(slot.block)].len() > 0 {
+            return;
+        }
+        self.blocks.swap_remove(usize::from(slot.block));
+        let last = self.blocks.len() as u16;
+        self.slots.iter_mut().filter(|other| other.block == last).for_each(|other| other.block = slot.block);
+    }
+
+    /// Packs the records anew, if their blocks are half empty.
+    fn tidy(&mut self) {
+        let room = self.blocks.len() * BLOCK_BYTES;
+        if self.blocks.len() > 2 && room > 2 * self.len_bytes as usize {
+            let (slots, due_ms) = (std::mem::take(&mut self.slots), self.due_ms());
+            *self = self.gather(&slots);
+            // Too early perhaps, but what the expire index has.
+            self.note_due(due_ms);
+        }
+    }
+
+    /// Finds a form for a value; what is too big for the bytes goes among the values.
+    #[inline]
+    fn piece<'a>(&mut self, value: New<'a>) -> Piece<'a> {
+        let value = match value {
+            New::Int(value) => return Piece::Int(value.to_le_bytes()),
+            New::Str(bytes) if bytes.len() <= PACKED_MAX_BYTES => return Piece::Str(bytes),
+            New::Str(bytes) => Value::Str(copied(bytes)),
+            New::Value(Value::Int(value)) => return Piece::Int(value.to_le_bytes()),
+            New::Value(Value::Str(bytes)) if bytes.len() <= PACKED_MAX_BYTES => return Piece::Owned(bytes),
+            New::Value(value) => value,
+        };
+        Piece::Handle(self.keep(value).to_le_bytes())
+    }
+
+    /// Puts a value among the values; returns its index.
+    fn keep(&mut self, value: Value) -> u32 {
+        if self.holes > 0
+            && let Some(hole) = self.values.iter().position(Option::is_none)
+        {
+            self.holes -= 1;
+            self.values[hole] = Some(value);
+            return hole as u32;
+        }
+        reserve(&mut self.values, 1);
+        self.values.push(Some(value));
+        self.values.len() as u32 - 1
+    }
+
+    /// Takes a value.
+    fn release(&mut self, handle: usize) -> Option<Value> {
+        let value = self.values.get_mut(handle)?.take();
+        self.holes += 1;
+        while let Some(None) = self.values.last() {
+            self.values.pop();
+            self.holes -= 1;
+        }
+        trim(&mut self.values);
+        value
+    }
+
+    /// No record expires before this.
+    #[inline]
+    pub(crate) fn due_ms(&self) -> i64 {
+        self.due_ms.load(Relaxed)
+    }
+
+    #[inline]
+    fn note_due(&self, expire_at_ms: i64) {
+        if expire_at_ms < self.due_ms() {
+            self.due_ms.store(expire_at_ms, Relaxed);
+        }
+    }
+
+    /// Looks for the record that expires first, and corrects [`due_ms`](Self::due_ms): it is the same for a snapshot
+    /// that shares the segment.
+    pub(crate) fn find_due(&self) -> Option<Entry<'_>> {
+        let first = self.slots.iter().min_by_key(|slot| self.expire_at_ms(slot));
+        let entry = first.map(|slot| self.entry_of(slot)).filter(|entry| entry.expire_at_ms != NEVER);
+        self.due_ms.store(entry.map_or(NEVER, |entry| entry.expire_at_ms), Relaxed);
+        entry
+    }
+
+    /// The times of all records that have one.
+    pub(crate) fn expire_times(&self) -> impl Iterator<Item = i64> {
+        self.slots.iter().map(|slot| self.expire_at_ms(slot)).filter(|&at| at != NEVER)
+    }
+
+    /// Makes a segment of some of this one's records, which lose their values.
+    fn gather(&mut self, slots: &[Slot]) -> Self {
+        let mut arena = Arena::default();
+        reserve(&mut arena.slots, slots.len());
+        slots.iter().for_each(|slot| arena.adopt(slot, self));
+        arena
+    }
+
+    /// Adds a record of another segment; its place must be behind all others.
+    fn adopt(&mut self, slot: &Slot, from: &mut Arena) {
+        let head = from.head(slot);
+        let mut record = Record::from_slice(&from.record(slot)[..head.record_len()]);
+        for at in head.handles() {
+            if let Some(value) = from.release(index_of(&record[at..])) {
+                let index = self.keep(value).to_le_bytes();
+                record[at..at + index.len()].copy_from_slice(&index);
+            }
+        }
+        let (block, at) = self.append(&record);
+        self.note_due(from.expire_at_ms(slot));
+        self.slots.push(Slot { block, at, ..slot.clone() });
+    }
+}
+
+/// Puts a record together; `flags` do not say yet whether there is a time.
+#[inline]
+fn record(flags: u8, key: &[u8], value: &[u8], expire_at_ms: i64) -> Record {
+    let mut record = Record::new();
+    let expires = if expire_at_ms == NEVER { 0 } else { EXPIRES };
+    record.extend_from_slice(&[flags | expires, key.len() as u8, value.len() as u8]);
+    record.extend_from_slice(key);
+    record.extend_from_slice(value);
+    if expires != 0 {
+        record.extend_from_slice(&expire_at_ms.to_le_bytes());
+    }
+    record
+}
+
+#[inline]
+fn i64_of(bytes: &[u8]) -> i64 {
+    bytes.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
+}
+
+/// An index that stands in a record.
+fn index_of(bytes: &[u8]) -> usize {
+    bytes.first_chunk().map_or(usize::MAX, |bytes| u32::from_le_bytes(*bytes) as usize)
+}
+
+/// The capacity for so many elements: what the allocator would give anyway. Its sizes are quarters of powers of two,
+/// so a vector grows by a fifth, and a tenth of it is idle.
+fn roomy<T>(len: usize) -> usize {
+    let bytes = len * size_of::<T>();
+    bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(16)) / size_of::<T>()
+}
+
+#[inline]
+fn reserve<T>(vec: &mut Vec<T>, more: usize) {
+    let len = vec.len() + more;
+    if len > vec.capacity() {
+        vec.reserve_exact(roomy::<T>(len) - vec.len());
+    }
+}
+
+/// Gives idle memory back, once it is half.
+fn trim<T>(vec: &mut Vec<T>) {
+    let roomy = roomy::<T>(vec.len());
+    if vec.capacity() >= 2 * roomy + 16 {
+        vec.shrink_to(roomy);
+    }
+}
+
+impl Clone for Slot {
+    #[inline]
+    fn clone(&self) -> Self {
+        let accessed_s = AtomicU32::new(self.accessed_s.load(Relaxed));
+        Slot { accessed_s, ..*self }
+    }
+}
+
+impl Default for Arena {
+    fn default() -> Self {
+        let due_ms = AtomicI64::new(NEVER);
+        Arena {
+            slots: Vec::new(),
+            blocks: SmallVec::new(),
+            values: Vec::new(),
+            holes: 0,
+            len_bytes: 0,
+            due_ms,
+        }
+    }
+}
+
+impl Clone for Arena {
+    fn clone(&self) -> Self {
+        Arena {
+            slots: self.slots.clone(),
+            blocks: clone_all(&self.blocks),
+            values: self.values.clone(),
+            due_ms: AtomicI64::new(self.due_ms()),
+            ..*self
+        }
+    }
+}
+
+impl Segment for Arena {
+    const MEAN_RECORDS: usize = 64;
+
+    type Item<'a> = Entry<'a>;
+
+    fn key<'a>(entry: &Entry<'a>) -> &'a [u8]
+    where
+        Self: 'a,
+    {
+        entry.key()
+    }
+
+    fn records(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+            + self.blocks.len() * (size_of::<Block>() + 2 * size_of::<usize>())
+            + self.values.capacity() * size_of::<Option<Value>>()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.slots.iter().map(|slot| self.entry_of(slot))
+    }
+
+    fn split(&mut self, bit: u32, _: HashSeed) -> Self {
+        let mask = (1u32 << 31).checked_shr(bit).unwrap_or(0);
+        let mut old = std::mem::take(self);
+        let slots = std::mem::take(&mut old.slots);
+        let (stay, go) = slots.split_at(slots.partition_point(|slot| slot.place & mask == 0));
+        *self = old.gather(stay);
+        old.gather(go)
+    }
+
+    fn absorb(&mut self, mut other: Self, _: HashSeed) {
+        let slots = std::mem::take(&mut other.slots);
+        reserve(&mut self.slots, slots.len());
+        slots.iter().for_each(|slot| self.adopt(slot, &mut other));
+    }
+
+    fn scan<'a>(
+        &'a self,
+        from: u64,
+        count: usize,
+        _: HashSeed,
+        visit: &mut impl FnMut(Entry<'a>),
+    ) -> Option<u64> {
+        let start = self.slots.partition_point(|slot| cursor_of(slot.place) < from);
+        let end = self.slots.len().min(start.saturating_add(count));
+        // Those of one place are visited together.
+        let last = self.slots[start..end].last();
+        let same = |slot: &&Slot| last.is_some_and(|last| last.place == slot.place);
+        let end = end + self.slots[end..].iter().take_while(same).count();
+        self.slots[start..end].iter().for_each(|slot| visit(self.entry_of(slot)));
+        self.slots.get(end).map(|slot| cursor_of(slot.place))
+    }
+}
+
+/// The first cursor of a place.
+fn cursor_of(place: u32) -> u64 {
+    u64::from(place) << 16
+}
+
+impl Packed {
+    /// The segment of a hash, and a key's index there.
+    #[inline]
+    pub(crate) fn seek(&self, hash: u64, key: &[u8]) -> Option<(usize, usize)> {
+        let index = self.index(hash);
+        Some((index, self.segment(index)?.find(place_of(hash), self.shared_bits(index), key)?))
+    }
+
+    /// The record of a key.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<Entry<'_>> {
+        let index = self.index(hash);
+        let segment = self.segment(index)?;
+        Some(segment.entry(segment.find(place_of(hash), self.shared_bits(index), key)?))
+    }
+
+    /// Stores a string under a key that has no time to live; whether the key is new.
+    pub(crate) fn set(&mut self, hash: u64, key: &[u8], value: &[u8]) -> bool {
+        let index = self.index(hash);
+        let (place, shared_bits) = (place_of(hash), self.shared_bits(index));
+        let Some(segment) = self.segment_mut(index) else { return false };
+        if let Some(slot) = segment.find(place, shared_bits, key) {
+            segment.replace(slot, New::Str(value), NEVER);
+            return false;
+        }
+        segment.insert(place, shared_bits, key, New::Str(value), NEVER, 0);
+        if self.count_added() {
+            self.grow();
+        }
+        true
+    }
+
+    /// Removes a key that has no time to live; false if it was not there.
+    pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> bool {
+        let Some((index, slot)) = self.seek(hash, key) else { return false };
+        let Some(segment) = self.segment_mut(index) else { return false };
+        segment.remove(slot);
+        if self.count_removed() {
+            self.shrink();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;
