@@ -12,12 +12,12 @@
 //!
 //! A name counts once the directory is synced, and a file once the manifest names it: always in that order.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, io_error};
-use crate::fs::{File, Fs, read_all, retry};
+use crate::fs::{File, Fs, read_all, retry, write_all};
 use crate::manifest::{Entry, FileSeq, Manifest};
 use crate::options::Options;
 
@@ -134,11 +134,16 @@ impl Directory {
         self.remove_if_there(&self.temp_incr())
     }
 
-    /// Creates an empty base of commands, as Redis does where there is nothing (with `aof-use-rdb-preamble no`); it is
+    /// Creates a base without keys, as Redis does where there is nothing: an RDB file if its bytes are given. It is
     /// durable but unlisted.
-    pub(crate) fn create_empty_base(&self) -> Result<Entry, Error> {
-        let base = self.new_base_entry(BaseFormat::Resp)?;
-        self.create(&self.path(&base.name))?;
+    pub(crate) fn create_empty_base(&self, rdb: Option<&[u8]>) -> Result<Entry, Error> {
+        let base = self.new_base_entry(if rdb.is_some() { BaseFormat::Rdb } else { BaseFormat::Resp })?;
+        let path = self.path(&base.name);
+        let file = self.create(&path)?;
+        if let Some(bytes) = rdb {
+            write_all(&*file, &mut [IoSlice::new(bytes)]).map_err(io_error("write", &path))?;
+            retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
+        }
         Ok(base)
     }
 

@@ -61,7 +61,7 @@ impl Log {
         broken: Broken,
     ) -> Result<Log, Error> {
         directory.prepare()?;
-        let live = open_live(&mut directory)?;
+        let live = open_live(&mut directory, options.empty_base_rdb.as_deref())?;
         let (current_size, base_size) = directory.sizes()?;
         let mut tail = Tail::new(options.fsync, Some(live), false, broken);
         tail.counters.current_size = current_size;
@@ -380,7 +380,7 @@ impl std::fmt::Debug for Log {
 }
 
 /// The last incr, opened; created first where there is none. The manifest is touched only then.
-fn open_live(directory: &mut Directory) -> Result<LiveFile, Error> {
+fn open_live(directory: &mut Directory, empty_base_rdb: Option<&[u8]>) -> Result<LiveFile, Error> {
     let mut manifest = directory.manifest().clone();
     if let Some(last) = manifest.incrs.last() {
         let (path, len_bytes) = (directory.path(&last.name), directory.len_bytes(last)?);
@@ -390,7 +390,7 @@ fn open_live(directory: &mut Directory) -> Result<LiveFile, Error> {
         return Ok(LiveFile { file, path: path.into(), start: 0, start_offset: len_bytes });
     }
     if manifest.is_empty() {
-        manifest.base = Some(directory.create_empty_base()?);
+        manifest.base = Some(directory.create_empty_base(empty_base_rdb)?);
     }
     let (entry, file) = directory.create_incr(0)?;
     let path = directory.path(&entry.name);

@@ -140,7 +140,7 @@ impl Directory {
     /// # Errors
     /// Before anything is replayed: [`Error::Unavailable`] for a listed file that is not there, [`Error::Shortened`],
     /// [`Error::WrongPredecessor`]. Later [`Error::UnexpectedEnd`], [`Error::BadFormat`], [`Error::Refused`],
-    /// [`Error::Io`].
+    /// [`Error::BaseRefused`], [`Error::Io`].
     pub fn replay(&self, sink: &mut impl Sink, options: &Options) -> Result<Report, Error> {
         let parts = self.parts()?;
         let total_bytes = parts.iter().map(Part::counted_bytes).sum();
@@ -317,10 +317,10 @@ impl<'a, S: Sink> Replay<'a, S> {
     /// An RDB base, or the RDB preamble of a mixed file, is known by its magic.
     fn rdb(&mut self) -> Result<(), Error> {
         let head = self.source.fill_buf().map_err(io_error("read", &self.path))?;
-        if !head.starts_with(b"REDIS") {
+        if !(head.starts_with(b"REDIS") || head.starts_with(b"VALKEY")) {
             return Ok(());
         }
-        let refused = |source| Error::Refused { path: self.path.clone(), offset_bytes: 0, source };
+        let refused = |source| Error::BaseRefused { path: self.path.clone(), source };
         self.sink.base_rdb(&self.path, &mut self.source).map_err(refused)?;
         self.offset_bytes = self.source.consumed_bytes;
         Ok(())

@@ -151,7 +151,7 @@ impl Decoder {
         match holds {
             Holds::List => Ok(self.finish_list(vec![pack])),
             Holds::Set => self.set_of(pack).map(Some),
-            Holds::Hash => self.hash_of(pack).map(Some),
+            Holds::Hash => self.hash_of(pack, blob == Blob::Zipmap).map(Some),
             Holds::ZSet => self.zset_of(&pack).map(Some),
         }
     }
@@ -196,15 +196,22 @@ impl Decoder {
         new.unwrap_or(old)
     }
 
-    fn hash_of(&self, pack: Listpack) -> Result<Value> {
+    /// `by_value`: the longest of its strings decides, too; a zipmap had other thresholds than ours.
+    fn hash_of(&self, pack: Listpack, by_value: bool) -> Result<Value> {
         if !all_differ(&pack, 2) {
             return Err(ErrorKind::Duplicate("hash field"));
         }
+        let limits = &self.shapes.limits;
+        let is_long = |element: Element<'_>| {
+            element.with_bytes(|bytes| bytes.len() > limits.hash_max_listpack_value)
+        };
+        let is_wide = by_value && pack.iter().any(is_long);
         let hash = Hash::from_listpack(pack).ok_or(ErrorKind::Blob("hash listpack"))?;
-        if hash.len() <= self.shapes.limits.hash_max_listpack_entries {
+        if hash.len() <= limits.hash_max_listpack_entries && !is_wide {
             return Ok(Value::Hash(hash));
         }
-        let mut table = Hash::for_fields(hash.len(), self.shapes.hash);
+        let expected = if is_wide { usize::MAX } else { hash.len() };
+        let mut table = Hash::for_fields(expected, self.shapes.hash);
         for (field, value) in hash.iter() {
             field.with_bytes(|field| value.with_bytes(|value| table.set(field, value, self.shapes.hash)));
         }

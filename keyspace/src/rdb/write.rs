@@ -116,7 +116,7 @@ impl Writer {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn finish(mut self, out: &mut impl Write) -> io::Result<()> {
+    pub fn finish(&mut self, out: &mut impl Write) -> io::Result<()> {
         self.byte(opcode::EOF);
         self.drain(out)?;
         let crc = if self.options.checksum { self.crc.value() } else { 0 };

@@ -11,9 +11,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{Output, Settings, Source};
+use crate::{Format, Output, Settings, Source};
 use aof::fs::Mem;
-use aof::{BaseFormat, Options};
+use aof::{Options};
 
 fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -33,7 +33,7 @@ fn settings() -> Settings {
         timestamps: false,
         incremental_fsync: false,
         key_delay_us: 0,
-        format: BaseFormat::Resp,
+        format: Format::Commands,
     }
 }
 
