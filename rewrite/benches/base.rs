@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use aof::Options;
 use aof::fs::Mem;
-use aof::{Options};
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use keyspace::table::Table;
@@ -66,8 +66,7 @@ fn rewrite_all(keyspace: &Keyspace) -> Summary {
     let wake = Arc::new(move || {
         let _ = wake.send(());
     });
-    let mut rewrite =
-        Rewrite::begin_offline(Arc::new(Mem::new()), &options, settings, wake);
+    let mut rewrite = Rewrite::begin_offline(Arc::new(Mem::new()), &options, settings, wake);
     loop {
         if let Some(outcome) = rewrite.step(None, 0, || keyspace.snapshot()) {
             return outcome.expect("it succeeds");

@@ -140,13 +140,7 @@ impl Rewrite {
         Self::new(fs, Stage::Waiting(Box::new(destination)), settings, wake, Broken::default())
     }
 
-    fn new(
-        fs: Arc<dyn Fs>,
-        stage: Stage,
-        settings: Settings,
-        wake: Wake,
-        broken: Broken,
-    ) -> Rewrite {
+    fn new(fs: Arc<dyn Fs>, stage: Stage, settings: Settings, wake: Wake, broken: Broken) -> Rewrite {
         let control = Arc::new(Control::new(fs, settings.temp_path.clone(), settings.key_delay_us, broken));
         let (wake, begun) = (Wakeup(wake), Instant::now());
         Rewrite { stage, control, settings, wake, begun }
@@ -226,7 +220,9 @@ impl Rewrite {
 
     fn launch_offline(&mut self, unix_s: i64, snapshot: impl Source) -> Option<Result<Summary, Error>> {
         let stage = Stage::Walking { covers: 0, publishes: true };
-        let Stage::Waiting(destination) = std::mem::replace(&mut self.stage, Stage::Done) else { return None };
+        let Stage::Waiting(destination) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            return None;
+        };
         self.launch(stage, Some(*destination), unix_s, snapshot)
     }
 

@@ -172,7 +172,10 @@ impl Server {
     }
 
     /// Runs a rewrite or a save that concerns no log to its end; the executor waits.
-    pub(crate) fn run_to_end(&mut self, make: impl FnOnce(&Self, Wake) -> Rewrite) -> anyhow::Result<Summary> {
+    pub(crate) fn run_to_end(
+        &mut self,
+        make: impl FnOnce(&Self, Wake) -> Rewrite,
+    ) -> anyhow::Result<Summary> {
         let (sender, woken) = mpsc::channel();
         let wake: Wake = Arc::new(move || {
             // Nobody listens once it has ended.
@@ -193,8 +196,8 @@ impl Server {
     /// What kept it from being written; the former file is as it was.
     pub fn save(&mut self) -> anyhow::Result<()> {
         let (settings, target) = (self.save_settings(0), self.rdb_path());
-        let saved =
-            self.run_to_end(|server, wake| Rewrite::begin_save(server.persistence.fs(), target, settings, wake));
+        let saved = self
+            .run_to_end(|server, wake| Rewrite::begin_save(server.persistence.fs(), target, settings, wake));
         self.persistence.saving.last.count += 1;
         match saved {
             Ok(_) => {
@@ -245,7 +248,8 @@ impl Server {
                 saving.last.at_unix_s = now_s;
                 self.persistence.dirty = self.persistence.dirty.saturating_sub(dirty);
                 self.log(Level::Notice, "DB saved on disk");
-                let line = format!("Background saving terminated with success: {keys} keys, {base_bytes} bytes");
+                let line =
+                    format!("Background saving terminated with success: {keys} keys, {base_bytes} bytes");
                 self.log(Level::Notice, line);
             }
             Err(error) => self.log(Level::Warning, format!("Background saving error: {error}")),
@@ -303,7 +307,11 @@ impl Server {
     ///
     /// # Errors
     /// What is wrong with it, and where.
-    pub(crate) fn load_rdb_file(&mut self, turn: Option<&mut Turn>, options: LoadOptions) -> anyhow::Result<bool> {
+    pub(crate) fn load_rdb_file(
+        &mut self,
+        turn: Option<&mut Turn>,
+        options: LoadOptions,
+    ) -> anyhow::Result<bool> {
         let (path, started) = (self.rdb_path(), Instant::now());
         let file = match File::open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),

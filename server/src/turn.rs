@@ -118,7 +118,8 @@ impl Turn {
             _ => {}
         }
         server.clock.refresh();
-        let measured = (server.persistence.is_rewriting() || server.persistence.saving.is_running()).then(thread_cpu);
+        let measured =
+            (server.persistence.is_rewriting() || server.persistence.saving.is_running()).then(thread_cpu);
         self.dispatch(server);
         self.work(server);
         // The order that everything rests on: the block is written (or handed over), then the gate forgets what is

@@ -112,13 +112,7 @@ fn exchange(writer: &Party, readers: &[&Party], (preamble, base): (&str, &str)) 
 }
 
 /// Fills a server and returns what its clients saw last.
-fn write(
-    writer: &Party,
-    dir: &Path,
-    rewrites: bool,
-    killed: bool,
-    options: &[&str],
-) -> Result<Dataset> {
+fn write(writer: &Party, dir: &Path, rewrites: bool, killed: bool, options: &[&str]) -> Result<Dataset> {
     let server = Server::start(&writer.program, dir, free_port(), options)?;
     let mut client = server.connect()?;
     dataset::fill(&mut client)?;
@@ -145,13 +139,7 @@ fn check(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read(
-    reader: &Party,
-    written: &Path,
-    dir: &Path,
-    expected: &Dataset,
-    options: &[&str],
-) -> Result<()> {
+fn read(reader: &Party, written: &Path, dir: &Path, expected: &Dataset, options: &[&str]) -> Result<()> {
     let shell = workspace::shell()?;
     cmd!(shell, "cp -r {written} {dir}").quiet().run()?;
     fs::remove_file(dir.join("server.log"))?;

@@ -138,7 +138,12 @@ impl Decoder {
         Ok((!hash.is_empty()).then_some(Value::Hash(hash)))
     }
 
-    fn blob<R: BufRead>(&mut self, blob: Blob, holds: Holds, source: &mut Source<R>) -> Result<Option<Value>> {
+    fn blob<R: BufRead>(
+        &mut self,
+        blob: Blob,
+        holds: Holds,
+        source: &mut Source<R>,
+    ) -> Result<Option<Value>> {
         source.string(&mut self.string)?;
         if blob == Blob::Intset {
             return self.intset();
@@ -202,9 +207,8 @@ impl Decoder {
             return Err(ErrorKind::Duplicate("hash field"));
         }
         let limits = &self.shapes.limits;
-        let is_long = |element: Element<'_>| {
-            element.with_bytes(|bytes| bytes.len() > limits.hash_max_listpack_value)
-        };
+        let is_long =
+            |element: Element<'_>| element.with_bytes(|bytes| bytes.len() > limits.hash_max_listpack_value);
         let is_wide = by_value && pack.iter().any(is_long);
         let hash = Hash::from_listpack(pack).ok_or(ErrorKind::Blob("hash listpack"))?;
         if hash.len() <= limits.hash_max_listpack_entries && !is_wide {
@@ -288,4 +292,3 @@ fn score_of(element: Element<'_>) -> Result<f64> {
     };
     score.filter(|score| !score.is_nan()).ok_or(ErrorKind::Score)
 }
-

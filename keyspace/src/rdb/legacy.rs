@@ -132,15 +132,18 @@ mod tests {
             [&b"\x41\x00"[..], &[b'x'; 256]].concat(),
             [&b"\x80\0\x01\0\0"[..], &[b'y'; 65536]].concat(),
         ];
-        entries.extend([
-            &b"\xc0\xff\xff"[..],
-            b"\xd0\0\0\0\x80",
-            b"\xe0\0\0\0\0\x01\0\0\0",
-            b"\xf0\0\0\x80",
-            b"\xfe\x80",
-            b"\xf1",
-            b"\xfd",
-        ].map(<[u8]>::to_vec));
+        entries.extend(
+            [
+                &b"\xc0\xff\xff"[..],
+                b"\xd0\0\0\0\x80",
+                b"\xe0\0\0\0\0\x01\0\0\0",
+                b"\xf0\0\0\x80",
+                b"\xfe\x80",
+                b"\xf1",
+                b"\xfd",
+            ]
+            .map(<[u8]>::to_vec),
+        );
         let blob = ziplist_of(&entries);
         let found = texts(&ziplist(&blob).unwrap());
         assert_eq!(found[0], "abc");

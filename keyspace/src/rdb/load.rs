@@ -50,7 +50,8 @@ impl Keyspace {
         let db = db.ok_or(LoadError::Database(databases))?;
         let Some(value) = key.value else { return Ok(Loaded::Empty) };
         let hash = self.hash(&key.key);
-        let idle_ms = key.idle_s.and_then(|idle_s| i64::try_from(idle_s).ok()?.checked_mul(1000)).unwrap_or(0);
+        let idle_ms =
+            key.idle_s.and_then(|idle_s| i64::try_from(idle_s).ok()?.checked_mul(1000)).unwrap_or(0);
         let accessed_ms = now_ms.saturating_sub(idle_ms);
         let target = &mut self.dbs[db];
         if !replace && target.find(hash, &key.key).is_some() {

@@ -24,7 +24,8 @@ pub fn unpack(packed: &[u8], len_bytes: usize, out: &mut Vec<u8>) -> bool {
     let mut rest = packed;
     while let Some((&head, after)) = rest.split_first() {
         let head = usize::from(head);
-        let step = if head < LITERAL_MAX { literals(head + 1, after, out) } else { copy(head, after, start, out) };
+        let step =
+            if head < LITERAL_MAX { literals(head + 1, after, out) } else { copy(head, after, start, out) };
         match step {
             Some(left) if out.len() <= end => rest = left,
             _ => return false,

@@ -157,7 +157,8 @@ impl<R: BufRead> Reader<R> {
             _ => return Err(ErrorKind::Signature),
         };
         let unknown = || ErrorKind::Version(format!("{magic} {}", digits.escape_ascii()));
-        let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let text =
+            std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let version = text.and_then(|text| text.parse().ok()).ok_or_else(unknown)?;
         let is_known =
             if magic == "VALKEY" { version == VALKEY_VERSION } else { (1..=VERSION_MAX).contains(&version) };

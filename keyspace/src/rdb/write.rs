@@ -198,7 +198,11 @@ impl Writer {
             written += 1;
         }
         // The count promised as many: a file that breaks its promise must never be published.
-        if written == len { Ok(()) } else { Err(io::Error::other("a value does not have the length it claims")) }
+        if written == len {
+            Ok(())
+        } else {
+            Err(io::Error::other("a value does not have the length it claims"))
+        }
     }
 
     fn element(&mut self, element: Element<'_>, out: &mut impl Write) -> io::Result<()> {

@@ -89,7 +89,8 @@ fn what_is_written_comes_back_whatever_the_options() {
         assert_eq!(digest(&found), digest(&session));
         assert_eq!(encodings(&found), encodings(&session));
     }
-    let sizes = [true, false].map(|compress| write(&session.keyspace, Options { compress, checksum: true }).len());
+    let sizes =
+        [true, false].map(|compress| write(&session.keyspace, Options { compress, checksum: true }).len());
     assert!(sizes[0] < sizes[1] / 2, "{sizes:?}");
 }
 
@@ -129,17 +130,26 @@ fn larger_compact_forms_become_what_the_thresholds_say() {
         }
     }
     assert_eq!(digest(&session), digest(&dataset()));
-    for (key, encoding) in
-        [("set", "hashtable"), ("intset16", "hashtable"), ("hash", "hashtable"), ("zset", "skiplist"), ("list", "quicklist")]
-    {
-        assert_eq!(session.run(&format!("OBJECT ENCODING {key}")), format!("${}\r\n{encoding}\r\n", encoding.len()));
+    for (key, encoding) in [
+        ("set", "hashtable"),
+        ("intset16", "hashtable"),
+        ("hash", "hashtable"),
+        ("zset", "skiplist"),
+        ("list", "quicklist"),
+    ] {
+        assert_eq!(
+            session.run(&format!("OBJECT ENCODING {key}")),
+            format!("${}\r\n{encoding}\r\n", encoding.len())
+        );
     }
 }
 
 #[test]
 fn every_flipped_bit_of_a_file_is_noticed() {
     let mut session = Session::new();
-    for line in ["SET a 1", "RPUSH b 1 x 3", "HSET c f v", "ZADD d 1 m", "SADD e 1 2", "SADD f x y", "PEXPIRE a 99"] {
+    for line in
+        ["SET a 1", "RPUSH b 1 x 3", "HSET c f v", "ZADD d 1 m", "SADD e 1 2", "SADD f x y", "PEXPIRE a 99"]
+    {
         session.run(line);
     }
     let file = write(&session.keyspace, Options::default());
@@ -273,7 +283,10 @@ fn attributes_functions_and_what_is_skipped_come_as_items() {
     assert_eq!(items.len(), 8, "{items:#?}");
     assert!(items[0].starts_with("Aux"), "{items:#?}");
     assert!(items[1].starts_with("Function"), "{items:#?}");
-    assert_eq!(items[2..6], ["Skipped(\"module data\")", "Db(2)", "Sizes { keys: 1, expires: 0 }", "Skipped(\"slot info\")"]);
+    assert_eq!(
+        items[2..6],
+        ["Skipped(\"module data\")", "Db(2)", "Sizes { keys: 1, expires: 0 }", "Skipped(\"slot info\")"]
+    );
     assert!(items[6].contains("idle_s: Some(100), freq: Some(7)"), "{items:#?}");
     assert_eq!(items[7], "End(Unchecked)");
     drop(reader);

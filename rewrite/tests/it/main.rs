@@ -7,8 +7,8 @@ mod faults;
 mod rdb;
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
 use std::hash::{DefaultHasher, Hasher};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};

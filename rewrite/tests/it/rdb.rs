@@ -57,7 +57,10 @@ fn an_empty_base_is_an_rdb_file_where_its_bytes_are_given() {
     let empty_base_rdb = mem.bytes(Path::new(TARGET));
 
     let mem = Mem::new();
-    let mut world = World::with(Arc::new(mem.clone()), Options { empty_base_rdb: empty_base_rdb.clone(), ..Options::new("/d") });
+    let mut world = World::with(
+        Arc::new(mem.clone()),
+        Options { empty_base_rdb: empty_base_rdb.clone(), ..Options::new("/d") },
+    );
     world.run_line("SET a 1");
     world.stop();
     assert_eq!(mem.bytes(Path::new("/d/appendonlydir/appendonly.aof.1.base.rdb")), empty_base_rdb);
@@ -90,12 +93,16 @@ fn a_save_takes_the_place_of_the_former_file_once_it_is_whole() {
 
 #[test]
 fn a_save_that_fails_leaves_the_former_file() {
-    for (call, path) in [(Call::Create, TEMP), (Call::Write, TEMP), (Call::SyncData, TEMP), (Call::Rename, TEMP)] {
+    for (call, path) in
+        [(Call::Create, TEMP), (Call::Write, TEMP), (Call::SyncData, TEMP), (Call::Rename, TEMP)]
+    {
         let mem = Mem::new();
         let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
         mem.put(Path::new(TARGET), b"the former file");
         world.run_line("SET a 1");
-        mem.fail_with(move |now, at| (now == call && at == Path::new(path)).then(|| io::Error::from_raw_os_error(28)));
+        mem.fail_with(move |now, at| {
+            (now == call && at == Path::new(path)).then(|| io::Error::from_raw_os_error(28))
+        });
         let rewrite = save(&world);
         let outcome = world.finish(rewrite, |_| {});
         assert!(matches!(outcome, Err(Error::Io { .. })), "{call:?}: {outcome:?}");

@@ -477,7 +477,7 @@ fn the_base_of_a_killed_rewrite_is_removed_and_that_of_a_living_one_is_not() {
     let server = world.start_aof(&[]);
     assert_eq!(server.client().ask("DBSIZE"), ":10000");
     assert_eq!(names(world.path()), ["appendonlydir", "server.log", "temp-rewriteaof-bg-1.aof"]);
-    assert!(world.log().contains(&format!("Removed {left}, left by a rewrite that was killed")));
+    assert!(world.log().contains(&format!("Removed {left}, left by a process that was killed")));
 }
 
 #[test]

@@ -41,7 +41,10 @@ fn a_saved_file_is_loaded_at_the_next_start() {
     server.kill();
     let server = world.start(DEBUG);
     assert_eq!(server.client().ask("DEBUG DIGEST"), digest);
-    assert_eq!((server.info("rdb_last_load_keys_loaded"), server.info("rdb_last_load_keys_expired")), ("9".into(), "0".into()));
+    assert_eq!(
+        (server.info("rdb_last_load_keys_loaded"), server.info("rdb_last_load_keys_expired")),
+        ("9".into(), "0".into())
+    );
     assert!(world.log().contains("DB loaded from disk:"), "{}", world.log());
 }
 
@@ -52,7 +55,7 @@ fn a_background_save_holds_the_moment_it_was_asked_for() {
     let digest = fill(&server);
     let mut client = server.client();
     client.ok("DEBUG POPULATE 100");
-    client.ok("DEL key:0");
+    assert_eq!(client.ask("DEL key:0"), ":1");
     assert_eq!(client.ask("BGSAVE"), "Background saving started");
     client.ok("SET later 1");
     assert_eq!(client.info("rdb_bgsave_in_progress"), "1");
@@ -136,9 +139,11 @@ fn damage_keeps_the_server_from_starting_and_changes_nothing() {
     let sound = fs::read(world.path().join("dump.rdb")).unwrap();
     let mut flipped = sound.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    for (bytes, words) in
-        [(&flipped[..], "RDB CRC error"), (&sound[..50], "unexpected end of the RDB data"), (b"REDIS9999", "can't handle RDB format version")]
-    {
+    for (bytes, words) in [
+        (&flipped[..], "RDB CRC error"),
+        (&sound[..50], "unexpected end of the RDB data"),
+        (b"REDIS9999", "can't handle RDB format version"),
+    ] {
         fs::write(world.path().join("dump.rdb"), bytes).unwrap();
         for appendonly in ["no", "yes"] {
             let refusal = world.refused(&["--appendonly", appendonly]);
@@ -183,10 +188,16 @@ fn expired_keys_are_left_out_of_a_plain_load_and_kept_in_a_base() {
     drop(server);
     std::thread::sleep(std::time::Duration::from_millis(100));
     let server = world.start(DEBUG);
-    assert_eq!((server.info("rdb_last_load_keys_loaded"), server.info("rdb_last_load_keys_expired")), ("1".into(), "1".into()));
+    assert_eq!(
+        (server.info("rdb_last_load_keys_loaded"), server.info("rdb_last_load_keys_expired")),
+        ("1".into(), "1".into())
+    );
     drop(server);
     let server = world.start_aof(&[]);
-    assert_eq!((server.info("rdb_last_load_keys_loaded"), server.info("rdb_last_load_keys_expired")), ("2".into(), "0".into()));
+    assert_eq!(
+        (server.info("rdb_last_load_keys_loaded"), server.info("rdb_last_load_keys_expired")),
+        ("2".into(), "0".into())
+    );
     assert_eq!(server.client().ask("MGET short long"), "[nil y]");
 }
 
@@ -232,7 +243,14 @@ fn the_checker_says_what_a_file_holds_and_what_is_wrong() {
     };
     let (code, text) = run();
     assert_eq!(code, Some(0), "{text}");
-    for words in ["AUX FIELD redis-ver = '7.2.5'", "Selecting DB ID 5", "Checksum OK", "\\o/ RDB looks OK! \\o/", "[info] 9 keys read", "[info] 1 expires"] {
+    for words in [
+        "AUX FIELD redis-ver = '7.2.5'",
+        "Selecting DB ID 5",
+        "Checksum OK",
+        "\\o/ RDB looks OK! \\o/",
+        "[info] 9 keys read",
+        "[info] 1 expires",
+    ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     let mut bytes = fs::read(&path).unwrap();
@@ -241,5 +259,8 @@ fn the_checker_says_what_a_file_holds_and_what_is_wrong() {
     fs::write(&path, bytes).unwrap();
     let (code, text) = run();
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("--- RDB ERROR DETECTED ---") && text.contains(&format!("[offset {at}]")), "{text}");
+    assert!(
+        text.contains("--- RDB ERROR DETECTED ---") && text.contains(&format!("[offset {at}]")),
+        "{text}"
+    );
 }
