@@ -12,12 +12,12 @@
 //!
 //! A name counts once the directory is synced, and a file once the manifest names it: always in that order.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Position;
-use crate::block::{BaseFrame, Epoch, FilePoint, IncrHead};
+use crate::block::{BaseFrame, Epoch, FilePoint, Head, IncrHead};
 use crate::error::{Error, io_error};
 use crate::fs::{File, Fs, read_all, retry, write_all};
 use crate::manifest::{Entry, FileSeq, Manifest};
@@ -158,7 +158,7 @@ impl Directory {
     pub(crate) fn recovered(&self) -> Result<Recovered, Error> {
         match &self.recovered {
             Some(recovered) => Ok(recovered.clone()),
-            None if self.manifest.is_empty() => Ok(Recovered::default()),
+            None if self.manifest.incrs.is_empty() => self.recovered_base(),
             None => Err(self.not_replayed()),
         }
     }
@@ -168,10 +168,12 @@ impl Directory {
         &mut self,
         recovered: Recovered,
         epoch: Epoch,
-        checksum: bool,
+        options: &Options,
     ) -> Result<LiveFile, Error> {
+        let checksum = options.checksum;
         if self.manifest.is_empty() {
-            let base = self.create_empty_base(checksum.then_some(epoch))?;
+            let base =
+                self.create_empty_base(checksum.then_some(epoch), options.empty_base_rdb.as_deref())?;
             self.create_first_incr(Some(base))?;
         } else if self.manifest.incrs.is_empty() {
             self.create_first_incr(self.manifest.base.clone())?;
@@ -186,6 +188,17 @@ impl Directory {
         let base = self.manifest.base.as_ref().map_or(0, |base| base.seq);
         let owed = checksum.then_some(IncrHead { epoch, seq, base, moved_bytes: None, behind });
         Ok(LiveFile { file, path: path.into(), seq, start, point, owed })
+    }
+
+    /// What a base alone tells, behind which nothing was written yet.
+    fn recovered_base(&self) -> Result<Recovered, Error> {
+        let line = self.manifest.base.as_ref().map_or(Ok(None), |base| self.first_line(base))?;
+        Ok(match line.and_then(|line| line.head) {
+            Some(Head::Base(head)) => {
+                Recovered { epoch: Some(head.epoch), end: head.covers, incrs: Vec::new() }
+            }
+            _ => Recovered::default(),
+        })
     }
 
     fn not_replayed(&self) -> Error {
@@ -212,18 +225,19 @@ impl Directory {
         Ok(())
     }
 
-    /// Creates a base of commands without any, as Redis does where there is nothing (with `aof-use-rdb-preamble no`). It
-    /// names the epoch, if there is to be one. It is durable but unlisted.
-    fn create_empty_base(&self, epoch: Option<Epoch>) -> Result<Entry, Error> {
-        let base = self.new_base_entry(BaseFormat::Resp)?;
+    /// Creates a base without keys, as Redis does where there is nothing: an RDB file if its bytes are given. It names the
+    /// epoch, if there is to be one. It is durable but unlisted.
+    fn create_empty_base(&self, epoch: Option<Epoch>, rdb: Option<&[u8]>) -> Result<Entry, Error> {
+        let base = self.new_base_entry(if rdb.is_some() { BaseFormat::Rdb } else { BaseFormat::Resp })?;
         let path = self.path(&base.name);
         let file = retry(|| self.fs.create(&path)).map_err(io_error("create", &path))?;
-        let mut bytes = Vec::new();
-        if let Some(frame) = epoch.map(|epoch| BaseFrame::new(epoch, 0, 0)) {
-            frame.head(&mut bytes);
-            frame.head(&mut bytes);
+        let mut bytes = rdb.unwrap_or_default().to_vec();
+        match (epoch.map(|epoch| BaseFrame::new(epoch, 0, 0)), rdb) {
+            (Some(frame), None) => (0..2).for_each(|_| frame.head(&mut bytes)),
+            (Some(frame), Some(rdb)) => frame.rdb_head(rdb.len() as u64, &mut bytes),
+            (None, _) => {}
         }
-        write_all(&*file, &mut [io::IoSlice::new(&bytes)]).map_err(io_error("write", &path))?;
+        write_all(&*file, &mut [IoSlice::new(&bytes)]).map_err(io_error("write", &path))?;
         retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
         Ok(base)
     }

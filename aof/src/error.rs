@@ -160,6 +160,14 @@ pub enum Error {
         /// The sink's reason.
         source: SinkError,
     },
+    /// The sink refused an RDB base or preamble.
+    #[error("{path}: {source}", path = path.display())]
+    BaseRefused {
+        /// The file.
+        path: PathBuf,
+        /// The sink's reason, with the place in the file.
+        source: SinkError,
+    },
     /// A write or fsync of this file failed: dirty pages may be gone, so it is never touched again, and its tail could
     /// not be brought into a new file either.
     #[error("{path}: retired after a failed {op}: {message}", path = path.display())]

@@ -79,7 +79,7 @@ impl Log {
         directory.prepare()?;
         let recovered = directory.recovered()?;
         let (epoch, end) = (recovered.epoch.unwrap_or_else(Epoch::random), recovered.end);
-        let live = directory.open_live(recovered, epoch, options.checksum)?;
+        let live = directory.open_live(recovered, epoch, options)?;
         let (current_size, base_size) = directory.sizes()?;
         let mut tail = Tail::new(options, epoch, end, Some(live), broken);
         tail.counters.current_size = current_size;

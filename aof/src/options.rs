@@ -48,6 +48,8 @@ pub struct Options {
     pub direct_write: bool,
     /// `aof-max-unsynced-bytes`: beyond this, writes are to be held. Default: 256 MiB; 0: never.
     pub max_unsynced_bytes: u64,
+    /// What the base of a log that begins empty holds: an RDB file without keys, or nothing, as commands.
+    pub empty_base_rdb: Option<Vec<u8>>,
     /// `no-appendfsync-on-rewrite`: no fsync by policy while a rewrite runs. Default: no.
     pub no_fsync_on_rewrite: bool,
 }
@@ -68,6 +70,7 @@ impl Options {
             disable_auto_gc: false,
             direct_write: true,
             max_unsynced_bytes: 256 * 1024 * 1024,
+            empty_base_rdb: None,
             no_fsync_on_rewrite: false,
         }
     }

@@ -185,7 +185,7 @@ impl Directory {
     /// # Errors
     /// Before anything is replayed: [`Error::Unavailable`] for a listed file that is not there, [`Error::Shortened`],
     /// [`Error::WrongPredecessor`], [`Error::Contradiction`]. Later [`Error::UnexpectedEnd`], [`Error::BadFormat`],
-    /// [`Error::Corrupt`], [`Error::Refused`], [`Error::Io`].
+    /// [`Error::Corrupt`], [`Error::Refused`], [`Error::BaseRefused`], [`Error::Io`].
     pub fn replay(&mut self, sink: &mut impl Sink, options: &Options) -> Result<Report, Error> {
         let (parts, epoch) = self.parts()?;
         let total_bytes = parts.iter().map(Part::counted_bytes).sum();

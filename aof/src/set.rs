@@ -208,7 +208,7 @@ impl Directory {
     }
 
     /// The line of ours that a file begins with.
-    fn first_line(&self, entry: &Entry) -> Result<Option<Line>, Error> {
+    pub(crate) fn first_line(&self, entry: &Entry) -> Result<Option<Line>, Error> {
         let path = self.path(&entry.name);
         let file = self.fs().open_read(&path).map_err(io_error("open", &path))?;
         let mut head = Vec::new();

@@ -38,6 +38,7 @@ mod value;
 
 pub mod commands;
 pub mod glob;
+pub mod rdb;
 pub mod table;
 pub mod types;
 

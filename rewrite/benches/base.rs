@@ -4,14 +4,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use aof::Options;
 use aof::fs::Mem;
-use aof::{BaseFormat, Options};
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use keyspace::{Call, Keyspace, Unit};
 use resp::{Encoder, Version};
 use rewrite::emit::{Emitter, RespEmitter};
-use rewrite::{Rewrite, Settings, Summary};
+use rewrite::{Format, Rewrite, Settings, Summary};
 
 fn run(keyspace: &mut Keyspace, argv: &[&[u8]]) {
     let (mut out, mut unit) = (BytesMut::new(), Unit::default());
@@ -60,14 +60,13 @@ fn rewrite_all(keyspace: &Keyspace) -> Summary {
         checksum: true,
         incremental_fsync: false,
         key_delay_us: 0,
-        format: BaseFormat::Resp,
+        format: Format::Commands,
     };
     let (wake, woken) = channel();
     let wake = Arc::new(move || {
         let _ = wake.send(());
     });
-    let mut rewrite =
-        Rewrite::begin_offline(Arc::new(Mem::new()), &options, settings, wake).expect("it begins");
+    let mut rewrite = Rewrite::begin_offline(Arc::new(Mem::new()), &options, settings, wake);
     loop {
         if let Some(outcome) = rewrite.step(None, 0, || keyspace.snapshot()) {
             return outcome.expect("it succeeds");

@@ -6,18 +6,20 @@
 //! Without arguments it makes itself a log of a thousand increments in a temporary directory, and compacts that.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{BufRead, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::SystemTime;
 
 use aof::fs::Disk;
-use aof::{BaseFormat, Directory, Log, Op, Options, Sink, SinkError};
+use aof::{Directory, Log, Op, Options, Sink, SinkError};
 use bytes::BytesMut;
+use keyspace::rdb::{Item, Reader};
 use keyspace::{Call, Keyspace, Unit};
 use resp::{Encoder, Version};
-use rewrite::{Rewrite, Settings};
+use rewrite::{Format, Rewrite, Settings};
 
 /// Executes what is replayed; a command that Everlog does not know stops the compaction rather than vanish.
 struct Loader {
@@ -38,6 +40,18 @@ impl Sink for Loader {
             _ => Ok(()),
         }
     }
+
+    fn base_rdb(&mut self, _: &Path, rdb: &mut dyn BufRead) -> Result<(), SinkError> {
+        let mut reader = Reader::new(rdb, self.keyspace.rdb_shapes()).map_err(SinkError::new)?;
+        while let Some(item) = reader.next().map_err(SinkError::new)? {
+            match item {
+                Item::Key(key) => drop(self.keyspace.load_key(key, false, 0).map_err(SinkError::new)?),
+                Item::Function(_) => return Err(SinkError::new("functions would be lost")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 fn compact(options: &Options) -> Result<(u64, rewrite::Summary), Box<dyn Error>> {
@@ -57,14 +71,14 @@ fn compact(options: &Options) -> Result<(u64, rewrite::Summary), Box<dyn Error>>
         checksum: true,
         incremental_fsync: true,
         key_delay_us: 0,
-        format: BaseFormat::Resp,
+        format: Format::Commands,
     };
     let (wake, woken) = channel();
     let wake = Arc::new(move || {
         let _ = wake.send(());
     });
     let unix_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() as i64;
-    let mut rewrite = Rewrite::begin_offline(fs, options, settings, wake)?;
+    let mut rewrite = Rewrite::begin_offline(fs, options, settings, wake);
     loop {
         if let Some(outcome) = rewrite.step(None, unix_s, || loader.keyspace.snapshot()) {
             return Ok((report.bytes, outcome?));

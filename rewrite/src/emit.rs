@@ -1,4 +1,5 @@
-//! From values to the bytes of a base: [`Emitter`] is the format, [`RespEmitter`] the one of commands.
+//! From values to the bytes of a base: [`Emitter`] is the format, [`RespEmitter`] the one of commands, [`RdbEmitter`]
+//! the one of RDB files (drawn in `keyspace::rdb`).
 //!
 //! ```text
 //! #TS:1700000000\r\n              if aof-timestamp-enabled
@@ -16,6 +17,10 @@ use std::io::{self, Write};
 use keyspace::types::listpack::Element;
 use keyspace::{DbIndex, ValueRef};
 use resp::number::{format_f64, format_i64};
+
+pub use rdb::RdbEmitter;
+
+mod rdb;
 
 /// Items in one command; the last one of a value may have fewer. Source: redis 7.2 `src/server.h`
 /// `AOF_REWRITE_ITEMS_PER_CMD`.

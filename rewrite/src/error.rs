@@ -9,12 +9,12 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A call on the temporary base failed; the file is gone again.
+    /// A call on the temporary file failed; it is gone again.
     #[error("{path}: {op}: {source}", path = path.display())]
     Io {
-        /// The call: `create`, `write`, `fdatasync`.
+        /// The call: `create`, `write`, `fdatasync`, `rename`.
         op: &'static str,
-        /// The temporary base.
+        /// The temporary file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -34,7 +34,4 @@ pub enum Error {
     /// The job's thread panicked.
     #[error("the rewrite's thread has died")]
     ThreadDied,
-    /// Bases in this format cannot be written yet.
-    #[error("bases in RDB format cannot be written yet")]
-    RdbUnsupported,
 }

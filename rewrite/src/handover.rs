@@ -8,11 +8,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use aof::{BaseFormat, Epoch, Fs, Log, Options, Position};
+use aof::{Epoch, Fs, Log, Options, Position};
 
 use crate::Error;
 use crate::control::{Control, Progress, Written, discard};
-use crate::job::{Job, Source, Wake};
+use crate::job::{Destination, Job, Source, Wake};
 use crate::sync::{Arc, Broken, Sabotage};
 
 /// What the configuration says about rewrites.
@@ -28,8 +28,32 @@ pub struct Settings {
     pub incremental_fsync: bool,
     /// `rdb-key-save-delay`: microseconds of rest after each key, for tests; 0: none.
     pub key_delay_us: u32,
-    /// How the base is written; only [`BaseFormat::Resp`] for now.
-    pub format: BaseFormat,
+    /// How the base is written.
+    pub format: Format,
+}
+
+/// How a base is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Format {
+    /// As commands, which every Redis reads.
+    Commands,
+    /// As an RDB file, which Redis 7.0 and later servers read: `aof-use-rdb-preamble yes`, and every save.
+    Rdb(RdbFormat),
+}
+
+/// What an RDB file is to say of itself, and how it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RdbFormat {
+    /// `redis-ver`: the version whose behaviour the data has.
+    pub redis_version: String,
+    /// `used-mem`: bytes in use when the file was begun.
+    pub used_memory_bytes: u64,
+    /// `aof-base`: whether it is the base of a log.
+    pub aof_base: bool,
+    /// `rdbcompression`.
+    pub compress: bool,
+    /// `rdbchecksum`.
+    pub checksum: bool,
 }
 
 /// How a rewrite went.
@@ -61,8 +85,8 @@ pub struct Rewrite {
 enum Stage {
     /// The log's writer creates the next incr.
     Rotating,
-    /// No log runs; the next step takes the snapshot.
-    Waiting(Box<Options>),
+    /// No log is concerned; the next step takes the snapshot.
+    Waiting(Box<Destination>),
     /// The job writes the base.
     Walking {
         covers: Position,
@@ -89,7 +113,7 @@ impl Rewrite {
     /// `wake` is called from another thread when [`step`](Self::step) has something to do (and so is the log's own).
     ///
     /// # Errors
-    /// [`Error::RdbUnsupported`]; [`Error::Log`].
+    /// [`Error::Log`].
     pub fn begin(log: &mut Log, settings: Settings, wake: Wake) -> Result<Rewrite, Error> {
         Self::begin_on(log, settings, wake, Broken::default())
     }
@@ -100,38 +124,28 @@ impl Rewrite {
         wake: Wake,
         broken: Broken,
     ) -> Result<Rewrite, Error> {
-        let rewrite = Self::new(log.fs(), Stage::Rotating, settings, wake, broken)?;
         log.begin_rotation()?;
-        Ok(rewrite)
+        Ok(Self::new(log.fs(), Stage::Rotating, settings, wake, broken))
     }
 
     /// Begins a rewrite although no log is running, as BGREWRITEAOF with `appendonly no` does: the base supersedes
     /// whatever the directory holds.
-    ///
-    /// # Errors
-    /// [`Error::RdbUnsupported`].
-    pub fn begin_offline(
-        fs: Arc<dyn Fs>,
-        options: &Options,
-        settings: Settings,
-        wake: Wake,
-    ) -> Result<Rewrite, Error> {
-        Self::new(fs, Stage::Waiting(Box::new(options.clone())), settings, wake, Broken::default())
+    pub fn begin_offline(fs: Arc<dyn Fs>, options: &Options, settings: Settings, wake: Wake) -> Rewrite {
+        let destination = Destination::Directory(options.clone());
+        Self::new(fs, Stage::Waiting(Box::new(destination)), settings, wake, Broken::default())
     }
 
-    fn new(
-        fs: Arc<dyn Fs>,
-        stage: Stage,
-        settings: Settings,
-        wake: Wake,
-        broken: Broken,
-    ) -> Result<Rewrite, Error> {
-        if settings.format != BaseFormat::Resp {
-            return Err(Error::RdbUnsupported);
-        }
+    /// Begins a save: the same walk into a file of its own, which takes the place of `target` once it is whole and
+    /// durable. It has nothing to do with a log; [`step`](Self::step) it with `None`.
+    pub fn begin_save(fs: Arc<dyn Fs>, target: PathBuf, settings: Settings, wake: Wake) -> Rewrite {
+        let destination = Destination::File(target);
+        Self::new(fs, Stage::Waiting(Box::new(destination)), settings, wake, Broken::default())
+    }
+
+    fn new(fs: Arc<dyn Fs>, stage: Stage, settings: Settings, wake: Wake, broken: Broken) -> Rewrite {
         let control = Arc::new(Control::new(fs, settings.temp_path.clone(), settings.key_delay_us, broken));
         let (wake, begun) = (Wakeup(wake), Instant::now());
-        Ok(Rewrite { stage, control, settings, wake, begun })
+        Rewrite { stage, control, settings, wake, begun }
     }
 
     /// Goes on as far as it can without waiting. Call it once a turn, between two execution units, with the log that it
@@ -208,15 +222,17 @@ impl Rewrite {
 
     fn launch_offline(&mut self, unix_s: i64, snapshot: impl Source) -> Option<Result<Summary, Error>> {
         let stage = Stage::Walking { covers: 0, publishes: true };
-        let Stage::Waiting(options) = std::mem::replace(&mut self.stage, Stage::Done) else { return None };
-        self.launch(stage, Epoch::random(), Some(*options), unix_s, snapshot)
+        let Stage::Waiting(destination) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            return None;
+        };
+        self.launch(stage, Epoch::random(), Some(*destination), unix_s, snapshot)
     }
 
     fn launch(
         &mut self,
         stage: Stage,
         epoch: Epoch,
-        offline: Option<Options>,
+        offline: Option<Destination>,
         unix_s: i64,
         source: impl Source,
     ) -> Option<Result<Summary, Error>> {

@@ -2,14 +2,16 @@
 //! than the rest of the server.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use aof::{BaseFrame, Directory, Epoch, Fs, NewBase, Position};
+use aof::fs::retry;
+use aof::{BaseFormat, BaseFrame, Directory, Epoch, Fs, NewBase, Position};
 
 use crate::control::{Control, Written};
 use crate::output::{Output, aborted};
 use crate::sync::{Arc, Builder};
-use crate::{Error, Settings};
+use crate::{Error, Format, Settings};
 
 /// Below the executor, which answers clients, and the log's threads, which others wait for.
 const NICE: i32 = 10;
@@ -37,8 +39,8 @@ pub(crate) struct Job<S> {
     pub(crate) unix_s: i64,
     /// What the base holds everything before.
     pub(crate) covers: (Epoch, Position),
-    /// Where the job publishes the base by itself: no log is running.
-    pub(crate) offline: Option<aof::Options>,
+    /// Where the job publishes what it wrote by itself: no log is concerned.
+    pub(crate) offline: Option<Destination>,
     pub(crate) wake: Wake,
 }
 
@@ -53,33 +55,65 @@ impl<S: Source> Job<S> {
     fn run(self) {
         lower_priority();
         let Job { control, settings, source, unix_s, covers: (epoch, covers), offline, wake } = self;
-        let frame = settings.checksum.then(|| BaseFrame::new(epoch, covers, unix_s * 1000));
+        // An RDB file that no log stands behind yet has its own checksum, and nothing to be tied to.
+        let is_tied = offline.is_none() || settings.format == Format::Commands;
+        let frame = (settings.checksum && is_tied).then(|| BaseFrame::new(epoch, covers, unix_s * 1000));
         // If something below panics, the executor must not wait for ever, and the file must go.
         let last_word = LastWord { control: &control, wake: &wake, is_said: false };
         // Opened first: a directory that contradicts itself is known before the walk.
-        let offline = offline.map(|options| Offline::open(control.fs(), options)).transpose();
+        let offline = offline.map(|destination| Offline::open(control.fs(), destination)).transpose();
         let (outcome, offline) = match offline {
             Ok(offline) => (write_base(&control, &settings, source, unix_s, frame), offline),
             Err(error) => (Err(error), None),
         };
         last_word.say(outcome, |written| {
-            let base = settings.base(0, written.len_bytes);
-            offline.map_or(Ok(()), |offline| Ok(offline.directory.supersede(&base, &offline.options)?))
+            offline.map_or(Ok(()), |offline| offline.publish(control.fs(), &settings, written))
         });
     }
 }
 
-/// A directory that no log writes to.
-struct Offline {
-    directory: Directory,
-    options: aof::Options,
+/// Where a job publishes what it wrote.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    /// The directory of a log that is not running: as its only file.
+    Directory(aof::Options),
+    /// A path of its own.
+    File(PathBuf),
+}
+
+/// A destination that was looked at.
+enum Offline {
+    Directory(Box<(Directory, aof::Options)>),
+    File(PathBuf),
 }
 
 impl Offline {
-    fn open(fs: &Arc<dyn Fs>, options: aof::Options) -> Result<Self, Error> {
-        let directory = Directory::open_to_supersede(Arc::clone(fs), &options)?;
-        Ok(Offline { directory, options })
+    fn open(fs: &Arc<dyn Fs>, destination: Destination) -> Result<Self, Error> {
+        Ok(match destination {
+            Destination::File(path) => Offline::File(path),
+            Destination::Directory(options) => {
+                let directory = Directory::open_to_supersede(Arc::clone(fs), &options)?;
+                Offline::Directory(Box::new((directory, options)))
+            }
+        })
     }
+
+    fn publish(self, fs: &Arc<dyn Fs>, settings: &Settings, written: &Written) -> Result<(), Error> {
+        match self {
+            Offline::File(target) => replace(&**fs, &settings.temp_path, &target),
+            Offline::Directory(offline) => {
+                let (directory, options) = *offline;
+                Ok(directory.supersede(&settings.base(0, written.len_bytes), &options)?)
+            }
+        }
+    }
+}
+
+/// Gives a durable file the name of another, durably.
+fn replace(fs: &dyn Fs, from: &Path, to: &Path) -> Result<(), Error> {
+    let failed = |op| move |source| Error::Io { op, path: to.to_path_buf(), source };
+    retry(|| fs.rename(from, to)).map_err(failed("rename"))?;
+    retry(|| fs.sync_dir(to.parent().unwrap_or(Path::new(".")))).map_err(failed("fsync"))
 }
 
 /// Says how the job ended, at the latest when it is dropped.
@@ -126,7 +160,11 @@ fn write_base(
 
 impl Settings {
     pub(crate) fn base(&self, covers: aof::Position, len_bytes: u64) -> NewBase {
-        NewBase { temp_path: self.temp_path.clone(), format: self.format, covers, len_bytes }
+        let format = match self.format {
+            Format::Commands => BaseFormat::Resp,
+            Format::Rdb(_) => BaseFormat::Rdb,
+        };
+        NewBase { temp_path: self.temp_path.clone(), format, covers, len_bytes }
     }
 }
 

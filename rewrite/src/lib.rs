@@ -20,13 +20,14 @@
 //!
 //! Under `CONFIG SET appendonly yes` the same steps write the first base; with `appendonly no`
 //! ([`Rewrite::begin_offline`]) the job publishes by itself, and the base supersedes what the directory held.
-//! Bases are written as commands ([`emit`]); RDB is another [`emit::Emitter`], not there yet.
+//! Bases are written as commands or as RDB files: two [`emit::Emitter`]s. A save ([`Rewrite::begin_save`]) is the same
+//! walk into a file beside the log.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use aof::{BaseFormat, Options, fs::Mem};
+//! use aof::{Options, fs::Mem};
 //! use keyspace::Keyspace;
-//! use rewrite::{Rewrite, Settings};
+//! use rewrite::{Format, Rewrite, Settings};
 //!
 //! let (keyspace, options) = (Keyspace::new(16, 42), Options::new("/"));
 //! let (fs, (wake, woken)) = (Arc::new(Mem::new()), std::sync::mpsc::channel());
@@ -36,12 +37,12 @@
 //!     checksum: true,
 //!     incremental_fsync: true,
 //!     key_delay_us: 0,
-//!     format: BaseFormat::Resp,
+//!     format: Format::Commands,
 //! };
 //! let wake = Arc::new(move || {
 //!     let _ = wake.send(());
 //! });
-//! let mut rewrite = Rewrite::begin_offline(fs, &options, settings, wake).unwrap();
+//! let mut rewrite = Rewrite::begin_offline(fs, &options, settings, wake);
 //! let summary = loop {
 //!     match rewrite.step(None, 1_700_000_000, || keyspace.snapshot()) {
 //!         Some(outcome) => break outcome.unwrap(),
@@ -71,7 +72,7 @@ use std::path::PathBuf;
 
 pub use control::Progress;
 pub use error::Error;
-pub use handover::{Rewrite, Settings, Summary};
+pub use handover::{Format, RdbFormat, Rewrite, Settings, Summary};
 pub use job::{Source, Wake};
 pub use output::Output;
 

@@ -2,12 +2,12 @@
 
 use std::io::{self, IoSlice, Write};
 
+use aof::BaseFrame;
 use aof::fs::{File, retry, write_all};
-use aof::{BaseFormat, BaseFrame};
 
-use crate::Settings;
 use crate::control::Control;
 use crate::sync::Arc;
+use crate::{Format, Settings};
 
 /// Keys are collected to this many bytes before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -22,7 +22,7 @@ pub struct Output<'a> {
     file: Arc<dyn File>,
     control: &'a Control,
     buf: Vec<u8>,
-    format: BaseFormat,
+    is_rdb: bool,
     /// None with `aof-checksum no`.
     frame: Option<BaseFrame>,
     /// The database selected where `buf` begins, and the one at its end.
@@ -41,13 +41,13 @@ impl<'a> Output<'a> {
         settings: &Settings,
         frame: Option<BaseFrame>,
     ) -> Self {
-        let &Settings { format, incremental_fsync, .. } = settings;
+        let (is_rdb, incremental_fsync) = (settings.format != Format::Commands, settings.incremental_fsync);
         let (buf, db, op) = (Vec::with_capacity(BUFFER_BYTES), (None, None), "write");
         Output {
             file,
             control,
             buf,
-            format,
+            is_rdb,
             frame,
             db,
             written_bytes: 0,
@@ -57,15 +57,15 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Opens the frame.
+    /// Opens the frame. An RDB file must begin with its own magic.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
-        self.write_head(BaseFormat::Resp)
+        if self.is_rdb { Ok(()) } else { self.write_head() }
     }
 
     /// Closes the frame, and makes everything durable; returns the length of the file.
     pub(crate) fn finish(&mut self) -> io::Result<u64> {
         self.write_buf()?;
-        self.write_head(self.format)?;
+        self.write_head()?;
         self.sync()?;
         Ok(self.written_bytes)
     }
@@ -96,15 +96,15 @@ impl<'a> Output<'a> {
 
     /// Commands are framed; an RDB has checksums of its own.
     fn is_framed(&self) -> bool {
-        self.frame.is_some() && self.format == BaseFormat::Resp
+        self.frame.is_some() && !self.is_rdb
     }
 
-    fn write_head(&mut self, format: BaseFormat) -> io::Result<()> {
+    fn write_head(&mut self) -> io::Result<()> {
         let (Some(frame), mut line) = (self.frame.clone(), Vec::new()) else { return Ok(()) };
-        match (self.format, format) {
-            (BaseFormat::Resp, _) => frame.head(&mut line),
-            (BaseFormat::Rdb, BaseFormat::Rdb) => frame.rdb_head(self.written_bytes, &mut line),
-            (BaseFormat::Rdb, BaseFormat::Resp) => {}
+        if self.is_rdb {
+            frame.rdb_head(self.written_bytes, &mut line);
+        } else {
+            frame.head(&mut line);
         }
         self.write_out(&line)
     }

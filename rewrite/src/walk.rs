@@ -6,10 +6,10 @@ use std::io;
 use keyspace::Snapshot;
 use keyspace::table::{Arena, Segment};
 
-use crate::Settings;
-use crate::emit::{Emitter, RespEmitter};
+use crate::emit::{Emitter, RdbEmitter, RespEmitter};
 use crate::job::Source;
 use crate::output::Output;
+use crate::{Format, Settings};
 
 impl Source for Snapshot {
     fn keys(&self) -> u64 {
@@ -17,7 +17,10 @@ impl Source for Snapshot {
     }
 
     fn write(self, settings: &Settings, unix_s: i64, out: &mut Output<'_>) -> io::Result<()> {
-        walk(self, &mut RespEmitter { timestamps: settings.timestamps }, unix_s, out)
+        match &settings.format {
+            Format::Commands => walk(self, &mut RespEmitter { timestamps: settings.timestamps }, unix_s, out),
+            Format::Rdb(format) => walk(self, &mut RdbEmitter::new(format.clone()), unix_s, out),
+        }
     }
 }
 

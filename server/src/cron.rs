@@ -16,6 +16,7 @@ impl Server {
         self.weigh();
         let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
+        self.save_if_due();
         self.rewrite_if_grown();
         self.note_log_events();
         Duration::from_millis(1000 / hz)

@@ -466,6 +466,9 @@ impl Server {
         if writes && let Some(reason) = self.persistence.misconf() {
             return Err(CommandError::other(reason.to_owned()));
         }
+        if writes && let Some(reason) = self.save_misconf() {
+            return Err(CommandError::other(reason));
+        }
         // There are no replicas, so none is good.
         if writes && self.config.min_replicas_to_write > 0 {
             return Err(CommandError::other("NOREPLICAS Not enough good replicas to write."));
@@ -510,6 +513,9 @@ impl Server {
                 self.finish_own_unit(Some(id), !command.has(flags::TOUCHES_ARBITRARY_KEYS));
                 if let Some(block) = self.unit.block.take() {
                     self.park_for_key(id, argv, block);
+                }
+                if spec.name == "flushall" {
+                    self.flushed_all();
                 }
             }
         }

@@ -26,6 +26,7 @@ pub mod logger;
 pub mod observer;
 pub mod persistence;
 pub mod pubsub;
+pub mod rdb;
 pub mod redact;
 pub mod slowlog;
 pub mod startup;
@@ -132,7 +133,12 @@ impl Server {
         };
         self.log(Level::Warning, format!("Received {name} scheduling shutdown..."));
         // A first base that is being written does not hold up an operator's signal.
-        self.shut_down(flags.force || self.persistence.is_rewriting());
+        let save = match (flags.save, flags.nosave) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        };
+        self.shut_down(flags.force || self.persistence.is_rewriting(), save);
     }
 }
 

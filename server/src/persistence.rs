@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aof::fs::{Disk, Fs};
-use aof::{BaseFormat, Directory, Health, Log, Options, Position};
+use aof::{Directory, Health, Log, Options, Position};
 use keyspace::Touch;
 use mio::Waker;
 use rewrite::trigger::{Backoff, Growth};
-use rewrite::{Rewrite, Settings};
+use rewrite::{Format, Rewrite, Settings};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -25,6 +25,7 @@ use crate::executor::{Clock, Server};
 use crate::info::Fields;
 use crate::log_end::LogEnd;
 use crate::logger::Level;
+use crate::rdb::{Saving, empty_file};
 
 /// Everything about durability.
 #[derive(Debug)]
@@ -37,7 +38,9 @@ pub struct Persistence {
     last: LastRewrite,
     fs: Arc<dyn Fs>,
     waker: Option<Arc<Waker>>,
-    /// Changes since the start: nothing else saves them yet.
+    /// The RDB file.
+    pub saving: Saving,
+    /// Changes since the last save, or the start.
     pub dirty: u64,
     /// Commands of a log that answered with an error when they were replayed.
     pub replay_errors: u64,
@@ -92,6 +95,7 @@ impl Default for Persistence {
             last: LastRewrite { ok: true, took: None, count: 0, base_bytes: 0 },
             fs: Arc::new(Disk),
             waker: None,
+            saving: Saving::default(),
             dirty: 0,
             replay_errors: 0,
             loaded: Loaded::default(),
@@ -187,7 +191,7 @@ impl Persistence {
         }
     }
 
-    fn wake(&self) -> Arc<dyn Fn() + Send + Sync> {
+    pub(crate) fn wake(&self) -> Arc<dyn Fn() + Send + Sync> {
         let waker = self.waker.clone();
         Arc::new(move || {
             if let Some(waker) = &waker {
@@ -212,16 +216,7 @@ impl Persistence {
         fields.add("current_fork_perc", format!("{:.2}", keys as f64 * 100.0 / keys_total.max(1) as f64));
         fields.add("current_save_keys_processed", keys);
         fields.add("current_save_keys_total", keys_total);
-        fields.add("rdb_changes_since_last_save", self.dirty);
-        fields.add("rdb_bgsave_in_progress", 0);
-        fields.add("rdb_last_save_time", 0);
-        fields.add("rdb_last_bgsave_status", "ok");
-        fields.add("rdb_last_bgsave_time_sec", -1);
-        fields.add("rdb_current_bgsave_time_sec", -1);
-        fields.add("rdb_saves", 0);
-        fields.add("rdb_last_cow_size", 0);
-        fields.add("rdb_last_load_keys_expired", 0);
-        fields.add("rdb_last_load_keys_loaded", 0);
+        self.saving.info(clock, self.dirty, fields);
         let current = running.map(|running| clock.now.saturating_duration_since(running.started));
         fields.add("aof_enabled", u8::from(self.log.is_some()));
         fields.add("aof_rewrite_in_progress", u8::from(running.is_some()));
@@ -288,6 +283,7 @@ fn options(config: &Config) -> Options {
         disable_auto_gc: config.aof_disable_auto_gc,
         direct_write: config.aof_direct_write,
         max_unsynced_bytes: config.aof_max_unsynced_bytes,
+        empty_base_rdb: None,
         no_fsync_on_rewrite: config.no_appendfsync_on_rewrite,
     }
 }
@@ -306,7 +302,10 @@ impl Server {
     /// # Errors
     /// What `aof` says of a directory that contradicts itself.
     pub fn open_log_directory(&self) -> Result<(Directory, Options), aof::Error> {
-        let options = options(&self.config);
+        let mut options = options(&self.config);
+        if self.config.aof_use_rdb_preamble {
+            options.empty_base_rdb = Some(empty_file(self.rdb_format(true), self.clock.unix_s()));
+        }
         Ok((Directory::open(self.persistence.fs(), &options)?, options))
     }
 
@@ -335,6 +334,14 @@ impl Server {
         let options = options(&self.config);
         let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))?;
         self.persistence.log = Some(log);
+        if self.persistence.saving.is_running() {
+            self.persistence.scheduled = true;
+            self.log(
+                Level::Notice,
+                "AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible.",
+            );
+            return Ok(());
+        }
         if let Err(error) = self.start_rewrite() {
             self.persistence.log = None;
             return Err(error);
@@ -347,23 +354,16 @@ impl Server {
     /// # Errors
     /// When no file can be made; the log goes on as it was.
     pub fn start_rewrite(&mut self) -> anyhow::Result<()> {
-        let pid = std::process::id();
         let options = options(&self.config);
-        let settings = Settings {
-            temp_path: options.adopt_from.join(format!("temp-rewriteaof-bg-{pid}.aof")),
-            timestamps: self.config.aof_timestamp_enabled,
-            checksum: self.config.aof_checksum,
-            incremental_fsync: self.config.aof_rewrite_incremental_fsync,
-            key_delay_us: u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0),
-            format: BaseFormat::Resp,
-        };
+        let key_delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
+        let settings = self.rewrite_settings(&options, key_delay_us);
         let wake = self.persistence.wake();
         let begun = match &mut self.persistence.log {
             Some(log) => {
                 log.set_rewrite_running(true);
                 Rewrite::begin(log, settings, wake)
             }
-            None => Rewrite::begin_offline(self.persistence.fs(), &options, settings, wake),
+            None => Ok(Rewrite::begin_offline(self.persistence.fs(), &options, settings, wake)),
         };
         self.persistence.scheduled = false;
         match begun {
@@ -379,16 +379,41 @@ impl Server {
         }
     }
 
-    /// Removes bases that no one will finish: their writer was killed. Redis leaves them, one for each kill.
-    pub(crate) fn remove_stale_bases(&mut self, dir: &Path) {
+    /// What the configuration says about a base.
+    pub(crate) fn rewrite_settings(&self, options: &Options, key_delay_us: u32) -> Settings {
+        let format = if self.config.aof_use_rdb_preamble {
+            Format::Rdb(self.rdb_format(true))
+        } else {
+            Format::Commands
+        };
+        Settings {
+            temp_path: rewrite::temp_path(options, std::process::id()),
+            timestamps: self.config.aof_timestamp_enabled,
+            checksum: self.config.aof_checksum,
+            incremental_fsync: self.config.aof_rewrite_incremental_fsync,
+            key_delay_us,
+            format,
+        }
+    }
+
+    /// Notes that a rewrite shall start as soon as the background save has ended; failures of the past do not delay it.
+    pub fn schedule_rewrite(&mut self) {
+        self.persistence.scheduled = true;
+        self.persistence.backoff.reset();
+    }
+
+    /// Removes bases and RDB files that no one will finish: their writer was killed. Redis leaves them, one for each
+    /// kill.
+    pub(crate) fn remove_stale_files(&mut self, dir: &Path) {
         let fs = self.persistence.fs();
         for name in fs.list(dir).unwrap_or_default() {
-            let pid = name.strip_prefix("temp-rewriteaof-bg-").and_then(|name| name.strip_suffix(".aof"));
+            let between = |prefix, suffix| name.strip_prefix(prefix)?.strip_suffix(suffix);
+            let pid = between("temp-rewriteaof-bg-", ".aof").or_else(|| between("temp-", ".rdb"));
             let Some(pid) = pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw) else { continue };
             // Another server may share the folder. In a container, everybody's number is the same as ours.
             let alive = pid != rustix::process::getpid() && test_kill_process(pid) != Err(Errno::SRCH);
             if !alive && fs.remove(&dir.join(&name)).is_ok() {
-                self.log(Level::Notice, format!("Removed {name}, left by a rewrite that was killed"));
+                self.log(Level::Notice, format!("Removed {name}, left by a process that was killed"));
             }
         }
     }
@@ -408,6 +433,7 @@ impl Server {
     /// happened to the disk.
     pub fn persist(&mut self) {
         self.step_rewrite();
+        self.step_save();
         let now = self.clock.now;
         if let Some(log) = &mut self.persistence.log {
             if !self.debug.aof_flush_sleep.is_zero() && log.written() < log.end() {
@@ -470,6 +496,7 @@ impl Server {
         let persistence = &self.persistence;
         if persistence.rewrite.is_some()
             || persistence.log_end.is_some()
+            || persistence.saving.is_running()
             || self.loading.is_some()
             || persistence.backoff.limits(self.clock.now)
         {
@@ -526,6 +553,8 @@ impl Server {
         if let Some(running) = &self.persistence.rewrite {
             running.rewrite.set_key_delay_us(u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0));
         }
+        let delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
+        self.persistence.saving.set_key_delay_us(delay_us);
         let Some(log) = &mut self.persistence.log else { return };
         // Under `always` nothing may be told before it is durable, not even what was answered under another policy.
         if options.fsync == aof::Fsync::Always && log.durable() < log.end() {
@@ -546,12 +575,23 @@ impl Server {
     }
 
     /// Makes everything durable and lets the turn end with exit code 0; false if that failed and `force` is not set.
-    pub fn shut_down(&mut self, force: bool) -> bool {
+    /// `save`: whether an RDB file is written; where nobody says so, if there are save points.
+    pub fn shut_down(&mut self, force: bool, save: Option<bool>) -> bool {
         self.log(Level::Warning, "User requested shutdown...");
         let waiting = self.persistence.log.as_ref().is_some_and(Log::is_waiting_rewrite);
         if waiting && self.persistence.rewrite.is_some() && !force {
             self.log(Level::Warning, "Writing initial AOF, can't exit.");
             return false;
+        }
+        self.abort_save();
+        if self.loading.is_none() && save.unwrap_or(!self.config.save.is_empty()) {
+            self.log(Level::Notice, "Saving the final RDB snapshot before exiting.");
+            if self.save().is_err() {
+                self.log(Level::Warning, "Error trying to save the DB, can't exit.");
+                if !force {
+                    return false;
+                }
+            }
         }
         self.abort_rewrite();
         if let Some(log) = self.persistence.log.take() {

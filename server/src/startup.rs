@@ -1,24 +1,27 @@
 //! From nothing to ready: the data directory, the load, the first log.
 
+use std::io::BufRead;
+use std::path::Path;
 use std::time::Instant;
 
-use aof::{Options, Progress, Quarantine, Report, Sink, SinkError};
+use aof::{Directory, Options, Progress, Quarantine, Report, Sink, SinkError};
 use bytes::BytesMut;
 use keyspace::commands::{self, DataSpec};
 use keyspace::{Call, CommandError, Unit};
-use resp::{Encoder, Limits, Parser, Version};
-use rewrite::emit::{Emitter, RespEmitter};
+use resp::{Encoder, Version};
+use rewrite::Rewrite;
 
 use crate::commands::Handler;
 use crate::config::ReplayErrors;
 use crate::executor::{Loading, Server};
 use crate::logger::Level;
 use crate::persistence::Loaded;
+use crate::rdb::LoadOptions;
 use crate::turn::Turn;
 
 /// Replays a log into the keyspace.
 pub struct Loader<'a> {
-    server: &'a mut Server,
+    pub(crate) server: &'a mut Server,
     /// Serves clients between two commands: they are told LOADING. None inside a command (DEBUG LOADAOF).
     turn: Option<&'a mut Turn>,
     reply: BytesMut,
@@ -49,11 +52,18 @@ impl<'a> Loader<'a> {
         })
     }
 
-    fn serve(&mut self) {
+    pub(crate) fn serve(&mut self) {
         if let Some(turn) = &mut self.turn {
             // A poll that fails now fails again when the load is over.
             let _ = turn.once(self.server, std::time::Duration::ZERO);
         }
+    }
+
+    /// `key-load-delay`; false if there is none.
+    pub(crate) fn rest_after_key(&self) -> bool {
+        let delay_us = u64::try_from(self.server.config.key_load_delay_us).unwrap_or(0);
+        std::thread::sleep(std::time::Duration::from_micros(delay_us));
+        delay_us > 0
     }
 
     fn note_error(&mut self, argv: &[&[u8]]) -> Result<(), SinkError> {
@@ -103,9 +113,7 @@ impl Sink for Loader<'_> {
         if self.reply.first() == Some(&b'-') {
             self.note_error(argv)?;
         }
-        let delay_us = self.server.config.key_load_delay_us;
-        if delay_us > 0 {
-            std::thread::sleep(std::time::Duration::from_micros(delay_us as u64));
+        if self.rest_after_key() {
             self.serve();
         }
         Ok(())
@@ -114,6 +122,11 @@ impl Sink for Loader<'_> {
     fn keys_of(&self, argv: &[&[u8]]) -> Vec<Vec<u8>> {
         let Ok(spec) = commands::lookup(argv) else { return Vec::new() };
         spec.keys.places(argv).into_iter().filter_map(|place| Some(argv.get(place)?.to_vec())).collect()
+    }
+
+    fn base_rdb(&mut self, _: &Path, rdb: &mut dyn BufRead) -> Result<(), SinkError> {
+        let options = LoadOptions { is_base: true, ..LoadOptions::default() };
+        self.rdb(rdb, options).map(drop).map_err(|error| SinkError::new(format!("{error:#}")))
     }
 
     fn progress(&mut self, progress: Progress) {
@@ -132,11 +145,20 @@ impl Server {
     /// What `aof` says of a directory that cannot be loaded: nothing of it was changed.
     pub fn load(&mut self, turn: &mut Turn) -> anyhow::Result<()> {
         if !self.config.appendonly {
-            self.announce_rdb();
+            self.load_rdb_file(Some(&mut *turn), LoadOptions::default())?;
             return Ok(());
         }
         let started = Instant::now();
         let (mut directory, options) = self.open_log_directory()?;
+        if directory.is_empty() && self.load_rdb_file(Some(&mut *turn), LoadOptions::default())? {
+            if self.exit.is_some() {
+                return Ok(());
+            }
+            let directory = self.adopt_rdb(&options)?;
+            self.start_log(directory, &options)?;
+            self.remove_stale_files(&options.adopt_from);
+            return Ok(());
+        }
         if let Some(path) = directory.adopted() {
             let line = format!("Successfully migrated an old-style AOF configuration ({})", path.display());
             self.log(Level::Notice, line);
@@ -151,8 +173,20 @@ impl Server {
         let report = report?;
         self.report_load(&report, &options, started);
         self.start_log(directory, &options)?;
-        self.remove_stale_bases(&options.adopt_from);
+        self.remove_stale_files(&options.adopt_from);
         Ok(())
+    }
+
+    /// There is no log yet, but an RDB file, which was just loaded: the log begins behind a base that holds it, where
+    /// Redis would begin with nothing. Until that base is published the RDB file is all there is.
+    fn adopt_rdb(&mut self, options: &Options) -> anyhow::Result<Directory> {
+        let settings = self.rewrite_settings(options, 0);
+        let written = self.run_to_end(|server, wake| {
+            Rewrite::begin_offline(server.persistence.fs(), options, settings, wake)
+        })?;
+        let line = format!("The append only file begins with the RDB file: {} keys", written.keys);
+        self.log(Level::Notice, line);
+        Ok(self.open_log_directory()?.0)
     }
 
     fn report_load(&mut self, report: &Report, options: &Options, started: Instant) {
@@ -214,46 +248,14 @@ impl Server {
     /// What cannot be loaded; the keyspace is empty or partly filled then.
     pub fn reload(&mut self) -> anyhow::Result<()> {
         let (mut directory, options) = self.open_log_directory()?;
-        let old = self.keyspace.clear();
-        self.lazyfree.drop_later(old.into_iter().map(keyspace::Garbage::Db));
+        self.drop_all();
         directory.replay(&mut Loader::new(self, None), &options)?;
         Ok(())
     }
 
-    /// DEBUG RELOAD: the data as a rewrite's base would tell it, without a file.
-    ///
-    /// # Errors
-    /// What the base could not tell, or the commands not restore.
-    pub fn reload_from_memory(&mut self) -> anyhow::Result<()> {
-        let mut base = Vec::new();
-        let mut emitter = RespEmitter::default();
-        for (number, db) in self.keyspace.dbs().iter().enumerate().filter(|(_, db)| !db.is_empty()) {
-            emitter.database(number, db.len(), &mut base)?;
-            for entry in db.table().iter() {
-                emitter.key(entry.key(), entry.value(), entry.expire_at_ms(), &mut base)?;
-            }
-        }
+    /// Empties all databases, for data that is about to be loaded.
+    pub(crate) fn drop_all(&mut self) {
         let old = self.keyspace.clear();
         self.lazyfree.drop_later(old.into_iter().map(keyspace::Garbage::Db));
-        let mut loader = Loader::new(self, None);
-        let (mut parser, mut at, mut db) = (Parser::default(), 0, 0);
-        while let Some(len) = parser.parse(&base[at..], &Limits::default())? {
-            let argv = parser.argv(&base[at..]);
-            match argv.as_slice() {
-                [b"SELECT", number] => db = resp::number::parse_i64(number).map_or(0, |number| number as u32),
-                argv => loader.command(db, argv).map_err(|error| anyhow::anyhow!(error.0))?,
-            }
-            at += len;
-        }
-        Ok(())
-    }
-
-    /// An RDB file is not read yet: say so rather than start empty in silence.
-    fn announce_rdb(&mut self) {
-        let path = std::path::Path::new(std::str::from_utf8(&self.config.dbfilename).unwrap_or("dump.rdb"));
-        if path.exists() {
-            let line = format!("{} is not loaded: RDB files are not read yet", path.display());
-            self.log(Level::Warning, line);
-        }
     }
 }

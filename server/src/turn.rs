@@ -118,8 +118,8 @@ impl Turn {
             _ => {}
         }
         server.clock.refresh();
-        let rewriting = server.persistence.is_rewriting();
-        let measured = (rewriting || server.stats.turns_to_compare > 0).then(thread_cpu);
+        let writing = server.persistence.is_rewriting() || server.persistence.saving.is_running();
+        let measured = (writing || server.stats.turns_to_compare > 0).then(thread_cpu);
         self.dispatch(server);
         self.work(server);
         // The order that everything rests on: the block is written (or handed over), then the gate forgets what is
@@ -134,7 +134,7 @@ impl Turn {
         }
         if let Some(before) = measured {
             let cpu_us = thread_cpu().saturating_sub(before).as_micros() as u64;
-            server.stats.note_turn(rewriting, cpu_us);
+            server.stats.note_turn(writing, cpu_us);
         }
         Ok(())
     }

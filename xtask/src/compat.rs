@@ -60,12 +60,17 @@ const FILES: &[Row] = &[
     ("unit/introspection",        43,   9,  true),
     ("unit/introspection-2",      43,   7,  true),
     ("unit/aofrw",                20,  25,  false),
+    ("unit/dump",                 26,  27,  true),
     ("integration/aof",           40,  16,  true),
     ("integration/aof-multi-part", 35, 14,  true),
     // Some of their tests read the log themselves, and know no lines between commands.
     ("unit/expire aof-checksum no",     70, 17, true),
     ("unit/multi aof-checksum no",      63,  6, true),
     ("integration/aof aof-checksum no", 40, 16, false),
+    ("integration/rdb",           14,   9,  true),
+    ("integration/convert-zipmap-hash-on-load", 3, 2, true),
+    ("integration/convert-ziplist-hash-on-load", 2, 2, true),
+    ("integration/convert-ziplist-zset-on-load", 2, 2, true),
 ];
 
 /// `cargo xtask compat`.
@@ -120,18 +125,18 @@ fn selection(names: &[String], all: bool) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What goes into `src/`: our server, our checker once it is there, and Debian's programs.
+/// What goes into `src/`: our server, our checkers where they are there, and Debian's programs.
 fn programs(server: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
-    let ours = server.with_file_name("everlog-check-aof");
-    let checker = if ours.exists() {
-        ours
-    } else {
-        install::program("redis-server")?.with_file_name("redis-check-aof")
+    let stock = install::program("redis-server")?;
+    let ours_or_stock = |ours: &str, name: &str| {
+        let ours = server.with_file_name(ours);
+        if ours.exists() { ours } else { stock.with_file_name(name) }
     };
     let cli = install::program("redis-cli")?;
     let programs = vec![
         ("redis-server", server.to_path_buf()),
-        ("redis-check-aof", checker),
+        ("redis-check-aof", ours_or_stock("everlog-check-aof", "redis-check-aof")),
+        ("redis-check-rdb", ours_or_stock("everlog-check-rdb", "redis-check-rdb")),
         ("redis-benchmark", cli.with_file_name("redis-benchmark")),
         ("redis-cli", cli),
     ];

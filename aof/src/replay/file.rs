@@ -142,7 +142,7 @@ impl<'a, S: Sink> Replay<'a, S> {
         if !head.starts_with(b"REDIS") && !head.starts_with(b"VALKEY") {
             return Ok(());
         }
-        let refused = |source| Error::Refused { path: path.clone(), offset_bytes: 0, source };
+        let refused = |source| Error::BaseRefused { path: path.clone(), source };
         self.sink.base_rdb(&path, source).map_err(refused)?;
         let offset_bytes = source.consumed_bytes;
         self.scan.resume(FilePoint { offset_bytes, crc: 0 });

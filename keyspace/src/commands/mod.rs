@@ -12,6 +12,7 @@
 //! | summary | one line for COMMAND DOCS |
 
 pub mod bitmap;
+pub mod dump;
 pub mod generic;
 pub mod hash;
 pub mod list;
@@ -214,6 +215,7 @@ pub const GROUPS: &[Group<Handler>] = &[
     Group { name: "hash", table: hash::TABLE },
     Group { name: "sorted-set", table: sorted_set::TABLE },
     Group { name: "generic", table: generic::TABLE },
+    Group { name: "generic", table: dump::TABLE },
     Group { name: "generic", table: sort::TABLE },
     Group { name: "server", table: generic::SERVER_TABLE },
 ];

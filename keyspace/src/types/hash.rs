@@ -58,6 +58,15 @@ impl Hash {
         pack.len().is_multiple_of(2).then_some(Hash(Form::Pack(pack)))
     }
 
+    /// An empty hash in the encoding that suits about `expected` fields.
+    pub fn for_fields(expected: usize, thresholds: Thresholds) -> Self {
+        if expected <= thresholds.entries {
+            Hash::default()
+        } else {
+            Hash(Form::Table(Arc::new(Packed::new(thresholds.seed))))
+        }
+    }
+
     /// Number of fields.
     pub fn len(&self) -> usize {
         match &self.0 {

@@ -104,6 +104,16 @@ impl List {
         List::default()
     }
 
+    /// A list of these listpacks in a row, none of them empty: a single one that is small enough stays one.
+    pub fn from_chunks(mut chunks: Vec<Listpack>, limit: ChunkLimit) -> Self {
+        let is_small =
+            |chunk: &Listpack| limit.admits(chunk.len_bytes(), chunk.len()) && !limit.holds_plain(chunk);
+        match chunks.pop() {
+            Some(chunk) if chunks.is_empty() && is_small(&chunk) => List(Repr::Listpack(chunk)),
+            last => List(Repr::Quicklist(chunks.into_iter().chain(last).collect())),
+        }
+    }
+
     /// Number of elements.
     #[inline]
     pub fn len(&self) -> usize {

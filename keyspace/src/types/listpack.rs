@@ -33,7 +33,7 @@ pub struct Listpack(Str);
 pub struct At(usize);
 
 /// An element: strings in an integer's canonical form are stored as integers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Element<'a> {
     /// An integer.
     Int(i64),

@@ -2,9 +2,11 @@
 
 mod bitmap;
 mod digest;
+mod dump;
 mod generic;
 mod hash;
 mod list;
+mod rdb;
 mod replay;
 mod set;
 mod sort;

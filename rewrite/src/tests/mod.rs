@@ -11,9 +11,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{Output, Settings, Source};
+use crate::{Format, Output, Settings, Source};
+use aof::Options;
 use aof::fs::Mem;
-use aof::{BaseFormat, Options};
 
 fn model(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -34,7 +34,7 @@ fn settings() -> Settings {
         checksum: false,
         incremental_fsync: false,
         key_delay_us: 0,
-        format: BaseFormat::Resp,
+        format: Format::Commands,
     }
 }
 

@@ -100,7 +100,7 @@ fn random_command(random: &mut Random, now_ms: i64) -> (usize, Vec<Vec<u8>>) {
     (db, command)
 }
 
-fn run_random(world: &mut World, random: &mut Random, count: usize) {
+pub(super) fn run_random(world: &mut World, random: &mut Random, count: usize) {
     for _ in 0..count {
         world.now_ms += random.below(3) as i64;
         let (db, command) = random_command(random, world.now_ms);

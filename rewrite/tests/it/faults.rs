@@ -140,18 +140,6 @@ fn a_rewrite_without_a_log_that_fails_leaves_the_old_data() {
 }
 
 #[test]
-fn an_rdb_base_is_refused_before_anything_happens() {
-    let (mem, mut world) = world_of(300 << 10);
-    let before = manifest(&mem, &world.options);
-    let settings = rewrite::Settings { format: aof::BaseFormat::Rdb, ..world.settings() };
-    let wake = Arc::clone(&world.wake);
-    let refused = Rewrite::begin(world.log(), settings, wake);
-    assert!(matches!(refused, Err(Error::RdbUnsupported)));
-    world.stop();
-    assert_eq!(manifest(&mem, &world.options), before);
-}
-
-#[test]
 fn a_log_that_is_gone_ends_the_rewrite() {
     let (mem, mut world) = world_of(300 << 10);
     let rewrite = world.begin();

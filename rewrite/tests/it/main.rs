@@ -4,20 +4,24 @@ mod abort;
 mod crash;
 mod equivalence;
 mod faults;
+mod rdb;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use aof::fs::Mem;
-use aof::{BaseFormat, Directory, Fs, Fsync, Log, Op, Options, Sink, SinkError};
+use aof::{Directory, Fs, Fsync, Log, Op, Options, Sink, SinkError};
 use bytes::BytesMut;
+use keyspace::rdb::{Item, Reader};
+use keyspace::table::Table;
 use keyspace::{Call, Keyspace, Unit, ValueRef};
 use resp::{Encoder, Version};
-use rewrite::{Error, Rewrite, Settings, Summary, Wake};
+use rewrite::{Error, Format, Rewrite, Settings, Summary, Wake};
 
 const START_MS: i64 = 1_700_000_000_000;
 /// Longer than anything here takes on the slowest machine.
@@ -90,7 +94,7 @@ impl World {
             checksum: true,
             incremental_fsync: true,
             key_delay_us: 0,
-            format: BaseFormat::Resp,
+            format: Format::Commands,
         }
     }
 
@@ -105,7 +109,7 @@ impl World {
 
     fn begin_offline(&self) -> Rewrite {
         let (fs, wake) = (Arc::clone(&self.fs), Arc::clone(&self.wake));
-        Rewrite::begin_offline(fs, &self.options, self.settings(), wake).expect("it begins")
+        Rewrite::begin_offline(fs, &self.options, self.settings(), wake)
     }
 
     fn step(&mut self, rewrite: &mut Rewrite) -> Option<Result<Summary, Error>> {
@@ -182,6 +186,16 @@ struct Loader(Keyspace);
 impl Sink for Loader {
     fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError> {
         execute(&mut self.0, db as usize, START_MS, argv, &mut Unit::default());
+        Ok(())
+    }
+
+    fn base_rdb(&mut self, _: &Path, rdb: &mut dyn BufRead) -> Result<(), SinkError> {
+        let mut reader = Reader::new(rdb, self.0.rdb_shapes()).map_err(SinkError::new)?;
+        while let Some(item) = reader.next().map_err(SinkError::new)? {
+            if let Item::Key(key) = item {
+                self.0.load_key(key, false, START_MS).map_err(SinkError::new)?;
+            }
+        }
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use super::ProcessSpec;
 use super::connection::reply;
 use crate::client::ClientId;
 use crate::executor::Server;
+use crate::rdb::LoadOptions;
 
 type Result = std::result::Result<(), CommandError>;
 
@@ -30,7 +31,7 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
             ALONE,
             Keys::None,
             "1.0.0",
-            "Writes all data as a rewrite does, in memory, and loads it.",
+            "Writes the RDB file and loads it: [NOSAVE] [NOFLUSH] [MERGE].",
         ),
         spec(
             "aof-flush-sleep",
@@ -111,9 +112,30 @@ fn loadaof(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     Ok(())
 }
 
-fn reload(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
-    let reloaded = server.reload_from_memory();
-    reloaded.map_err(|error| CommandError::other(format!("ERR Error trying to reload the data: {error}")))?;
+fn reload(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let (mut save, mut flush, mut replace) = (true, true, false);
+    for option in &argv[2..] {
+        match option.to_ascii_lowercase().as_slice() {
+            b"nosave" => save = false,
+            b"noflush" => flush = false,
+            b"merge" => replace = true,
+            _ => {
+                return Err(CommandError::other(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
+    }
+    if save {
+        server.save().map_err(|error| CommandError::other(format!("ERR {error}")))?;
+    }
+    if flush {
+        server.drop_all();
+    }
+    let options = LoadOptions { replace, ..LoadOptions::default() };
+    server.load_rdb_file(None, options).map_err(|error| {
+        CommandError::other(format!("ERR Error trying to load the RDB dump, check server logs. ({error:#})"))
+    })?;
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

@@ -159,12 +159,8 @@ fn shutdown(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     if abort {
         return Err(CommandError::other("ERR No shutdown in progress."));
     }
-    if save {
-        return Err(CommandError::other(
-            "ERR SHUTDOWN SAVE needs RDB files, which are not written yet; try NOSAVE",
-        ));
-    }
-    if !server.shut_down(force) {
+    let save = (save || nosave).then_some(save);
+    if !server.shut_down(force, save) {
         return Err(CommandError::other("ERR Errors trying to SHUTDOWN. Check logs."));
     }
     // As Redis, the last client sees its connection close.

@@ -87,6 +87,7 @@ pub struct Config {
     pub dbfilename: Vec<u8>,
     pub rdbcompression: bool,
     pub rdbchecksum: bool,
+    pub rdb_save_incremental_fsync: bool,
     pub rdb_key_save_delay_us: i32,
     pub key_load_delay_us: i32,
     pub loading_process_events_interval_bytes: u64,
@@ -234,10 +235,10 @@ impl Config {
         config
     }
 
-    /// Redis's, but with the AOF on, in `everlog-data` below the current folder.
+    /// Redis's, but with the AOF on, in `everlog-data` below the current folder; what the log holds is not saved again.
     pub fn everlog_defaults() -> Self {
         let redis = Self::redis_defaults();
-        Config { appendonly: true, dir: redis.dir.join("everlog-data"), ..redis }
+        Config { appendonly: true, save: Vec::new(), dir: redis.dir.join("everlog-data"), ..redis }
     }
 
     /// The value of a directive.

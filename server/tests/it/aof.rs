@@ -44,14 +44,14 @@ fn the_directory_and_its_manifest_are_as_redis_7_makes_them() {
     let dir = world.path().join("logs");
     let manifest = |base, incr| {
         format!(
-            "file \"my log.{base}.base.aof\" seq {base} type b\nfile \"my log.{incr}.incr.aof\" seq {incr} type i\n"
+            "file \"my log.{base}.base.rdb\" seq {base} type b\nfile \"my log.{incr}.incr.aof\" seq {incr} type i\n"
         )
     };
-    assert_eq!(names(&dir), ["my log.1.base.aof", "my log.1.incr.aof", "my log.manifest"]);
+    assert_eq!(names(&dir), ["my log.1.base.rdb", "my log.1.incr.aof", "my log.manifest"]);
     assert_eq!(fs::read_to_string(dir.join("my log.manifest")).unwrap(), manifest(1, 1));
     server.rewrite();
     eventually("history is removed, then its lines", || {
-        names(&dir) == ["my log.2.base.aof", "my log.2.incr.aof", "my log.manifest"]
+        names(&dir) == ["my log.2.base.rdb", "my log.2.incr.aof", "my log.manifest"]
             && fs::read_to_string(dir.join("my log.manifest")).unwrap() == manifest(2, 2)
     });
     assert!(server.terminate().success());
@@ -182,7 +182,7 @@ fn a_torn_tail_is_refused_where_the_operator_wants_to_know() {
     assert!(refusal.output.contains("Unexpected end of file reading the append only file"), "{refusal:?}");
     assert!(refusal.output.contains("'aof-load-truncated' configuration option to yes"), "{refusal:?}");
     assert_eq!(fs::read(world.aof_file(INCR)).unwrap(), before);
-    assert_eq!(world.aof_names(), ["appendonly.aof.1.base.aof", INCR, MANIFEST]);
+    assert_eq!(world.aof_names(), ["appendonly.aof.1.base.rdb", INCR, MANIFEST]);
 }
 
 #[test]
@@ -209,10 +209,10 @@ fn damage_is_refused_in_the_words_of_redis_and_nothing_is_touched() {
         assert_eq!(refusal.code, Some(1), "{refusal:?}");
         assert!(refusal.output.contains(words), "{refusal:?}");
         assert_eq!(&fs::read(world.aof_file(INCR)).unwrap(), bytes);
-        assert_eq!(world.aof_names(), ["appendonly.aof.1.base.aof", INCR, MANIFEST]);
+        assert_eq!(world.aof_names(), ["appendonly.aof.1.base.rdb", INCR, MANIFEST]);
     }
     // A file that is not the last may not even be torn.
-    fs::write(world.aof_file("appendonly.aof.1.base.aof"), b"*3\r\n$3\r\nSET").unwrap();
+    fs::write(world.aof_file("appendonly.aof.1.base.rdb"), b"*3\r\n$3\r\nSET").unwrap();
     fs::write(world.aof_file(INCR), &sound).unwrap();
     let refusal = world.refused(&["--appendonly", "yes"]);
     assert_eq!(refusal.code, Some(1));
@@ -514,7 +514,7 @@ fn the_base_of_a_killed_rewrite_is_removed_and_that_of_a_living_one_is_not() {
     let server = world.start_aof(&[]);
     assert_eq!(server.client().ask("DBSIZE"), ":10000");
     assert_eq!(names(world.path()), ["appendonlydir", "server.log", "temp-rewriteaof-bg-1.aof"]);
-    assert!(world.log().contains(&format!("Removed {left}, left by a rewrite that was killed")));
+    assert!(world.log().contains(&format!("Removed {left}, left by a process that was killed")));
 }
 
 #[test]
@@ -533,7 +533,7 @@ fn a_kill_before_the_first_base_leaves_the_log_that_was() {
     let server = world.start_aof(&[]);
     assert_eq!(server.client().ask("MGET old new"), "[1 nil]");
     assert_eq!(names(world.path()), ["appendonlydir", "server.log"]);
-    assert_eq!(world.aof_names(), ["appendonly.aof.1.base.aof", INCR, MANIFEST]);
+    assert_eq!(world.aof_names(), ["appendonly.aof.1.base.rdb", INCR, MANIFEST]);
 }
 
 #[test]
@@ -550,7 +550,7 @@ fn stock_redis_goes_on_with_our_log_and_we_with_its() {
             "--appendonly",
             "yes",
         ]);
-        command.args(["--aof-use-rdb-preamble", "no", "--dir"]).arg(world.path());
+        command.arg("--dir").arg(world.path());
         command.stdout(std::process::Stdio::null()).spawn()
     };
     let world = World::new();

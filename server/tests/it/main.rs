@@ -9,4 +9,5 @@ mod config;
 mod durability;
 mod gating;
 mod observation;
+mod rdb;
 mod waiting;

@@ -1,0 +1,123 @@
+//! DUMP and RESTORE: a value as a payload that other servers take, and back.
+
+use resp::Encoder;
+use resp::number::{format_i64, parse_i64};
+
+use super::flags::*;
+use super::{DataSpec, keys, spec};
+use crate::rdb::{self, PayloadError};
+use crate::{CommandError, Ctx};
+
+/// The rows.
+#[rustfmt::skip]
+pub const TABLE: &[DataSpec] = &[
+    spec("dump", dump, 2, READ, keys(1, 1, 1), "2.6.0", "Gives a value as a payload for RESTORE."),
+    spec("restore", restore, -4, WRITE | DENYOOM | DANGEROUS, keys(1, 1, 1), "2.6.0", "Makes a key of a payload that DUMP gave."),
+];
+
+type Done = Result<(), CommandError>;
+
+fn dump(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    match ctx.read(argv[1]) {
+        Some(value) => out.bulk(&rdb::dump(value)),
+        None => out.null(),
+    }
+    Ok(())
+}
+
+fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let (key, payload) = (argv[1], argv[3]);
+    let options = Options::parse(&argv[4..])?;
+    let is_taken = ctx.exists(key);
+    if is_taken && !options.replace {
+        return Err(CommandError::other("BUSYKEY Target key name already exists."));
+    }
+    let ttl_ms = parse_i64(argv[2]).ok_or(CommandError::NotAnInteger)?;
+    if ttl_ms < 0 {
+        return Err(CommandError::other("ERR Invalid TTL value, must be >= 0"));
+    }
+    let value = rdb::restore(payload, ctx.keyspace.rdb_shapes());
+    let value = value.map_err(|error: PayloadError| CommandError::other(format!("ERR {error}")))?;
+    let expire_at_ms = match ttl_ms {
+        0 => None,
+        at_ms if options.absolute => Some(at_ms),
+        // As Redis: a sum beyond the end of time is the end of time.
+        ttl_ms => Some(ctx.now_ms.saturating_add(ttl_ms)),
+    };
+    if expire_at_ms.is_some_and(|at_ms| at_ms <= ctx.now_ms) && !ctx.keyspace.loading {
+        if is_taken {
+            drop_instead(ctx, key);
+        }
+        out.ok();
+        return Ok(());
+    }
+    ctx.set_in(ctx.db, key, value, expire_at_ms);
+    if let Some(idle_s) = options.idle_s {
+        let accessed_ms = ctx.now_ms.saturating_sub(idle_s.saturating_mul(1000));
+        let db = ctx.db;
+        if let Some(entry) = ctx.peek_entry(db, key) {
+            entry.touch(accessed_ms);
+        }
+    }
+    ctx.changed(key, 'g', "restore", 1);
+    if let Some(at_ms) = expire_at_ms.filter(|_| !options.absolute) {
+        let at = format_i64(at_ms);
+        let mut effect = argv.to_vec();
+        effect[2] = at.as_bytes();
+        effect.push(b"ABSTTL");
+        ctx.propagate(&effect);
+    }
+    out.ok();
+    Ok(())
+}
+
+/// The key that was to be replaced goes, and the one that is over already does not come.
+fn drop_instead(ctx: &mut Ctx<'_>, key: &[u8]) {
+    let lazy = ctx.limits().lazy_server_del;
+    ctx.delete(key, lazy);
+    ctx.changed(key, 'g', "del", 1);
+    ctx.propagate(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+}
+
+#[derive(Debug, Default)]
+struct Options {
+    replace: bool,
+    absolute: bool,
+    idle_s: Option<i64>,
+    /// Whether a frequency is given; there is no LFU policy that would look at it.
+    has_freq: bool,
+}
+
+impl Options {
+    fn parse(mut words: &[&[u8]]) -> Result<Self, CommandError> {
+        let mut options = Options::default();
+        while let [word, rest @ ..] = words {
+            words = rest;
+            match (word.to_ascii_lowercase().as_slice(), words) {
+                (b"replace", _) => options.replace = true,
+                (b"absttl", _) => options.absolute = true,
+                (b"idletime", [number, rest @ ..]) if !options.has_freq => {
+                    let refusal = "ERR Invalid IDLETIME value, must be >= 0";
+                    options.idle_s = Some(within(number, 0..=i64::MAX, refusal)?);
+                    words = rest;
+                }
+                (b"freq", [number, rest @ ..]) if options.idle_s.is_none() => {
+                    within(number, 0..=255, "ERR Invalid FREQ value, must be >= 0 and <= 255")?;
+                    options.has_freq = true;
+                    words = rest;
+                }
+                _ => return Err(CommandError::Syntax),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn within(
+    number: &[u8],
+    range: std::ops::RangeInclusive<i64>,
+    refusal: &'static str,
+) -> Result<i64, CommandError> {
+    let number = parse_i64(number).ok_or(CommandError::NotAnInteger)?;
+    if range.contains(&number) { Ok(number) } else { Err(CommandError::other(refusal)) }
+}

@@ -1,0 +1,298 @@
+//! From a type's code and the bytes behind its key to a value, in the encoding that the configuration gives it.
+//!
+//! `Ok(None)` is a collection without elements: old servers wrote such keys, loading drops them, RESTORE refuses them.
+
+use std::collections::HashSet;
+use std::io::BufRead;
+
+use super::error::ErrorKind;
+use super::source::Source;
+use super::{Blob, Form, Holds, legacy};
+use resp::number::parse_i64;
+
+use crate::table::HashSeed;
+use crate::types::hash::{self, Hash};
+use crate::types::intset::Intset;
+use crate::types::list::{ChunkLimit, End, List};
+use crate::types::listpack::{Element, Listpack};
+use crate::types::set::{self, Set};
+use crate::types::string::copied;
+use crate::types::zset::{self, Scored, ZSet};
+use crate::{Limits, Value};
+
+type Result<T> = std::result::Result<T, ErrorKind>;
+
+/// What values become: the thresholds between encodings, and what tables hash with.
+#[derive(Debug, Clone)]
+pub struct Shapes {
+    limits: Limits,
+    list: ChunkLimit,
+    set: set::Thresholds,
+    hash: hash::Thresholds,
+    zset: zset::Thresholds,
+}
+
+impl Shapes {
+    /// Those of a keyspace with these limits and this seed.
+    pub fn new(limits: &Limits, seed: HashSeed) -> Self {
+        Shapes {
+            list: ChunkLimit::of(limits),
+            set: set::Thresholds::new(limits, seed),
+            hash: hash::Thresholds::new(limits, seed),
+            zset: zset::Thresholds::new(limits, seed),
+            limits: limits.clone(),
+        }
+    }
+}
+
+/// Reads values; its buffers are used again.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    shapes: Shapes,
+    string: Vec<u8>,
+    second: Vec<u8>,
+}
+
+impl Decoder {
+    pub(super) fn new(shapes: Shapes) -> Self {
+        Decoder { shapes, string: Vec::new(), second: Vec::new() }
+    }
+
+    pub(super) fn value<R: BufRead>(&mut self, form: Form, source: &mut Source<R>) -> Result<Option<Value>> {
+        match form {
+            Form::String => {
+                source.string(&mut self.string)?;
+                let integer = parse_i64(&self.string);
+                let value = integer.map_or_else(|| Value::Str(copied(&self.string)), Value::Int);
+                self.give_room_back();
+                Ok(Some(value))
+            }
+            Form::List => self.list(source),
+            Form::Set => self.set(source),
+            Form::ZSetText => self.zset(source, Source::score_text),
+            Form::ZSetBinary => self.zset(source, Source::score_binary),
+            Form::Hash => self.hash(source),
+            Form::Blob(blob, holds) => self.blob(blob, holds, source),
+            Form::Ziplists => self.ziplists(source),
+            Form::Nodes => self.nodes(source),
+            Form::Unsupported(what) => Err(ErrorKind::Unsupported(what)),
+        }
+    }
+
+    /// A rare giant's room is not kept.
+    fn give_room_back(&mut self) {
+        const KEPT_BYTES: usize = 1 << 20;
+        self.string.clear();
+        self.string.shrink_to(KEPT_BYTES);
+    }
+
+    fn list<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
+        let mut list = List::new();
+        for _ in 0..source.count()? {
+            source.string(&mut self.string)?;
+            list.make_room(&[&self.string], self.shapes.list);
+            list.push(End::Right, &self.string, self.shapes.list);
+        }
+        Ok((!list.is_empty()).then_some(Value::List(list)))
+    }
+
+    fn set<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
+        let count = source.count()?;
+        let mut building = None;
+        for _ in 0..count {
+            source.string(&mut self.string)?;
+            let (member, expected) = (&self.string[..], expected(count));
+            let set = building.get_or_insert_with(|| Set::for_members(member, expected, self.shapes.set));
+            if !set.add(member, self.shapes.set) {
+                return Err(ErrorKind::Duplicate("set member"));
+            }
+        }
+        Ok(building.map(Value::Set))
+    }
+
+    fn zset<R: BufRead>(
+        &mut self,
+        source: &mut Source<R>,
+        score: impl Fn(&mut Source<R>) -> Result<f64>,
+    ) -> Result<Option<Value>> {
+        let count = source.count()?;
+        let mut building = None;
+        for _ in 0..count {
+            source.string(&mut self.string)?;
+            let score = score(source)?;
+            let (member, expected) = (&self.string[..], expected(count));
+            let zset = building.get_or_insert_with(|| ZSet::for_members(member, expected, self.shapes.zset));
+            if zset.insert(member, score, self.shapes.zset).is_some() {
+                return Err(ErrorKind::Duplicate("sorted set member"));
+            }
+        }
+        Ok(building.map(Value::ZSet))
+    }
+
+    fn hash<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
+        let count = source.count()?;
+        let mut hash = Hash::for_fields(expected(count), self.shapes.hash);
+        for _ in 0..count {
+            source.string(&mut self.string)?;
+            source.string(&mut self.second)?;
+            if !hash.set(&self.string, &self.second, self.shapes.hash) {
+                return Err(ErrorKind::Duplicate("hash field"));
+            }
+        }
+        Ok((!hash.is_empty()).then_some(Value::Hash(hash)))
+    }
+
+    fn blob<R: BufRead>(
+        &mut self,
+        blob: Blob,
+        holds: Holds,
+        source: &mut Source<R>,
+    ) -> Result<Option<Value>> {
+        source.string(&mut self.string)?;
+        if blob == Blob::Intset {
+            return self.intset();
+        }
+        let pack = self.pack(blob)?;
+        self.give_room_back();
+        if pack.is_empty() {
+            return Ok(None);
+        }
+        match holds {
+            Holds::List => Ok(self.finish_list(vec![pack])),
+            Holds::Set => self.set_of(pack).map(Some),
+            Holds::Hash => self.hash_of(pack, blob == Blob::Zipmap).map(Some),
+            Holds::ZSet => self.zset_of(&pack).map(Some),
+        }
+    }
+
+    /// The blob that was read, as a listpack.
+    fn pack(&self, blob: Blob) -> Result<Listpack> {
+        let (pack, name) = match blob {
+            Blob::Listpack => (Listpack::from_bytes(&self.string), "listpack"),
+            Blob::Ziplist => (legacy::ziplist(&self.string), "ziplist"),
+            Blob::Zipmap => (legacy::zipmap(&self.string), "zipmap"),
+            Blob::Intset => (None, "intset"),
+        };
+        pack.ok_or(ErrorKind::Blob(name))
+    }
+
+    fn intset(&mut self) -> Result<Option<Value>> {
+        let ints = Intset::from_bytes(&self.string).ok_or(ErrorKind::Blob("intset"))?;
+        if ints.is_empty() {
+            return Ok(None);
+        }
+        let fits = ints.len() <= self.shapes.limits.set_max_intset_entries;
+        Ok(Some(Value::Set(if fits { Set::from(ints) } else { self.rebuild_set(Set::from(ints)) })))
+    }
+
+    fn set_of(&self, pack: Listpack) -> Result<Value> {
+        if !all_differ(&pack, 1) {
+            return Err(ErrorKind::Duplicate("set member"));
+        }
+        let fits = pack.len() <= self.shapes.limits.set_max_listpack_entries;
+        Ok(Value::Set(if fits { Set::from(pack) } else { self.rebuild_set(Set::from(pack)) }))
+    }
+
+    /// The same set in the encoding of its size.
+    fn rebuild_set(&self, old: Set) -> Set {
+        let mut new: Option<Set> = None;
+        for element in old.iter() {
+            element.with_bytes(|member| {
+                let make = || Set::for_members(member, old.len(), self.shapes.set);
+                new.get_or_insert_with(make).add(member, self.shapes.set)
+            });
+        }
+        new.unwrap_or(old)
+    }
+
+    /// `by_value`: the longest of its strings decides, too; a zipmap had other thresholds than ours.
+    fn hash_of(&self, pack: Listpack, by_value: bool) -> Result<Value> {
+        if !all_differ(&pack, 2) {
+            return Err(ErrorKind::Duplicate("hash field"));
+        }
+        let limits = &self.shapes.limits;
+        let is_long =
+            |element: Element<'_>| element.with_bytes(|bytes| bytes.len() > limits.hash_max_listpack_value);
+        let is_wide = by_value && pack.iter().any(is_long);
+        let hash = Hash::from_listpack(pack).ok_or(ErrorKind::Blob("hash listpack"))?;
+        if hash.len() <= limits.hash_max_listpack_entries && !is_wide {
+            return Ok(Value::Hash(hash));
+        }
+        let expected = if is_wide { usize::MAX } else { hash.len() };
+        let mut table = Hash::for_fields(expected, self.shapes.hash);
+        for (field, value) in hash.iter() {
+            field.with_bytes(|field| value.with_bytes(|value| table.set(field, value, self.shapes.hash)));
+        }
+        Ok(Value::Hash(table))
+    }
+
+    fn zset_of(&self, pack: &Listpack) -> Result<Value> {
+        if !all_differ(pack, 2) {
+            return Err(ErrorKind::Duplicate("sorted set member"));
+        }
+        let mut members = Vec::new();
+        let mut elements = pack.iter();
+        while let Some(member) = elements.next() {
+            let score = elements.next().ok_or(ErrorKind::Blob("sorted set listpack"))?;
+            members.push(Scored { score: score_of(score)?, member: member.to_str() });
+        }
+        // Redis takes any order and any way to spell a score; here both are put right.
+        Ok(Value::ZSet(ZSet::from_members(members, self.shapes.zset)))
+    }
+
+    fn ziplists<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
+        let mut packs = Vec::new();
+        for _ in 0..source.count()? {
+            source.string(&mut self.string)?;
+            packs.push(self.pack(Blob::Ziplist)?);
+        }
+        Ok(self.finish_list(packs))
+    }
+
+    fn nodes<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
+        const PLAIN: u64 = 1;
+        const PACKED: u64 = 2;
+        let mut packs = Vec::new();
+        for _ in 0..source.count()? {
+            let container = source.count()?;
+            source.string(&mut self.string)?;
+            packs.push(match container {
+                PLAIN => single(&self.string),
+                PACKED => self.pack(Blob::Listpack)?,
+                _ => return Err(ErrorKind::Blob("quicklist")),
+            });
+        }
+        Ok(self.finish_list(packs))
+    }
+
+    fn finish_list(&mut self, mut packs: Vec<Listpack>) -> Option<Value> {
+        self.give_room_back();
+        packs.retain(|pack| !pack.is_empty());
+        (!packs.is_empty()).then(|| Value::List(List::from_chunks(packs, self.shapes.list)))
+    }
+}
+
+/// How many elements are announced: it decides about encodings, never about memory.
+fn expected(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn single(element: &[u8]) -> Listpack {
+    let mut pack = Listpack::new();
+    pack.push_back(element);
+    pack
+}
+
+/// Whether every `step`th element is a different one. Equal elements are encoded equally.
+fn all_differ(pack: &Listpack, step: usize) -> bool {
+    let mut seen: HashSet<Element<'_>> = HashSet::new();
+    pack.iter().step_by(step).all(|element| seen.insert(element))
+}
+
+fn score_of(element: Element<'_>) -> Result<f64> {
+    let score = match element {
+        Element::Int(score) => Some(score as f64),
+        Element::Bytes(text) => resp::number::parse_f64(text),
+    };
+    score.filter(|score| !score.is_nan()).ok_or(ErrorKind::Score)
+}

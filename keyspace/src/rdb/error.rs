@@ -1,0 +1,83 @@
+//! What can be wrong with an RDB file or payload.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+
+/// Why reading stopped, and where: nothing behind `offset_bytes` was looked at.
+#[derive(Debug, Error)]
+#[error("{kind}, at byte {offset_bytes}{place}", place = Place(self))]
+pub struct Error {
+    /// How far the bytes were understood.
+    pub offset_bytes: u64,
+    /// The name of the value's type, inside one.
+    pub type_name: Option<&'static str>,
+    /// The key, once it was read.
+    pub key: Option<Vec<u8>>,
+    /// What is wrong.
+    pub kind: ErrorKind,
+}
+
+struct Place<'a>(&'a Error);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = self.0.type_name {
+            write!(f, " (type {name}")?;
+            if let Some(key) = &self.0.key {
+                write!(f, ", key '{}'", key.escape_ascii())?;
+            }
+            f.write_str(")")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The source failed.
+    #[error("reading failed: {0}")]
+    Io(#[from] io::Error),
+    /// The bytes end inside something.
+    #[error("unexpected end of the RDB data")]
+    UnexpectedEnd,
+    /// It does not begin as an RDB file does.
+    #[error("wrong signature trying to load DB from file")]
+    Signature,
+    /// A version that this reader does not know.
+    #[error("can't handle RDB format version {0}")]
+    Version(String),
+    /// A byte that is neither an opcode nor a type.
+    #[error("unknown RDB type or opcode {0}")]
+    UnknownType(u8),
+    /// Something that has a meaning, which is not supported here.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// A length that cannot be one, by its first byte or by its size.
+    #[error("impossible length: {0}")]
+    Length(Cow<'static, str>),
+    /// A compressed string that does not unpack to what it claims.
+    #[error("invalid LZF compressed string")]
+    Lzf,
+    /// A blob that is damaged.
+    #[error("{0} integrity check failed")]
+    Blob(&'static str),
+    /// A member or a field that is there twice.
+    #[error("duplicate {0} detected")]
+    Duplicate(&'static str),
+    /// A score that is no number.
+    #[error("sorted set with a score that is not a number")]
+    Score,
+    /// The checksum does not fit: some byte has changed.
+    #[error("RDB CRC error: wrong RDB checksum, expected {expected:x}, got {found:x}")]
+    Checksum {
+        /// What the file says.
+        expected: u64,
+        /// What its bytes give.
+        found: u64,
+    },
+}

@@ -1,0 +1,66 @@
+//! From a reader's keys into the keyspace.
+
+use thiserror::Error;
+
+use super::{Key, Shapes};
+use crate::Keyspace;
+
+/// What became of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loaded {
+    /// It is there.
+    Stored,
+    /// It replaced one that was there.
+    Replaced,
+    /// Its value has no elements: there is no such key.
+    Empty,
+}
+
+/// Why a key cannot be loaded.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// Its database is beyond those that there are.
+    #[error("the data was created with a server of more than {0} databases")]
+    Database(usize),
+    /// It is there already, and may not be replaced.
+    #[error("RDB has duplicated key '{key}' in DB {db}", key = key.escape_ascii())]
+    Duplicate {
+        /// The key.
+        key: Vec<u8>,
+        /// Its database.
+        db: u64,
+    },
+}
+
+impl Keyspace {
+    /// Which encodings values get here: for a [`Reader`](super::Reader) whose keys come here.
+    pub fn rdb_shapes(&self) -> Shapes {
+        Shapes::new(&self.limits, self.seed())
+    }
+
+    /// Stores a key as it was read, with its times, and leaves no effect: this is how data comes back, not how it
+    /// changes.
+    ///
+    /// # Errors
+    /// [`LoadError::Database`]; [`LoadError::Duplicate`] unless `replace`.
+    pub fn load_key(&mut self, key: Key, replace: bool, now_ms: i64) -> Result<Loaded, LoadError> {
+        let databases = self.dbs().len();
+        let db = usize::try_from(key.db).ok().filter(|&db| db < databases);
+        let db = db.ok_or(LoadError::Database(databases))?;
+        let Some(value) = key.value else { return Ok(Loaded::Empty) };
+        let hash = self.hash(&key.key);
+        let idle_ms =
+            key.idle_s.and_then(|idle_s| i64::try_from(idle_s).ok()?.checked_mul(1000)).unwrap_or(0);
+        let accessed_ms = now_ms.saturating_sub(idle_ms);
+        let target = &mut self.dbs[db];
+        let is_taken = target.find(hash, &key.key).is_some();
+        if !replace && is_taken {
+            return Err(LoadError::Duplicate { key: key.key, db: key.db });
+        }
+        if let Some(old) = target.put(hash, &key.key, value.into(), key.expire_at_ms, accessed_ms) {
+            self.discard(old);
+        }
+        Ok(if is_taken { Loaded::Replaced } else { Loaded::Stored })
+    }
+}

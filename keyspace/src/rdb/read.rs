@@ -1,0 +1,258 @@
+//! From bytes to keys, one at a time.
+
+use std::io::BufRead;
+
+use super::decode::{Decoder, Shapes};
+use super::error::{Error, ErrorKind};
+use super::source::Source;
+use super::{Type, VALKEY_VERSION, VERSION_MAX, opcode};
+use crate::Value;
+
+/// Versions below have no checksum.
+const CHECKSUM_SINCE: u16 = 5;
+
+/// Reads an RDB file, item by item, and leaves its source exactly behind the last byte.
+#[derive(Debug)]
+pub struct Reader<R> {
+    source: Source<R>,
+    decoder: Decoder,
+    version: u16,
+    verify: bool,
+    db: u64,
+    doing: Doing,
+    is_done: bool,
+}
+
+/// For the error that may come: what is being read.
+#[derive(Debug, Default)]
+struct Doing {
+    type_name: Option<&'static str>,
+    key: Option<Vec<u8>>,
+}
+
+/// What comes next in the file.
+#[derive(Debug)]
+pub enum Item {
+    /// Information about the file: `redis-ver`, `ctime`, `aof-base` ...
+    Aux {
+        /// Its name.
+        name: Vec<u8>,
+        /// Its value.
+        value: Vec<u8>,
+    },
+    /// The keys that follow are of this database.
+    Db(u64),
+    /// How many keys the database has, and how many of them expire: a hint that nothing checks.
+    Sizes {
+        /// Keys.
+        keys: u64,
+        /// Keys with a time to live.
+        expires: u64,
+    },
+    /// A library of functions: its code, for whoever can execute it.
+    Function(Vec<u8>),
+    /// Something that means nothing to us was left out.
+    Skipped(&'static str),
+    /// A key.
+    Key(Key),
+    /// The end: no item follows.
+    End(Checksum),
+}
+
+/// A key and all that the file says of it.
+#[derive(Debug)]
+pub struct Key {
+    /// Its database.
+    pub db: u64,
+    /// The key.
+    pub key: Vec<u8>,
+    /// Its value; `None` for a collection without elements, which no key may hold.
+    pub value: Option<Value>,
+    /// When it expires, milliseconds since 1970.
+    pub expire_at_ms: Option<i64>,
+    /// Seconds since its last access.
+    pub idle_s: Option<u64>,
+    /// How often it is accessed, on the scale of an LFU policy.
+    pub freq: Option<u8>,
+}
+
+/// What the end of a file says of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksum {
+    /// They are as they were written.
+    Verified,
+    /// They were written with `rdbchecksum no`, by a version without checksums, or are read without looking at it.
+    Unchecked,
+}
+
+#[derive(Debug, Default)]
+struct Attributes {
+    expire_at_ms: Option<i64>,
+    idle_s: Option<u64>,
+    freq: Option<u8>,
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads the magic and the version. `shapes` says which encodings values get.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Signature`], [`ErrorKind::Version`], and what reading can meet.
+    pub fn new(inner: R, shapes: Shapes) -> Result<Self, Error> {
+        let mut reader = Reader {
+            source: Source::new(inner),
+            decoder: Decoder::new(shapes),
+            version: 0,
+            verify: true,
+            db: 0,
+            doing: Doing::default(),
+            is_done: false,
+        };
+        reader.header().map_err(|kind| reader.error(kind))?;
+        Ok(reader)
+    }
+
+    /// Does not look whether the checksum fits, and computes none: `rdbchecksum no`.
+    #[must_use]
+    pub fn without_checksum(mut self) -> Self {
+        self.verify = false;
+        self.source.stop_summing();
+        self
+    }
+
+    /// The version of the format: Redis's up to 12, Valkey's from 80 on.
+    pub fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// Bytes read so far.
+    pub fn offset_bytes(&self) -> u64 {
+        self.source.offset()
+    }
+
+    /// The next item; `None` behind the end.
+    ///
+    /// # Errors
+    /// The first thing wrong; nothing can be read behind it.
+    #[expect(clippy::should_implement_trait, reason = "an iterator of results would go on after an error")]
+    pub fn next(&mut self) -> Result<Option<Item>, Error> {
+        if self.is_done {
+            return Ok(None);
+        }
+        self.doing = Doing::default();
+        self.item().map(Some).map_err(|kind| self.error(kind))
+    }
+
+    fn error(&mut self, kind: ErrorKind) -> Error {
+        let Doing { type_name, key } = std::mem::take(&mut self.doing);
+        self.is_done = true;
+        Error { offset_bytes: self.source.offset(), type_name, key, kind }
+    }
+
+    /// "REDIS" and four digits, or "VALKEY" and three.
+    fn header(&mut self) -> Result<(), ErrorKind> {
+        let header: [u8; 9] = self.source.array()?;
+        let (magic, digits) = match &header {
+            [b'R', b'E', b'D', b'I', b'S', digits @ ..] => ("REDIS", &digits[..]),
+            [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => ("VALKEY", &digits[..]),
+            _ => return Err(ErrorKind::Signature),
+        };
+        let unknown = || ErrorKind::Version(format!("{magic} {}", digits.escape_ascii()));
+        let text =
+            std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let version = text.and_then(|text| text.parse().ok()).ok_or_else(unknown)?;
+        let is_known =
+            if magic == "VALKEY" { version == VALKEY_VERSION } else { (1..=VERSION_MAX).contains(&version) };
+        self.version = version;
+        if is_known { Ok(()) } else { Err(unknown()) }
+    }
+
+    fn item(&mut self) -> Result<Item, ErrorKind> {
+        let mut attributes = Attributes::default();
+        loop {
+            match self.source.byte()? {
+                opcode::EXPIRETIME => {
+                    let at_s = i32::from_le_bytes(self.source.array()?);
+                    attributes.expire_at_ms = Some(i64::from(at_s) * 1000);
+                }
+                opcode::EXPIRETIME_MS => {
+                    attributes.expire_at_ms = Some(i64::from_le_bytes(self.source.array()?));
+                }
+                opcode::FREQ => attributes.freq = Some(self.source.byte()?),
+                opcode::IDLE => attributes.idle_s = Some(self.source.count()?),
+                opcode::EOF => return self.end(),
+                opcode::SELECTDB => {
+                    self.db = self.source.count()?;
+                    return Ok(Item::Db(self.db));
+                }
+                opcode::RESIZEDB => {
+                    return Ok(Item::Sizes { keys: self.source.count()?, expires: self.source.count()? });
+                }
+                opcode::AUX => return Ok(Item::Aux { name: self.string()?, value: self.string()? }),
+                opcode::FUNCTION2 => return Ok(Item::Function(self.string()?)),
+                opcode::FUNCTION_PRE_GA => {
+                    return Err(ErrorKind::Unsupported("functions of a pre-release are not supported"));
+                }
+                opcode::MODULE_AUX => return self.skip_module(),
+                opcode::SLOT_INFO => {
+                    (0..3).try_for_each(|_| self.source.count().map(drop))?;
+                    return Ok(Item::Skipped("slot info"));
+                }
+                code => return self.key(code, attributes).map(Item::Key),
+            }
+        }
+    }
+
+    fn string(&mut self) -> Result<Vec<u8>, ErrorKind> {
+        let mut string = Vec::new();
+        self.source.string(&mut string)?;
+        Ok(string)
+    }
+
+    fn key(&mut self, code: u8, attributes: Attributes) -> Result<Key, ErrorKind> {
+        let known = Type::of(code).ok_or(ErrorKind::UnknownType(code))?;
+        self.doing.type_name = Some(known.name);
+        let key = self.string()?;
+        self.doing.key = Some(key);
+        let value = self.decoder.value(known.form, &mut self.source)?;
+        let Attributes { expire_at_ms, idle_s, freq } = attributes;
+        let key = self.doing.key.take().unwrap_or_default();
+        Ok(Key { db: self.db, key, value, expire_at_ms, idle_s, freq })
+    }
+
+    /// What a module kept beside the keys: opcodes and their values up to 0.
+    fn skip_module(&mut self) -> Result<Item, ErrorKind> {
+        const INTEGERS: [u64; 2] = [1, 2];
+        let mut string = Vec::new();
+        self.source.count()?;
+        // When it is to be loaded, an integer.
+        self.source.count()?;
+        self.source.count()?;
+        loop {
+            match self.source.count()? {
+                0 => return Ok(Item::Skipped("module data")),
+                code if INTEGERS.contains(&code) => drop(self.source.count()?),
+                3 => drop(self.source.array::<4>()?),
+                4 => drop(self.source.array::<8>()?),
+                5 => self.source.string(&mut string)?,
+                _ => return Err(ErrorKind::Blob("module data")),
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<Item, ErrorKind> {
+        self.is_done = true;
+        if self.version < CHECKSUM_SINCE {
+            self.source.settle()?;
+            return Ok(Item::End(Checksum::Unchecked));
+        }
+        let found = self.source.checksum()?;
+        let expected = u64::from_le_bytes(self.source.array()?);
+        self.source.settle()?;
+        match expected {
+            0 => Ok(Item::End(Checksum::Unchecked)),
+            _ if !self.verify => Ok(Item::End(Checksum::Unchecked)),
+            _ if expected == found => Ok(Item::End(Checksum::Verified)),
+            _ => Err(ErrorKind::Checksum { expected, found }),
+        }
+    }
+}

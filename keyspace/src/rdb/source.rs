@@ -1,0 +1,203 @@
+//! Where a reader's bytes come from: primitives of the format, an offset, and the checksum of what went by.
+//!
+//! Bytes are parsed where the `BufRead` holds them, and consumed (and summed) a whole buffer at a time, so a primitive
+//! costs no call for its checksum. [`Source::settle`] leaves the `BufRead` exactly behind the last byte that was used.
+
+use std::io::{self, BufRead};
+
+use super::crc64::Crc64;
+use super::error::ErrorKind;
+use super::lzf;
+
+/// No Redis writes a longer string, nor may a listpack be longer.
+const STRING_BYTES_MAX: u64 = u32::MAX as u64 - 64 * 1024;
+/// Reserved before the bytes have come; beyond, room grows with what comes.
+const RESERVE_BYTES: u64 = 64 * 1024;
+
+type Result<T> = std::result::Result<T, ErrorKind>;
+
+/// A length, or the code of a string in another form.
+enum Length {
+    Plain(u64),
+    Form(u8),
+}
+
+#[derive(Debug)]
+pub(super) struct Source<R> {
+    inner: R,
+    /// Used bytes of what `inner` has buffered.
+    used: usize,
+    /// Offset of the first byte that `inner` has buffered.
+    base: u64,
+    crc: Crc64,
+    sums: bool,
+    packed: Vec<u8>,
+}
+
+impl<R: BufRead> Source<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Source { inner, used: 0, base: 0, crc: Crc64::default(), sums: true, packed: Vec::new() }
+    }
+
+    /// Computes no checksum from here on.
+    pub(super) fn stop_summing(&mut self) {
+        self.sums = false;
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.base + self.used as u64
+    }
+
+    /// Gives used bytes back to `inner`, summed.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        if self.used > 0 {
+            let buffered = fill(&mut self.inner)?;
+            if self.sums {
+                self.crc.update(buffered.get(..self.used).unwrap_or_default());
+            }
+            self.inner.consume(self.used);
+            self.base += self.used as u64;
+            self.used = 0;
+        }
+        Ok(())
+    }
+
+    /// The checksum of all bytes used so far.
+    pub(super) fn checksum(&mut self) -> Result<u64> {
+        self.settle()?;
+        Ok(self.crc.value())
+    }
+
+    /// What is buffered and not used, at least one byte.
+    fn window(&mut self) -> Result<&[u8]> {
+        if self.used >= fill(&mut self.inner)?.len() {
+            self.settle()?;
+        }
+        let used = self.used;
+        let rest = fill(&mut self.inner)?.get(used..).unwrap_or_default();
+        if rest.is_empty() { Err(ErrorKind::UnexpectedEnd) } else { Ok(rest) }
+    }
+
+    pub(super) fn byte(&mut self) -> Result<u8> {
+        let byte = self.window()?.first().copied().ok_or(ErrorKind::UnexpectedEnd)?;
+        self.used += 1;
+        Ok(byte)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        if let Some(&bytes) = self.window()?.first_chunk::<N>() {
+            self.used += N;
+            return Ok(bytes);
+        }
+        let mut bytes = [0; N];
+        for byte in &mut bytes {
+            *byte = self.byte()?;
+        }
+        Ok(bytes)
+    }
+
+    /// Appends the next `len` bytes to `out`.
+    pub(super) fn bytes(&mut self, len: u64, out: &mut Vec<u8>) -> Result<()> {
+        if len > STRING_BYTES_MAX {
+            return Err(ErrorKind::Length(format!("a string of {len} bytes").into()));
+        }
+        out.reserve(len.min(RESERVE_BYTES) as usize);
+        let mut left = len as usize;
+        while left > 0 {
+            let window = self.window()?;
+            let step = window.len().min(left);
+            out.extend_from_slice(window.get(..step).unwrap_or_default());
+            self.used += step;
+            left -= step;
+        }
+        Ok(())
+    }
+
+    fn length(&mut self) -> Result<Length> {
+        let head = self.byte()?;
+        Ok(match head {
+            0x00..=0x3f => Length::Plain(u64::from(head)),
+            0x40..=0x7f => Length::Plain(u64::from(head & 0x3f) << 8 | u64::from(self.byte()?)),
+            0x80 => Length::Plain(u64::from(u32::from_be_bytes(self.array()?))),
+            0x81 => Length::Plain(u64::from_be_bytes(self.array()?)),
+            0xc0..=0xff => Length::Form(head & 0x3f),
+            _ => return Err(ErrorKind::Length(format!("it begins with 0x{head:02x}").into())),
+        })
+    }
+
+    /// A length that counts something.
+    pub(super) fn count(&mut self) -> Result<u64> {
+        match self.length()? {
+            Length::Plain(count) => Ok(count),
+            Length::Form(_) => Err(ErrorKind::Length("the code of a string in its place".into())),
+        }
+    }
+
+    /// A string in any form, in place of what `out` holds.
+    pub(super) fn string(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        match self.length()? {
+            Length::Plain(len) => self.bytes(len, out),
+            Length::Form(0) => print(i64::from(i8::from_le_bytes(self.array()?)), out),
+            Length::Form(1) => print(i64::from(i16::from_le_bytes(self.array()?)), out),
+            Length::Form(2) => print(i64::from(i32::from_le_bytes(self.array()?)), out),
+            Length::Form(3) => self.packed_string(out),
+            Length::Form(form) => Err(ErrorKind::Length(format!("unknown string form {form}").into())),
+        }
+    }
+
+    fn packed_string(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let (packed_len, len) = (self.count()?, self.count()?);
+        if len > STRING_BYTES_MAX || len / lzf::RATIO_MAX as u64 > packed_len {
+            return Err(ErrorKind::Lzf);
+        }
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        self.bytes(packed_len, &mut packed)?;
+        let whole = lzf::unpack(&packed, len as usize, out);
+        // A rare giant's room is not kept.
+        packed.shrink_to(RESERVE_BYTES as usize);
+        self.packed = packed;
+        if whole { Ok(()) } else { Err(ErrorKind::Lzf) }
+    }
+
+    /// A score as text: its length or one of three codes, and as many characters.
+    pub(super) fn score_text(&mut self) -> Result<f64> {
+        let score = match self.byte()? {
+            255 => f64::NEG_INFINITY,
+            254 => f64::INFINITY,
+            253 => f64::NAN,
+            len => {
+                let mut text = Vec::new();
+                self.bytes(u64::from(len), &mut text)?;
+                resp::number::parse_f64(&text).unwrap_or(f64::NAN)
+            }
+        };
+        number(score)
+    }
+
+    pub(super) fn score_binary(&mut self) -> Result<f64> {
+        number(f64::from_le_bytes(self.array()?))
+    }
+}
+
+fn number(score: f64) -> Result<f64> {
+    if score.is_nan() { Err(ErrorKind::Score) } else { Ok(score) }
+}
+
+fn print(value: i64, out: &mut Vec<u8>) -> Result<()> {
+    out.extend_from_slice(resp::number::format_i64(value).as_bytes());
+    Ok(())
+}
+
+fn fill<R: BufRead>(inner: &mut R) -> Result<&[u8]> {
+    loop {
+        match inner.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => break,
+        }
+    }
+    // Buffered by now: what has come is returned without another read. The borrow cannot leave the loop.
+    Ok(inner.fill_buf()?)
+}

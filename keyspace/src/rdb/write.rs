@@ -1,0 +1,330 @@
+//! From keys to bytes: version 10, with types that Redis 7.0 and all later servers read.
+//!
+//! Small sets of other things than integers are written member by member, because their listpacks came with 7.2.
+
+use std::io::{self, Write};
+
+use resp::number::format_i64;
+
+use super::crc64::Crc64;
+use super::lzf::Packer;
+use super::{VERSION, opcode};
+use crate::types::hash::Hash;
+use crate::types::list::List;
+use crate::types::listpack::Element;
+use crate::types::set::Set;
+use crate::types::zset::ZSet;
+use crate::{DbIndex, ValueRef};
+
+/// Written in pieces of about this size; a longer string is written without being copied.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Shorter strings are not compressed. Source: redis 7.2 `src/rdb.c` `rdbSaveRawString`.
+const PACKED_BYTES_MIN: usize = 21;
+/// Longer ones are not either: packing them would stop the writer's thread for seconds, and positions are 32 bits.
+const PACKED_BYTES_MAX: usize = 1 << 30;
+/// No longer string is an integer that has a form of its own.
+const INTEGER_BYTES_MAX: usize = 11;
+
+/// What the configuration says of writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// `rdbcompression`.
+    pub compress: bool,
+    /// `rdbchecksum`; without it the checksum's place holds zero.
+    pub checksum: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { compress: true, checksum: true }
+    }
+}
+
+/// Writes an RDB file: header on creation, then AUX fields, functions, and for each database its number and its keys.
+/// What it writes stays in memory until a piece is full; [`finish`](Self::finish) ends the file.
+#[derive(Debug)]
+pub struct Writer {
+    buf: Vec<u8>,
+    crc: Crc64,
+    options: Options,
+    packer: Packer,
+    packed: Vec<u8>,
+}
+
+impl Writer {
+    /// Begins a file.
+    pub fn new(options: Options) -> Self {
+        let mut writer = Self::bare(options);
+        writer.buf.extend_from_slice(format!("REDIS{VERSION:04}").as_bytes());
+        writer
+    }
+
+    /// Writes values without a file around them.
+    pub(super) fn bare(options: Options) -> Self {
+        let (packer, packed) = (Packer::default(), Vec::new());
+        Writer { buf: Vec::new(), crc: Crc64::default(), options, packer, packed }
+    }
+
+    /// Information about the file, for whoever reads it.
+    ///
+    /// # Errors
+    /// Those of `out`; so below.
+    pub fn aux(&mut self, name: &str, value: &str, out: &mut impl Write) -> io::Result<()> {
+        self.byte(opcode::AUX);
+        self.string(name.as_bytes(), out)?;
+        self.string(value.as_bytes(), out)
+    }
+
+    /// A library of functions.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn function(&mut self, code: &[u8], out: &mut impl Write) -> io::Result<()> {
+        self.byte(opcode::FUNCTION2);
+        self.string(code, out)
+    }
+
+    /// The database of the keys that follow, and how many they are. How many of them expire is a hint, too, which a
+    /// snapshot cannot give: 0.
+    pub fn select_db(&mut self, db: DbIndex, keys: usize) {
+        self.byte(opcode::SELECTDB);
+        self.length(db);
+        self.byte(opcode::RESIZEDB);
+        self.length(keys);
+        self.length(0);
+    }
+
+    /// A key, its value, and when it expires, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn key(
+        &mut self,
+        key: &[u8],
+        value: ValueRef<'_>,
+        expire_at_ms: Option<i64>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        if let Some(at_ms) = expire_at_ms {
+            self.byte(opcode::EXPIRETIME_MS);
+            self.buf.extend_from_slice(&at_ms.to_le_bytes());
+        }
+        self.typed_value(value, Some(key), out)
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn finish(&mut self, out: &mut impl Write) -> io::Result<()> {
+        self.byte(opcode::EOF);
+        self.drain(out)?;
+        let crc = if self.options.checksum { self.crc.value() } else { 0 };
+        out.write_all(&crc.to_le_bytes())
+    }
+
+    /// The type's code, the key if there is one, the value.
+    pub(super) fn typed_value(
+        &mut self,
+        value: ValueRef<'_>,
+        key: Option<&[u8]>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        self.byte(code_of(value));
+        if let Some(key) = key {
+            self.string(key, out)?;
+        }
+        match value {
+            ValueRef::Int(value) => self.integer(value, out),
+            ValueRef::Str(bytes) => self.string(bytes, out),
+            ValueRef::List(list) => self.list(list, out),
+            ValueRef::Set(set) => self.set(set, out),
+            ValueRef::Hash(hash) => self.hash(hash, out),
+            ValueRef::ZSet(zset) => self.zset(zset, out),
+        }
+    }
+
+    fn list(&mut self, list: &List, out: &mut impl Write) -> io::Result<()> {
+        const PACKED: usize = 2;
+        self.length(list.chunks().count());
+        for chunk in list.chunks() {
+            self.length(PACKED);
+            self.string(chunk.as_bytes(), out)?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, set: &Set, out: &mut impl Write) -> io::Result<()> {
+        if let Some(ints) = set.as_intset() {
+            return self.string(ints.as_bytes(), out);
+        }
+        self.items(set.len(), set.iter(), out, |writer, member, out| writer.element(member, out))
+    }
+
+    fn hash(&mut self, hash: &Hash, out: &mut impl Write) -> io::Result<()> {
+        if let Some(pack) = hash.as_listpack() {
+            return self.string(pack.as_bytes(), out);
+        }
+        self.items(hash.len(), hash.iter(), out, |writer, (field, value), out| {
+            writer.element(field, out)?;
+            writer.element(value, out)
+        })
+    }
+
+    /// From the highest score down: Redis puts each in front of what it has, without searching.
+    fn zset(&mut self, zset: &ZSet, out: &mut impl Write) -> io::Result<()> {
+        if let Some(pack) = zset.as_listpack() {
+            return self.string(pack.as_bytes(), out);
+        }
+        self.items(zset.len(), zset.iter().rev(), out, |writer, (member, score), out| {
+            writer.element(member, out)?;
+            writer.buf.extend_from_slice(&score.to_le_bytes());
+            Ok(())
+        })
+    }
+
+    /// A count and as many items.
+    fn items<T, W: Write>(
+        &mut self,
+        len: usize,
+        items: impl Iterator<Item = T>,
+        out: &mut W,
+        mut write: impl FnMut(&mut Self, T, &mut W) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.length(len);
+        let mut written = 0;
+        for item in items {
+            write(self, item, out)?;
+            written += 1;
+        }
+        // The count promised as many: a file that breaks its promise must never be published.
+        if written == len {
+            Ok(())
+        } else {
+            Err(io::Error::other("a value does not have the length it claims"))
+        }
+    }
+
+    fn element(&mut self, element: Element<'_>, out: &mut impl Write) -> io::Result<()> {
+        match element {
+            Element::Int(value) => self.integer(value, out),
+            Element::Bytes(bytes) => self.string(bytes, out),
+        }
+    }
+
+    /// An integer in its own form, if it has one.
+    fn integer(&mut self, value: i64, out: &mut impl Write) -> io::Result<()> {
+        if !self.short_integer(value) {
+            return self.plain(format_i64(value).as_bytes(), out);
+        }
+        self.make_room(0, out)
+    }
+
+    fn short_integer(&mut self, value: i64) -> bool {
+        if let Ok(value) = i8::try_from(value) {
+            self.byte(0xc0);
+            self.buf.extend_from_slice(&value.to_le_bytes());
+        } else if let Ok(value) = i16::try_from(value) {
+            self.byte(0xc1);
+            self.buf.extend_from_slice(&value.to_le_bytes());
+        } else if let Ok(value) = i32::try_from(value) {
+            self.byte(0xc2);
+            self.buf.extend_from_slice(&value.to_le_bytes());
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// A string in its shortest form.
+    fn string(&mut self, bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
+        if bytes.len() <= INTEGER_BYTES_MAX
+            && let Some(value) = resp::number::parse_i64(bytes)
+            && self.short_integer(value)
+        {
+            return self.make_room(0, out);
+        }
+        let may_shrink = (PACKED_BYTES_MIN..=PACKED_BYTES_MAX).contains(&bytes.len());
+        if self.options.compress && may_shrink && self.packer.pack(bytes, &mut self.packed) {
+            let packed = std::mem::take(&mut self.packed);
+            self.byte(0xc3);
+            self.length(packed.len());
+            self.length(bytes.len());
+            let written = self.raw(&packed, out);
+            self.packed = packed;
+            return written;
+        }
+        self.plain(bytes, out)
+    }
+
+    fn plain(&mut self, bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
+        self.length(bytes.len());
+        self.raw(bytes, out)
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.buf.push(byte);
+    }
+
+    fn length(&mut self, len: usize) {
+        match len {
+            0..0x40 => self.byte(len as u8),
+            0x40..0x4000 => self.buf.extend_from_slice(&(len as u16 | 0x4000).to_be_bytes()),
+            _ => match u32::try_from(len) {
+                Ok(len) => {
+                    self.byte(0x80);
+                    self.buf.extend_from_slice(&len.to_be_bytes());
+                }
+                Err(_) => {
+                    self.byte(0x81);
+                    self.buf.extend_from_slice(&(len as u64).to_be_bytes());
+                }
+            },
+        }
+    }
+
+    fn raw(&mut self, bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
+        self.make_room(bytes.len(), out)?;
+        if bytes.len() <= PIECE_BYTES {
+            self.buf.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.drain(out)?;
+        self.sum(bytes);
+        out.write_all(bytes)
+    }
+
+    /// Writes a full piece out.
+    fn make_room(&mut self, more: usize, out: &mut impl Write) -> io::Result<()> {
+        if self.buf.len() + more > PIECE_BYTES { self.drain(out) } else { Ok(()) }
+    }
+
+    pub(super) fn drain(&mut self, out: &mut impl Write) -> io::Result<()> {
+        let buf = std::mem::take(&mut self.buf);
+        self.sum(&buf);
+        out.write_all(&buf)?;
+        self.buf = buf;
+        self.buf.clear();
+        Ok(())
+    }
+
+    fn sum(&mut self, bytes: &[u8]) {
+        if self.options.checksum {
+            self.crc.update(bytes);
+        }
+    }
+}
+
+/// The type's code, by the value's encoding.
+fn code_of(value: ValueRef<'_>) -> u8 {
+    match value {
+        ValueRef::Int(_) | ValueRef::Str(_) => 0,
+        ValueRef::List(_) => 18,
+        ValueRef::Set(set) if set.as_intset().is_some() => 11,
+        ValueRef::Set(_) => 2,
+        ValueRef::Hash(hash) if hash.as_listpack().is_some() => 16,
+        ValueRef::Hash(_) => 4,
+        ValueRef::ZSet(zset) if zset.as_listpack().is_some() => 17,
+        ValueRef::ZSet(_) => 5,
+    }
+}

@@ -1,0 +1,382 @@
+//! RDB files: what other servers wrote is read, what we write comes back, and no bytes at all do harm.
+
+use std::io::Read;
+
+use keyspace::rdb::{Checksum, Error, ErrorKind, Item, LoadError, Loaded, Options, Reader, VERSION, Writer};
+use keyspace::table::Table;
+use keyspace::{Digest, Keyspace};
+use proptest::prelude::*;
+
+use crate::{START_MS, Session};
+
+/// The commands of which the fixtures were made.
+const DATASET: &str = include_str!("../fixtures/dataset.txt");
+const REDIS: &[u8] = include_bytes!("../fixtures/redis-7.0.15.rdb");
+const VALKEY: &[u8] = include_bytes!("../fixtures/valkey-9.1.rdb");
+
+/// A keyspace that executed the dataset.
+fn dataset() -> Session {
+    let mut session = Session::new();
+    for line in DATASET.lines() {
+        match line.strip_prefix("select ") {
+            Some(db) => session.db = db.parse().unwrap(),
+            None => assert!(!session.run(line).starts_with('-'), "{line}"),
+        }
+    }
+    session
+}
+
+fn write(keyspace: &Keyspace, options: Options) -> Vec<u8> {
+    let (mut writer, mut out) = (Writer::new(options), Vec::new());
+    writer.aux("redis-ver", "7.2.5", &mut out).unwrap();
+    writer.aux("ctime", "1700000000", &mut out).unwrap();
+    for (number, db) in keyspace.dbs().iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+        writer.select_db(number, db.len());
+        for entry in db.table().iter() {
+            writer.key(entry.key(), entry.value(), entry.expire_at_ms(), &mut out).unwrap();
+        }
+    }
+    writer.finish(&mut out).unwrap();
+    out
+}
+
+/// What a file holds, and what its end says.
+fn read(bytes: &[u8]) -> Result<(Session, Checksum), Error> {
+    let mut session = Session::new();
+    let mut reader = Reader::new(bytes, session.keyspace.rdb_shapes())?;
+    loop {
+        match reader.next()? {
+            Some(Item::Key(key)) => drop(session.keyspace.load_key(key, true, START_MS)),
+            Some(Item::End(checksum)) => return Ok((session, checksum)),
+            Some(_) => {}
+            None => unreachable!("the end comes first"),
+        }
+    }
+}
+
+fn digest(session: &Session) -> Digest {
+    Digest::of(session.keyspace.dbs())
+}
+
+fn encodings(session: &Session) -> Vec<(usize, Vec<u8>, &'static str)> {
+    let dbs = session.keyspace.dbs().iter().enumerate();
+    let entries = dbs.flat_map(|(number, db)| db.table().iter().map(move |entry| (number, entry)));
+    let mut all: Vec<_> =
+        entries.map(|(number, entry)| (number, entry.key().to_vec(), entry.value().encoding())).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn files_of_redis_and_valkey_hold_what_their_commands_gave() {
+    for (name, file) in [("redis", REDIS), ("valkey", VALKEY)] {
+        let (found, checksum) = read(file).unwrap();
+        let expected = dataset();
+        assert_eq!(checksum, Checksum::Verified, "{name}");
+        assert_eq!(digest(&found), digest(&expected), "{name}");
+        assert_eq!(encodings(&found), encodings(&expected), "{name}");
+        assert_eq!(found.keyspace.dbs()[0].expires_len(), 2, "{name}");
+    }
+}
+
+#[test]
+fn what_is_written_comes_back_whatever_the_options() {
+    let session = dataset();
+    for (compress, checksum) in [(true, true), (true, false), (false, true), (false, false)] {
+        let file = write(&session.keyspace, Options { compress, checksum });
+        let (found, end) = read(&file).unwrap();
+        assert_eq!(end, if checksum { Checksum::Verified } else { Checksum::Unchecked });
+        assert_eq!(digest(&found), digest(&session));
+        assert_eq!(encodings(&found), encodings(&session));
+    }
+    let sizes =
+        [true, false].map(|compress| write(&session.keyspace, Options { compress, checksum: true }).len());
+    assert!(sizes[0] < sizes[1] / 2, "{sizes:?}");
+}
+
+#[test]
+fn values_about_their_thresholds_come_back_in_their_encodings() {
+    let mut session = Session::new();
+    for (n, len) in [1, 63, 64, 65, 127, 128, 129, 511, 512, 513, 600].into_iter().enumerate() {
+        let numbers: String = (0..len).map(|i| format!(" {i}")).collect();
+        let words: String = (0..len).map(|i| format!(" w{i}")).collect();
+        let pairs: String = (0..len).map(|i| format!(" {i} w{i}")).collect();
+        session.run(&format!("SADD ints{n}{numbers}"));
+        session.run(&format!("SADD words{n}{words}"));
+        session.run(&format!("RPUSH list{n}{words}"));
+        session.run(&format!("HSET hash{n}{pairs}"));
+        session.run(&format!("ZADD zset{n}{pairs}"));
+        session.run(&format!("SADD wide{n} {}", "x".repeat(len)));
+        session.run(&format!("HSET widehash{n} f {}", "y".repeat(len)));
+        session.run(&format!("ZADD widezset{n} 1 {}", "z".repeat(len)));
+        session.run(&format!("SET string{n} {}", "s".repeat(len)));
+    }
+    let (found, _) = read(&write(&session.keyspace, Options::default())).unwrap();
+    assert_eq!(digest(&found), digest(&session));
+    assert_eq!(encodings(&found), encodings(&session));
+}
+
+#[test]
+fn larger_compact_forms_become_what_the_thresholds_say() {
+    let mut session = Session::new();
+    let limits = &mut session.keyspace.limits;
+    (limits.set_max_intset_entries, limits.set_max_listpack_entries) = (2, 2);
+    (limits.hash_max_listpack_entries, limits.zset_max_listpack_entries) = (1, 1);
+    limits.list_max_listpack_size = 2;
+    let mut reader = Reader::new(VALKEY, session.keyspace.rdb_shapes()).unwrap();
+    while let Some(item) = reader.next().unwrap() {
+        if let Item::Key(key) = item {
+            assert_eq!(session.keyspace.load_key(key, false, START_MS), Ok(Loaded::Stored));
+        }
+    }
+    assert_eq!(digest(&session), digest(&dataset()));
+    for (key, encoding) in [
+        ("set", "hashtable"),
+        ("intset16", "hashtable"),
+        ("hash", "hashtable"),
+        ("zset", "skiplist"),
+        ("list", "quicklist"),
+    ] {
+        assert_eq!(
+            session.run(&format!("OBJECT ENCODING {key}")),
+            format!("${}\r\n{encoding}\r\n", encoding.len())
+        );
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_file_is_noticed() {
+    let mut session = Session::new();
+    for line in
+        ["SET a 1", "RPUSH b 1 x 3", "HSET c f v", "ZADD d 1 m", "SADD e 1 2", "SADD f x y", "PEXPIRE a 99"]
+    {
+        session.run(line);
+    }
+    let file = write(&session.keyspace, Options::default());
+    for bit in 0..8 * file.len() {
+        let mut damaged = file.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(read(&damaged).is_err(), "bit {bit}");
+    }
+    for len in 0..file.len() {
+        assert!(read(&file[..len]).is_err(), "cut at {len}");
+    }
+}
+
+/// The file of one key with this type and body, and no checksum.
+fn file_of(code: u8, body: &[u8]) -> Vec<u8> {
+    [b"REDIS0011\xfe\0", &[code][..], b"\x03key", body, b"\xff", &[0; 8]].concat()
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    #[rustfmt::skip]
+    let cases: &[(u8, &[u8], &str)] = &[
+        ( 2, b"\x02\x01a\x01a",            "duplicate set member detected, at byte 21 (type set-hashtable, key 'key')"),
+        ( 4, b"\x02\x01a\x01b\x01a\x01c",  "duplicate hash field detected, at byte 25 (type hash-hashtable, key 'key')"),
+        ( 3, b"\x02\x01a\x011\x01a\x012",  "duplicate sorted set member detected, at byte 25 (type zset-v1, key 'key')"),
+        ( 3, b"\x01\x01a\xfd",             "sorted set with a score that is not a number, at byte 20 (type zset-v1, key 'key')"),
+        ( 5, b"\x01\x01a\0\0\0\0\0\0\xf8\x7f", "sorted set with a score that is not a number, at byte 27 (type zset-v2, key 'key')"),
+        (11, b"\x03abc",                   "intset integrity check failed, at byte 20 (type set-intset, key 'key')"),
+        (16, b"\x03abc",                   "listpack integrity check failed, at byte 20 (type hash-listpack, key 'key')"),
+        (10, b"\x03abc",                   "ziplist integrity check failed, at byte 20 (type list-ziplist, key 'key')"),
+        ( 9, b"\x03abc",                   "zipmap integrity check failed, at byte 20 (type hash-zipmap, key 'key')"),
+        (18, b"\x01\x03\x01a",             "quicklist integrity check failed, at byte 20 (type quicklist-v2, key 'key')"),
+        (16, b"\x09\x09\0\0\0\x01\0\x01\x01\xff", "hash listpack integrity check failed, at byte 26 (type hash-listpack, key 'key')"),
+        (19, b"\x00",                      "streams are not supported yet, at byte 16 (type stream-v2, key 'key')"),
+        (25, b"\x00",                      "hashes with fields that expire are not supported yet, at byte 16 (type hash-listpack-ex, key 'key')"),
+        ( 7, b"\x00",                      "values of modules are not supported, at byte 16 (type module-value, key 'key')"),
+        (77, b"\x00",                      "unknown RDB type or opcode 77, at byte 12"),
+        ( 0, b"\xc3\x02\x05\x01a",         "invalid LZF compressed string"),
+        ( 0, b"\xc7",                      "impossible length: unknown string form 7, at byte 17 (type string, key 'key')"),
+        ( 0, b"\x82",                      "impossible length: it begins with 0x82, at byte 17 (type string, key 'key')"),
+    ];
+    for &(code, body, expected) in cases {
+        let error = read(&file_of(code, body)).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.starts_with(expected), "{code}: {error}");
+    }
+    for (file, expected) in [
+        (&b"REDIS0099x"[..], "can't handle RDB format version REDIS 0099, at byte 9"),
+        (b"REDIS00x1x", "can't handle RDB format version REDIS 00x1, at byte 9"),
+        (b"VALKEY081", "can't handle RDB format version VALKEY 081, at byte 9"),
+        (b"SQLite format", "wrong signature trying to load DB from file, at byte 9"),
+        (b"REDIS", "unexpected end of the RDB data, at byte 5"),
+    ] {
+        assert_eq!(read(file).err().unwrap().to_string(), expected);
+    }
+}
+
+#[test]
+fn a_claimed_length_takes_no_memory() {
+    for body in [
+        &b"\x81\x00\x00\x00\x00\xff\x00\x00\x00"[..],
+        b"\x80\xff\x00\x00\x00",
+        b"\xc3\x05\x80\xf0\x00\x00\x00\x01a",
+    ] {
+        assert!(read(&file_of(0, body)).is_err());
+    }
+    // So many elements that room for their handles alone would not be there.
+    for code in [1, 2, 3, 4, 5, 14, 18] {
+        let error = read(&file_of(code, b"\x81\x00\xff\xff\xff\xff\xff\xff\xff")).err().unwrap();
+        assert!(!matches!(error.kind, ErrorKind::Io(_)), "{code}: {error}");
+    }
+}
+
+#[test]
+fn collections_without_elements_are_no_keys() {
+    for (code, body) in [
+        (1, &b"\x00"[..]),
+        (2, b"\x00"),
+        (4, b"\x00"),
+        (5, b"\x00"),
+        (11, b"\x08\x02\0\0\0\0\0\0\0"),
+        (16, b"\x07\x07\0\0\0\0\0\xff"),
+        (18, b"\x01\x02\x07\x07\0\0\0\0\0\xff"),
+    ] {
+        let (found, _) = read(&file_of(code, body)).unwrap();
+        assert!(found.keyspace.dbs()[0].is_empty(), "{code}");
+    }
+}
+
+#[test]
+fn a_sorted_set_out_of_order_is_put_in_order() {
+    let pack = b"\x11\x11\0\0\0\x04\0\x81b\x02\x02\x01\x81a\x02\x01\x01\xff";
+    let (mut found, _) = read(&file_of(17, pack)).unwrap();
+    assert_eq!(found.run("ZRANGE key 0 -1 WITHSCORES"), "*4\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n2\r\n");
+}
+
+#[test]
+fn old_forms_and_opcodes_are_read() {
+    let file = [
+        &b"REDIS0003\xfe\x00"[..],
+        b"\xfd\x00\xca\x9a\x3b\x00\x01a\xc1\x10\x27",
+        b"\x09\x01m\x08\x01\x01f\x02\x00vv\xff",
+        b"\xff",
+    ]
+    .concat();
+    let (mut found, end) = read(&file).unwrap();
+    assert_eq!(end, Checksum::Unchecked);
+    assert_eq!(found.run("HGETALL m"), "*2\r\n$1\r\nf\r\n$2\r\nvv\r\n");
+    let db = &found.keyspace.dbs()[0];
+    assert_eq!((db.len(), db.expires_len()), (2, 1));
+    assert_eq!(found.keyspace.entry(0, b"a", 0).unwrap().expire_at_ms(), Some(1_000_000_000_000));
+}
+
+#[test]
+fn attributes_functions_and_what_is_skipped_come_as_items() {
+    let file = [
+        &b"REDIS0011"[..],
+        b"\xfa\x03ver\x037.2",
+        b"\xf5\x04code",
+        b"\xf7\x81\x01\x02\x03\x04\x05\x06\x07\x08\x02\x01\x01\x2a\x03abcd\x04abcdefgh\x05\x02xy\x00",
+        b"\xfe\x02\xfb\x01\x00\xf4\x01\x02\x03",
+        b"\xf8\x40\x64\xf9\x07\x00\x01k\x01v",
+        b"\xff\0\0\0\0\0\0\0\0behind",
+    ]
+    .concat();
+    let mut source = &file[..];
+    let mut reader = Reader::new(&mut source, Session::new().keyspace.rdb_shapes()).unwrap();
+    let mut items = Vec::new();
+    while let Some(item) = reader.next().unwrap() {
+        items.push(format!("{item:?}"));
+    }
+    assert_eq!(items.len(), 8, "{items:#?}");
+    assert!(items[0].starts_with("Aux"), "{items:#?}");
+    assert!(items[1].starts_with("Function"), "{items:#?}");
+    assert_eq!(
+        items[2..6],
+        ["Skipped(\"module data\")", "Db(2)", "Sizes { keys: 1, expires: 0 }", "Skipped(\"slot info\")"]
+    );
+    assert!(items[6].contains("idle_s: Some(100), freq: Some(7)"), "{items:#?}");
+    assert_eq!(items[7], "End(Unchecked)");
+    drop(reader);
+    assert_eq!(source, b"behind", "what follows an RDB preamble is not touched");
+}
+
+#[test]
+fn a_source_that_gives_one_byte_at_a_time_gives_the_same() {
+    struct Trickle(&'static [u8]);
+    impl Read for Trickle {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            let count = self.0.len().min(buf.len()).min(1);
+            let (now, rest) = self.0.split_at(count);
+            buf[..count].copy_from_slice(now);
+            self.0 = rest;
+            Ok(count)
+        }
+    }
+    let source = std::io::BufReader::new(Trickle(REDIS));
+    let mut session = Session::new();
+    let mut reader = Reader::new(source, session.keyspace.rdb_shapes()).unwrap();
+    let mut end = None;
+    while let Some(item) = reader.next().unwrap() {
+        match item {
+            Item::Key(key) => drop(session.keyspace.load_key(key, false, START_MS).unwrap()),
+            Item::End(checksum) => end = Some(checksum),
+            _ => {}
+        }
+    }
+    assert_eq!(end, Some(Checksum::Verified));
+    assert_eq!(digest(&session), digest(&dataset()));
+    assert_eq!(reader.offset_bytes(), REDIS.len() as u64);
+}
+
+#[test]
+fn a_key_comes_once_and_into_a_database_that_is_there() {
+    let mut session = Session::new();
+    let mut load = |db: u64, replace| {
+        let file = [&b"REDIS0010\xfe"[..], &[db as u8], b"\x00\x01k\x01v\xff", &[0; 8]].concat();
+        let mut reader = Reader::new(&file[..], session.keyspace.rdb_shapes()).unwrap();
+        loop {
+            if let Some(Item::Key(key)) = reader.next().unwrap() {
+                return session.keyspace.load_key(key, replace, START_MS);
+            }
+        }
+    };
+    assert_eq!(load(3, false), Ok(Loaded::Stored));
+    assert_eq!(load(3, false), Err(LoadError::Duplicate { key: b"k".to_vec(), db: 3 }));
+    assert_eq!(load(3, true), Ok(Loaded::Replaced));
+    assert_eq!(load(16, false), Err(LoadError::Database(16)));
+}
+
+#[test]
+fn the_header_is_that_of_version_10() {
+    assert_eq!(VERSION, 10);
+    assert_eq!(write(&Keyspace::new(1, 1), Options::default())[..9], *b"REDIS0010");
+}
+
+proptest! {
+    /// Whatever is read of damaged bytes can be used.
+    #[test]
+    fn damaged_files_do_no_harm(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), valkey: bool) {
+        let mut file = if valkey { VALKEY } else { REDIS }.to_vec();
+        for (at, byte) in flips {
+            let at = at.index(file.len());
+            file[at] = byte;
+        }
+        // Past the checksum: what a payload with a fitting one could do.
+        let len = file.len();
+        file[len - 8..].fill(0);
+        if let Ok((mut found, _)) = read(&file) {
+            digest(&found);
+            for line in ["LPOP list", "SADD set new", "HSET hash f w", "ZADD zset 3 new", "ZRANGE zset 0 -1", "ZADD bigzset 3 x", "LINSERT quicklist BEFORE b c", "SPOP intset16", "APPEND string x"] {
+                found.run(line);
+            }
+            write(&found.keyspace, Options::default());
+        }
+    }
+
+    #[test]
+    fn random_values_do_no_harm(code in 0u8..26, body in prop::collection::vec(any::<u8>(), 0..80), head in 0u8..6) {
+        let body = [&[head], &body[..]].concat();
+        if let Ok((found, _)) = read(&file_of(code, &body)) {
+            digest(&found);
+        }
+    }
+
+    #[test]
+    fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = read(&[b"REDIS0011", &bytes[..]].concat());
+        let _ = read(&bytes);
+    }
+}

@@ -1,0 +1,54 @@
+//! A base, or a save, as an RDB file.
+
+use std::io::{self, Write};
+
+use keyspace::rdb::{Options, Writer};
+use keyspace::{DbIndex, ValueRef};
+
+use super::Emitter;
+use crate::RdbFormat;
+
+/// An RDB file of version 10, which Redis 7.0 and later servers read: `.base.rdb`, `dump.rdb`.
+#[derive(Debug)]
+pub struct RdbEmitter {
+    format: RdbFormat,
+    writer: Writer,
+}
+
+impl RdbEmitter {
+    /// Begins a file.
+    pub fn new(format: RdbFormat) -> Self {
+        let writer = Writer::new(Options { compress: format.compress, checksum: format.checksum });
+        RdbEmitter { format, writer }
+    }
+}
+
+impl Emitter for RdbEmitter {
+    fn begin(&mut self, unix_s: i64, out: &mut impl Write) -> io::Result<()> {
+        let RdbEmitter { format, writer } = self;
+        writer.aux("redis-ver", &format.redis_version, out)?;
+        writer.aux("redis-bits", &usize::BITS.to_string(), out)?;
+        writer.aux("ctime", &unix_s.to_string(), out)?;
+        writer.aux("used-mem", &format.used_memory_bytes.to_string(), out)?;
+        writer.aux("aof-base", if format.aof_base { "1" } else { "0" }, out)
+    }
+
+    fn database(&mut self, db: DbIndex, keys: usize, _: &mut impl Write) -> io::Result<()> {
+        self.writer.select_db(db, keys);
+        Ok(())
+    }
+
+    fn key(
+        &mut self,
+        key: &[u8],
+        value: ValueRef<'_>,
+        expire_at_ms: Option<i64>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        self.writer.key(key, value, expire_at_ms, out)
+    }
+
+    fn end(&mut self, out: &mut impl Write) -> io::Result<()> {
+        self.writer.finish(out)
+    }
+}

@@ -1,0 +1,411 @@
+//! The RDB file, as the server sees it: loaded at start, written by SAVE, BGSAVE, save points and SHUTDOWN.
+//!
+//! A save walks a snapshot as a rewrite does, on a thread of its own, into `temp-<pid>.rdb`; the file takes the place of
+//! `dbfilename` once it is whole and durable. One background job runs at a time: while one does, the other kind is
+//! refused or scheduled, in Redis's words.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use keyspace::rdb::{Item, Key, Loaded, Reader};
+use rewrite::emit::{Emitter, RdbEmitter};
+use rewrite::{Format, RdbFormat, Rewrite, Settings, Summary, Wake};
+
+use crate::config::Config;
+use crate::executor::{Clock, Loading, Server};
+use crate::info::Fields;
+use crate::logger::Level;
+use crate::startup::Loader;
+use crate::turn::Turn;
+
+/// Clients are answered at least this often while a file is loaded, in bytes.
+const PROGRESS_BYTES: u64 = 2 * 1024 * 1024;
+/// After a failure save points wait. Source: redis 7.2 `src/server.h` `CONFIG_BGSAVE_RETRY_DELAY`.
+const RETRY_S: i64 = 5;
+
+/// What the server knows about saves.
+#[derive(Debug, Default)]
+pub struct Saving {
+    running: Option<Running>,
+    /// BGSAVE SCHEDULE while a rewrite ran.
+    pub scheduled: bool,
+    last: LastSave,
+    /// What the last load of a file found.
+    pub loaded: Found,
+}
+
+#[derive(Debug)]
+struct Running {
+    save: Rewrite,
+    started: Instant,
+    /// Changes that are in the snapshot.
+    dirty: u64,
+}
+
+#[derive(Debug)]
+struct LastSave {
+    at_unix_s: i64,
+    tried_at_unix_s: i64,
+    failed: bool,
+    took: Option<Duration>,
+    count: u64,
+}
+
+impl Default for LastSave {
+    /// As if the data had been saved when the server started.
+    fn default() -> Self {
+        let now_s = Clock::start().unix_s();
+        LastSave { at_unix_s: now_s, tried_at_unix_s: 0, failed: false, took: None, count: 0 }
+    }
+}
+
+/// How many keys a file had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Keys that are there now.
+    pub loaded: u64,
+    /// Keys that were left out, for their time was over.
+    pub expired: u64,
+    /// Keys that were left out, for their collections had no elements.
+    pub empty: u64,
+}
+
+/// How a file is loaded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoadOptions {
+    /// It is the base of a log: its expired keys stay, because commands of the log may prolong them.
+    pub is_base: bool,
+    /// A key that is there already is replaced: DEBUG RELOAD MERGE.
+    pub replace: bool,
+}
+
+impl Saving {
+    /// Whether a background save is running.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// When the data was saved last, seconds since 1970; the start of the server counts.
+    pub fn last_unix_s(&self) -> i64 {
+        self.last.at_unix_s
+    }
+
+    /// `rdb-key-save-delay` has changed.
+    pub fn set_key_delay_us(&self, delay_us: u32) {
+        if let Some(running) = &self.running {
+            running.save.set_key_delay_us(delay_us);
+        }
+    }
+
+    /// The fields of INFO's section.
+    pub fn info(&self, clock: &Clock, dirty: u64, fields: &mut Fields) {
+        let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
+        let running = self.running.as_ref();
+        let current = running.map(|running| clock.now.saturating_duration_since(running.started));
+        if let Some(running) = running {
+            let progress = running.save.progress();
+            fields.add("current_save_keys_processed", progress.keys);
+            fields.add("current_save_keys_total", progress.keys_total);
+        }
+        fields.add("rdb_changes_since_last_save", dirty);
+        fields.add("rdb_bgsave_in_progress", u8::from(running.is_some()));
+        fields.add("rdb_last_save_time", self.last.at_unix_s);
+        fields.add("rdb_last_bgsave_status", if self.last.failed { "err" } else { "ok" });
+        fields.add("rdb_last_bgsave_time_sec", seconds(self.last.took));
+        fields.add("rdb_current_bgsave_time_sec", seconds(current));
+        fields.add("rdb_saves", self.last.count);
+        fields.add("rdb_last_cow_size", 0);
+        fields.add("rdb_last_load_keys_expired", self.loaded.expired);
+        fields.add("rdb_last_load_keys_loaded", self.loaded.loaded);
+    }
+}
+
+/// Whether a save point has been reached: so many changes in so many seconds.
+fn due_point(config: &Config, dirty: u64, saving: &Saving, unix_s: i64) -> Option<(u64, u64)> {
+    let LastSave { at_unix_s, tried_at_unix_s, failed, .. } = saving.last;
+    if failed && unix_s - tried_at_unix_s <= RETRY_S {
+        return None;
+    }
+    let elapsed_s = u64::try_from(unix_s - at_unix_s).unwrap_or(0);
+    let reached = |&(seconds, changes): &(u64, u64)| dirty >= changes && elapsed_s > seconds;
+    config.save.iter().map(|point| (point.period_s, point.changes)).find(reached)
+}
+
+/// An RDB file without keys: the base of a log that begins.
+pub(crate) fn empty_file(format: RdbFormat, unix_s: i64) -> Vec<u8> {
+    let (mut emitter, mut file) = (RdbEmitter::new(format), Vec::new());
+    // Writing to a vector does not fail.
+    let _ = emitter.begin(unix_s, &mut file).and_then(|()| emitter.end(&mut file));
+    file
+}
+
+impl Server {
+    /// How RDB files are written now.
+    pub(crate) fn rdb_format(&self, aof_base: bool) -> RdbFormat {
+        RdbFormat {
+            redis_version: crate::REDIS_VERSION.to_owned(),
+            used_memory_bytes: crate::memory::used_bytes(),
+            aof_base,
+            compress: self.config.rdbcompression,
+            checksum: self.config.rdbchecksum,
+        }
+    }
+
+    fn rdb_path(&self) -> PathBuf {
+        let dir = std::env::current_dir().unwrap_or_default();
+        dir.join(String::from_utf8_lossy(&self.config.dbfilename).into_owned())
+    }
+
+    fn save_settings(&self, key_delay_us: u32) -> Settings {
+        let dir = std::env::current_dir().unwrap_or_default();
+        Settings {
+            temp_path: dir.join(format!("temp-{}.rdb", std::process::id())),
+            timestamps: false,
+            checksum: false,
+            incremental_fsync: self.config.rdb_save_incremental_fsync,
+            key_delay_us,
+            format: Format::Rdb(self.rdb_format(false)),
+        }
+    }
+
+    /// Runs a rewrite or a save that concerns no log to its end; the executor waits.
+    pub(crate) fn run_to_end(
+        &mut self,
+        make: impl FnOnce(&Self, Wake) -> Rewrite,
+    ) -> anyhow::Result<Summary> {
+        let (sender, woken) = mpsc::channel();
+        let wake: Wake = Arc::new(move || {
+            // Nobody listens once it has ended.
+            let _ = sender.send(());
+        });
+        let mut job = make(self, wake);
+        loop {
+            if let Some(outcome) = job.step(None, self.clock.unix_s(), || self.keyspace.snapshot()) {
+                return Ok(outcome?);
+            }
+            woken.recv().context("the job has died")?;
+        }
+    }
+
+    /// SAVE: the executor waits until the file is durable.
+    ///
+    /// # Errors
+    /// What kept it from being written; the former file is as it was.
+    pub fn save(&mut self) -> anyhow::Result<()> {
+        let (settings, target) = (self.save_settings(0), self.rdb_path());
+        let saved = self
+            .run_to_end(|server, wake| Rewrite::begin_save(server.persistence.fs(), target, settings, wake));
+        self.persistence.saving.last.count += 1;
+        match saved {
+            Ok(_) => {
+                self.persistence.dirty = 0;
+                let last = &mut self.persistence.saving.last;
+                (last.at_unix_s, last.failed) = (self.clock.unix_s(), false);
+                self.log(Level::Notice, "DB saved on disk");
+                Ok(())
+            }
+            Err(error) => {
+                self.log(Level::Warning, format!("Error saving DB on disk: {error}"));
+                Err(error)
+            }
+        }
+    }
+
+    /// BGSAVE: the file is written by another thread.
+    pub fn start_save(&mut self) {
+        let delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
+        let (settings, target) = (self.save_settings(delay_us), self.rdb_path());
+        let save = Rewrite::begin_save(self.persistence.fs(), target, settings, self.persistence.wake());
+        let (started, dirty) = (self.clock.now, self.persistence.dirty);
+        let saving = &mut self.persistence.saving;
+        saving.last.tried_at_unix_s = self.clock.unix_s();
+        saving.last.count += 1;
+        saving.scheduled = false;
+        saving.running = Some(Running { save, started, dirty });
+        self.log(Level::Notice, "Background saving started");
+        // The snapshot is of this moment, not of the end of the turn.
+        self.step_save();
+    }
+
+    /// Once a turn: takes note of a background save that has ended.
+    pub(crate) fn step_save(&mut self) {
+        let Some(running) = &mut self.persistence.saving.running else { return };
+        let keyspace = &self.keyspace;
+        let outcome = running.save.step(None, self.clock.unix_s(), || keyspace.snapshot());
+        let Some(outcome) = outcome else { return };
+        let (started, dirty) = (running.started, running.dirty);
+        let now_s = self.clock.unix_s();
+        let took = self.clock.now.saturating_duration_since(started);
+        let saving = &mut self.persistence.saving;
+        saving.running = None;
+        saving.last.took = Some(took);
+        saving.last.failed = outcome.is_err();
+        match outcome {
+            Ok(Summary { keys, base_bytes, .. }) => {
+                saving.last.at_unix_s = now_s;
+                self.persistence.dirty = self.persistence.dirty.saturating_sub(dirty);
+                self.log(Level::Notice, "DB saved on disk");
+                let line =
+                    format!("Background saving terminated with success: {keys} keys, {base_bytes} bytes");
+                self.log(Level::Notice, line);
+            }
+            Err(error) => self.log(Level::Warning, format!("Background saving error: {error}")),
+        }
+    }
+
+    /// Ends a background save and removes its file.
+    pub fn abort_save(&mut self) {
+        if let Some(running) = self.persistence.saving.running.take() {
+            self.log(Level::Notice, "Killing RDB child");
+            running.save.abort(None);
+        }
+    }
+
+    /// Starts a save that is scheduled, or that a save point asks for.
+    pub(crate) fn save_if_due(&mut self) {
+        if self.persistence.is_rewriting() || self.persistence.saving.is_running() || self.loading.is_some() {
+            return;
+        }
+        let saving = &self.persistence.saving;
+        let due = due_point(&self.config, self.persistence.dirty, saving, self.clock.unix_s());
+        if let Some((seconds, changes)) = due {
+            self.log(Level::Notice, format!("{changes} changes in {seconds} seconds. Saving..."));
+            self.start_save();
+        } else if saving.scheduled {
+            self.start_save();
+        }
+    }
+
+    /// FLUSHALL has emptied everything: a save of what was there is of no use, and the file is to say the same.
+    pub(crate) fn flushed_all(&mut self) {
+        self.abort_save();
+        if !self.config.save.is_empty() && self.loading.is_none() {
+            let dirty = self.persistence.dirty;
+            // A failure is logged, and the next save point tries again.
+            let _ = self.save();
+            self.persistence.dirty = dirty;
+        }
+    }
+
+    /// Why writes are refused although the log takes them: what was promised to be saved could not be.
+    pub(crate) fn save_misconf(&self) -> Option<&'static str> {
+        let refuses = self.config.stop_writes_on_bgsave_error
+            && !self.config.save.is_empty()
+            && self.persistence.saving.last.failed;
+        refuses.then_some(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands \
+             that may modify the data set are disabled, because this instance is configured to report errors during \
+             writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for \
+             details about the RDB error.",
+        )
+    }
+
+    /// Loads the RDB file, if there is one; false if there is none.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub(crate) fn load_rdb_file(
+        &mut self,
+        turn: Option<&mut Turn>,
+        options: LoadOptions,
+    ) -> anyhow::Result<bool> {
+        let (path, started) = (self.rdb_path(), Instant::now());
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => bail!("Fatal error loading the DB: {}: {error}. Exiting.", path.display()),
+            Ok(file) => file,
+        };
+        let total_bytes = file.metadata().map_or(0, |metadata| metadata.len());
+        if turn.is_some() {
+            let started_unix_s = self.clock.unix_s();
+            self.loading = Some(Loading { started, started_unix_s, total_bytes, loaded_bytes: 0 });
+        }
+        let found = Loader::new(self, turn).rdb(BufReader::with_capacity(1 << 20, file), options);
+        self.loading = None;
+        if self.exit.is_some() {
+            return Ok(true);
+        }
+        if let Err(error) = found {
+            // The last line is what Redis's tests look for.
+            bail!("{}: {error:#}\nFatal error loading the DB, check server logs. Exiting.", path.display());
+        }
+        let line = format!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64());
+        self.log(Level::Notice, line);
+        Ok(true)
+    }
+}
+
+impl Loader<'_> {
+    /// Loads an RDB file or preamble, and leaves `source` behind its last byte.
+    pub(crate) fn rdb(&mut self, source: impl BufRead, options: LoadOptions) -> anyhow::Result<Found> {
+        let server = &mut *self.server;
+        let mut reader = Reader::new(source, server.keyspace.rdb_shapes())?;
+        if !server.config.rdbchecksum {
+            reader = reader.without_checksum();
+        }
+        let (mut found, mut told) = (Found::default(), 0);
+        while let Some(item) = reader.next()? {
+            match item {
+                Item::Key(key) => self.rdb_key(key, options, &mut found)?,
+                Item::Aux { name, value } => self.rdb_aux(&name, &value),
+                Item::Function(_) => {
+                    bail!("function libraries are not supported yet, at byte {}", reader.offset_bytes())
+                }
+                Item::Db(_) | Item::Sizes { .. } | Item::Skipped(_) | Item::End(_) => {}
+            }
+            if reader.offset_bytes() - told >= PROGRESS_BYTES || self.server.config.key_load_delay_us > 0 {
+                told = reader.offset_bytes();
+                self.rdb_progress(told)?;
+            }
+        }
+        self.server.persistence.saving.loaded = found;
+        let Found { loaded, expired, empty } = found;
+        let line = format!(
+            "Done loading RDB, keys loaded: {loaded}, keys expired: {expired}, empty keys skipped: {empty}."
+        );
+        self.server.log(Level::Notice, line);
+        Ok(found)
+    }
+
+    fn rdb_key(&mut self, key: Key, options: LoadOptions, found: &mut Found) -> anyhow::Result<()> {
+        let now_ms = self.server.clock.unix_ms;
+        if !options.is_base && key.expire_at_ms.is_some_and(|at_ms| at_ms < now_ms) {
+            found.expired += 1;
+            return Ok(());
+        }
+        match self.server.keyspace.load_key(key, options.replace, now_ms)? {
+            Loaded::Stored | Loaded::Replaced => found.loaded += 1,
+            Loaded::Empty => found.empty += 1,
+        }
+        self.rest_after_key();
+        Ok(())
+    }
+
+    fn rdb_aux(&mut self, name: &[u8], value: &[u8]) {
+        let text = String::from_utf8_lossy(value);
+        let number = resp::number::parse_i64(value).unwrap_or(0);
+        let line = match name {
+            b"redis-ver" | b"valkey-ver" => format!("Loading RDB produced by version {text}"),
+            b"ctime" => format!("RDB age {} seconds", (self.server.clock.unix_s() - number).max(0)),
+            b"used-mem" => {
+                format!("RDB memory usage when created {:.2} Mb", number as f64 / (1024.0 * 1024.0))
+            }
+            b"aof-base" if number == 1 => "RDB is base AOF".to_owned(),
+            _ => return,
+        };
+        self.server.log(Level::Notice, line);
+    }
+
+    fn rdb_progress(&mut self, loaded_bytes: u64) -> anyhow::Result<()> {
+        if let Some(loading) = &mut self.server.loading {
+            loading.loaded_bytes = loaded_bytes;
+        }
+        self.serve();
+        anyhow::ensure!(self.server.exit.is_none(), "the server is to end");
+        Ok(())
+    }
+}

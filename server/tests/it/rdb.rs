@@ -1,0 +1,266 @@
+//! RDB files: written on request, by save points and at the end; loaded at start, and adopted by a log that begins.
+
+use std::fs;
+use std::process::Command;
+
+use crate::harness::{Server, World, eventually, names};
+
+const DEBUG: &[&str] = &["--enable-debug-command", "yes"];
+
+/// Some of everything, in two databases.
+fn fill(server: &Server) -> String {
+    let mut client = server.client();
+    for line in [
+        "SET text hello",
+        "SET number 12345",
+        "SET ttl x EX 1000",
+        "RPUSH list a 1 b",
+        "SADD ints 1 2 3",
+        "SADD words x y z",
+        "HSET hash f v n 1",
+        "ZADD zset 1.5 m 2 n",
+        "SELECT 5",
+        "SET other 5",
+        "SELECT 0",
+    ] {
+        assert!(!client.ask(line).starts_with('-'), "{line}");
+    }
+    client.ask("DEBUG DIGEST")
+}
+
+#[test]
+fn a_saved_file_is_loaded_at_the_next_start() {
+    let world = World::new();
+    let mut server = world.start(DEBUG);
+    let digest = fill(&server);
+    assert_ne!(server.info("rdb_changes_since_last_save"), "0");
+    server.client().ok("SAVE");
+    assert_eq!(server.info("rdb_changes_since_last_save"), "0");
+    assert_eq!(names(world.path()), ["dump.rdb", "server.log"]);
+    server.client().ok("SET unsaved 1");
+    server.kill();
+    let server = world.start(DEBUG);
+    assert_eq!(server.client().ask("DEBUG DIGEST"), digest);
+    assert_eq!(
+        (server.info("rdb_last_load_keys_loaded"), server.info("rdb_last_load_keys_expired")),
+        ("9".into(), "0".into())
+    );
+    assert!(world.log().contains("DB loaded from disk:"), "{}", world.log());
+}
+
+#[test]
+fn a_background_save_holds_the_moment_it_was_asked_for() {
+    let world = World::new();
+    let mut server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "20000"]);
+    let digest = fill(&server);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 100");
+    assert_eq!(client.ask("DEL key:0"), ":1");
+    assert_eq!(client.ask("BGSAVE"), "Background saving started");
+    client.ok("SET later 1");
+    assert_eq!(client.info("rdb_bgsave_in_progress"), "1");
+    assert_eq!(client.ask("BGSAVE"), "-ERR Background save already in progress");
+    assert_eq!(client.ask("SAVE"), "-ERR Background save already in progress");
+    assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting scheduled");
+    assert!(client.ask("BGSAVE now").contains("syntax"));
+    client.ok("CONFIG SET rdb-key-save-delay 0");
+    eventually("the save ends", || client.info("rdb_bgsave_in_progress") == "0");
+    assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
+    assert_eq!(client.info("rdb_changes_since_last_save"), "1", "what came later is not in it");
+    eventually("the scheduled rewrite runs", || client.info("aof_rewrites") == "1");
+    server.kill();
+    let server = world.start(DEBUG);
+    let mut client = server.client();
+    assert_eq!(client.ask("MGET later key:0 key:99"), "[nil nil value:99]");
+    for number in 1..100 {
+        client.ask(&format!("DEL key:{number}"));
+    }
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+}
+
+#[test]
+fn a_shutdown_saves_if_there_are_save_points_or_it_is_told_to() {
+    for (options, command, saved) in [
+        (&[][..], "SHUTDOWN", false),
+        (&[], "SHUTDOWN SAVE", true),
+        (&["--save", "1000 1"], "SHUTDOWN", true),
+        (&["--save", "1000 1"], "SHUTDOWN NOSAVE", false),
+    ] {
+        let world = World::new();
+        let mut server = world.start(options);
+        let mut client = server.client();
+        client.ok("SET a 1");
+        client.send(command);
+        assert!(server.wait().success());
+        assert_eq!(world.path().join("dump.rdb").exists(), saved, "{options:?} {command}");
+    }
+}
+
+#[test]
+fn a_save_point_is_reached_by_changes_and_time() {
+    let world = World::new();
+    let server = world.start(&["--save", "1 2"]);
+    let mut client = server.client();
+    client.ok("SET a 1");
+    client.ok("SET b 1");
+    eventually("a save point is reached", || client.info("rdb_changes_since_last_save") == "0");
+    assert!(world.log().contains("2 changes in 1 seconds. Saving..."), "{}", world.log());
+}
+
+#[test]
+fn a_failed_save_refuses_writes_until_one_succeeds() {
+    let world = World::new();
+    let server = world.start(&["--save", "1000 1"]);
+    let mut client = server.client();
+    client.ok("SET a 1");
+    // A directory in the file's place: the rename fails.
+    fs::create_dir(world.path().join("dump.rdb")).unwrap();
+    fs::write(world.path().join("dump.rdb/x"), "").unwrap();
+    assert_eq!(client.ask("BGSAVE"), "Background saving started");
+    eventually("the save fails", || client.info("rdb_last_bgsave_status") == "err");
+    assert!(client.ask("SET a 2").starts_with("-MISCONF Redis is configured to save RDB snapshots"));
+    assert_eq!(client.ask("GET a"), "1");
+    assert_eq!(names(world.path()), ["dump.rdb", "server.log"], "nothing temporary stays");
+    client.ok("CONFIG SET stop-writes-on-bgsave-error no");
+    client.ok("SET a 2");
+    client.ok("CONFIG SET stop-writes-on-bgsave-error yes");
+    fs::remove_dir_all(world.path().join("dump.rdb")).unwrap();
+    client.ok("SAVE");
+    client.ok("SET a 3");
+}
+
+#[test]
+fn damage_keeps_the_server_from_starting_and_changes_nothing() {
+    let world = World::new();
+    let server = world.start(DEBUG);
+    fill(&server);
+    server.client().ok("SAVE");
+    drop(server);
+    let sound = fs::read(world.path().join("dump.rdb")).unwrap();
+    let mut flipped = sound.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for (bytes, words) in [
+        (&flipped[..], "RDB CRC error"),
+        (&sound[..50], "unexpected end of the RDB data"),
+        (b"REDIS9999", "can't handle RDB format version"),
+    ] {
+        fs::write(world.path().join("dump.rdb"), bytes).unwrap();
+        for appendonly in ["no", "yes"] {
+            let refusal = world.refused(&["--appendonly", appendonly]);
+            assert_eq!(refusal.code, Some(1), "{refusal:?}");
+            assert!(refusal.output.contains(words), "{refusal:?}");
+        }
+        assert_eq!(fs::read(world.path().join("dump.rdb")).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_log_that_begins_beside_an_rdb_file_begins_with_it() {
+    let world = World::new();
+    let server = world.start(DEBUG);
+    let digest = fill(&server);
+    server.client().ok("SAVE");
+    drop(server);
+    let mut server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("DEBUG DIGEST"), digest);
+    assert!(world.aof_names().contains(&"appendonly.aof.1.base.rdb".to_owned()), "{:?}", world.aof_names());
+    server.client().ok("SET more 1");
+    server.kill();
+    // From now on the log is what counts.
+    fs::remove_file(world.path().join("dump.rdb")).unwrap();
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("GET more"), "1");
+    server.client().ask("DEL more");
+    assert_eq!(server.client().ask("DEBUG DIGEST"), digest);
+}
+
+#[test]
+fn expired_keys_are_left_out_of_a_plain_load_and_kept_in_a_base() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    let mut client = server.client();
+    client.ok("DEBUG SET-ACTIVE-EXPIRE 0");
+    client.ok("SET short x PX 60");
+    client.ok("SET long y");
+    server.rewrite();
+    client.ok("SAVE");
+    drop(client);
+    drop(server);
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let server = world.start(DEBUG);
+    assert_eq!(
+        (server.info("rdb_last_load_keys_loaded"), server.info("rdb_last_load_keys_expired")),
+        ("1".into(), "1".into())
+    );
+    drop(server);
+    let server = world.start_aof(&[]);
+    assert_eq!(
+        (server.info("rdb_last_load_keys_loaded"), server.info("rdb_last_load_keys_expired")),
+        ("2".into(), "0".into())
+    );
+    assert_eq!(server.client().ask("MGET short long"), "[nil y]");
+}
+
+#[test]
+fn debug_reload_goes_through_the_file() {
+    let world = World::new();
+    let server = world.start(DEBUG);
+    let digest = fill(&server);
+    let mut client = server.client();
+    client.ok("DEBUG RELOAD");
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+    client.ok("SET more 1");
+    client.ok("DEBUG RELOAD NOSAVE NOFLUSH MERGE");
+    assert_eq!(client.ask("GET more"), "1");
+    assert!(client.ask("DEBUG RELOAD NOSAVE NOFLUSH").starts_with("-ERR Error trying to load the RDB dump"));
+    client.ok("DEBUG RELOAD NOSAVE");
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+}
+
+#[test]
+fn flushall_empties_the_file_too() {
+    let world = World::new();
+    let mut server = world.start(&["--save", "1000 1"]);
+    let mut client = server.client();
+    client.ok("SET a 1");
+    client.ok("SAVE");
+    client.ok("FLUSHALL");
+    server.kill();
+    let server = world.start(&[]);
+    assert_eq!(server.client().ask("DBSIZE"), ":0");
+}
+
+#[test]
+fn the_checker_says_what_a_file_holds_and_what_is_wrong() {
+    let world = World::new();
+    let server = world.start(DEBUG);
+    fill(&server);
+    server.client().ok("SAVE");
+    let path = world.path().join("dump.rdb");
+    let run = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_everlog-check-rdb")).arg(&path).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, text) = run();
+    assert_eq!(code, Some(0), "{text}");
+    for words in [
+        "AUX FIELD redis-ver = '7.2.5'",
+        "Selecting DB ID 5",
+        "Checksum OK",
+        "\\o/ RDB looks OK! \\o/",
+        "[info] 9 keys read",
+        "[info] 1 expires",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() - 20;
+    bytes.truncate(at);
+    fs::write(&path, bytes).unwrap();
+    let (code, text) = run();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("--- RDB ERROR DETECTED ---") && text.contains(&format!("[offset {at}]")),
+        "{text}"
+    );
+}
