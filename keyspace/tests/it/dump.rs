@@ -1,7 +1,6 @@
 //! DUMP and RESTORE.
 
 use keyspace::rdb::Crc64;
-use keyspace::table::Table;
 
 use crate::{START_MS, Session};
 

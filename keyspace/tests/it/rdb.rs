@@ -3,7 +3,6 @@
 use std::io::Read;
 
 use keyspace::rdb::{Checksum, Error, ErrorKind, Item, LoadError, Loaded, Options, Reader, VERSION, Writer};
-use keyspace::table::Table;
 use keyspace::{Digest, Keyspace};
 use proptest::prelude::*;
 

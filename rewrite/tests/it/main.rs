@@ -18,7 +18,6 @@ use aof::fs::Mem;
 use aof::{Directory, Fs, Fsync, Log, Op, Options, Sink, SinkError};
 use bytes::BytesMut;
 use keyspace::rdb::{Item, Reader};
-use keyspace::table::Table;
 use keyspace::{Call, Keyspace, Unit, ValueRef};
 use resp::{Encoder, Version};
 use rewrite::{Error, Format, Rewrite, Settings, Summary, Wake};
