@@ -108,14 +108,11 @@ fn selection(names: &[String], all: bool) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What goes into `src/`: our server, our checker once it is there, and Debian's programs.
+/// What goes into `src/`: our server and the checker that was built beside it, and Debian's programs. Another server
+/// under test has Debian's checker.
 fn programs(server: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
     let ours = server.with_file_name("everlog-check-aof");
-    let checker = if ours.exists() {
-        ours
-    } else {
-        install::program("redis-server")?.with_file_name("redis-check-aof")
-    };
+    let checker = if ours.exists() { ours } else { install::program("redis-check-aof")? };
     let cli = install::program("redis-cli")?;
     let programs = vec![
         ("redis-server", server.to_path_buf()),
