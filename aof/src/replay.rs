@@ -30,7 +30,7 @@ use thiserror::Error;
 use self::course::Load;
 pub(crate) use self::course::{Course, Find, Good, Kind};
 use self::file::Replay;
-pub(crate) use self::file::is_rdb;
+pub(crate) use self::file::{LIMITS, is_rdb};
 pub(crate) use self::settle::command_lines;
 use crate::Position;
 use crate::block::{Epoch, FilePoint};

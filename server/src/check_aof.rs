@@ -21,6 +21,10 @@ use serde_json::{Value, json};
 
 use crate::startup::keys_of;
 
+const USAGE: &str =
+    "everlog-check-aof [--fix|--truncate-to-timestamp $timestamp|--json] <file.manifest|file.aof>
+       everlog-check-aof repair [--json] <file.manifest>";
+
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
@@ -78,6 +82,7 @@ fn grammar() -> Command {
     Command::new("everlog-check-aof")
         .about(ABOUT)
         .version(version)
+        .override_usage(USAGE)
         .disable_version_flag(true)
         .disable_help_subcommand(true)
         .args_conflicts_with_subcommands(true)

@@ -69,8 +69,8 @@ impl Course for Look {
         Ok(())
     }
 
-    fn stamp(&mut self, unix_s: i64) -> Result<bool, Error> {
-        Ok(self.until_unix_s.is_none_or(|until| unix_s <= until))
+    fn stamp(&mut self, unix_s: Option<i64>) -> Result<bool, Error> {
+        Ok(self.until_unix_s.is_none_or(|until| unix_s.is_some_and(|unix_s| unix_s <= until)))
     }
 
     fn bad(&mut self, find: Find<'_>) -> Result<(), Error> {

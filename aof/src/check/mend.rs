@@ -5,7 +5,7 @@
 //! appendonly.aof.7.incr.aof      head, and the blocks of all old incrs, each with a new line: their positions have moved
 //! ```
 //!
-//! A payload is copied as it is. What selected its database may be gone, so a SELECT is put in front of it wherever the
+//! A payload is copied as it is, but for `#` lines within. What selected its database may be gone, so a SELECT is put in front of it wherever the
 //! one that its line names is not the one that is selected in the new file.
 //!
 //! Until the manifest lists it, the new incr is a file that brings along all that it holds: should the repair be
@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use resp::Parser;
 
 use super::{Findings, new_files};
 use crate::Position;
@@ -25,7 +26,7 @@ use crate::error::{Error, io_error};
 use crate::fs::{File, retry, write_all};
 use crate::manifest::{Entry, FileSeq};
 use crate::record::select;
-use crate::replay::{Course, Find, Good};
+use crate::replay::{Course, Find, Good, LIMITS};
 use crate::set::Part;
 use crate::tail::head_line;
 
@@ -47,9 +48,30 @@ impl Splice {
             select(db, &mut command);
             out.extend_from_slice(&command);
         }
-        out.extend_from_slice(good.bytes);
+        match good.line {
+            Some(_) => out.extend_from_slice(good.bytes),
+            None => commands(good.bytes, out),
+        }
         self.selected = Some(good.end_db);
         good.db.filter(|_| needed.is_none())
+    }
+}
+
+/// Appends commands without the `#` lines between them: other servers write such into transactions, and a payload of ours
+/// has none.
+fn commands(bytes: &[u8], out: &mut Vec<u8>) {
+    let (mut rest, mut parser) = (bytes, Parser::default());
+    while !rest.is_empty() {
+        let (len, is_command) = match memchr::memchr(b'\n', rest) {
+            Some(end) if rest.starts_with(b"#") => (end + 1, false),
+            // What was read as commands once is read again.
+            _ => (parser.parse(rest, &LIMITS).ok().flatten().unwrap_or(rest.len()), true),
+        };
+        let (item, behind) = rest.split_at(len);
+        if is_command {
+            out.extend_from_slice(item);
+        }
+        rest = behind;
     }
 }
 
@@ -187,10 +209,10 @@ impl Course for Mend {
         }
     }
 
-    fn stamp(&mut self, unix_s: i64) -> Result<bool, Error> {
+    fn stamp(&mut self, unix_s: Option<i64>) -> Result<bool, Error> {
         if let Some(output) = self.output() {
             output.flush()?;
-            output.stamp = Some(unix_s);
+            output.stamp = unix_s.or(output.stamp);
         }
         Ok(true)
     }

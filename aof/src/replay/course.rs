@@ -30,8 +30,8 @@ pub(crate) trait Course {
         Ok(())
     }
 
-    /// A `#TS:` line. False if the file is to be read no further.
-    fn stamp(&mut self, unix_s: i64) -> Result<bool, Error> {
+    /// A `#TS:` line, and what it says if that is a number. False if the file is to be read no further.
+    fn stamp(&mut self, unix_s: Option<i64>) -> Result<bool, Error> {
         let _ = unix_s;
         Ok(true)
     }

@@ -14,7 +14,7 @@ use crate::error::{Error, io_error};
 use crate::scan::Scan;
 
 /// A log may hold any value that any `proto-max-bulk-len` let in; this bound only keeps sums in range.
-pub(super) const LIMITS: Limits = Limits { max_bulk_bytes: 1 << 40, authenticated: true, check_crlf: true };
+pub(crate) const LIMITS: Limits = Limits { max_bulk_bytes: 1 << 40, authenticated: true, check_crlf: true };
 
 /// One file on its way into the sink.
 pub(super) struct Replay<'a, S, C> {
@@ -186,8 +186,11 @@ impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
     /// Whether the course reads on behind this line, which may be a timestamp.
     fn is_wanted(&mut self, len: usize) -> Result<bool, Error> {
         let line = &self.scan.rest()[self.parsed..self.parsed + len];
-        let unix_s = line.strip_prefix(b"#TS:").and_then(timestamp);
-        unix_s.map_or(Ok(true), |unix_s| self.course.stamp(unix_s))
+        let Some(unix_s) = line.strip_prefix(b"#TS:").map(timestamp) else { return Ok(true) };
+        match self.course.stamp(unix_s)? {
+            false if unix_s.is_none() => Err(self.bad_format(0, "an invalid timestamp")),
+            is_wanted => Ok(is_wanted),
+        }
     }
 
     fn next(&mut self) -> Result<Next, Error> {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use aof::check::{Findings, Place, Repaired, Verdict};
 use aof::fs::{Fs, Mem};
@@ -147,6 +147,19 @@ fn a_repair_drops_the_damaged_blocks_alone_and_touches_no_old_file() {
             assert_eq!(load(&image, &strict()).unwrap().0.len(), commands.len() + 1);
         }
     }
+}
+
+#[test]
+fn a_transaction_of_another_server_loses_the_lines_within_it() {
+    let mem = Mem::new();
+    start(mem.clone(), &plain(Fsync::Always)).stop().unwrap();
+    let stamp = &b"#TS:5\r\n"[..];
+    let unit = [&request(&["MULTI"])[..], stamp, &request(&["SET", "k", "v"]), stamp, &request(&["EXEC"])];
+    mem.put(&path(INCR), &[&unit.concat()[..], b"!!!"].concat());
+    let (seen, _) = look(&mem).unwrap();
+    assert_eq!(seen, ["0:SET k v"]);
+    repair(&mem).unwrap();
+    assert_eq!((load(&mem, &strict()).unwrap().0, as_stock(&mem)), (seen.clone(), seen));
 }
 
 /// Three databases; the damaged block is the one that selected the second.
@@ -309,6 +322,52 @@ fn a_file_alone_is_looked_at_without_its_manifest_and_cannot_be_repaired() {
     assert!(!findings.is_sound());
     let refused = open(&image, name).repair(&findings, &mut Recorder::default());
     assert!(matches!(refused, Err(Error::NotRepairable { .. })));
+}
+
+static LOG: LazyLock<Mem> = LazyLock::new(a_log);
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(128))]
+    #[test]
+    fn whatever_the_damage_a_repair_loads_what_a_look_saw(
+        damage in proptest::collection::vec((0_usize..3, 0_usize..4000, 0_u8..4), 1..6),
+        cut in 0_usize..3000,
+        foreign in 0_usize..3,
+    ) {
+        let image = LOG.kill();
+        let names = files(&image);
+        let unit = [request(&["MULTI"]), "#TS:5\r\n".into(), request(&["SET", "foreign", "1"]), request(&["EXEC"])];
+        let stock = [&request(&["SELECT", "5"])[..], &unit.concat()].concat().repeat(foreign);
+        let mut contents: Vec<Vec<u8>> =
+            names[..3].iter().map(|name| image.bytes(&path(name)).unwrap()).collect();
+        contents[2].extend_from_slice(&stock);
+        for (file, at, change) in damage {
+            let bytes = &mut contents[file];
+            let at = at % bytes.len();
+            match change {
+                0 => bytes[at] = 0,
+                1 => bytes[at] ^= 0x10,
+                2 => drop(bytes.drain(at..(at + 7).min(bytes.len()))),
+                _ => bytes.insert(at, b'\n'),
+            }
+        }
+        let len = contents[2].len();
+        contents[2].truncate(len.saturating_sub(cut / 20));
+        for (name, bytes) in names.iter().zip(&contents) {
+            image.put(&path(name), bytes);
+        }
+        if let Ok((seen, findings)) = look(&image) {
+            let loaded = load(&image.kill(), &strict());
+            // A load cuts what is repeated by itself.
+            let loads = findings.places().all(|(_, place)| place.verdict == Verdict::Repeated);
+            proptest::prop_assert_eq!(loads, loaded.is_ok());
+            if !findings.is_sound() {
+                repair(&image).unwrap();
+                proptest::prop_assert_eq!(&as_stock(&image), &seen);
+                proptest::prop_assert_eq!(load(&image, &strict()).unwrap().0, seen);
+            }
+        }
+    }
 }
 
 /// Before every call the power goes, or the call fails: what is there then is the damaged log or the repaired one.

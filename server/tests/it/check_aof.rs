@@ -206,6 +206,10 @@ fn a_log_can_be_truncated_to_a_timestamp() {
     let (text, code) = until("99");
     assert!(text.contains(&format!("AOF {INCR} has nothing before timestamp 99, aborting...")), "{text}");
     assert_eq!((len(), code), (whole / 3 * 2, 1));
+    fs::write(world.aof_file("odd.aof"), [&stamped(100)[..], b"#TS:soon\r\n", &stamped(100)].concat())
+        .unwrap();
+    let (text, code) = check(&world, &["--truncate-to-timestamp", "300", "odd.aof"], "");
+    assert!(text.contains("an invalid timestamp") && code == 1, "{text}");
     let (text, code) = until("soon");
     assert!(text.contains("invalid") && code == 1, "{text}");
     let server = world.start_aof(&[]);
@@ -247,8 +251,7 @@ fn the_repair_that_a_refused_start_advises_keeps_every_other_key() {
     let mut advised = advice.split(' ');
     assert_eq!(advised.next(), Some("everlog-check-aof"), "{}", refusal.output);
     let args: Vec<&str> = advised.collect();
-    // The server's own working directory is its data directory.
-    let (text, code) = words(&run(CHECKER, world.path(), &args, "").unwrap());
+    let (text, code) = words(&run(CHECKER, Path::new("/"), &args, "").unwrap());
     assert!(text.contains("keys: b\n") && text.contains("Successfully repaired AOF"), "{text}");
     assert_eq!(code, 0, "{text}");
     for (name, bytes) in before.iter().filter(|(name, _)| name != MANIFEST) {
@@ -299,7 +302,8 @@ fn an_rdb_is_refused_as_long_as_nothing_validates_it() {
 fn what_cannot_be_checked_is_said_and_fails() {
     let world = foreign(b"", b"");
     assert_eq!(check(&world, &[], "").1, 1);
-    assert!(check(&world, &[], "").0.contains("Usage: "));
+    let usage = "[--fix|--truncate-to-timestamp $timestamp|--json] <file.manifest|file.aof>\n";
+    assert!(check(&world, &[], "").0.contains(usage));
     assert_eq!(check(&world, &["--fix", "--truncate-to-timestamp", "1", MANIFEST], "").1, 1);
     assert_eq!(check(&world, &["repair", INCR], "").1, 1);
     assert!(check(&world, &["nonesuch"], "").0.starts_with("Cannot open file nonesuch: "));
