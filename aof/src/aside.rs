@@ -1,8 +1,10 @@
-//! No byte is destroyed without a copy: what a start cuts off or steps over is put into a file of its own first.
+//! No byte is destroyed without a copy: what is cut off, stepped over or replaced is put into a file of its own first.
 //!
 //! ```text
-//! appendonly.aof.3.incr.aof.torn-81        cut off behind offset 81
+//! appendonly.aof.3.incr.aof.torn-81        cut off behind offset 81, by a start
+//! appendonly.aof.3.incr.aof.cut-81         the same, by the checker
 //! appendonly.aof.3.incr.aof.corrupt-81     damaged at offset 81, and still in its file
+//! appendonly.aof.manifest.replaced-0       the manifest that a repair replaced
 //! ```
 
 use std::io::{IoSlice, Read};
@@ -12,31 +14,25 @@ use crate::dir::Directory;
 use crate::error::{Error, io_error};
 use crate::fs::{Reader, retry, write_all};
 use crate::manifest::Entry;
-use crate::options::Options;
 use crate::replay::{Repeated, Truncation};
 use crate::set::Part;
 
 const CHUNK_BYTES: usize = 1024 * 1024;
 
 impl Directory {
-    /// Cuts a torn tail, if it may be cut.
-    pub(crate) fn tear(
+    /// Cuts a file to `len_bytes`, after a copy of the rest whose name says why.
+    pub(crate) fn cut(
         &self,
         entry: &Entry,
-        valid_len_bytes: u64,
+        len_bytes: u64,
+        why: &str,
         reason: &'static str,
-        is_last: bool,
-        options: &Options,
     ) -> Result<Truncation, Error> {
         let path = self.path(&entry.name);
-        let reason = if is_last { reason } else { "the truncated file is not the last file" };
-        if !is_last || !options.load_truncated {
-            return Err(Error::UnexpectedEnd { path, valid_len_bytes, reason });
-        }
-        let cut_bytes = self.len_bytes(entry)?.saturating_sub(valid_len_bytes);
-        let side_file = self.copy_aside(entry, valid_len_bytes, cut_bytes, "torn")?;
-        retry(|| self.fs().truncate(&path, valid_len_bytes)).map_err(io_error("truncate", &path))?;
-        Ok(Truncation { path, offset_bytes: valid_len_bytes, cut_bytes, side_file, reason })
+        let cut_bytes = self.len_bytes(entry)?.saturating_sub(len_bytes);
+        let side_file = self.copy_aside(entry, len_bytes, cut_bytes, why)?;
+        retry(|| self.fs().truncate(&path, len_bytes)).map_err(io_error("truncate", &path))?;
+        Ok(Truncation { path, offset_bytes: len_bytes, cut_bytes, side_file, reason })
     }
 
     /// Finishes what a take-over could not: a server that knows nothing of it would execute these bytes twice.

@@ -81,7 +81,18 @@ impl Directory {
     /// # Errors
     /// The same.
     pub fn open_to_supersede(fs: Arc<dyn Fs>, options: &Options) -> Result<Directory, Error> {
-        let mut directory = Directory {
+        let mut directory = Directory::around(fs, options);
+        let names = directory.names()?;
+        directory.manifest = directory.read_manifest()?;
+        if directory.manifest.is_empty() {
+            directory.refuse_orphans(&names)?;
+        }
+        Ok(directory)
+    }
+
+    /// What holds a file that no manifest lists.
+    pub(crate) fn around(fs: Arc<dyn Fs>, options: &Options) -> Directory {
+        Directory {
             fs,
             dir: options.dir.clone(),
             parent: options.adopt_from.clone(),
@@ -89,13 +100,7 @@ impl Directory {
             manifest: Manifest::default(),
             adopted: None,
             recovered: None,
-        };
-        let names = directory.names()?;
-        directory.manifest = directory.read_manifest()?;
-        if directory.manifest.is_empty() {
-            directory.refuse_orphans(&names)?;
         }
-        Ok(directory)
     }
 
     /// The files that make up the log.

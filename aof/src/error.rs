@@ -144,6 +144,12 @@ pub enum Error {
         /// How.
         reason: String,
     },
+    /// A file that no manifest lists was to be repaired: there is nothing that could list the new files.
+    #[error("{path}: only a log with a manifest can be repaired", path = path.display())]
+    NotRepairable {
+        /// The file.
+        path: PathBuf,
+    },
     /// A log was to be started behind files that nobody has read: where they end is not known.
     #[error("{path}: replay it before a log is started", path = path.display())]
     NotReplayed {

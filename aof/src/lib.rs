@@ -68,6 +68,7 @@
 mod aside;
 mod backend;
 pub mod block;
+pub mod check;
 mod dir;
 pub mod error;
 mod event;
@@ -95,6 +96,7 @@ mod tests;
 
 pub use backend::{Block, LogBackend};
 pub use block::{BaseFrame, Epoch};
+pub use check::Checkup;
 pub use dir::{BaseFormat, Directory};
 pub use error::{Error, ManifestErrorKind};
 pub use event::Event;

@@ -14,7 +14,11 @@
 //!
 //! Source: redis 7.2 `src/aof.c` `loadAppendOnlyFiles`, `loadSingleAppendOnlyFile`; but CR LF after a value is looked
 //! at, a transaction is executed whole, and a file is not cut before all that may refuse it has been asked.
+//!
+//! Reading finds, and a `Course` says what becomes of it: [`Directory::replay`] cuts, sets aside or refuses, and
+//! [`check`](crate::check) only writes it down.
 
+mod course;
 mod file;
 mod settle;
 
@@ -23,9 +27,13 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use self::course::Load;
+pub(crate) use self::course::{Course, Find, Good, Kind};
 use self::file::Replay;
+pub(crate) use self::file::{LIMITS, is_rdb};
+pub(crate) use self::settle::command_lines;
 use crate::Position;
-use crate::block::Epoch;
+use crate::block::{Epoch, FilePoint};
 use crate::dir::{Directory, Recovered};
 use crate::error::Error;
 use crate::options::Options;
@@ -130,6 +138,8 @@ pub struct Damage {
     pub path: PathBuf,
     /// Where the damaged block begins.
     pub offset_bytes: u64,
+    /// The position of that, where the log has positions.
+    pub position: Option<Position>,
     /// How far it goes: to the next block that can be read, or to the end.
     pub len_bytes: u64,
     /// What is wrong.
@@ -140,7 +150,7 @@ pub struct Damage {
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Damage { path, offset_bytes, len_bytes, found, keys } = self;
+        let Damage { path, offset_bytes, len_bytes, found, keys, .. } = self;
         write!(f, "{}: {len_bytes} bytes at offset {offset_bytes} are damaged: {found}", path.display())?;
         for (n, key) in keys.iter().enumerate() {
             let before = if n == 0 { "; keys that they name: " } else { ", " };
@@ -187,33 +197,54 @@ impl Directory {
     /// [`Error::WrongPredecessor`], [`Error::Contradiction`]. Later [`Error::UnexpectedEnd`], [`Error::BadFormat`],
     /// [`Error::Corrupt`], [`Error::Refused`], [`Error::BaseRefused`], [`Error::Io`].
     pub fn replay(&mut self, sink: &mut impl Sink, options: &Options) -> Result<Report, Error> {
-        let (parts, epoch) = self.parts()?;
+        let mut load = Load::new(options);
+        let (parts, epoch) = self.parts(&mut load)?;
+        let reading = self.read(&parts, epoch, sink, &mut load)?;
+        // Last, for until now the files that hold these bytes again might have been refused.
+        let repeating = parts.iter().filter(|part| part.repeated_bytes() > 0);
+        let repeated = repeating.map(|part| self.cut_repeated(part)).collect();
+        let cut_bytes = load.truncated.as_ref().map_or(0, |truncation| truncation.cut_bytes);
+        let base = parts.first().filter(|part| part.is_base);
+        let report = Report {
+            files: parts.len() as u32,
+            commands: reading.commands,
+            bytes: parts.iter().map(Part::counted_bytes).sum::<u64>() - cut_bytes,
+            base_bytes: base.map_or(0, |base| base.len_bytes),
+            truncated: load.truncated,
+            repeated,
+            quarantined: load.quarantined,
+            blocks_verified: reading.trail.blocks,
+            unverified_bytes: reading.trail.unverified_bytes,
+        };
+        let (epoch, end) = (reading.trail.epoch, reading.trail.expected.unwrap_or(0));
+        let incrs = parts.iter().zip(reading.ends).filter(|(part, _)| !part.is_base);
+        let incrs = incrs.map(|(part, end)| (part.entry.seq, end)).collect();
+        self.set_recovered(Recovered { epoch, end, incrs });
+        Ok(report)
+    }
+
+    /// Reads `parts` into `sink`. What is found goes to `course`; nothing is changed here.
+    pub(crate) fn read(
+        &self,
+        parts: &[Part],
+        epoch: Option<Epoch>,
+        sink: &mut impl Sink,
+        course: &mut impl Course,
+    ) -> Result<Reading, Error> {
         let total_bytes = parts.iter().map(Part::counted_bytes).sum();
-        let base = parts.first().filter(|_| self.manifest().base.is_some());
-        let base_bytes = base.map_or(0, |base| base.len_bytes);
-        let mut report = Report { base_bytes, bytes: total_bytes, ..Report::default() };
         let mut progress = Progress { total_bytes, ..Progress::default() };
         let mut trail = Trail { epoch, ..Trail::default() };
         let mut ends = Vec::new();
         for (n, part) in parts.iter().enumerate() {
             let is_last = self.may_be_torn(part, &parts[n + 1..]);
-            let context = Context { directory: self, part, options, is_last };
-            let mut file = Replay::open(&context, &mut *sink, &mut trail, progress)?;
-            let end = file.run(&context, &mut report)?;
+            let context = Context { directory: self, part, is_last };
+            course.begin(part)?;
+            let mut file = Replay::open(&context, &mut *sink, &mut *course, &mut trail, progress)?;
+            ends.push(file.run(&context)?);
             progress = file.place.progress;
-            report.files += 1;
-            ends.push((part.entry.seq, end));
+            course.end(&trail)?;
         }
-        // Last, for until now the files that hold these bytes again might have been refused.
-        let repeating = parts.iter().filter(|part| part.repeated_bytes() > 0);
-        report.repeated = repeating.map(|part| self.cut_repeated(part)).collect();
-        report.bytes -= report.truncated.as_ref().map_or(0, |truncation| truncation.cut_bytes);
-        report.commands = progress.commands;
-        (report.blocks_verified, report.unverified_bytes) = (trail.blocks, trail.unverified_bytes);
-        let bases = parts.iter().take_while(|part| part.is_base).count();
-        let (epoch, end) = (trail.epoch, trail.expected.unwrap_or(0));
-        self.set_recovered(Recovered { epoch, end, incrs: ends.split_off(bases) });
-        Ok(report)
+        Ok(Reading { trail, ends, commands: progress.commands })
     }
 
     /// Only the file that was appended to last. A crash during a rotation leaves it torn beside a new one without a byte,
@@ -225,27 +256,39 @@ impl Directory {
     }
 }
 
+/// What a reading came to.
+pub(crate) struct Reading {
+    pub(crate) trail: Trail,
+    /// Where each file ends.
+    pub(crate) ends: Vec<FilePoint>,
+    /// Given to the sink.
+    pub(crate) commands: u64,
+}
+
 /// What the files have told so far.
 #[derive(Debug, Default)]
-struct Trail {
-    epoch: Option<Epoch>,
+pub(crate) struct Trail {
+    pub(crate) epoch: Option<Epoch>,
     /// Where the next block must begin; unknown before the first.
-    expected: Option<Position>,
+    pub(crate) expected: Option<Position>,
     /// It may begin later: there were commands without positions, or damage.
     unsure: bool,
     /// The highest position that a line calls durable.
     durable: Position,
     /// When the last block was written.
     time_ms: Option<i64>,
-    blocks: u64,
-    unverified_bytes: u64,
+    pub(crate) blocks: u64,
+    pub(crate) unverified_bytes: u64,
+    /// What the base that was just read says that it covers.
+    pub(crate) covers: Option<Position>,
+    /// The file that was just read begins as an RDB.
+    pub(crate) is_rdb: bool,
 }
 
 /// What a file is replayed by.
 struct Context<'a> {
     directory: &'a Directory,
     part: &'a Part,
-    options: &'a Options,
     /// It may be torn.
     is_last: bool,
 }

@@ -103,6 +103,16 @@ impl Scan {
         Ok(())
     }
 
+    /// Consumes the rest.
+    pub(crate) fn drain(&mut self) -> Result<(), Error> {
+        loop {
+            self.consume(self.buf.len());
+            if !self.more()? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Whether all the rest is zeros.
     pub(crate) fn skip_zeros(&mut self) -> Result<bool, Error> {
         loop {

@@ -14,6 +14,7 @@ use crate::dir::{Directory, Role};
 use crate::error::{Error, io_error};
 use crate::fs::Reader;
 use crate::manifest::{Entry, FileSeq};
+use crate::replay::Course;
 
 /// A file of the log, as far as it counts.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct Part {
     pub(crate) len_bytes: u64,
     /// Where its content ends, and what it must hash to, if another says so.
     pub(crate) end: Option<FilePoint>,
+    /// It ends before that: then the file itself is all there is.
+    pub(crate) is_short: bool,
 }
 
 impl Part {
@@ -52,13 +55,13 @@ impl Directory {
     /// The files to be replayed, and how much of each; and what their positions count from, as far as heads say so.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], [`Error::Io`]; [`Error::WrongPredecessor`]; [`Error::Shortened`];
-    /// [`Error::Contradiction`].
-    pub(crate) fn parts(&self) -> Result<(Vec<Part>, Option<Epoch>), Error> {
+    /// [`Error::Unavailable`], [`Error::Io`]; [`Error::WrongPredecessor`]; [`Error::Contradiction`];
+    /// [`Error::Shortened`] if `course` does not put up with it.
+    pub(crate) fn parts(&self, course: &mut impl Course) -> Result<(Vec<Part>, Option<Epoch>), Error> {
         let mut parts = Vec::new();
         if let Some(base) = &self.manifest().base {
             let len_bytes = self.len_bytes(base)?;
-            parts.push(Part { entry: base.clone(), is_base: true, len_bytes, end: None });
+            parts.push(Part { entry: base.clone(), is_base: true, len_bytes, end: None, is_short: false });
         }
         let bases = parts.len();
         let mut openings: Vec<(FileSeq, Opening)> = Vec::new();
@@ -66,10 +69,10 @@ impl Directory {
             let len_bytes = self.len_bytes(entry)?;
             if let Some(opening) = self.opening(entry)? {
                 self.check_opening(entry, &opening, openings.first())?;
-                self.end_predecessor(&mut parts[bases..], entry, &opening)?;
+                self.end_predecessor(&mut parts[bases..], entry, &opening, course)?;
                 openings.push((entry.seq, opening));
             }
-            parts.push(Part { entry: entry.clone(), is_base: false, len_bytes, end: None });
+            parts.push(Part { entry: entry.clone(), is_base: false, len_bytes, end: None, is_short: false });
         }
         let first = openings.first().map(|(_, opening)| opening.head.epoch);
         // Where the first incr cannot tell where it begins, replay will say so.
@@ -104,13 +107,20 @@ impl Directory {
 
     /// Empty incrs may stand between the two: a rotation that was under way leaves one, and its number is lower. None
     /// need stand before `entry` where there is a base, for that may have superseded them.
-    fn end_predecessor(&self, incrs: &mut [Part], entry: &Entry, opening: &Opening) -> Result<(), Error> {
+    fn end_predecessor(
+        &self,
+        incrs: &mut [Part],
+        entry: &Entry,
+        opening: &Opening,
+        course: &mut impl Course,
+    ) -> Result<(), Error> {
         let behind = opening.head.behind;
         let named = behind.map_or(0, |(seq, _)| seq);
         let before = incrs.iter_mut().rfind(|part| part.entry.seq == named || part.len_bytes > 0);
         match (before, behind) {
             (Some(part), Some((seq, end))) if part.entry.seq == seq && part.len_bytes < end.offset_bytes => {
-                Err(Error::Shortened {
+                part.is_short = true;
+                course.shortened(Error::Shortened {
                     path: self.path(&part.entry.name),
                     expected_bytes: end.offset_bytes,
                     found_bytes: part.len_bytes,

@@ -10,6 +10,7 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 pub mod blocking;
+pub mod check_aof;
 pub mod client;
 pub mod clients;
 pub mod commands;

@@ -120,8 +120,7 @@ impl Sink for Loader<'_> {
     }
 
     fn keys_of(&self, argv: &[&[u8]]) -> Vec<Vec<u8>> {
-        let Ok(spec) = commands::lookup(argv) else { return Vec::new() };
-        spec.keys.places(argv).into_iter().filter_map(|place| Some(argv.get(place)?.to_vec())).collect()
+        keys_of(argv)
     }
 
     fn base_rdb(&mut self, _: &Path, rdb: &mut dyn BufRead) -> Result<(), SinkError> {
@@ -136,6 +135,12 @@ impl Sink for Loader<'_> {
         }
         self.serve();
     }
+}
+
+/// The keys that a command of a log names.
+pub(crate) fn keys_of(argv: &[&[u8]]) -> Vec<Vec<u8>> {
+    let Ok(spec) = commands::lookup(argv) else { return Vec::new() };
+    spec.keys.places(argv).into_iter().filter_map(|place| Some(argv.get(place)?.to_vec())).collect()
 }
 
 impl Server {

@@ -72,10 +72,12 @@ fn cargo(line: &str) -> Result<()> {
     Ok(())
 }
 
-/// The server's tests slow the disk down with strace, and let redis-server read a log: without them they pass untested.
+/// The server's tests slow the disk down with strace, and let redis-server and redis-check-aof read a log: without them
+/// they pass untested.
 fn test() -> Result<()> {
-    install::program("strace")?;
-    install::program("redis-server")?;
+    for program in ["strace", "redis-server", "redis-check-aof"] {
+        install::program(program)?;
+    }
     cargo("test --workspace --quiet")
 }
 

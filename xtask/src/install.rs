@@ -25,6 +25,7 @@ pub(crate) const REDIS_VERSION: &str = "7.0.15";
 const PACKAGES: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
+    ("redis-check-aof", "redis-tools"),
     ("tclsh", "tcl"),
     ("dpkg-source", "dpkg-dev"),
     ("python3", "python3"),

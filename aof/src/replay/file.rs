@@ -6,7 +6,7 @@ use resp::request::Argv;
 use resp::{Limits, Parser};
 
 use super::{
-    Context, MAX_ANNOTATION_BYTES, PROGRESS_BYTES, PROGRESS_COMMANDS, Progress, Report, Sink, Trail,
+    Context, Course, Good, MAX_ANNOTATION_BYTES, PROGRESS_BYTES, PROGRESS_COMMANDS, Progress, Sink, Trail,
 };
 use crate::Position;
 use crate::block::{FilePoint, Head, IncrHead, Line, MAGIC, crc32c};
@@ -14,12 +14,13 @@ use crate::error::{Error, io_error};
 use crate::scan::Scan;
 
 /// A log may hold any value that any `proto-max-bulk-len` let in; this bound only keeps sums in range.
-pub(super) const LIMITS: Limits = Limits { max_bulk_bytes: 1 << 40, authenticated: true, check_crlf: true };
+pub(crate) const LIMITS: Limits = Limits { max_bulk_bytes: 1 << 40, authenticated: true, check_crlf: true };
 
 /// One file on its way into the sink.
-pub(super) struct Replay<'a, S> {
+pub(super) struct Replay<'a, S, C> {
     pub(super) scan: Scan,
     pub(super) sink: &'a mut S,
+    pub(super) course: &'a mut C,
     pub(super) trail: &'a mut Trail,
     pub(super) is_base: bool,
     /// Blocks of ours are what should stand here.
@@ -58,6 +59,10 @@ pub(super) enum Bad {
     Wrong { at: usize, found: String, line: Option<Line> },
     /// A block that is sound belongs elsewhere: no crash does that.
     Misplaced(String),
+    /// What was read whole, and cannot be executed. It stands at this offset.
+    Senseless { offset_bytes: u64, found: String },
+    /// It is sound, and the course wants none of it.
+    Unwanted(&'static str),
 }
 
 impl Bad {
@@ -75,10 +80,11 @@ pub(super) enum Frame {
     Effect,
 }
 
-impl<'a, S: Sink> Replay<'a, S> {
+impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
     pub(super) fn open(
         context: &Context<'_>,
         sink: &'a mut S,
+        course: &'a mut C,
         trail: &'a mut Trail,
         progress: Progress,
     ) -> Result<Self, Error> {
@@ -91,6 +97,7 @@ impl<'a, S: Sink> Replay<'a, S> {
         Ok(Replay {
             scan,
             sink,
+            course,
             trail,
             is_base: part.is_base,
             ours,
@@ -107,26 +114,37 @@ impl<'a, S: Sink> Replay<'a, S> {
     }
 
     /// Returns where the file ends now.
-    pub(super) fn run(&mut self, context: &Context<'_>, report: &mut Report) -> Result<FilePoint, Error> {
+    pub(super) fn run(&mut self, context: &Context<'_>) -> Result<FilePoint, Error> {
         self.rdb()?;
         let mut is_whole = true;
-        while let Some(bad) = self.items()? {
-            let Some(end) = self.settle(bad, context, report)? else {
-                is_whole = false;
-                continue;
-            };
-            self.end_file();
-            return Ok(end);
+        while let Some(bad) = self.items_or_bad()? {
+            is_whole = false;
+            if let Some(end) = self.settle(bad, context)? {
+                self.end_file();
+                return Ok(end);
+            }
         }
+        self.trail.unsure |= context.part.is_short;
         if let Some(end) = context.part.end.filter(|&end| is_whole && end != self.scan.point()) {
-            return Err(self.not_as_recorded(end));
+            self.not_as_recorded(end, context)?;
         }
         self.end_file();
         Ok(self.scan.point())
     }
 
+    /// Commands that are no log are a finding like any other.
+    fn items_or_bad(&mut self) -> Result<Option<Bad>, Error> {
+        match self.items() {
+            Err(Error::BadFormat { offset_bytes, found, .. }) => {
+                Ok(Some(Bad::Senseless { offset_bytes, found }))
+            }
+            other => other,
+        }
+    }
+
     fn end_file(&mut self) {
         self.trail.unverified_bytes += self.loose_bytes;
+        self.trail.covers = self.covers;
         if let Some(covers) = self.covers {
             self.trail.expected = Some(covers);
         }
@@ -139,7 +157,8 @@ impl<'a, S: Sink> Replay<'a, S> {
         let path = self.scan.path().to_path_buf();
         let source = self.scan.source();
         let head = source.fill_buf().map_err(io_error("read", &path))?;
-        if !head.starts_with(b"REDIS") && !head.starts_with(b"VALKEY") {
+        self.trail.is_rdb = is_rdb(head);
+        if !self.trail.is_rdb {
             return Ok(());
         }
         let refused = |source| Error::BaseRefused { path: path.clone(), source };
@@ -155,11 +174,22 @@ impl<'a, S: Sink> Replay<'a, S> {
             match self.next()? {
                 Next::End if self.open_base => return Ok(Some(Bad::Ends("the base ends before its end"))),
                 Next::End => return Ok(None),
-                Next::Annotation(len) => self.consume(len),
+                Next::Annotation(len) if self.is_wanted(len)? => self.consume(len),
+                Next::Annotation(_) => return Ok(Some(Bad::Unwanted("it is later than the timestamp"))),
                 Next::Command(len) => self.command(len)?,
                 Next::Block(len, line) => self.block(len, &line)?,
                 Next::Bad(bad) => return Ok(Some(bad)),
             }
+        }
+    }
+
+    /// Whether the course reads on behind this line, which may be a timestamp.
+    fn is_wanted(&mut self, len: usize) -> Result<bool, Error> {
+        let line = &self.scan.rest()[self.parsed..self.parsed + len];
+        let Some(unix_s) = line.strip_prefix(b"#TS:").map(timestamp) else { return Ok(true) };
+        match self.course.stamp(unix_s)? {
+            false if unix_s.is_none() => Err(self.bad_format(0, "an invalid timestamp")),
+            is_wanted => Ok(is_wanted),
         }
     }
 
@@ -203,7 +233,9 @@ impl<'a, S: Sink> Replay<'a, S> {
     /// Among blocks of ours only lines of a known form may stand: anything else was one of ours before it was damaged.
     fn check_annotation(&self, len: usize) -> Next {
         let line = &self.scan.rest()[self.parsed..self.parsed + len];
-        let is_known = line.starts_with(b"#HDR:") || line.starts_with(b"#PAD:") || is_timestamp(line);
+        let is_known = line.starts_with(b"#HDR:")
+            || line.starts_with(b"#PAD:")
+            || line.strip_prefix(b"#TS:").is_some_and(|text| timestamp(text).is_some());
         if self.ours && self.loose_bytes == 0 && !is_known {
             return Next::Bad(Bad::wrong("an annotation that nobody writes"));
         }
@@ -284,6 +316,8 @@ impl<'a, S: Sink> Replay<'a, S> {
             self.tell_now_and_then();
         }
         let opens_file = self.scan.offset_bytes() == 0;
+        let bytes = &self.scan.rest()[line_len..end];
+        self.course.good(&Good { line: Some(line), db: line.db, end_db: self.place.db, bytes })?;
         self.consume(end);
         self.note(line, opens_file);
         Ok(())
@@ -319,9 +353,10 @@ impl<'a, S: Sink> Replay<'a, S> {
         }
         match (frame(&argv), self.in_multi) {
             (Frame::Effect | Frame::Select, false) => {
+                let db = Some(self.place.db);
                 self.place.deliver(&mut *self.sink, &self.scan, 0, &argv)?;
                 drop(argv);
-                self.consume_loose(len);
+                self.consume_loose(db, len)?;
             }
             // What it holds is parsed once more at its EXEC: simpler than to keep it, and transactions are short.
             (Frame::Effect | Frame::Select, true) => self.parsed += len,
@@ -342,6 +377,7 @@ impl<'a, S: Sink> Replay<'a, S> {
     /// Gives the sink everything between MULTI and EXEC, which begins at `parsed`.
     fn transaction(&mut self, exec_len: usize) -> Result<(), Error> {
         let (mut parser, exec, mut at) = (Parser::default(), self.parsed, 0);
+        let db = Some(self.place.db);
         while at < exec {
             let rest = &self.scan.rest()[at..exec];
             if rest.first() == Some(&b'#') {
@@ -359,14 +395,16 @@ impl<'a, S: Sink> Replay<'a, S> {
         }
         self.in_multi = false;
         self.parsed = 0;
-        self.consume_loose(exec + exec_len);
-        Ok(())
+        self.consume_loose(db, exec + exec_len)
     }
 
-    fn consume_loose(&mut self, len: usize) {
+    fn consume_loose(&mut self, db: Option<u32>, len: usize) -> Result<(), Error> {
+        let bytes = &self.scan.rest()[..len];
+        self.course.good(&Good { line: None, db, end_db: self.place.db, bytes })?;
         self.loose_bytes += len as u64;
         self.trail.unsure = true;
         self.consume(len);
+        Ok(())
     }
 
     /// Moves past an item; inside of MULTI there is no boundary, and `#` lines belong to the transaction.
@@ -422,10 +460,14 @@ fn annotation_len(rest: &[u8]) -> Option<Result<usize, &'static str>> {
     }
 }
 
-/// `#TS:<digits>\r\n`.
-fn is_timestamp(line: &[u8]) -> bool {
-    let digits = line.strip_prefix(b"#TS:").and_then(|rest| rest.strip_suffix(b"\r\n"));
-    digits.is_some_and(|digits| resp::number::parse_i64(digits).is_some())
+/// What stands behind `#TS:`: `<digits>\r\n`.
+fn timestamp(text: &[u8]) -> Option<i64> {
+    resp::number::parse_i64(text.strip_suffix(b"\r\n")?)
+}
+
+/// An RDB of Redis or Valkey, by its first bytes.
+pub(crate) fn is_rdb(head: &[u8]) -> bool {
+    head.starts_with(b"REDIS") || head.starts_with(b"VALKEY")
 }
 
 /// Where replay stands among the commands.

@@ -1,13 +1,12 @@
-//! What becomes of bad bytes: cut, set aside, or refused.
+//! What bad bytes are: torn off, damaged, or never a log.
 
 use resp::Parser;
 
 use super::file::{Bad, Frame, LIMITS, Replay, frame};
-use super::{Context, Damage, Quarantine, Report, Sink};
+use super::{Context, Course, Damage, Find, Kind, Sink};
 use crate::Position;
 use crate::block::{FilePoint, Line, MAGIC};
 use crate::error::{Error, io_error};
-use crate::options::LoadCorrupt;
 use crate::recover::{Evidence, Verdict, judge};
 use crate::scan::Scan;
 
@@ -15,66 +14,104 @@ use crate::scan::Scan;
 const LENGTH_LINE_BYTES: usize = 32;
 /// Keys that a report names.
 const NAMED_KEYS: usize = 16;
-impl<S: Sink> Replay<'_, S> {
-    /// Decides what they are. Returns the end of the file, if it ends here; else the next items can be read.
-    pub(super) fn settle(
-        &mut self,
-        bad: Bad,
-        context: &Context<'_>,
-        report: &mut Report,
-    ) -> Result<Option<FilePoint>, Error> {
+
+/// A finding before it is placed.
+struct Finding {
+    kind: Kind,
+    found: String,
+    keys: Vec<Vec<u8>>,
+    lines: u64,
+    position: Option<Position>,
+    /// The next block that can be read, if one was looked for and found.
+    next: Option<FilePoint>,
+}
+
+impl<S: Sink, C: Course> Replay<'_, S, C> {
+    /// Decides what they are, and hands that to the course. Returns the end of the file, if it ends here; else the next
+    /// items can be read.
+    pub(super) fn settle(&mut self, bad: Bad, context: &Context<'_>) -> Result<Option<FilePoint>, Error> {
         let boundary = self.scan.point();
         // A base of ours was whole when it was published.
         let is_last = context.is_last && !(self.is_base && self.covers.is_some());
-        match bad {
-            Bad::Ends(reason) if is_last || !self.ours => {
-                self.tear(boundary, reason, context, report).map(Some)
-            }
-            Bad::Ends(reason) => self.quarantine(boundary, reason.to_owned(), None, context, report),
-            Bad::Misplaced(found) => self.judge(boundary, (0, found, None), false, context, report),
+        let finding = match bad {
+            Bad::Ends(reason) if is_last || !self.ours => self.ends(reason),
+            Bad::Ends(reason) => Finding { kind: Kind::Corrupt, ..self.ends(reason) },
+            Bad::Unwanted(found) => Finding { kind: Kind::Unwanted, ..self.ends(found) },
+            Bad::Misplaced(found) => self.judge((0, found, None), false)?,
             Bad::Wrong { at, found, line } if self.is_place_of_block() => {
-                self.judge(boundary, (at, found, line), is_last, context, report)
+                self.judge((at, found, line), is_last)?
             }
-            Bad::Wrong { at, found, .. } => {
-                let error = self.bad_format(at, found);
-                let zeros = self.scan.rest()[self.parsed..].iter().skip(at).take(LENGTH_LINE_BYTES);
-                let text = zeros.take_while(|&&byte| byte != 0).count();
-                self.scan.consume((self.parsed + at + text).min(self.scan.rest().len()));
-                if self.scan.left_bytes() == 0 || !self.scan.skip_zeros()? {
-                    return Err(error);
-                }
-                self.tear(boundary, "it ends in zeros", context, report).map(Some)
+            Bad::Wrong { at, found, .. } => self.wrong(at, found)?,
+            Bad::Senseless { offset_bytes, found } => {
+                let kind = Kind::Wrong(offset_bytes);
+                let lines = self.whole_lines((offset_bytes - boundary.offset_bytes) as usize);
+                let finding = Finding { kind, found, lines, ..self.ends("") };
+                Finding { next: self.next_block()?, ..finding }
             }
+        };
+        self.place(boundary, finding, is_last, context)
+    }
+
+    /// It merely stops.
+    fn ends(&self, reason: &'static str) -> Finding {
+        Finding {
+            kind: Kind::Torn(reason),
+            found: reason.to_owned(),
+            keys: Vec::new(),
+            lines: self.whole_lines(usize::MAX),
+            position: self.trail.expected,
+            next: None,
         }
     }
 
-    fn judge(
-        &mut self,
-        boundary: FilePoint,
-        bad: (usize, String, Option<Line>),
-        is_last: bool,
-        context: &Context<'_>,
-        report: &mut Report,
-    ) -> Result<Option<FilePoint>, Error> {
+    fn judge(&mut self, bad: (usize, String, Option<Line>), is_last: bool) -> Result<Finding, Error> {
         let (at, found, line) = bad;
         let expected = self.trail.expected.unwrap_or(0);
-        let keys = self.keys(at);
+        let (keys, lines) = (self.keys(at), self.whole_lines(usize::MAX));
         let rest_bytes = self.scan.left_bytes();
         // What is damaged is passed over byte by byte: its line may be what lies.
         self.scan.consume(1.min(self.scan.rest().len()));
         let survey = self.scan.survey(self.trail.epoch, expected)?;
+        let position = line.map_or(expected, |line| line.position);
         let evidence = Evidence {
             is_last: is_last && self.trail.epoch.is_some(),
-            position: line.map_or(expected, |line| line.position),
+            position,
             durable: self.trail.durable.max(survey.durable),
             rest_bytes,
             before_ms: self.trail.time_ms,
             behind_ms: survey.last_ms,
         };
-        if judge(&evidence) == Verdict::Torn {
-            return self.tear(boundary, "it ends in what is no block", context, report).map(Some);
+        let position = Some(position);
+        Ok(match judge(&evidence) {
+            Verdict::Torn => Finding { keys, lines, position, ..self.ends("it ends in what is no block") },
+            Verdict::Corrupt => {
+                let next = survey.next.map(|(point, _)| point);
+                Finding { kind: Kind::Corrupt, found, keys, lines, position, next }
+            }
+        })
+    }
+
+    /// Bytes that no block vouches for are no commands. Zeros up to the end are what a crash leaves.
+    fn wrong(&mut self, at: usize, found: String) -> Result<Finding, Error> {
+        let offset_bytes = self.scan.offset_bytes() + (self.parsed + at) as u64;
+        let finding = self.ends("it ends in zeros");
+        let zeros = self.scan.rest()[self.parsed..].iter().skip(at).take(LENGTH_LINE_BYTES);
+        let text = zeros.take_while(|&&byte| byte != 0).count();
+        self.scan.consume((self.parsed + at + text).min(self.scan.rest().len()));
+        if self.scan.left_bytes() > 0 && self.scan.skip_zeros()? {
+            return Ok(finding);
         }
-        self.quarantine(boundary, found, Some((keys, survey.next)), context, report)
+        Ok(Finding { kind: Kind::Wrong(offset_bytes), found, next: self.next_block()?, ..finding })
+    }
+
+    /// Where this log goes on. Without a known epoch any value might pretend to be that.
+    fn next_block(&mut self) -> Result<Option<FilePoint>, Error> {
+        if self.trail.epoch.is_none() {
+            return Ok(None);
+        }
+        self.scan.consume(1.min(self.scan.rest().len()));
+        let survey = self.scan.survey(self.trail.epoch, self.trail.expected.unwrap_or(0))?;
+        Ok(survey.next.map(|(point, _)| point))
     }
 
     /// Whether a block of ours should begin here.
@@ -83,53 +120,58 @@ impl<S: Sink> Replay<'_, S> {
         is_ours && !self.in_multi
     }
 
-    fn tear(
+    /// Tells the course, and goes on at the next block that can be read.
+    fn place(
         &mut self,
         boundary: FilePoint,
-        reason: &'static str,
+        finding: Finding,
+        is_last: bool,
         context: &Context<'_>,
-        report: &mut Report,
-    ) -> Result<FilePoint, Error> {
-        let Context { directory, part, options, is_last } = *context;
-        let torn = directory.tear(&part.entry, boundary.offset_bytes, reason, is_last, options)?;
-        report.truncated = Some(torn);
-        Ok(boundary)
-    }
-
-    /// Refuses corruption, or sets it aside and goes on at the next block that can be read.
-    fn quarantine(
-        &mut self,
-        boundary: FilePoint,
-        found: String,
-        behind: Option<(Vec<Vec<u8>>, Option<(FilePoint, Position)>)>,
-        context: &Context<'_>,
-        report: &mut Report,
     ) -> Result<Option<FilePoint>, Error> {
-        let Context { directory, part, options, .. } = *context;
-        let (keys, next) = behind.unwrap_or_default();
-        let end = next.map_or(part.counted_bytes(), |(point, _)| point.offset_bytes);
+        let Context { directory, part, .. } = *context;
+        let Finding { kind, found, keys, lines, position, next } = finding;
+        let end = next.map_or(part.counted_bytes(), |point| point.offset_bytes);
         let (path, offset_bytes) = (self.scan.path().to_path_buf(), boundary.offset_bytes);
-        let damage = Damage { path, offset_bytes, len_bytes: end - offset_bytes, found, keys };
-        if options.load_corrupt == LoadCorrupt::Fail {
-            let manifest = directory.manifest_path();
-            return Err(Error::Corrupt { damage: Box::new(damage), manifest });
-        }
-        let side_file = directory.copy_aside(&part.entry, offset_bytes, damage.len_bytes, "corrupt")?;
-        report.quarantined.push(Quarantine { damage, side_file });
+        let damage =
+            Damage { path, offset_bytes, position, len_bytes: end.saturating_sub(offset_bytes), found, keys };
+        self.course.bad(Find { directory, part, is_last, kind, damage, lines })?;
         self.trail.unsure = true;
-        self.ours = true;
-        self.loose_bytes = 0;
+        if matches!(kind, Kind::Torn(_) | Kind::Unwanted) {
+            return Ok(Some(boundary));
+        }
         // Whatever its first head said: the last one must come.
-        self.open_base = self.is_base && context.part.is_resp();
-        let Some((point, _)) = next else {
-            while self.scan.more()? {}
-            self.scan.consume(self.scan.rest().len());
+        self.ours |= kind == Kind::Corrupt;
+        self.open_base = self.ours && self.is_base && part.is_resp();
+        (self.loose_bytes, self.in_multi, self.parsed) = (0, false, 0);
+        self.parser = Parser::default();
+        let Some(point) = next else {
+            self.scan.drain()?;
             return Ok(Some(self.scan.point()));
         };
-        self.scan = Scan::open(&**directory.fs(), &self.scan.path().to_path_buf(), part.counted_bytes())
+        self.scan = Scan::open(&**directory.fs(), self.scan.path(), part.counted_bytes())
             .and_then(|mut scan| scan.skip(point).map(|()| scan))
             .map_err(io_error("read", self.scan.path()))?;
         Ok(None)
+    }
+
+    /// A file that is whole, and not what another says of it.
+    pub(super) fn not_as_recorded(
+        &mut self,
+        expected: FilePoint,
+        context: &Context<'_>,
+    ) -> Result<(), Error> {
+        let Context { directory, part, .. } = *context;
+        let (expected, found) = (expected.crc, self.scan.point().crc);
+        let damage = Damage {
+            path: self.scan.path().to_path_buf(),
+            offset_bytes: self.scan.offset_bytes(),
+            position: self.trail.expected,
+            len_bytes: 0,
+            found: format!("what stands before it hashes to {found:08x}, recorded was {expected:08x}"),
+            keys: Vec::new(),
+        };
+        let kind = Kind::NotAsRecorded { expected, found };
+        self.course.bad(Find { directory, part, is_last: false, kind, damage, lines: 0 })
     }
 
     /// The keys in a damaged block, as far as its commands can still be read.
@@ -151,12 +193,34 @@ impl<S: Sink> Replay<'_, S> {
         keys
     }
 
-    pub(super) fn not_as_recorded(&self, expected: FilePoint) -> Error {
-        Error::NotAsRecorded {
-            path: self.scan.path().to_path_buf(),
-            len_bytes: expected.offset_bytes,
-            expected: expected.crc,
-            found: self.scan.point().crc,
+    /// Lines of commands in the next `len` bytes, up to what is wrong. Those of a block count as a whole or not at all.
+    fn whole_lines(&self, len: usize) -> u64 {
+        let rest = self.scan.rest();
+        if rest.starts_with(MAGIC) { 0 } else { command_lines(&rest[..len.min(rest.len())]) }
+    }
+}
+
+/// Lines of commands at the start of `bytes` that are whole; what stands between commands does not count.
+pub(crate) fn command_lines(bytes: &[u8]) -> u64 {
+    let (mut rest, mut lines, mut values) = (bytes, 0, 0);
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let (line, behind) = rest.split_at(end + 1);
+        let number = |prefix| {
+            let digits = line.strip_prefix(&[prefix])?.strip_suffix(b"\r\n")?;
+            usize::try_from(resp::number::parse_i64(digits)?).ok()
+        };
+        rest = behind;
+        if values > 0 {
+            let Some(len) = number(b'$') else { break };
+            lines += 1;
+            let value = rest.split_at_checked(len).and_then(|(_, rest)| rest.strip_prefix(b"\r\n"));
+            let Some(behind) = value else { break };
+            (rest, lines, values) = (behind, lines + 1, values - 1);
+        } else if let Some(count) = number(b'*') {
+            (lines, values) = (lines + 1, count);
+        } else if !line.starts_with(b"#") {
+            break;
         }
     }
+    lines
 }

@@ -10,22 +10,22 @@ use aof::{BaseFormat, BaseFrame, Error, Fsync, LoadCorrupt, Log, NewBase, Op, Op
 
 use crate::world::{load, options, path, plain, request, start, turn, until};
 
-const MANIFEST: &str = "appendonly.aof.manifest";
+pub(crate) const MANIFEST: &str = "appendonly.aof.manifest";
 const FIRST: &str = "appendonly.aof.1.incr.aof";
 const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
 
-fn quarantine() -> Options {
+pub(crate) fn quarantine() -> Options {
     Options { load_corrupt: LoadCorrupt::Quarantine, ..options(Fsync::Always) }
 }
 
-fn rotate(log: &mut Log) -> u64 {
+pub(crate) fn rotate(log: &mut Log) -> u64 {
     log.begin_rotation().unwrap();
     until("rotation", || log.rotation_ready().is_some());
     log.switch()
 }
 
 /// A base, two incrs, and a line that calls all of it durable.
-fn a_log() -> Mem {
+pub(crate) fn a_log() -> Mem {
     let mem = Mem::new();
     let mut log = start(mem.clone(), &options(Fsync::Always));
     for n in 0..3 {
@@ -53,13 +53,13 @@ fn a_log() -> Mem {
     mem
 }
 
-fn files(mem: &Mem) -> Vec<String> {
+pub(crate) fn files(mem: &Mem) -> Vec<String> {
     let manifest = String::from_utf8(mem.bytes(&path(MANIFEST)).unwrap()).unwrap();
     let names = manifest.lines().map(|line| line.split(' ').nth(1).unwrap().to_owned());
     names.chain([MANIFEST.to_owned()]).collect()
 }
 
-fn flipped(mem: &Mem, name: &str, bit: usize) -> Mem {
+pub(crate) fn flipped(mem: &Mem, name: &str, bit: usize) -> Mem {
     let image = mem.kill();
     let mut bytes = image.bytes(&path(name)).unwrap();
     bytes[bit / 8] ^= 1 << (bit % 8);

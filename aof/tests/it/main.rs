@@ -1,6 +1,7 @@
 //! The log through its public face: what stands in the files, what comes back, and what faults leave behind.
 
 mod adoption;
+mod check;
 mod corruption;
 mod crash;
 mod faults;

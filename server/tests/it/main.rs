@@ -4,6 +4,7 @@ mod harness;
 
 mod aof;
 mod bad_input;
+mod check_aof;
 mod clients;
 mod config;
 mod durability;

@@ -1,0 +1,250 @@
+//! Writes what is sound into new files.
+//!
+//! ```text
+//! appendonly.aof.4.base.aof      if the old base was damaged: head, blocks, head
+//! appendonly.aof.7.incr.aof      head, and the blocks of all old incrs, each with a new line: their positions have moved
+//! ```
+//!
+//! A payload is copied as it is, but for `#` lines within. What selected its database may be gone, so a SELECT is put in front of it wherever the
+//! one that its line names is not the one that is selected in the new file.
+//!
+//! Until the manifest lists it, the new incr is a file that brings along all that it holds: should the repair be
+//! interrupted, no start takes it for a part of the log.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use resp::Parser;
+
+use super::{Findings, new_files};
+use crate::Position;
+use crate::block::{BaseFrame, Epoch, IncrHead, Line, crc32c};
+use crate::dir::Directory;
+use crate::error::{Error, io_error};
+use crate::fs::{File, retry, write_all};
+use crate::manifest::{Entry, FileSeq};
+use crate::record::select;
+use crate::replay::{Course, Find, Good, LIMITS};
+use crate::set::Part;
+use crate::tail::head_line;
+
+/// Payloads are gathered up to about this much, in bytes: damage takes a block whole.
+const BLOCK_BYTES: usize = 16 * 1024;
+
+/// Keeps track of the selected database across payloads that were not neighbours.
+#[derive(Debug, Default)]
+pub(super) struct Splice {
+    selected: Option<u32>,
+}
+
+impl Splice {
+    /// Appends a payload, with what must stand before it. Returns what is selected where that begins.
+    pub(super) fn add(&mut self, good: &Good<'_>, out: &mut Vec<u8>) -> Option<u32> {
+        let needed = good.db.filter(|&db| self.selected != Some(db));
+        if let Some(db) = needed {
+            let mut command = BytesMut::new();
+            select(db, &mut command);
+            out.extend_from_slice(&command);
+        }
+        match good.line {
+            Some(_) => out.extend_from_slice(good.bytes),
+            None => commands(good.bytes, out),
+        }
+        self.selected = Some(good.end_db);
+        good.db.filter(|_| needed.is_none())
+    }
+}
+
+/// Appends commands without the `#` lines between them: other servers write such into transactions, and a payload of ours
+/// has none.
+fn commands(bytes: &[u8], out: &mut Vec<u8>) {
+    let (mut rest, mut parser) = (bytes, Parser::default());
+    while !rest.is_empty() {
+        let (len, is_command) = match memchr::memchr(b'\n', rest) {
+            Some(end) if rest.starts_with(b"#") => (end + 1, false),
+            // What was read as commands once is read again.
+            _ => (parser.parse(rest, &LIMITS).ok().flatten().unwrap_or(rest.len()), true),
+        };
+        let (item, behind) = rest.split_at(len);
+        if is_command {
+            out.extend_from_slice(item);
+        }
+        rest = behind;
+    }
+}
+
+/// How a file is framed.
+enum Frame {
+    Base(BaseFrame),
+    Incr { epoch: Epoch, position: Position },
+}
+
+/// A file that is being written.
+struct Output {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    frame: Frame,
+    splice: Splice,
+    payload: Vec<u8>,
+    /// What is selected where that begins.
+    db: Option<u32>,
+    time_ms: i64,
+    /// A `#TS:` line that belongs before it.
+    stamp: Option<i64>,
+    /// The line that opens the file, until it is there.
+    opening: Option<Vec<u8>>,
+}
+
+impl Output {
+    fn new(path: PathBuf, file: Arc<dyn File>, frame: Frame, opening: Vec<u8>) -> Self {
+        let (splice, payload, opening) = (Splice::default(), Vec::new(), Some(opening));
+        Output { path, file, frame, splice, payload, db: None, time_ms: 0, stamp: None, opening }
+    }
+
+    fn add(&mut self, good: &Good<'_>) -> Result<(), Error> {
+        let is_first = self.payload.is_empty();
+        let db = self.splice.add(good, &mut self.payload);
+        if is_first {
+            self.db = db;
+        }
+        self.time_ms = good.line.map_or(self.time_ms, |line| line.time_ms);
+        if self.payload.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        if self.payload.is_empty() {
+            return Ok(());
+        }
+        let mut lines = self.opening.take().unwrap_or_default();
+        if let Some(unix_s) = self.stamp.take() {
+            lines.extend_from_slice(format!("#TS:{unix_s}\r\n").as_bytes());
+        }
+        match &mut self.frame {
+            Frame::Base(frame) => frame.block(self.db, &self.payload, &mut lines),
+            Frame::Incr { epoch, position } => {
+                let (payload_bytes, payload_crc) = (self.payload.len() as u64, crc32c(&self.payload));
+                let (db, time_ms) = (self.db, self.time_ms);
+                // The file is durable before it is listed.
+                let lag = 0;
+                Line { payload_bytes, position: *position, lag, db, time_ms, head: None, payload_crc }
+                    .encode(*epoch, &mut lines);
+                *position += payload_bytes;
+            }
+        }
+        let mut bufs = [IoSlice::new(&lines), IoSlice::new(&self.payload)];
+        write_all(&*self.file, &mut bufs).map_err(io_error("write", &self.path))?;
+        self.payload.clear();
+        Ok(())
+    }
+
+    /// The file is whole and durable.
+    fn finish(mut self) -> Result<(), Error> {
+        self.flush()?;
+        // An incr without a block has no head either, as one that nobody has written to.
+        let mut lines = Vec::new();
+        if let Frame::Base(frame) = &self.frame {
+            lines = self.opening.take().unwrap_or_default();
+            frame.head(&mut lines);
+        }
+        write_all(&*self.file, &mut [IoSlice::new(&lines)]).map_err(io_error("write", &self.path))?;
+        retry(|| self.file.sync_data()).map_err(io_error("fdatasync", &self.path))
+    }
+}
+
+/// Keeps what is good.
+pub(super) struct Mend {
+    /// The new base; none where the old one is kept.
+    pub(super) base: Option<Entry>,
+    pub(super) incr: Entry,
+    base_out: Option<Output>,
+    incr_out: Output,
+    in_base: bool,
+}
+
+impl Mend {
+    /// Creates the new files, empty and unlisted.
+    pub(super) fn new(directory: &Directory, findings: &Findings) -> Result<Self, Error> {
+        let keeps_base = findings.base_is_sound();
+        let (base, incr) = new_files(directory, keeps_base)?;
+        let kept = findings.base.filter(|_| keeps_base);
+        // Positions of the new files are not those of the old ones, and must not be taken for them.
+        let (epoch, position) = kept.unwrap_or_else(|| (Epoch::random(), 0));
+        let listed = directory.manifest().base.as_ref().map_or(0, |base| base.seq);
+        let base_seq = base.as_ref().map_or(listed, |base| base.seq);
+        let base_out = base.as_ref().map(|base| base_output(directory, base, epoch)).transpose()?;
+        let head = incr_head(epoch, &incr, base_seq, findings.incr_payload_bytes);
+        let incr_out = incr_output(directory, &incr, head, position)?;
+        Ok(Mend { base, incr, base_out, incr_out, in_base: false })
+    }
+
+    pub(super) fn finish(self) -> Result<(), Error> {
+        self.base_out.map_or(Ok(()), Output::finish)?;
+        self.incr_out.finish()
+    }
+
+    /// Where the bytes of the current file go.
+    fn output(&mut self) -> Option<&mut Output> {
+        if self.in_base { self.base_out.as_mut() } else { Some(&mut self.incr_out) }
+    }
+}
+
+impl Course for Mend {
+    fn begin(&mut self, part: &Part) -> Result<(), Error> {
+        self.in_base = part.is_base;
+        Ok(())
+    }
+
+    fn shortened(&mut self, error: Error) -> Result<(), Error> {
+        // What is missing was named by the look before.
+        drop(error);
+        Ok(())
+    }
+
+    fn good(&mut self, good: &Good<'_>) -> Result<(), Error> {
+        match self.output() {
+            Some(output) if !good.is_head() => output.add(good),
+            _ => Ok(()),
+        }
+    }
+
+    fn stamp(&mut self, unix_s: Option<i64>) -> Result<bool, Error> {
+        if let Some(output) = self.output() {
+            output.flush()?;
+            output.stamp = unix_s.or(output.stamp);
+        }
+        Ok(true)
+    }
+
+    fn bad(&mut self, find: Find<'_>) -> Result<(), Error> {
+        drop(find);
+        Ok(())
+    }
+}
+
+fn base_output(directory: &Directory, entry: &Entry, epoch: Epoch) -> Result<Output, Error> {
+    let path = directory.path(&entry.name);
+    let file = retry(|| directory.fs().create(&path)).map_err(io_error("create", &path))?;
+    let frame = BaseFrame::new(epoch, 0, 0);
+    let mut opening = Vec::new();
+    frame.head(&mut opening);
+    Ok(Output::new(path, file, Frame::Base(frame), opening))
+}
+
+fn incr_head(epoch: Epoch, incr: &Entry, base: FileSeq, payload_bytes: u64) -> IncrHead {
+    IncrHead { epoch, seq: incr.seq, base, moved_bytes: Some(payload_bytes), behind: None }
+}
+
+fn incr_output(
+    directory: &Directory,
+    entry: &Entry,
+    head: IncrHead,
+    position: Position,
+) -> Result<Output, Error> {
+    let path = directory.path(&entry.name);
+    let file = retry(|| directory.fs().open_append(&path)).map_err(io_error("open", &path))?;
+    let mut opening = Vec::new();
+    head_line(head, position, 0, 0).encode(head.epoch, &mut opening);
+    Ok(Output::new(path, file, Frame::Incr { epoch: head.epoch, position }, opening))
+}

@@ -1,0 +1,151 @@
+//! What becomes of what a reading finds: the one difference between loading a log, looking at it, and mending it.
+
+use super::{Damage, Quarantine, Trail, Truncation};
+use crate::block::Line;
+use crate::dir::Directory;
+use crate::error::Error;
+use crate::options::{LoadCorrupt, Options};
+use crate::set::Part;
+
+/// Decides about findings; the reading goes on wherever `Ok` is returned.
+pub(crate) trait Course {
+    /// A file begins.
+    ///
+    /// # Errors
+    /// Those end the reading; so below.
+    fn begin(&mut self, part: &Part) -> Result<(), Error> {
+        let _ = part;
+        Ok(())
+    }
+
+    /// A file has lost bytes, says another.
+    fn shortened(&mut self, error: Error) -> Result<(), Error> {
+        Err(error)
+    }
+
+    /// Something was checked and given to the sink.
+    #[inline]
+    fn good(&mut self, good: &Good<'_>) -> Result<(), Error> {
+        let _ = good;
+        Ok(())
+    }
+
+    /// A `#TS:` line, and what it says if that is a number. False if the file is to be read no further.
+    fn stamp(&mut self, unix_s: Option<i64>) -> Result<bool, Error> {
+        let _ = unix_s;
+        Ok(true)
+    }
+
+    /// A place that is no log.
+    fn bad(&mut self, find: Find<'_>) -> Result<(), Error>;
+
+    /// A file ends.
+    fn end(&mut self, trail: &Trail) -> Result<(), Error> {
+        let _ = trail;
+        Ok(())
+    }
+}
+
+/// Bytes that count: the payload of a block, a command outside blocks, or a transaction.
+pub(crate) struct Good<'a> {
+    /// That of the block.
+    pub(crate) line: Option<&'a Line>,
+    /// The database selected where they begin; none if they select one themselves.
+    pub(crate) db: Option<u32>,
+    /// And where they end.
+    pub(crate) end_db: u32,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Good<'_> {
+    /// It belongs to its file, and not to the log.
+    pub(crate) fn is_head(&self) -> bool {
+        self.line.is_some_and(|line| line.head.is_some())
+    }
+}
+
+/// A place where a file is no log.
+pub(crate) struct Find<'a> {
+    pub(crate) directory: &'a Directory,
+    pub(crate) part: &'a Part,
+    /// Nothing behind it counts, so it may be cut.
+    pub(crate) is_last: bool,
+    pub(crate) kind: Kind,
+    pub(crate) damage: Damage,
+    /// Lines of commands that are whole, between the start of the place and what is wrong.
+    pub(crate) lines: u64,
+}
+
+/// What it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What a crash leaves.
+    Torn(&'static str),
+    /// Damage in what was safe once.
+    Corrupt,
+    /// Commands that no block holds are wrong at this offset.
+    Wrong(u64),
+    /// All of the file is readable, and it is not what its successor recorded.
+    NotAsRecorded {
+        /// The crc32c that was recorded.
+        expected: u32,
+        /// The crc32c of what is there.
+        found: u32,
+    },
+    /// Sound, and unwanted.
+    Unwanted,
+}
+
+/// What a start does: cuts and sets aside where the options allow it, and refuses the rest.
+pub(super) struct Load<'a> {
+    options: &'a Options,
+    pub(super) truncated: Option<Truncation>,
+    pub(super) quarantined: Vec<Quarantine>,
+}
+
+impl<'a> Load<'a> {
+    pub(super) fn new(options: &'a Options) -> Self {
+        Load { options, truncated: None, quarantined: Vec::new() }
+    }
+
+    fn tear(&mut self, find: &Find<'_>, reason: &'static str) -> Result<(), Error> {
+        let Damage { path, offset_bytes, .. } = &find.damage;
+        let reason = if find.is_last { reason } else { "the truncated file is not the last file" };
+        if !find.is_last || !self.options.load_truncated {
+            return Err(Error::UnexpectedEnd { path: path.clone(), valid_len_bytes: *offset_bytes, reason });
+        }
+        self.truncated = Some(find.directory.cut(&find.part.entry, *offset_bytes, "torn", reason)?);
+        Ok(())
+    }
+
+    fn quarantine(&mut self, find: Find<'_>) -> Result<(), Error> {
+        let Find { directory, part, damage, .. } = find;
+        if self.options.load_corrupt == LoadCorrupt::Fail {
+            let manifest = directory.manifest_path();
+            return Err(Error::Corrupt { damage: Box::new(damage), manifest });
+        }
+        let side_file =
+            directory.copy_aside(&part.entry, damage.offset_bytes, damage.len_bytes, "corrupt")?;
+        self.quarantined.push(Quarantine { damage, side_file });
+        Ok(())
+    }
+}
+
+impl Course for Load<'_> {
+    fn bad(&mut self, find: Find<'_>) -> Result<(), Error> {
+        match find.kind {
+            Kind::Torn(reason) => self.tear(&find, reason),
+            Kind::Corrupt => self.quarantine(find),
+            Kind::Wrong(offset_bytes) => {
+                let Damage { path, found, .. } = find.damage;
+                Err(Error::BadFormat { path, offset_bytes, found })
+            }
+            Kind::NotAsRecorded { expected, found } => {
+                let Damage { path, offset_bytes: len_bytes, .. } = find.damage;
+                Err(Error::NotAsRecorded { path, len_bytes, expected, found })
+            }
+            // A start wants everything.
+            Kind::Unwanted => Ok(()),
+        }
+    }
+}
