@@ -269,8 +269,11 @@ impl<S: Segment> Spine<S> {
             let segment = self.segment(random.below(self.segments))?;
             // A segment is chosen as often as any other, and then rejected the more often the emptier it is: a place
             // in the fullest possible one is drawn. The mean filling is never below a twelfth of that.
-            let places =
-                if self.segments == 1 { segment.records() } else { segment.records().max(3 * S::MEAN_RECORDS) };
+            let places = if self.segments == 1 {
+                segment.records()
+            } else {
+                segment.records().max(3 * S::MEAN_RECORDS)
+            };
             let place = random.below(places);
             if place < segment.records() {
                 return segment.iter().nth(place);
