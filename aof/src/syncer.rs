@@ -22,7 +22,7 @@ struct Cover {
     live: LiveFile,
     live_id: u64,
     up_to: Position,
-    mark: Option<FilePoint>,
+    mark: Option<(Position, FilePoint)>,
 }
 
 pub(crate) fn run(shared: &Arc<Shared>) {

@@ -145,8 +145,9 @@ pub(crate) struct Tail {
     pub(crate) checksum: bool,
     /// The highest durable position that a line in a file speaks of.
     pub(crate) marked: Position,
-    /// Where a line was written that no fdatasync has covered; it has no position of its own.
-    pub(crate) unsynced_mark: Option<FilePoint>,
+    /// The position and the place of a line that was written and that no fdatasync has covered; it has no bytes of its own
+    /// among positions.
+    pub(crate) unsynced_mark: Option<(Position, FilePoint)>,
     pub(crate) last_write: Instant,
     pub(crate) time_ms: i64,
 
@@ -326,7 +327,9 @@ impl Tail {
     pub(crate) fn cut_point(&self) -> FilePoint {
         let live = self.live.as_ref().map(|live| live.point).unwrap_or_default();
         let held = self.blocks.front().and_then(|held| held.at);
-        self.unsynced_mark.or(held).unwrap_or(live)
+        // What stands behind the line counts under `no`, where memory has lost it; the line alone does not.
+        let mark = self.unsynced_mark.filter(|(position, _)| *position == self.retained_from());
+        mark.map(|(_, at)| at).or(held).unwrap_or(live)
     }
 
     /// What a retired file hands over: everything up to `limit` that is in memory.

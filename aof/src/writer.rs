@@ -231,7 +231,7 @@ impl Writer {
         match result {
             Ok(()) => {
                 tail.marked = line.position;
-                tail.unsynced_mark = Some(live.point);
+                tail.unsynced_mark = Some((line.position, live.point));
                 tail.note_point(live.point.after(&bytes));
             }
             Err(error) => tail.retire("write", &error),

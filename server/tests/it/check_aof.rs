@@ -67,7 +67,7 @@ fn foreign(base: &[u8], incr: &[u8]) -> World {
 /// A log of ours: a base, and an incr of one block for each of these keys.
 fn ours(keys: &[&str]) -> World {
     let world = World::new();
-    let server = world.start_aof(&["--appendfsync", "always"]);
+    let server = world.start_aof(&["--appendfsync", "always", "--aof-use-rdb-preamble", "no"]);
     let mut client = server.client();
     for key in keys {
         assert_eq!(client.ask(&format!("SET {key} value-of-{key}")), "OK");
@@ -164,7 +164,7 @@ fn fix_asks_copies_and_cuts_the_last_file_and_the_server_starts() {
     assert!(text.ends_with("All AOF files and manifest are valid\n") && code == 0, "{text}");
     assert_eq!(fs::read(world.aof_file(INCR)).unwrap(), set);
     assert_eq!(fs::read(world.aof_file(&format!("{INCR}.cut-33"))).unwrap(), b"!!!");
-    let server = world.start_aof(&[]);
+    let server = world.start_aof(&["--aof-use-rdb-preamble", "no"]);
     assert_eq!(server.client().ask("GET foo"), "hello");
 }
 
@@ -212,7 +212,7 @@ fn a_log_can_be_truncated_to_a_timestamp() {
     assert!(text.contains("an invalid timestamp") && code == 1, "{text}");
     let (text, code) = until("soon");
     assert!(text.contains("invalid") && code == 1, "{text}");
-    let server = world.start_aof(&[]);
+    let server = world.start_aof(&["--aof-use-rdb-preamble", "no"]);
     assert_eq!(server.client().ask("EXISTS k100 k200 k300"), ":2");
 }
 
@@ -264,7 +264,7 @@ fn the_repair_that_a_refused_start_advises_keeps_every_other_key() {
     }
 
     let expected = "[value-of-a nil value-of-c value-of-d]";
-    let server = world.start_aof(&[]);
+    let server = world.start_aof(&["--aof-use-rdb-preamble", "no"]);
     assert_eq!(server.client().ask("MGET a b c d"), expected);
     assert_eq!(server.client().ask("SET e 1"), "OK");
     let port = server.port();

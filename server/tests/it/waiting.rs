@@ -139,6 +139,8 @@ fn an_fdatasync_that_fails_acknowledges_nothing() {
     for policy in POLICIES {
         let world = World::new();
         let server = world.start_aof(&["--appendfsync", policy]);
+        // The head of the file is behind us.
+        server.client().ok("SET k 0");
         let Some(broken) = server.break_fdatasync() else { return };
         let mut client = server.client();
         client.send("SET k 1");
@@ -216,8 +218,9 @@ fn appendonly_no_comes_to_its_end_although_others_write() {
 fn appendonly_no_is_refused_by_a_disk_that_fails_and_the_log_stays_on() {
     let world = World::new();
     let server = world.start_aof(&["--appendfsync", "everysec"]);
-    let Some(broken) = server.break_fdatasync() else { return };
     let mut client = server.client();
+    client.ok("SET k 0");
+    let Some(broken) = server.break_fdatasync() else { return };
     client.ok("SET k 1");
     let reply = client.ask("CONFIG SET maxclients 77 appendonly no");
     assert!(
