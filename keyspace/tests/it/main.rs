@@ -2,6 +2,7 @@
 
 mod bitmap;
 mod digest;
+mod effects;
 mod generic;
 mod hash;
 mod list;
