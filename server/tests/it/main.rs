@@ -8,3 +8,4 @@ mod clients;
 mod config;
 mod durability;
 mod gating;
+mod seed;
