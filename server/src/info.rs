@@ -124,6 +124,7 @@ fn memory_section(server: &Server, fields: &mut Fields) {
     fields.add_bytes("maxmemory", server.config.maxmemory_bytes);
     fields.add("maxmemory_policy", "noeviction");
     fields.add("mem_fragmentation_ratio", ratio(rss, used));
+    fields.add("mem_not_counted_for_evict", server.persistence.retained_bytes());
     fields.add("mem_aof_buffer", server.persistence.buffer_bytes());
     fields.add("mem_allocator", "jemalloc");
     fields.add("lazyfree_pending_objects", server.lazyfree.pending());

@@ -264,6 +264,22 @@ fn with_a_log_nobody_looks_at_the_rdb_file() {
     assert!(rdb.exists());
 }
 
+#[test]
+fn what_the_log_holds_in_memory_does_not_count_against_maxmemory() {
+    const VALUE_BYTES: usize = 128 << 10;
+    let world = World::new();
+    // Nothing is durable for a second, so the log holds all that comes meanwhile: one key, many times over.
+    let server = world.start_aof(&["--appendfsync", "everysec"]);
+    let mut client = server.client();
+    let set = format!("SET k {}", "x".repeat(VALUE_BYTES));
+    client.ok(&set);
+    let used: usize = client.info("used_memory").parse().unwrap();
+    client.ok(&format!("CONFIG SET maxmemory {}", used + 12 * VALUE_BYTES));
+    for _ in 0..32 {
+        client.ok(&set);
+    }
+}
+
 /// What stands in the way of the next base.
 fn obstacle(world: &World, server: &Server) -> PathBuf {
     world.path().join(format!("temp-rewriteaof-bg-{}.aof", server.info("process_id")))
