@@ -218,6 +218,8 @@ impl Server {
         let old = self.keyspace.clear();
         self.lazyfree.drop_later(old.into_iter().map(keyspace::Garbage::Db));
         directory.replay(&mut Loader::new(self, None), &options)?;
+        // The data is what the files say.
+        self.persistence.dirty = 0;
         Ok(())
     }
 

@@ -265,6 +265,21 @@ fn with_a_log_nobody_looks_at_the_rdb_file() {
 }
 
 #[test]
+fn debug_loadaof_empties_the_data_and_leaves_nothing_unsaved() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    let mut client = server.client();
+    client.ok("SET k v");
+    client.ok("DEBUG POPULATE 100");
+    assert_ne!(client.info("rdb_changes_since_last_save"), "0");
+    client.ok("DEBUG LOADAOF");
+    assert_eq!(
+        (client.ask("DBSIZE"), client.info("rdb_changes_since_last_save")),
+        (":101".into(), "0".into())
+    );
+}
+
+#[test]
 fn what_the_log_holds_in_memory_does_not_count_against_maxmemory() {
     const VALUE_BYTES: usize = 128 << 10;
     let world = World::new();
