@@ -141,6 +141,7 @@ fn persistence(server: &Server, fields: &mut Fields) {
         let eta = if part > 0.0 { (elapsed / part - elapsed).max(0.0) } else { 1.0 };
         fields.add("loading_start_time", loading.started_unix_s);
         fields.add("loading_total_bytes", loading.total_bytes);
+        fields.add("loading_rdb_used_mem", 0);
         fields.add("loading_loaded_bytes", loading.loaded_bytes);
         fields.add("loading_loaded_perc", format!("{:.2}", part * 100.0));
         fields.add("loading_eta_seconds", eta as u64);

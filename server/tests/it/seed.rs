@@ -399,6 +399,68 @@ fn the_directives_of_the_log_are_told_and_set_while_it_runs() {
     assert_eq!(client.info("aof_delayed_fsync"), "0");
 }
 
+#[test]
+fn info_has_the_fields_of_the_log_while_it_is_on_and_those_of_loading_while_it_loads() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 2000");
+    let has = |client: &mut Client, fields: &[&str]| -> Vec<bool> {
+        fields.iter().map(|field| !client.info(field).is_empty()).collect()
+    };
+    let always = [
+        "loading",
+        "rdb_changes_since_last_save",
+        "rdb_bgsave_in_progress",
+        "rdb_last_save_time",
+        "rdb_last_bgsave_status",
+        "rdb_last_bgsave_time_sec",
+        "rdb_current_bgsave_time_sec",
+        "aof_enabled",
+        "aof_rewrite_in_progress",
+        "aof_rewrite_scheduled",
+        "aof_last_rewrite_time_sec",
+        "aof_current_rewrite_time_sec",
+        "aof_last_bgrewrite_status",
+        "aof_last_write_status",
+    ];
+    let while_on = [
+        "aof_current_size",
+        "aof_base_size",
+        "aof_pending_rewrite",
+        "aof_buffer_length",
+        "aof_pending_bio_fsync",
+        "aof_delayed_fsync",
+    ];
+    let while_loading = [
+        "loading_start_time",
+        "loading_total_bytes",
+        "loading_rdb_used_mem",
+        "loading_loaded_bytes",
+        "loading_loaded_perc",
+        "loading_eta_seconds",
+    ];
+    assert_eq!(has(&mut client, &always), [true; 14]);
+    assert_eq!(
+        (has(&mut client, &while_on), has(&mut client, &while_loading)),
+        (vec![true; 6], vec![false; 6])
+    );
+    client.ok("CONFIG SET appendonly no");
+    assert_eq!(has(&mut client, &while_on), [false; 6]);
+    drop(client);
+    assert!(server.terminate().success());
+
+    let options = ["--appendonly", "yes", "--enable-debug-command", "yes", "--key-load-delay", "2000"];
+    let server = world.start_loading(&options);
+    let mut client = server.client();
+    assert_eq!(client.info("loading"), "1");
+    assert_eq!(
+        (has(&mut client, &always), has(&mut client, &while_loading)),
+        (vec![true; 14], vec![true; 6])
+    );
+    client.ok("CONFIG SET key-load-delay 0");
+}
+
 /// A disk on which nothing finds room, until this is dropped.
 struct FullDisk(Child);
 
