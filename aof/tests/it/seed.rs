@@ -1,6 +1,9 @@
 //! The story: Redis 2.6.4 kept its log in one file of C, `aof.c`. What that file did is a checklist, and what it did wrong
-//! is known. Here are the lines that no other file is about. Where the original was wrong, the test would fail on it.
+//! is known. The table in the crate's README says which test holds each line; here are the lines that no other file is
+//! about. Where the original was wrong, the test would fail on it.
 
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -184,4 +187,29 @@ fn a_background_fsync_that_fails_acknowledges_nothing_although_the_next_one_succ
     });
     assert_eq!(log.stats(Instant::now()).retired_files, 1);
     log.stop().unwrap();
+}
+
+/// Whether a file named `file.rs` or `file/tests.rs` below a folder holds a test of this name.
+fn holds(dir: &Path, file: &str, test: &str) -> bool {
+    fs::read_dir(dir).into_iter().flatten().flatten().any(|entry| {
+        let path = entry.path();
+        let is_file = path.ends_with(format!("{file}.rs")) || path.ends_with(format!("{file}/tests.rs"));
+        let text = || fs::read_to_string(&path).unwrap_or_default();
+        path.is_dir() && holds(&path, file, test) || is_file && text().contains(&format!("fn {test}("))
+    })
+}
+
+#[test]
+fn every_test_that_the_readme_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let rows: Vec<&str> =
+        include_str!("../../README.md").lines().filter(|line| line.starts_with("| ")).collect();
+    let mut named = 0;
+    for name in rows.iter().flat_map(|row| row.split('`')) {
+        let [member, file, test] = name.split("::").collect::<Vec<_>>()[..] else { continue };
+        let found = ["src", "tests"].iter().any(|dir| holds(&root.join(member).join(dir), file, test));
+        assert!(found, "{name}");
+        named += 1;
+    }
+    assert!(named > 60, "{named}");
 }
