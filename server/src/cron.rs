@@ -23,9 +23,11 @@ impl Server {
     }
 
     /// Compares the memory in use with `maxmemory`. Without eviction, a full memory refuses writes under every policy.
+    /// What the log still holds is no data, and goes with the next fsync: a slow disk must not look like a full memory.
     pub fn weigh(&mut self) {
         let limit = self.config.maxmemory_bytes;
-        self.out_of_memory = limit > 0 && crate::memory::used_bytes() > limit;
+        let data = || crate::memory::used_bytes().saturating_sub(self.persistence.retained_bytes());
+        self.out_of_memory = limit > 0 && data() > limit;
         self.weighed_at_bytes = self.stats.input_bytes;
     }
 

@@ -126,6 +126,7 @@ fn memory_section(server: &Server, fields: &mut Fields) {
     fields.add_bytes("maxmemory", server.config.maxmemory_bytes);
     fields.add("maxmemory_policy", "noeviction");
     fields.add("mem_fragmentation_ratio", ratio(rss, used));
+    fields.add("mem_not_counted_for_evict", server.persistence.retained_bytes());
     fields.add("mem_aof_buffer", server.persistence.buffer_bytes());
     fields.add("mem_allocator", "jemalloc");
     fields.add("lazyfree_pending_objects", server.lazyfree.pending());
@@ -142,6 +143,7 @@ fn persistence(server: &Server, fields: &mut Fields) {
         let eta = if part > 0.0 { (elapsed / part - elapsed).max(0.0) } else { 1.0 };
         fields.add("loading_start_time", loading.started_unix_s);
         fields.add("loading_total_bytes", loading.total_bytes);
+        fields.add("loading_rdb_used_mem", 0);
         fields.add("loading_loaded_bytes", loading.loaded_bytes);
         fields.add("loading_loaded_perc", format!("{:.2}", part * 100.0));
         fields.add("loading_eta_seconds", eta as u64);

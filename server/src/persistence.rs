@@ -179,9 +179,14 @@ impl Persistence {
         }
     }
 
-    /// Bytes of the log that are in memory.
+    /// Bytes of the log that are not written yet.
     pub fn buffer_bytes(&self) -> u64 {
         self.log.as_ref().map_or(0, |log| log.stats(Instant::now()).buffer_length)
+    }
+
+    /// Bytes that the log keeps in memory until they are safe: more than is not written yet.
+    pub fn retained_bytes(&self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.stats(Instant::now()).retained_bytes)
     }
 
     /// CONFIG RESETSTAT.

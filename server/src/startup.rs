@@ -255,6 +255,8 @@ impl Server {
         let (mut directory, options) = self.open_log_directory()?;
         self.drop_all();
         directory.replay(&mut Loader::new(self, None), &options)?;
+        // The data is what the files say.
+        self.persistence.dirty = 0;
         Ok(())
     }
 

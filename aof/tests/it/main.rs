@@ -6,6 +6,7 @@ mod corruption;
 mod crash;
 mod faults;
 mod rotation;
+mod seed;
 mod stepping;
 mod takeover;
 mod truncation;

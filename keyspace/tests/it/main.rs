@@ -3,6 +3,7 @@
 mod bitmap;
 mod digest;
 mod dump;
+mod effects;
 mod generic;
 mod hash;
 mod list;

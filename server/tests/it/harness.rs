@@ -34,7 +34,7 @@ pub(crate) fn eventually_or(mut is_so: impl FnMut() -> bool, what: impl Fn() -> 
 const SERVER: &str = env!("CARGO_BIN_EXE_everlog-server");
 
 /// A port that nobody listens on.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Two runs of the tests at a time begin in different places.
     let start = (std::process::id() % 10) as u16 * 100;

@@ -11,4 +11,5 @@ mod durability;
 mod gating;
 mod observation;
 mod rdb;
+mod seed;
 mod waiting;
