@@ -225,6 +225,18 @@ impl<'a> Ctx<'a> {
         self.notify_in(db, class, event, key);
     }
 
+    /// As [`changed`](Self::changed), where Redis has no event for it.
+    pub fn changed_without_event(&mut self, key: &[u8], changes: usize) {
+        let hash = self.keyspace.hash(key);
+        self.mark(Touch::Key { db: self.db, hash, wrote: true });
+        self.dirty += changes as u64;
+    }
+
+    /// Whether the command has changed anything so far.
+    pub fn has_changed(&self) -> bool {
+        self.dirty > 0
+    }
+
     /// Counts changes that belong to no key (FLUSHALL of nothing).
     pub fn add_dirty(&mut self, changes: usize) {
         self.dirty += changes as u64;

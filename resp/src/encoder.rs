@@ -152,10 +152,14 @@ impl<'a> Encoder<'a> {
 
     /// A double: a bulk string in RESP2.
     pub fn double(&mut self, value: f64) {
-        let text = number::format_f64(value);
+        self.double_text(number::format_f64(value).as_bytes());
+    }
+
+    /// A double that is printed already, with more digits than it needs, say.
+    pub fn double_text(&mut self, text: &[u8]) {
         match self.version {
-            Version::Resp2 => self.bulk(text.as_bytes()),
-            Version::Resp3 => self.line(b',', text.as_bytes()),
+            Version::Resp2 => self.bulk(text),
+            Version::Resp3 => self.line(b',', text),
         }
     }
 

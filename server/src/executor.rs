@@ -401,7 +401,7 @@ impl Server {
 
     /// Makes a command wait where it stands, if it must: the server is paused, or the log has no room for its write.
     fn postpone(&mut self, id: ClientId, command: Command) -> bool {
-        let writes = self.has_or_executes(id, command, flags::WRITE);
+        let writes = self.has_or_executes(id, command, flags::WRITE) || command.has(flags::MAY_REPLICATE);
         let waiting = match self.paused {
             Some((_, mode)) if writes || mode == PauseMode::All => &mut self.resumed,
             _ if writes && self.persistence.writes_are_held() => &mut self.held,

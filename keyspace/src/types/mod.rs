@@ -2,7 +2,9 @@
 //!
 //! Every one of them clones in O(1): a clone is a snapshot that later writes do not change.
 
+pub mod geohash;
 pub mod hash;
+pub mod hyperloglog;
 pub mod intset;
 pub mod list;
 pub mod listpack;

@@ -3,7 +3,9 @@
 mod bitmap;
 mod digest;
 mod generic;
+mod geo;
 mod hash;
+mod hyperloglog;
 mod list;
 mod replay;
 mod set;

@@ -127,6 +127,7 @@ const SHOWN_FLAGS: &[(u32, &str)] = &[
     (SKIP_SLOWLOG, "skip_slowlog"),
     (FAST, "fast"),
     (NO_AUTH, "no_auth"),
+    (MAY_REPLICATE, "may_replicate"),
     (TOUCHES_ARBITRARY_KEYS, "touches_arbitrary_keys"),
     (MOVABLE_KEYS, "movablekeys"),
     (NO_MULTI, "no_multi"),
@@ -154,7 +155,9 @@ fn categories(command: Command) -> Vec<String> {
     match command.group {
         "generic" => categories.push("@keyspace".into()),
         "sorted-set" => categories.push("@sortedset".into()),
-        "string" | "bitmap" | "list" | "set" | "hash" => categories.push(format!("@{}", command.group)),
+        "string" | "bitmap" | "list" | "set" | "hash" | "hyperloglog" | "geo" | "stream" => {
+            categories.push(format!("@{}", command.group))
+        }
         _ => {}
     }
     categories
@@ -164,8 +167,8 @@ fn write_info(reply: &mut Encoder<'_>, command: Command) {
     let columns = command.columns();
     let (first, last, step) = match columns.keys {
         Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
-        Keys::StoreCounted { .. } | Keys::Sort => (1, 1, 1),
-        Keys::None | Keys::Counted { .. } => (0, 0, 0),
+        Keys::StoreCounted { .. } | Keys::Sort | Keys::GeoRadius => (1, 1, 1),
+        Keys::None | Keys::Counted { .. } | Keys::Streams => (0, 0, 0),
     };
     reply.array(10);
     reply.bulk(command.full_name().as_bytes());
