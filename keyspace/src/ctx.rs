@@ -181,6 +181,7 @@ impl<'a> Ctx<'a> {
         let hash = self.visit(db, key, false);
         let taken = self.keyspace.dbs[db].remove(hash, key)?;
         self.mark(Touch::Key { db, hash, wrote: true });
+        self.note_ready(db, key);
         Some(taken)
     }
 
@@ -349,6 +350,11 @@ impl<'a> Ctx<'a> {
         if self.keyspace.dbs[db].find(hash, key).is_some_and(|entry| entry.is_due(self.now_ms)) {
             self.keyspace.expire_key(db, hash, key, self.unit);
         }
+    }
+
+    /// Clients blocked on this key may be served now, though its value is not new.
+    pub fn signal_ready(&mut self, key: &[u8]) {
+        self.note_ready(self.db, key);
     }
 
     /// A client blocked on this key may be served now.

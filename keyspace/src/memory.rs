@@ -3,6 +3,7 @@
 use crate::db::Entry;
 use crate::table::{Record, Segmented, Table};
 use crate::types::listpack::Listpack;
+use crate::types::stream::{Consumer, Group, Node, Pending, Stream, StreamId};
 use crate::{Str, Value};
 
 /// What precedes the bytes of a [`Str`] on the heap: count and capacity.
@@ -45,6 +46,7 @@ impl Value {
                 let compact = zset.as_listpack().map_or(0, pack_bytes);
                 compact + zset.as_table().map_or(0, |table| table_bytes(table, samples, heap))
             }
+            Value::Stream(stream) => stream_bytes(stream, samples),
         }
     }
 }
@@ -55,6 +57,21 @@ fn str_bytes(bytes: &Str) -> usize {
 
 fn pack_bytes(pack: &Listpack) -> usize {
     STR_HEADER_BYTES + pack.len_bytes()
+}
+
+/// A stream's nodes, judged by a sample, and what its groups wait for.
+fn stream_bytes(stream: &Stream, samples: usize) -> usize {
+    let nodes = stream.nodes();
+    let samples = if samples == 0 { nodes.len() } else { samples.min(nodes.len()) };
+    let node = |node: &Node| size_of::<Node>() + pack_bytes(node.pack());
+    let sampled: usize = nodes.iter().take(samples).map(node).sum();
+    // Each pending entry is known to the group and to the consumer.
+    let groups = stream.groups().iter().map(|group| {
+        let consumers = group.consumers().iter().map(|consumer| size_of::<Consumer>() + consumer.name.len());
+        let pending = group.pending().len() * (size_of::<Pending>() + size_of::<StreamId>());
+        size_of::<Group>() + group.name.len() + consumers.sum::<usize>() + pending
+    });
+    sampled * nodes.len() / samples.max(1) + groups.sum::<usize>()
 }
 
 /// A table's slots, and what its records have on the heap.

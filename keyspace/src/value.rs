@@ -3,7 +3,7 @@
 use ecow::EcoVec;
 use resp::number;
 
-use crate::types::{hash::Hash, list::List, set::Set, string::copied, zset::ZSet};
+use crate::types::{hash::Hash, list::List, set::Set, stream::Stream, string::copied, zset::ZSet};
 
 /// A stored byte string: 16 bytes of handle, shared until somebody writes to it.
 pub type Str = EcoVec<u8>;
@@ -23,6 +23,8 @@ pub enum Value {
     Hash(Hash),
     /// A sorted set.
     ZSet(ZSet),
+    /// A stream.
+    Stream(Stream),
 }
 
 /// Strings up to this length are `embstr`, longer ones `raw`. Source: redis 7.2 `src/object.c`.
@@ -46,6 +48,7 @@ impl Value {
             Value::Set(_) => "set",
             Value::Hash(_) => "hash",
             Value::ZSet(_) => "zset",
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -59,6 +62,7 @@ impl Value {
             Value::Set(set) => set.encoding(),
             Value::Hash(hash) => hash.encoding(),
             Value::ZSet(zset) => zset.encoding(),
+            Value::Stream(_) => "stream",
         }
     }
 
@@ -71,6 +75,7 @@ impl Value {
             Value::Set(set) => set.free_effort(),
             Value::Hash(hash) => hash.free_effort(),
             Value::ZSet(zset) => zset.free_effort(),
+            Value::Stream(stream) => stream.free_effort(),
         }
     }
 }

@@ -215,10 +215,19 @@ impl<'a> Encoder<'a> {
 
     /// An array whose length is known only after its replies are written: `write` returns it.
     pub fn counted_array(&mut self, write: impl FnOnce(&mut Self) -> usize) {
+        self.counted(write, Self::array);
+    }
+
+    /// A map whose length is known only after its pairs are written: `write` returns it.
+    pub fn counted_map(&mut self, write: impl FnOnce(&mut Self) -> usize) {
+        self.counted(write, Self::map);
+    }
+
+    fn counted(&mut self, write: impl FnOnce(&mut Self) -> usize, write_head: impl FnOnce(&mut Self, usize)) {
         let start = self.out.len();
         let len = write(self);
         let head = self.out.len();
-        self.array(len);
+        write_head(self, len);
         let head_bytes = self.out.len() - head;
         self.out[start..].rotate_right(head_bytes);
     }

@@ -549,10 +549,14 @@ impl Server {
         }
     }
 
-    fn park(&mut self, id: ClientId, block: keyspace::Block, argv: &[&[u8]]) {
+    fn park(&mut self, id: ClientId, mut block: keyspace::Block, argv: &[&[u8]]) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let deadline = block.timeout_ms.and_then(|ms| self.clock.now.checked_add(Duration::from_millis(ms)));
-        let blocked = Blocked { argv: OwnedArgv::new(argv), on: block, db: client.db, deadline };
+        let argv = match block.again.take() {
+            Some(again) => OwnedArgv::new(&again.iter().map(|word| &word[..]).collect::<Vec<_>>()),
+            None => OwnedArgv::new(argv),
+        };
+        let blocked = Blocked { argv, on: block, db: client.db, deadline };
         self.blocking.park(id, &blocked);
         client.blocked = Some(blocked);
         self.keyspace.has_blocked = true;
@@ -577,7 +581,7 @@ impl Server {
                 let held = entry.map(|entry| entry.value().type_name());
                 let Some(client) = self.clients.get(id) else { continue };
                 let Some(blocked) = &client.blocked else { continue };
-                if held == Some(blocked.on.type_name) {
+                if held == Some(blocked.on.type_name) || blocked.on.wakes_without_it {
                     self.serve_parked(id);
                 }
             }

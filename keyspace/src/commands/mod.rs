@@ -21,6 +21,7 @@ pub(crate) mod scan;
 pub mod set;
 pub mod sort;
 pub mod sorted_set;
+pub mod stream;
 pub mod string;
 pub(crate) mod timeout;
 
@@ -243,6 +244,7 @@ pub const GROUPS: &[Group<Handler>] = &[
     Group { name: "sorted-set", table: sorted_set::TABLE },
     Group { name: "hyperloglog", table: hyperloglog::TABLE },
     Group { name: "geo", table: geo::TABLE },
+    Group { name: "stream", table: stream::TABLE },
     Group { name: "generic", table: generic::TABLE },
     Group { name: "generic", table: sort::TABLE },
     Group { name: "server", table: generic::SERVER_TABLE },

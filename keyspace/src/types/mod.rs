@@ -10,6 +10,7 @@ pub mod list;
 pub mod listpack;
 pub mod long_double;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod tree;
 pub mod zset;
