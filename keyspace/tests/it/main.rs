@@ -10,6 +10,7 @@ mod list;
 mod replay;
 mod set;
 mod sort;
+mod stream;
 mod string;
 mod table;
 mod zset;

@@ -16,7 +16,7 @@ use aof::fs::Mem;
 use aof::{BaseFormat, Directory, Fs, Fsync, Log, Op, Options, Sink, SinkError};
 use bytes::BytesMut;
 use keyspace::table::Table;
-use keyspace::{Call, Keyspace, Unit, Value};
+use keyspace::{Call, Digest, Keyspace, Unit, Value};
 use resp::{Encoder, Version};
 use rewrite::{Error, Rewrite, Settings, Summary, Wake};
 
@@ -219,6 +219,16 @@ fn describe(value: &Value) -> String {
         Value::ZSet(zset) => {
             zset.iter().map(|(member, score)| format!("{score:?} {}", text(member))).collect()
         }
+        // Deliveries are told too, which a digest leaves out.
+        Value::Stream(stream) => vec![format!(
+            "{} {:?}",
+            Digest::of_value(value),
+            stream
+                .groups()
+                .iter()
+                .map(|group| group.pending().iter().collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        )],
     };
     if matches!(value, Value::Set(_) | Value::Hash(_)) {
         parts.sort();
