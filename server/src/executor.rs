@@ -401,7 +401,8 @@ impl Server {
 
     /// Makes a command wait where it stands, if it must: the server is paused, or the log has no room for its write.
     fn postpone(&mut self, id: ClientId, command: Command) -> bool {
-        let writes = self.has_or_executes(id, command, flags::WRITE) || command.has(flags::MAY_REPLICATE);
+        let writes =
+            [flags::WRITE, flags::MAY_REPLICATE].iter().any(|&flag| self.has_or_executes(id, command, flag));
         let waiting = match self.paused {
             Some((_, mode)) if writes || mode == PauseMode::All => &mut self.resumed,
             _ if writes && self.persistence.writes_are_held() => &mut self.held,
@@ -603,6 +604,7 @@ impl Server {
         client.blocked = Some(blocked);
         if self.unit.block.is_none() {
             self.unpark(id);
+            self.count_error(id, start);
             self.end_silence(id, start);
         }
         self.finish_own_unit(Some(id), true);
@@ -662,6 +664,8 @@ impl Server {
         self.unit.clear();
         self.expire_more = self.keyspace.expire_due(self.clock.unix_ms, BUDGET, &mut self.unit) == BUDGET;
         self.finish_own_unit(None, false);
+        // Who reads for a group of a stream that expired waits in vain.
+        self.serve_ready();
     }
 }
 

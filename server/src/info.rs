@@ -1,7 +1,10 @@
 //! INFO: sections of fields, in Redis's order and with its names.
 
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 use std::path::Path;
+
+use keyspace::Block;
 
 use crate::executor::Server;
 use crate::memory;
@@ -107,6 +110,16 @@ fn clients(server: &Server, fields: &mut Fields) {
     fields.add("client_recent_max_output_buffer", output);
     fields.add("blocked_clients", server.blocking.len());
     fields.add("tracking_clients", 0);
+    fields.add("total_blocking_keys", blocking_keys(server, |_| true));
+    fields.add("total_blocking_keys_on_nokey", blocking_keys(server, |on| on.wakes_without_it));
+}
+
+/// How many keys parked clients wait for, of those that wait as `wanted` says.
+fn blocking_keys(server: &Server, wanted: impl Fn(&Block) -> bool) -> usize {
+    let parked = server.clients.iter().filter_map(|client| client.blocked.as_ref());
+    let parked = parked.filter(|blocked| wanted(&blocked.on));
+    let keys = parked.flat_map(|blocked| blocked.on.keys.iter().map(|key| (blocked.db, key)));
+    keys.collect::<BTreeSet<_>>().len()
 }
 
 fn memory_section(server: &Server, fields: &mut Fields) {

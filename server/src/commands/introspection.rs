@@ -127,7 +127,6 @@ const SHOWN_FLAGS: &[(u32, &str)] = &[
     (SKIP_SLOWLOG, "skip_slowlog"),
     (FAST, "fast"),
     (NO_AUTH, "no_auth"),
-    (MAY_REPLICATE, "may_replicate"),
     (TOUCHES_ARBITRARY_KEYS, "touches_arbitrary_keys"),
     (MOVABLE_KEYS, "movablekeys"),
     (NO_MULTI, "no_multi"),
@@ -153,6 +152,8 @@ fn categories(command: Command) -> Vec<String> {
     let mut categories: Vec<String> =
         from_flags.iter().filter(|(is, _)| *is).map(|(_, name)| format!("@{name}")).collect();
     match command.group {
+        // A container is in none: its subcommands are.
+        _ if !command.subcommands().is_empty() => {}
         "generic" => categories.push("@keyspace".into()),
         "sorted-set" => categories.push("@sortedset".into()),
         "string" | "bitmap" | "list" | "set" | "hash" | "hyperloglog" | "geo" | "stream" => {
