@@ -127,9 +127,14 @@ impl<'a> Ctx<'a> {
             make_private(bytes);
             return Ok(change(bytes));
         }
-        let mut bytes = copied(&StringRef::of_key(self.peek(key))?);
+        let held = self.peek(key);
+        let (is_new, before) = (held.is_none(), StringRef::of_key(held)?);
+        let mut bytes = copied(&before);
         let result = change(&mut bytes);
-        self.set_keep_ttl(key, Value::Str(bytes));
+        // What stays as it was leaves no trace: a WATCH of it still holds.
+        if is_new || bytes[..] != before[..] {
+            self.set_keep_ttl(key, Value::Str(bytes));
+        }
         Ok(result)
     }
 
@@ -192,6 +197,7 @@ impl<'a> Ctx<'a> {
         let (db, hash) = (self.db, self.visit(self.db, key, false));
         let Some((value, _)) = self.keyspace.dbs[db].remove(hash, key) else { return false };
         self.mark(Touch::Key { db, hash, wrote: true });
+        self.note_ready(db, key);
         if let Some(value) = value {
             self.discard(value, lazy);
         }
@@ -205,6 +211,7 @@ impl<'a> Ctx<'a> {
         let value = keys.value(hash, key)?;
         let (_, expire_at_ms) = keys.remove(hash, key)?;
         self.mark(Touch::Key { db, hash, wrote: true });
+        self.note_ready(db, key);
         Some((value, expire_at_ms))
     }
 
@@ -247,6 +254,18 @@ impl<'a> Ctx<'a> {
         self.mark(Touch::Key { db, hash, wrote: true });
         self.dirty += changes as u64;
         self.notify_in(db, class, event, key);
+    }
+
+    /// As [`changed`](Self::changed), where Redis has no event for it.
+    pub fn changed_without_event(&mut self, key: &[u8], changes: usize) {
+        let hash = self.keyspace.hash(key);
+        self.mark(Touch::Key { db: self.db, hash, wrote: true });
+        self.dirty += changes as u64;
+    }
+
+    /// Whether the command has changed anything so far.
+    pub fn has_changed(&self) -> bool {
+        self.dirty > 0
     }
 
     /// Counts changes that belong to no key (FLUSHALL of nothing).
@@ -361,6 +380,11 @@ impl<'a> Ctx<'a> {
         if self.keyspace.dbs[db].find(hash, key).is_some_and(|entry| entry.is_due(self.now_ms)) {
             self.keyspace.expire_key(db, hash, key, self.unit);
         }
+    }
+
+    /// Clients blocked on this key may be served now, though its value is not new.
+    pub fn signal_ready(&mut self, key: &[u8]) {
+        self.note_ready(self.db, key);
     }
 
     /// A client blocked on this key may be served now.

@@ -10,6 +10,7 @@ use resp::number;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::types::listpack::Element;
+use crate::types::stream::{Group, Header, Stream, StreamId};
 use crate::{Db, Entry, ValueRef};
 
 /// A fingerprint; `Display` gives forty hexadecimal digits, as DEBUG DIGEST does, and all zeros for no data.
@@ -77,7 +78,41 @@ fn value_sum(value: ValueRef<'_>) -> u128 {
             terms.add(&(score + 0.0).to_le_bytes());
             terms.finish()
         })),
+        ValueRef::Stream(stream) => stream_sum(stream),
     }
+}
+
+/// When something was delivered and how often, and when a consumer was seen, is not part of it: a consumer that reads
+/// its own history again changes that, and the log does not hold it.
+fn stream_sum(stream: &Stream) -> u128 {
+    let mut terms = Terms::new("stream");
+    let Header { last_id, max_deleted_id, entries_added, .. } = stream.header();
+    terms.add_id(last_id);
+    terms.add_id(max_deleted_id);
+    terms.add(&entries_added.to_le_bytes());
+    for entry in stream.iter() {
+        terms.add_id(entry.id);
+        terms.add(&(entry.fields.len() as u64).to_le_bytes());
+        for (field, value) in entry.fields {
+            terms.add_element(field);
+            terms.add_element(value);
+        }
+    }
+    stream.groups().iter().for_each(|group| terms.add(&group_sum(group).to_le_bytes()));
+    terms.finish()
+}
+
+fn group_sum(group: &Group) -> u128 {
+    let mut terms = Terms::new("group");
+    terms.add(&group.name);
+    terms.add_id(group.last_id);
+    terms.add(&group.entries_read.unwrap_or(u64::MAX).to_le_bytes());
+    for consumer in group.consumers().iter() {
+        terms.add(&consumer.name);
+        terms.add(&(consumer.pending().len() as u64).to_le_bytes());
+        consumer.pending().iter().for_each(|&id| terms.add_id(id));
+    }
+    terms.finish()
 }
 
 fn string_sum(bytes: &[u8]) -> u128 {
@@ -99,6 +134,11 @@ impl Terms {
     fn add(&mut self, bytes: &[u8]) {
         self.0.write(&(bytes.len() as u64).to_le_bytes());
         self.0.write(bytes);
+    }
+
+    fn add_id(&mut self, id: StreamId) {
+        self.add(&id.ms.to_le_bytes());
+        self.add(&id.seq.to_le_bytes());
     }
 
     fn add_element(&mut self, element: Element<'_>) {

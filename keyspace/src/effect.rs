@@ -15,7 +15,7 @@ pub struct Unit {
     pub dirty: u64,
     /// Keys and databases that were read or written.
     pub touched: SmallVec<[Touch; 4]>,
-    /// Keys that came to hold a new value while clients were blocked, in order. After a SWAPDB, which touches two whole
+    /// Keys that came to hold a new value, or none, while clients were blocked, in order. After a SWAPDB, which touches two whole
     /// databases, any key of them may be ready.
     pub ready: Vec<(DbIndex, Str)>,
     /// Keyspace events, in order; only while [`Keyspace::has_listeners`](crate::Keyspace::has_listeners).
@@ -73,6 +73,10 @@ pub struct Block {
     pub null_array: bool,
     /// The type ([`Value::type_name`](crate::Value::type_name)) that wakes the client: another one leaves it parked.
     pub type_name: &'static str,
+    /// The client is woken too when a key goes, or comes to hold another type: it waits in vain then.
+    pub wakes_without_it: bool,
+    /// The request to execute again, if not the one that was sent: what `$` meant is lost by then.
+    pub again: Option<Vec<Str>>,
 }
 
 impl Unit {

@@ -13,6 +13,9 @@ impl Keyspace {
         if self.has_listeners {
             unit.events.push(KeyEvent { db, class: 'x', name: "expired", key: Str::from(key) });
         }
+        if self.has_blocked {
+            unit.ready.push((db, Str::from(key)));
+        }
         self.stats.expired_keys += 1;
         // Nobody waits for an expired value: a big one never stalls the executor.
         if let Some(value) = value {

@@ -21,6 +21,12 @@ pub struct Limits {
     pub list_max_listpack_size: i64,
     /// Elements of a list above this length, in bytes, stand alone in their chunk: `DEBUG QUICKLIST-PACKED-THRESHOLD`.
     pub list_packed_threshold: usize,
+    /// `hll-sparse-max-bytes`.
+    pub hll_sparse_max_bytes: usize,
+    /// `stream-node-max-bytes`; 0: no limit.
+    pub stream_node_max_bytes: usize,
+    /// `stream-node-max-entries`; 0: no limit.
+    pub stream_node_max_entries: usize,
     /// `proto-max-bulk-len`, the longest string, bytes.
     pub max_string_bytes: u64,
     /// `lazyfree-lazy-expire`: expired keys are logged as UNLINK.
@@ -45,6 +51,9 @@ impl Default for Limits {
             zset_max_listpack_value: 64,
             list_max_listpack_size: -2,
             list_packed_threshold: usize::MAX,
+            hll_sparse_max_bytes: 3000,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
             max_string_bytes: 512 * 1024 * 1024,
             lazy_expire: false,
             lazy_server_del: false,

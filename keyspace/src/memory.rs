@@ -5,6 +5,7 @@ use crate::entry::Entry;
 use crate::table::packed::{PACKED_MAX_BYTES, RECORD_BYTES};
 use crate::table::{Packed, Segment, Spine};
 use crate::types::listpack::Listpack;
+use crate::types::stream::{Consumer, Group, Node, Pending, Stream, StreamId};
 
 /// What precedes the bytes of a [`Str`](crate::Str) on the heap: count and capacity.
 const STR_HEADER_BYTES: usize = 16;
@@ -43,6 +44,7 @@ impl ValueRef<'_> {
                     + compact
                     + zset.as_table().map_or(0, |table| table_bytes(table, samples, heap))
             }
+            ValueRef::Stream(stream) => stream_bytes(stream, samples),
         }
     }
 }
@@ -62,6 +64,21 @@ fn pack_bytes(pack: &Listpack) -> usize {
 
 fn packed_bytes(table: &Packed, samples: usize) -> usize {
     table_bytes(table, samples, |entry| heap_bytes(entry.key()) + heap_bytes(entry.string()))
+}
+
+/// A stream's nodes, judged by a sample, and what its groups wait for.
+fn stream_bytes(stream: &Stream, samples: usize) -> usize {
+    let nodes = stream.nodes();
+    let samples = if samples == 0 { nodes.len() } else { samples.min(nodes.len()) };
+    let node = |node: &Node| size_of::<Node>() + pack_bytes(node.pack());
+    let sampled: usize = nodes.iter().take(samples).map(node).sum();
+    // Each pending entry is known to the group and to the consumer.
+    let groups = stream.groups().iter().map(|group| {
+        let consumers = group.consumers().iter().map(|consumer| size_of::<Consumer>() + consumer.name.len());
+        let pending = group.pending().len() * (size_of::<Pending>() + size_of::<StreamId>());
+        size_of::<Group>() + group.name.len() + consumers.sum::<usize>() + pending
+    });
+    sampled * nodes.len() / samples.max(1) + groups.sum::<usize>()
 }
 
 /// A table's segments, and what its records have on the heap.

@@ -3,7 +3,7 @@
 use ecow::EcoVec;
 use resp::number;
 
-use crate::types::{hash::Hash, list::List, set::Set, string::copied, zset::ZSet};
+use crate::types::{hash::Hash, list::List, set::Set, stream::Stream, string::copied, zset::ZSet};
 
 /// A stored byte string: 16 bytes of handle, shared until somebody writes to it.
 pub type Str = EcoVec<u8>;
@@ -23,6 +23,8 @@ pub enum Value {
     Hash(Hash),
     /// A sorted set.
     ZSet(ZSet),
+    /// A stream.
+    Stream(Stream),
 }
 
 /// A value, seen where it stands.
@@ -40,6 +42,8 @@ pub enum ValueRef<'a> {
     Hash(&'a Hash),
     /// A sorted set.
     ZSet(&'a ZSet),
+    /// A stream.
+    Stream(&'a Stream),
 }
 
 /// A value to be stored; a string need not be copied before it has its place.
@@ -81,6 +85,7 @@ impl Value {
             Value::Set(set) => ValueRef::Set(set),
             Value::Hash(hash) => ValueRef::Hash(hash),
             Value::ZSet(zset) => ValueRef::ZSet(zset),
+            Value::Stream(stream) => ValueRef::Stream(stream),
         }
     }
 
@@ -93,6 +98,7 @@ impl Value {
             Value::Set(set) => set.free_effort(),
             Value::Hash(hash) => hash.free_effort(),
             Value::ZSet(zset) => zset.free_effort(),
+            Value::Stream(stream) => stream.free_effort(),
         }
     }
 }
@@ -107,6 +113,7 @@ impl ValueRef<'_> {
             ValueRef::Set(set) => Value::Set(set.clone()),
             ValueRef::Hash(hash) => Value::Hash(hash.clone()),
             ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
+            ValueRef::Stream(stream) => Value::Stream(stream.clone()),
         }
     }
 
@@ -118,6 +125,7 @@ impl ValueRef<'_> {
             ValueRef::Set(_) => "set",
             ValueRef::Hash(_) => "hash",
             ValueRef::ZSet(_) => "zset",
+            ValueRef::Stream(_) => "stream",
         }
     }
 
@@ -131,6 +139,7 @@ impl ValueRef<'_> {
             ValueRef::Set(set) => set.encoding(),
             ValueRef::Hash(hash) => hash.encoding(),
             ValueRef::ZSet(zset) => zset.encoding(),
+            ValueRef::Stream(_) => "stream",
         }
     }
 }

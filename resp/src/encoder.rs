@@ -152,10 +152,14 @@ impl<'a> Encoder<'a> {
 
     /// A double: a bulk string in RESP2.
     pub fn double(&mut self, value: f64) {
-        let text = number::format_f64(value);
+        self.double_text(number::format_f64(value).as_bytes());
+    }
+
+    /// A double that is printed already, with more digits than it needs, say.
+    pub fn double_text(&mut self, text: &[u8]) {
         match self.version {
-            Version::Resp2 => self.bulk(text.as_bytes()),
-            Version::Resp3 => self.line(b',', text.as_bytes()),
+            Version::Resp2 => self.bulk(text),
+            Version::Resp3 => self.line(b',', text),
         }
     }
 
@@ -211,10 +215,19 @@ impl<'a> Encoder<'a> {
 
     /// An array whose length is known only after its replies are written: `write` returns it.
     pub fn counted_array(&mut self, write: impl FnOnce(&mut Self) -> usize) {
+        self.counted(write, Self::array);
+    }
+
+    /// A map whose length is known only after its pairs are written: `write` returns it.
+    pub fn counted_map(&mut self, write: impl FnOnce(&mut Self) -> usize) {
+        self.counted(write, Self::map);
+    }
+
+    fn counted(&mut self, write: impl FnOnce(&mut Self) -> usize, write_head: impl FnOnce(&mut Self, usize)) {
         let start = self.out.len();
         let len = write(self);
         let head = self.out.len();
-        self.array(len);
+        write_head(self, len);
         let head_bytes = self.out.len() - head;
         self.out[start..].rotate_right(head_bytes);
     }

@@ -5,12 +5,15 @@
 //! #TS:1700000000\r\n              if aof-timestamp-enabled
 //! SELECT 0                        for each database that has keys
 //! SET k v                         or RPUSH, SADD, ZADD k score member.., HMSET k field value..: 64 items each
+//! XADD k id field value..         one for each entry of a stream, then XSETID, XGROUP and XCLAIM
 //! PEXPIREAT k 1700000000000       behind a key with a time to live
 //! ```
 //! A key whose time is over is written like any other: leaving it out would lose it early should the clock be set back,
 //! leaving its PEXPIREAT out would make it immortal.
 //!
 //! Source: redis 7.2 `src/aof.c` `rewriteAppendOnlyFileRio`, `rewriteListObject` and its like.
+
+mod stream;
 
 use std::io::{self, Write};
 
@@ -126,6 +129,7 @@ impl RespEmitter {
                     element(out, member)
                 })
             }
+            ValueRef::Stream(stream) => stream::write(key, stream, out),
         }
     }
 }

@@ -424,7 +424,8 @@ impl Server {
 
     /// Makes a command wait where it stands, if it must: the server is paused, or the log has no room for its write.
     fn postpone(&mut self, id: ClientId, command: Command) -> bool {
-        let writes = self.has_or_executes(id, command, flags::WRITE);
+        let writes =
+            [flags::WRITE, flags::MAY_REPLICATE].iter().any(|&flag| self.has_or_executes(id, command, flag));
         let waiting = match self.paused {
             Some((_, mode)) if writes || mode == PauseMode::All => &mut self.resumed,
             _ if writes && self.persistence.writes_are_held() => &mut self.held,
@@ -604,9 +605,15 @@ impl Server {
         }
     }
 
-    fn park_for_key(&mut self, id: ClientId, argv: &[&[u8]], block: keyspace::Block) {
+    fn park_for_key(&mut self, id: ClientId, argv: &[&[u8]], mut block: keyspace::Block) {
         let deadline = block.timeout_ms.and_then(|ms| self.clock.now.checked_add(Duration::from_millis(ms)));
-        self.park(id, argv, Waiting::Key(block), deadline);
+        match block.again.take() {
+            Some(again) => {
+                let again: Vec<&[u8]> = again.iter().map(|word| &word[..]).collect();
+                self.park(id, &again, Waiting::Key(block), deadline);
+            }
+            None => self.park(id, argv, Waiting::Key(block), deadline),
+        }
     }
 
     /// Lets a client wait; the command that it has sent is not over.
@@ -639,7 +646,8 @@ impl Server {
                 let held = entry.map(|entry| entry.value().type_name());
                 let Some(client) = self.clients.get(id) else { continue };
                 let Some(blocked) = &client.blocked else { continue };
-                if matches!(&blocked.on, Waiting::Key(on) if held == Some(on.type_name)) {
+                let wakes = |on: &keyspace::Block| held == Some(on.type_name) || on.wakes_without_it;
+                if matches!(&blocked.on, Waiting::Key(on) if wakes(on)) {
                     self.serve_parked(id);
                 }
             }
@@ -740,6 +748,8 @@ impl Server {
         if let Some(began) = began {
             self.note_latency("expire-cycle", began.elapsed());
         }
+        // Who reads for a group of a stream that expired waits in vain.
+        self.serve_ready();
     }
 }
 

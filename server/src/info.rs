@@ -1,8 +1,12 @@
 //! INFO: sections of fields, in Redis's order and with its names.
 
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 use std::path::Path;
 
+use keyspace::Block;
+
+use crate::client::Waiting;
 use crate::executor::Server;
 use crate::memory;
 
@@ -109,6 +113,20 @@ fn clients(server: &Server, fields: &mut Fields) {
     fields.add("client_recent_max_output_buffer", output);
     fields.add("blocked_clients", server.blocking.len());
     fields.add("tracking_clients", 0);
+    fields.add("total_blocking_keys", blocking_keys(server, |_| true));
+    fields.add("total_blocking_keys_on_nokey", blocking_keys(server, |on| on.wakes_without_it));
+}
+
+/// How many keys parked clients wait for, of those that wait as `wanted` says.
+fn blocking_keys(server: &Server, wanted: impl Fn(&Block) -> bool) -> usize {
+    let parked = server.clients.iter().filter_map(|client| client.blocked.as_ref());
+    let waits = parked.filter_map(|blocked| match &blocked.on {
+        Waiting::Key(on) => Some((blocked.db, on)),
+        Waiting::Copies(_) | Waiting::LogEnd => None,
+    });
+    let waits = waits.filter(|(_, on)| wanted(on));
+    let keys = waits.flat_map(|(db, on)| on.keys.iter().map(move |key| (db, key)));
+    keys.collect::<BTreeSet<_>>().len()
 }
 
 fn memory_section(server: &Server, fields: &mut Fields) {

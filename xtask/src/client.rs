@@ -164,7 +164,8 @@ fn array(input: &mut impl BufRead, len: usize) -> Result<Value> {
     (0..len).map(|_| read(input)).collect::<Result<_>>().map(Value::Array)
 }
 
-fn encode(argv: &[impl AsRef<[u8]>], out: &mut Vec<u8>) {
+/// Appends a request.
+pub(crate) fn encode(argv: &[impl AsRef<[u8]>], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("*{}\r\n", argv.len()).as_bytes());
     for arg in argv {
         let arg = arg.as_ref();

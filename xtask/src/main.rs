@@ -11,6 +11,7 @@ mod ci;
 mod client;
 mod compat;
 mod dataset;
+mod differ;
 mod install;
 mod interop;
 mod loom;
@@ -32,6 +33,7 @@ const COMMANDS: &[Command] = &[
     ("tidy",    "",                                        "the rules that compilers do not know", tidy::run),
     ("loom",    "[MODEL]",                                 "the models of cross-thread protocols", loom::run),
     ("compat",  "[FILE...] [--all] [--update] [--verbose]", "Redis's own test suite against our server", compat::run),
+    ("differ",  "[GROUP...] [--seed N] [--commands N]",    "random commands to our server and redis-server", differ::run),
     ("interop", "[PART...]",                               "data directories to and from other servers, and clients", interop::run),
     ("bench",   "[--only PART] [--rounds N] [--quick]",    "our server beside its peers, as a table", bench::run),
     ("soak",    "[FACTOR]",                                "randomised tests, FACTOR times as long", soak::run),

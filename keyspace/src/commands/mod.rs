@@ -14,12 +14,15 @@
 pub mod bitmap;
 pub mod dump;
 pub mod generic;
+pub mod geo;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub(crate) mod scan;
 pub mod set;
 pub mod sort;
 pub mod sorted_set;
+pub mod stream;
 pub mod string;
 pub(crate) mod timeout;
 
@@ -134,6 +137,8 @@ pub mod flags {
     pub const ALLOW_BUSY: u32 = 1 << 19;
     /// Its subcommands are no commands of their own: to COMMAND and in statistics it is one (DEBUG).
     pub const UNDIVIDED: u32 = 1 << 20;
+    /// Reads the data, and may leave something for the log all the same.
+    pub const MAY_REPLICATE: u32 = 1 << 21;
 }
 
 /// Where a command's keys stand among its words (word 0 is the name).
@@ -162,6 +167,10 @@ pub enum Keys {
     },
     /// SORT: word 1, and the word after the last STORE.
     Sort,
+    /// GEORADIUS: word 1, and the word after the last STORE or STOREDIST.
+    GeoRadius,
+    /// XREAD: the first half of the words after STREAMS.
+    Streams,
 }
 
 /// Keys in a range of words.
@@ -177,6 +186,11 @@ impl Keys {
             let end = (at + 1).saturating_add(usize::try_from(number).unwrap_or(0));
             at + 1..end.min(argv.len())
         };
+        let behind_option = |names: &[&[u8]], from: usize| {
+            let is_option = |word: &&[u8]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
+            let option = argv.iter().rposition(is_option).filter(|&at| at >= from && at + 1 < argv.len());
+            [1].into_iter().filter(|&at| at < argv.len()).chain(option.map(|at| at + 1)).collect()
+        };
         match *self {
             Keys::None => SmallVec::new(),
             Keys::Range { first, last, step } => {
@@ -188,11 +202,28 @@ impl Keys {
             Keys::StoreCounted { at } => {
                 [1].into_iter().filter(|&at| at < argv.len()).chain(counted(at)).collect()
             }
-            Keys::Sort => {
-                let store = argv.iter().rposition(|word| word.eq_ignore_ascii_case(b"store"));
-                let store = store.filter(|&at| at >= 2 && at + 1 < argv.len()).map(|at| at + 1);
-                [1].into_iter().filter(|&at| at < argv.len()).chain(store).collect()
+            Keys::Sort => behind_option(&[b"store"], 2),
+            Keys::GeoRadius => behind_option(&[b"store", b"storedist"], 5),
+            Keys::Streams => {
+                let start = streams_at(argv).unwrap_or(argv.len());
+                let left = argv.len() - start;
+                if left.is_multiple_of(2) { (start..start + left / 2).collect() } else { SmallVec::new() }
             }
+        }
+    }
+}
+
+/// Where the keys of an XREAD or XREADGROUP begin; its options are passed over by their lengths, since a group may be
+/// called STREAMS.
+fn streams_at(argv: &[&[u8]]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        at += match &argv.get(at)?.to_ascii_lowercase()[..] {
+            b"block" | b"count" => 2,
+            b"group" => 3,
+            b"noack" => 1,
+            b"streams" => return Some(at + 1),
+            _ => return None,
         }
     }
 }
@@ -214,6 +245,9 @@ pub const GROUPS: &[Group<Handler>] = &[
     Group { name: "set", table: set::TABLE },
     Group { name: "hash", table: hash::TABLE },
     Group { name: "sorted-set", table: sorted_set::TABLE },
+    Group { name: "hyperloglog", table: hyperloglog::TABLE },
+    Group { name: "geo", table: geo::TABLE },
+    Group { name: "stream", table: stream::TABLE },
     Group { name: "generic", table: generic::TABLE },
     Group { name: "generic", table: dump::TABLE },
     Group { name: "generic", table: sort::TABLE },

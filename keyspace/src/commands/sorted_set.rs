@@ -65,7 +65,7 @@ pub const TABLE: &[DataSpec] = &[
 type Done = Result<(), CommandError>;
 
 /// The sorted set under a key, to be read.
-fn read<'c>(ctx: &'c mut Ctx<'_>, key: &[u8]) -> Result<Option<&'c ZSet>, CommandError> {
+pub(super) fn read<'c>(ctx: &'c mut Ctx<'_>, key: &[u8]) -> Result<Option<&'c ZSet>, CommandError> {
     match ctx.read(key) {
         Some(ValueRef::ZSet(zset)) => Ok(Some(zset)),
         Some(_) => Err(CommandError::WrongType),
@@ -111,7 +111,7 @@ fn write_member(out: &mut Encoder<'_>, (member, score): (Element<'_>, f64), with
 }
 
 /// What a STORE command ends with: the members become the value of a key, or the key goes if there are none.
-fn store(
+pub(super) fn store(
     ctx: &mut Ctx<'_>,
     key: &[u8],
     members: Vec<Scored>,
@@ -193,7 +193,7 @@ impl AddOptions {
     }
 }
 
-fn zadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+pub(super) fn zadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     add(ctx, argv, AddOptions::default(), out)
 }
 

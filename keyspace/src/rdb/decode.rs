@@ -7,7 +7,7 @@ use std::io::BufRead;
 
 use super::error::ErrorKind;
 use super::source::Source;
-use super::{Blob, Form, Holds, legacy};
+use super::{Blob, Form, Holds, legacy, stream};
 use resp::number::parse_i64;
 
 use crate::table::HashSeed;
@@ -75,6 +75,7 @@ impl Decoder {
             Form::Blob(blob, holds) => self.blob(blob, holds, source),
             Form::Ziplists => self.ziplists(source),
             Form::Nodes => self.nodes(source),
+            Form::Stream(layout) => stream::read(layout, source).map(|stream| Some(Value::Stream(stream))),
             Form::Unsupported(what) => Err(ErrorKind::Unsupported(what)),
         }
     }

@@ -30,7 +30,7 @@
 //! | 12 | hash fields that expire (refused): Redis 7.4 |
 //! | Valkey 80 | magic "VALKEY" and three digits; hash fields that expire (refused): Valkey 9 |
 //!
-//! Not there yet, and refused by name: streams, modules' values, fields that expire.
+//! Not there, and refused by name: modules' values, fields that expire.
 //! Source: redis 7.2 `src/rdb.c`, `src/rdb.h`.
 
 mod crc64;
@@ -42,6 +42,7 @@ mod load;
 pub mod lzf;
 mod read;
 mod source;
+mod stream;
 mod write;
 
 pub use crc64::Crc64;
@@ -105,6 +106,8 @@ enum Form {
     Ziplists,
     /// A count and as many pairs of a container (1: one element as a string, 2: a listpack) and its blob: a list.
     Nodes,
+    /// A stream.
+    Stream(stream::Layout),
     /// Something that is not read, and what that is.
     Unsupported(&'static str),
 }
@@ -127,7 +130,6 @@ enum Holds {
     Hash,
 }
 
-const STREAM: Form = Form::Unsupported("streams are not supported yet");
 const MODULE: Form = Form::Unsupported("values of modules are not supported");
 const FIELD_TTL: Form = Form::Unsupported("hashes with fields that expire are not supported yet");
 
@@ -148,13 +150,13 @@ const TYPES: &[Type] = &[
     Type { code: 12, name: "zset-ziplist",         form: Form::Blob(Blob::Ziplist, Holds::ZSet) },
     Type { code: 13, name: "hash-ziplist",         form: Form::Blob(Blob::Ziplist, Holds::Hash) },
     Type { code: 14, name: "quicklist",            form: Form::Ziplists },
-    Type { code: 15, name: "stream",               form: STREAM },
+    Type { code: 15, name: "stream",               form: Form::Stream(stream::Layout::First) },
     Type { code: 16, name: "hash-listpack",        form: Form::Blob(Blob::Listpack, Holds::Hash) },
     Type { code: 17, name: "zset-listpack",        form: Form::Blob(Blob::Listpack, Holds::ZSet) },
     Type { code: 18, name: "quicklist-v2",         form: Form::Nodes },
-    Type { code: 19, name: "stream-v2",            form: STREAM },
+    Type { code: 19, name: "stream-v2",            form: Form::Stream(stream::Layout::Second) },
     Type { code: 20, name: "set-listpack",         form: Form::Blob(Blob::Listpack, Holds::Set) },
-    Type { code: 21, name: "stream-v3",            form: STREAM },
+    Type { code: 21, name: "stream-v3",            form: Form::Stream(stream::Layout::Third) },
     Type { code: 22, name: "hash-metadata-pre-ga", form: FIELD_TTL },
     Type { code: 23, name: "hash-listpack-ex-pre-ga", form: FIELD_TTL },
     Type { code: 24, name: "hash-metadata",        form: FIELD_TTL },

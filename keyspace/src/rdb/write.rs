@@ -8,7 +8,7 @@ use resp::number::format_i64;
 
 use super::crc64::Crc64;
 use super::lzf::Packer;
-use super::{VERSION, opcode};
+use super::{VERSION, opcode, stream};
 use crate::types::hash::Hash;
 use crate::types::list::List;
 use crate::types::listpack::Element;
@@ -141,6 +141,7 @@ impl Writer {
             ValueRef::Set(set) => self.set(set, out),
             ValueRef::Hash(hash) => self.hash(hash, out),
             ValueRef::ZSet(zset) => self.zset(zset, out),
+            ValueRef::Stream(value) => stream::write(self, value, out),
         }
     }
 
@@ -237,7 +238,7 @@ impl Writer {
     }
 
     /// A string in its shortest form.
-    fn string(&mut self, bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn string(&mut self, bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
         if bytes.len() <= INTEGER_BYTES_MAX
             && let Some(value) = resp::number::parse_i64(bytes)
             && self.short_integer(value)
@@ -267,23 +268,28 @@ impl Writer {
     }
 
     fn length(&mut self, len: usize) {
-        match len {
-            0..0x40 => self.byte(len as u8),
-            0x40..0x4000 => self.buf.extend_from_slice(&(len as u16 | 0x4000).to_be_bytes()),
-            _ => match u32::try_from(len) {
-                Ok(len) => {
+        self.count(len as u64);
+    }
+
+    /// A number in the form of a length.
+    pub(super) fn count(&mut self, count: u64) {
+        match count {
+            0..0x40 => self.byte(count as u8),
+            0x40..0x4000 => self.buf.extend_from_slice(&(count as u16 | 0x4000).to_be_bytes()),
+            _ => match u32::try_from(count) {
+                Ok(count) => {
                     self.byte(0x80);
-                    self.buf.extend_from_slice(&len.to_be_bytes());
+                    self.buf.extend_from_slice(&count.to_be_bytes());
                 }
                 Err(_) => {
                     self.byte(0x81);
-                    self.buf.extend_from_slice(&(len as u64).to_be_bytes());
+                    self.buf.extend_from_slice(&count.to_be_bytes());
                 }
             },
         }
     }
 
-    fn raw(&mut self, bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn raw(&mut self, bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
         self.make_room(bytes.len(), out)?;
         if bytes.len() <= PIECE_BYTES {
             self.buf.extend_from_slice(bytes);
@@ -326,5 +332,6 @@ fn code_of(value: ValueRef<'_>) -> u8 {
         ValueRef::Hash(_) => 4,
         ValueRef::ZSet(zset) if zset.as_listpack().is_some() => 17,
         ValueRef::ZSet(_) => 5,
+        ValueRef::Stream(_) => 19,
     }
 }

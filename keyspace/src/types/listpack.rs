@@ -18,7 +18,7 @@
 use resp::number;
 
 use crate::Str;
-use crate::types::string::make_private;
+use crate::types::string::{copied, make_private};
 
 const HEADER_BYTES: usize = 6;
 const END: u8 = 0xff;
@@ -250,6 +250,12 @@ impl Listpack {
         self.splice(end, 0, &Encoded::new(bytes), 1);
     }
 
+    /// Appends an integer.
+    pub fn push_back_int(&mut self, value: i64) {
+        let end = self.0.len() - 1;
+        self.splice(end, 0, &Encoded::integer(value), 1);
+    }
+
     /// Puts an element in front.
     pub fn push_front(&mut self, bytes: &[u8]) {
         self.splice(HEADER_BYTES, 0, &Encoded::new(bytes), 1);
@@ -271,6 +277,18 @@ impl Listpack {
     /// Puts an element in the place of another.
     pub fn replace(&mut self, At(at): At, bytes: &[u8]) {
         self.splice(at, span(&self.0, at), &Encoded::new(bytes), 0);
+    }
+
+    /// Puts an integer in the place of an element.
+    pub fn replace_int(&mut self, At(at): At, value: i64) {
+        self.splice(at, span(&self.0, at), &Encoded::integer(value), 0);
+    }
+
+    /// Gives back the room that it has grown into and will not need.
+    pub fn shrink_to_fit(&mut self) {
+        if self.0.capacity() > self.0.len() && self.0.is_unique() {
+            self.0 = copied(&self.0);
+        }
     }
 
     /// Removes `count` elements (or those that are left) from `at` on; returns the place of what follows them.

@@ -6,8 +6,8 @@
 //! A double would not do: `INCRBYFLOAT` of 3 and 1.1 must answer 4.1, which 17 decimals of a double's sum do not say.
 //! Source: redis 7.2 `src/util.c` `string2ld`, `ld2string` (`LD_STR_HUMAN`).
 
-use rustc_apfloat::ieee::X87DoubleExtended;
-use rustc_apfloat::{Float, Round, Status};
+use rustc_apfloat::ieee::{Double, X87DoubleExtended};
+use rustc_apfloat::{Float, FloatConvert, Round, Status};
 
 /// A number with 64 bits of mantissa.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,12 @@ impl LongDouble {
     /// The integer's value, exactly.
     pub fn from_i64(value: i64) -> Self {
         LongDouble(X87DoubleExtended::from_i128(i128::from(value)).value)
+    }
+
+    /// The double's value, exactly.
+    pub fn from_f64(value: f64) -> Self {
+        let double = Double::from_bits(u128::from(value.to_bits()));
+        LongDouble(double.convert(&mut false).value)
     }
 
     /// The sum, rounded to the nearest, ties to even. `None` if it is infinite or not a number.

@@ -2,12 +2,15 @@
 //!
 //! Every one of them clones in O(1): a clone is a snapshot that later writes do not change.
 
+pub mod geohash;
 pub mod hash;
+pub mod hyperloglog;
 pub mod intset;
 pub mod list;
 pub mod listpack;
 pub mod long_double;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod tree;
 pub mod zset;

@@ -31,11 +31,23 @@ fn a_payload_has_the_form_that_every_server_reads() {
 #[test]
 fn every_type_survives() {
     let mut session = Session::new();
-    for line in ["SET a 12", "RPUSH b x 1 y", "SADD c 1 2", "SADD d x y", "HSET e f v", "ZADD g 1.5 m"] {
+    for line in [
+        "SET a 12",
+        "RPUSH b x 1 y",
+        "SADD c 1 2",
+        "SADD d x y",
+        "HSET e f v",
+        "ZADD g 1.5 m",
+        "PFADD h x y",
+        "XADD i 5-1 f v",
+        "XGROUP CREATE i g 0",
+        "XREADGROUP GROUP g c STREAMS i >",
+        "XADD j MAXLEN 0 * f v",
+    ] {
         session.run(line);
     }
     let before = keyspace::Digest::of(session.keyspace.dbs());
-    for key in ["a", "b", "c", "d", "e", "g"] {
+    for key in ["a", "b", "c", "d", "e", "g", "h", "i", "j"] {
         let payload = dump(&mut session, key);
         session.run(&format!("DEL {key}"));
         assert_eq!(restore(&mut session, key, "0", &payload, ""), "+OK\r\n");

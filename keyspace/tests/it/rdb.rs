@@ -182,7 +182,9 @@ fn what_is_wrong_is_named_with_its_place() {
         ( 9, b"\x03abc",                   "zipmap integrity check failed, at byte 20 (type hash-zipmap, key 'key')"),
         (18, b"\x01\x03\x01a",             "quicklist integrity check failed, at byte 20 (type quicklist-v2, key 'key')"),
         (16, b"\x09\x09\0\0\0\x01\0\x01\x01\xff", "hash listpack integrity check failed, at byte 26 (type hash-listpack, key 'key')"),
-        (19, b"\x00",                      "streams are not supported yet, at byte 16 (type stream-v2, key 'key')"),
+        (19, b"\x01\x01a",                 "stream node ID integrity check failed, at byte 19 (type stream-v2, key 'key')"),
+        (21, b"\x01\x100123456789abcdef\x03abc", "listpack integrity check failed, at byte 38 (type stream-v3, key 'key')"),
+        (15, b"\x01\x100123456789abcdef\x07\x07\0\0\0\0\0\xff", "stream listpack integrity check failed, at byte 42 (type stream, key 'key')"),
         (25, b"\x00",                      "hashes with fields that expire are not supported yet, at byte 16 (type hash-listpack-ex, key 'key')"),
         ( 7, b"\x00",                      "values of modules are not supported, at byte 16 (type module-value, key 'key')"),
         (77, b"\x00",                      "unknown RDB type or opcode 77, at byte 12"),
@@ -215,7 +217,7 @@ fn a_claimed_length_takes_no_memory() {
         assert!(read(&file_of(0, body)).is_err());
     }
     // So many elements that room for their handles alone would not be there.
-    for code in [1, 2, 3, 4, 5, 14, 18] {
+    for code in [1, 2, 3, 4, 5, 14, 15, 18, 19, 21] {
         let error = read(&file_of(code, b"\x81\x00\xff\xff\xff\xff\xff\xff\xff")).err().unwrap();
         assert!(!matches!(error.kind, ErrorKind::Io(_)), "{code}: {error}");
     }
@@ -242,6 +244,113 @@ fn a_sorted_set_out_of_order_is_put_in_order() {
     let pack = b"\x11\x11\0\0\0\x04\0\x81b\x02\x02\x01\x81a\x02\x01\x01\xff";
     let (mut found, _) = read(&file_of(17, pack)).unwrap();
     assert_eq!(found.run("ZRANGE key 0 -1 WITHSCORES"), "*4\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n2\r\n");
+}
+
+/// The value of a stream, as DUMP of redis-server 7.0.15 gave it, without type and footer.
+fn redis_stream() -> &'static [u8] {
+    let payload = include_bytes!("../fixtures/stream-redis-7.0.15.dump");
+    assert_eq!(payload[0], 19);
+    &payload[1..payload.len() - 10]
+}
+
+/// What a command says of the one key of a file.
+fn asked(file: &[u8], command: &str) -> String {
+    read(file).map(|(mut session, _)| session.run(command)).unwrap().replace("\r\n", " ")
+}
+
+#[test]
+fn a_stream_of_redis_is_read_and_written_byte_for_byte() {
+    let file = file_of(19, redis_stream());
+    assert_eq!(
+        asked(&file, "XRANGE key - +"),
+        "*3 *2 $3 1-1 *4 $1 a $1 1 $1 b $3 two *2 $3 2-0 *2 $1 c $1 4 *2 $3 3-0 *4 $1 a $1 5 $1 b $1 6 "
+    );
+    assert_eq!(asked(&file, "XPENDING key g"), "*4 :2 $3 2-0 $3 3-0 *2 *2 $3 one $1 1 *2 $3 two $1 1 ");
+    let (found, _) = read(&file).unwrap();
+    let written = write(&found.keyspace, Options { compress: false, checksum: true });
+    let key = [&b"\x13\x03key"[..], redis_stream()].concat();
+    assert!(written.windows(key.len()).any(|bytes| bytes == key));
+    assert_eq!(digest(&read(&written).unwrap().0), digest(&found));
+}
+
+/// The parts of [`redis_stream`] that other layouts have, or have not: nodes, length and last ID, first and greatest
+/// deleted ID and count of entries, the first group up to its last ID, what it has read, and so on.
+#[test]
+fn streams_are_read_in_each_layout() {
+    let [counts, read_g, seen_one, seen_two, read_none, seen_idle] =
+        [100..105, 110..111, 175..175, 204..204, 228..237, 252..252];
+    let stream = redis_stream();
+    let splice = |cuts: &[(&std::ops::Range<usize>, &[u8])]| {
+        let (mut bytes, mut at) = (Vec::new(), 0);
+        for (cut, instead) in cuts {
+            bytes.extend_from_slice(&stream[at..cut.start]);
+            bytes.extend_from_slice(instead);
+            at = cut.end;
+        }
+        [&bytes, &stream[at..]].concat()
+    };
+    let first = file_of(15, &splice(&[(&counts, b""), (&read_g, b""), (&read_none, b"")]));
+    assert_eq!(asked(&first, "XRANGE key - + COUNT 1"), "*1 *2 $3 1-1 *4 $1 a $1 1 $1 b $3 two ");
+    let groups = asked(&first, "XINFO GROUPS key");
+    assert!(groups.contains("$12 entries-read :3 $3 lag :0 "), "{groups}");
+    assert!(groups.contains("$12 entries-read $-1 $3 lag $-1 "), "{groups}");
+    let (active, never) = (&1_600_000_000_000i64.to_le_bytes(), &(-1i64).to_le_bytes());
+    let third = file_of(21, &splice(&[(&seen_one, active), (&seen_two, active), (&seen_idle, never)]));
+    let consumers = asked(&third, "XINFO CONSUMERS key none");
+    assert!(consumers.contains("$8 inactive :-1 "), "{consumers}");
+    let consumers = asked(&third, "XINFO CONSUMERS key g");
+    let inactive_ms = START_MS - 1_600_000_000_000;
+    assert!(consumers.contains(&format!("$8 inactive :{inactive_ms} ")), "{consumers}");
+    assert!(asked(&third, "XINFO GROUPS key").contains("$12 entries-read :4 $3 lag :0 "));
+}
+
+#[test]
+fn groups_that_contradict_themselves_are_refused() {
+    // No nodes, all numbers zero.
+    const HEAD: &[u8] = b"\0\0\0\0\0\0\0\0\0";
+    const GROUP: &[u8] = b"\x01g\0\0\0";
+    const ID: &[u8] = b"0123456789abcdef";
+    const DELIVERY: &[u8] = b"01234567\x01";
+    const CONSUMER: &[u8] = b"\x01c01234567";
+    let parts = |parts: &[&[u8]]| read(&file_of(19, &[&[HEAD], parts].concat().concat()));
+    for (expected, body) in [
+        ("", &[b"\x01", GROUP, b"\x01", ID, DELIVERY, b"\x01", CONSUMER, b"\x01", ID][..]),
+        ("stream pending entries integrity", &[b"\x01", GROUP, b"\x01", ID, DELIVERY, b"\0"]),
+        ("stream pending entries integrity", &[b"\x01", GROUP, b"\0", b"\x01", CONSUMER, b"\x01", ID]),
+        ("duplicate pending entry", &[b"\x01", GROUP, b"\x02", ID, DELIVERY, ID, DELIVERY]),
+        ("duplicate stream consumer", &[b"\x01", GROUP, b"\0", b"\x02", CONSUMER, b"\0", CONSUMER, b"\0"]),
+        ("stream integrity", &[b"\x02", GROUP, b"\0\0", GROUP, b"\0\0"]),
+    ] {
+        let error = parts(body).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            error.starts_with(expected) && error.is_empty() == expected.is_empty(),
+            "{expected}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_stream_does_no_harm() {
+    for (at, flip) in (0..redis_stream().len()).flat_map(|at| [1, 2, 0x40, 0x80, 0xff].map(|flip| (at, flip)))
+    {
+        let mut stream = redis_stream().to_vec();
+        stream[at] ^= flip;
+        let Ok((mut found, _)) = read(&file_of(19, &stream)) else { continue };
+        for line in [
+            "XINFO STREAM key FULL",
+            "XREADGROUP GROUP g one STREAMS key 0",
+            "XREADGROUP GROUP g two STREAMS key >",
+            "XAUTOCLAIM key g new 0 0",
+            "XADD key MAXLEN 3 * f v",
+            "XDEL key 2-0",
+            "XREVRANGE key + -",
+            "XTRIM key MINID 3",
+        ] {
+            found.run(line);
+        }
+        let written = write(&found.keyspace, Options::default());
+        assert_eq!(digest(&read(&written).unwrap().0), digest(&found), "{at} {flip}");
+    }
 }
 
 #[test]

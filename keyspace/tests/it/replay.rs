@@ -10,7 +10,8 @@ use resp::{Encoder, Version};
 
 use crate::{Session, words};
 
-/// `K` stands for a key, `E` for an element, `I` for an integer, `F` for a float, `T` for a time to live.
+/// `K` stands for a key, `E` for an element, `I` for an integer, `F` for a float, `T` for a time to live,
+/// `N` for a small number or a part of a stream's ID.
 const COMMANDS: &[&str] = &[
     "SET K E",
     "SET K I EX 2",
@@ -83,6 +84,42 @@ const COMMANDS: &[&str] = &[
     "ZUNIONSTORE K 2 K K WEIGHTS 2 F",
     "ZINTERSTORE K 2 K K AGGREGATE MAX",
     "ZDIFFSTORE K 2 K K",
+    "PFADD K E E",
+    "PFADD K I",
+    "PFCOUNT K",
+    "PFMERGE K K K",
+    "PFDEBUG TODENSE K",
+    "GEOADD K I I E I I E",
+    "GEOADD K XX CH I I E",
+    "GEORADIUS K I I 300 km STORE K",
+    "GEOSEARCHSTORE K K FROMLONLAT 1 1 BYBOX 500 400 km STOREDIST",
+    "XADD K * E E",
+    "XADD K NOMKSTREAM N-* E E E E",
+    "XADD K N-N E E",
+    "XADD K MAXLEN ~ 4 * a 1",
+    "XADD K MINID = N * a 1",
+    "XTRIM K MAXLEN ~ 3",
+    "XTRIM K MINID ~ N LIMIT 4",
+    "XTRIM K MAXLEN 5",
+    "XDEL K N N-1",
+    "XSETID K 2000000000000-N",
+    "XGROUP CREATE K g N MKSTREAM",
+    "XGROUP CREATE K h $ ENTRIESREAD 2",
+    "XGROUP SETID K g N",
+    "XGROUP CREATECONSUMER K g E",
+    "XGROUP DELCONSUMER K g E",
+    "XGROUP DESTROY K h",
+    "XREADGROUP GROUP g E COUNT 2 STREAMS K >",
+    "XREADGROUP GROUP g E BLOCK 0 STREAMS K >",
+    "XREADGROUP GROUP h E NOACK COUNT 3 STREAMS K >",
+    "XREADGROUP GROUP g E STREAMS K 0",
+    "XREAD COUNT 2 STREAMS K N",
+    "XACK K g N N-1",
+    "XCLAIM K g E 0 N N-1 N-2",
+    "XCLAIM K h E 0 N RETRYCOUNT 3 FORCE LASTID N",
+    "XCLAIM K g E 100 N-1 IDLE 50 JUSTID",
+    "XAUTOCLAIM K g E 0 0 COUNT 2",
+    "XAUTOCLAIM K g E 50 N JUSTID",
     "SORT K ALPHA STORE K",
     "SORT K BY none_* STORE K",
     "DEL K",
@@ -115,6 +152,11 @@ fn filled(template: &str, random: &mut Random) -> String {
             "E" => ELEMENTS[random.below(ELEMENTS.len())].to_string(),
             "I" => (random.below(9) as i64 - 4).to_string(),
             "F" => ["1.5", "-2", "0.1", "3e2", "inf", "-0"][random.below(6)].to_string(),
+            "N" => random.below(9).to_string(),
+            "N-*" => format!("{}-*", random.below(9)),
+            "N-N" => format!("{}-{}", random.below(9), random.below(3)),
+            "N-1" | "N-2" => word.replace('N', &random.below(9).to_string()),
+            "2000000000000-N" => format!("2000000000000-{}", random.below(9)),
             "T" => (random.below(3000) as i64 - 100).to_string(),
             word => word.to_string(),
         });
@@ -130,6 +172,7 @@ fn tighten(keyspace: &mut Keyspace) {
     limits.set_max_listpack_entries = 4;
     limits.zset_max_listpack_entries = 3;
     limits.list_max_listpack_size = 3;
+    limits.stream_node_max_entries = 3;
 }
 
 /// Executes the effects of a unit as a log's replay does.

@@ -29,7 +29,9 @@ fn every_row_is_found_by_its_name_in_any_case_and_only_once() {
 #[test]
 fn every_row_says_what_kind_of_command_it_is() {
     for row in rows().filter(|row| row.subcommands.is_empty()) {
-        assert_ne!(row.has(flags::WRITE), row.has(flags::READ), "{} writes or reads", row.name);
+        // PFSELFTEST does neither.
+        let kinds = [flags::WRITE, flags::READ].into_iter().filter(|&kind| row.has(kind)).count();
+        assert!(kinds == 1 || kinds == 0 && row.has(flags::ADMIN), "{} writes or reads", row.name);
         assert!(!row.has(flags::DENYOOM) || row.has(flags::WRITE), "{}", row.name);
         assert!(row.summary.ends_with('.') && row.summary.len() < 120, "{}", row.name);
         assert_eq!(row.since.split('.').count(), 3, "{}", row.name);
@@ -59,12 +61,15 @@ fn no_request_panics_however_short_or_strange_its_words_are() {
         b"[",
         b"\xff\x00",
     ];
-    let rows: Vec<_> = rows().collect();
+    // PFSELFTEST has no words, and takes its time.
+    let rows: Vec<_> = rows().filter(|row| row.name != "pfselftest").collect();
     let mut session = Session::new();
     for _ in 0..40_000 {
         let row = rows[random.below(rows.len())];
         let len = row.arity.unsigned_abs() as usize + random.below(5);
         let mut argv = vec![row.name.as_bytes()];
+        let sub = row.subcommands.get(random.below(row.subcommands.len().max(1)));
+        argv.extend(sub.map(|sub| sub.name.as_bytes()));
         argv.extend((1..len).map(|_| words[random.below(words.len())]));
         let reply = session.run_argv(&argv);
         assert!(!reply.is_empty() && reply.ends_with(b"\r\n"), "{}", row.name);

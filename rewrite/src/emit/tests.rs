@@ -62,6 +62,81 @@ fn each_type_has_its_command() {
 }
 
 #[test]
+fn a_stream_is_its_entries_its_header_and_its_groups() {
+    let table: &[(&[&str], &[&str])] = &[
+        (
+            &["XADD k MAXLEN 0 5-1 f v"],
+            &["XADD k MAXLEN 0 0-1 x y", "XSETID k 5-1 ENTRIESADDED 1 MAXDELETEDID 0-0"],
+        ),
+        (
+            &["XADD k 1-1 f v g 2", "XADD k 2-0 f w", "XADD k 3-0 f w", "XDEL k 2-0 3-0"],
+            &["XADD k 1-1 f v g 2", "XSETID k 3-0 ENTRIESADDED 3 MAXDELETEDID 3-0"],
+        ),
+        (
+            &[
+                "XADD k 1-1 f v",
+                "XGROUP CREATE k g 0",
+                "XGROUP CREATE k unknown 0 ENTRIESREAD -1",
+                "XGROUP CREATECONSUMER k g idle",
+                "XREADGROUP GROUP g busy STREAMS k >",
+            ],
+            &[
+                "XADD k 1-1 f v",
+                "XSETID k 1-1 ENTRIESADDED 1 MAXDELETEDID 0-0",
+                "XGROUP CREATE k g 1-1 ENTRIESREAD 1",
+                "XCLAIM k g busy 0 1-1 TIME 0 RETRYCOUNT 1 JUSTID FORCE",
+                "XGROUP CREATECONSUMER k g idle",
+                "XGROUP CREATE k unknown 0-0 ENTRIESREAD -1",
+            ],
+        ),
+        (
+            &[
+                "XADD k 1-1 f v",
+                "XADD k 2-1 f v",
+                "XADD k 3-1 f v",
+                "XADD k 4-1 f v",
+                "XGROUP CREATE k g 0 ENTRIESREAD 0",
+                "XREADGROUP GROUP g c STREAMS k >",
+                "XACK k g 2-1 4-1",
+                "XTRIM k MINID 2",
+                "XDEL k 3-1",
+            ],
+            &[
+                "XADD k 1-1 x y",
+                "XADD k 2-1 f v",
+                "XADD k 3-1 x y",
+                "XADD k 4-1 f v",
+                "XGROUP CREATE k g 4-1 ENTRIESREAD 4",
+                "XCLAIM k g c 0 1-1 TIME 0 RETRYCOUNT 1 JUSTID FORCE",
+                "XCLAIM k g c 0 3-1 TIME 0 RETRYCOUNT 1 JUSTID FORCE",
+                "XTRIM k MINID 2-1",
+                "XDEL k 3-1",
+                "XSETID k 4-1 ENTRIESADDED 4 MAXDELETEDID 3-1",
+            ],
+        ),
+        (
+            &[
+                "XADD k 1-1 f v",
+                "XGROUP CREATE k g 0",
+                "XREADGROUP GROUP g c STREAMS k >",
+                "XTRIM k MAXLEN 0",
+            ],
+            &[
+                "XADD k 1-1 x y",
+                "XGROUP CREATE k g 1-1 ENTRIESREAD 1",
+                "XCLAIM k g c 0 1-1 TIME 0 RETRYCOUNT 1 JUSTID FORCE",
+                "XTRIM k MAXLEN 0",
+                "XSETID k 1-1 ENTRIESADDED 1 MAXDELETEDID 0-0",
+            ],
+        ),
+    ];
+    for (commands, expected) in table {
+        let commands: Vec<Vec<Vec<u8>>> = commands.iter().map(|line| words(line)).collect();
+        assert_eq!(lines(&emitted(&commands)), *expected);
+    }
+}
+
+#[test]
 fn collections_are_cut_into_commands_of_64_items() {
     let table = [
         ("RPUSH", "RPUSH", 1, "list-max-listpack-size"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aof::fs::{Disk, Mem};
 use aof::{Fs, Fsync, Options};
-use keyspace::Random;
+use keyspace::{Random, ValueRef};
 
 use super::{World, exists, load, manifest};
 
@@ -23,10 +23,11 @@ fn random_command(random: &mut Random, now_ms: i64) -> (usize, Vec<Vec<u8>>) {
     };
     let key =
         |random: &mut Random, kind: &str| [kind.as_bytes(), b"\0\xfe", &[random.below(8) as u8]].concat();
+    let group = |random: &mut Random| vec![b"gh"[random.below(2)]];
     let many = if random.below(10) == 0 { 200 } else { 3 };
     let mut command: Vec<Vec<u8>> = Vec::new();
     let mut word = |word: &str| command.push(word.as_bytes().to_vec());
-    match random.below(14) {
+    match random.below(19) {
         0 => {
             word("SET");
             command.extend([key(random, "string"), text(random)]);
@@ -86,13 +87,40 @@ fn random_command(random: &mut Random, now_ms: i64) -> (usize, Vec<Vec<u8>>) {
             command.extend([key(random, "zset"), b"0".to_vec(), b"1".to_vec()]);
         }
         12 => {
-            let kind = ["string", "list", "set", "hash", "zset", "counter"][random.below(6)];
+            word("XADD");
+            command.extend([key(random, "stream"), b"*".to_vec()]);
+            command.extend((0..2 * (many % 5 + 1)).map(|_| text(random)));
+        }
+        13 => {
+            word("XGROUP");
+            word("CREATE");
+            command.extend([key(random, "stream"), group(random), b"0".to_vec(), b"MKSTREAM".to_vec()]);
+        }
+        14 => {
+            word("XREADGROUP");
+            word("GROUP");
+            command.extend([group(random), text(random)]);
+            command.extend([b"COUNT".to_vec(), b"2".to_vec(), b"STREAMS".to_vec()]);
+            command.extend([key(random, "stream"), b">".to_vec()]);
+        }
+        15 => {
+            word("XTRIM");
+            command.extend([key(random, "stream"), b"MAXLEN".to_vec()]);
+            command.push(random.below(5).to_string().into_bytes());
+        }
+        16 => {
+            word("XDEL");
+            command.push(key(random, "stream"));
+            command.extend((0..20).map(|ago| (now_ms - ago).to_string().into_bytes()));
+        }
+        17 => {
+            let kind = ["string", "list", "set", "hash", "zset", "stream", "counter"][random.below(7)];
             let at = now_ms + random.below(5_000) as i64 - 500;
             word("PEXPIREAT");
             command.extend([key(random, kind), at.to_string().into_bytes()]);
         }
         _ => {
-            let kind = ["string", "list", "set", "hash", "zset", "counter"][random.below(6)];
+            let kind = ["string", "list", "set", "hash", "zset", "stream", "counter"][random.below(7)];
             word(if random.below(2) == 0 { "DEL" } else { "PERSIST" });
             command.push(key(random, kind));
         }
@@ -100,12 +128,27 @@ fn random_command(random: &mut Random, now_ms: i64) -> (usize, Vec<Vec<u8>>) {
     (db, command)
 }
 
+fn has_group(world: &World, db: usize, key: &[u8], group: &[u8]) -> bool {
+    match world.keyspace.entry(db, key, world.now_ms).map(|entry| entry.value()) {
+        Some(ValueRef::Stream(stream)) => stream.group(group).is_some(),
+        _ => false,
+    }
+}
+
 pub(super) fn run_random(world: &mut World, random: &mut Random, count: usize) {
     for _ in 0..count {
         world.now_ms += random.below(3) as i64;
         let (db, command) = random_command(random, world.now_ms);
         let argv: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
-        world.run(db, &argv);
+        // A group is made once, and read only if it is there.
+        let fits = match argv[..] {
+            [b"XGROUP", _, key, group, ..] => !has_group(world, db, key, group),
+            [b"XREADGROUP", _, group, .., key, _] => has_group(world, db, key, group),
+            _ => true,
+        };
+        if fits {
+            world.run(db, &argv);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use aof::fs::Mem;
 use aof::{Directory, Fs, Fsync, Log, Op, Options, Sink, SinkError};
 use bytes::BytesMut;
 use keyspace::rdb::{Item, Reader};
-use keyspace::{Call, Keyspace, Unit, ValueRef};
+use keyspace::{Call, Digest, Keyspace, Unit, ValueRef};
 use resp::{Encoder, Version};
 use rewrite::{Error, Format, Rewrite, Settings, Summary, Wake};
 
@@ -232,6 +232,16 @@ fn describe(value: ValueRef<'_>) -> String {
         ValueRef::ZSet(zset) => {
             zset.iter().map(|(member, score)| format!("{score:?} {}", text(member))).collect()
         }
+        // Deliveries are told too, which a digest leaves out.
+        ValueRef::Stream(stream) => vec![format!(
+            "{} {:?}",
+            Digest::of_value(value),
+            stream
+                .groups()
+                .iter()
+                .map(|group| group.pending().iter().collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        )],
     };
     if matches!(value, ValueRef::Set(_) | ValueRef::Hash(_)) {
         parts.sort();

@@ -145,9 +145,13 @@ fn categories(command: Command) -> Vec<String> {
     let mut categories: Vec<String> =
         from_flags.iter().filter(|(is, _)| *is).map(|(_, name)| format!("@{name}")).collect();
     match command.group {
+        // A container is in none: its subcommands are.
+        _ if !command.subcommands().is_empty() => {}
         "generic" => categories.push("@keyspace".into()),
         "sorted-set" => categories.push("@sortedset".into()),
-        "string" | "bitmap" | "list" | "set" | "hash" => categories.push(format!("@{}", command.group)),
+        "string" | "bitmap" | "list" | "set" | "hash" | "hyperloglog" | "geo" | "stream" => {
+            categories.push(format!("@{}", command.group))
+        }
         _ => {}
     }
     categories
@@ -157,8 +161,8 @@ fn write_info(reply: &mut Encoder<'_>, command: Command) {
     let columns = command.columns();
     let (first, last, step) = match columns.keys {
         Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
-        Keys::StoreCounted { .. } | Keys::Sort => (1, 1, 1),
-        Keys::None | Keys::Counted { .. } => (0, 0, 0),
+        Keys::StoreCounted { .. } | Keys::Sort | Keys::GeoRadius => (1, 1, 1),
+        Keys::None | Keys::Counted { .. } | Keys::Streams => (0, 0, 0),
     };
     reply.array(10);
     reply.bulk(command.full_name().as_bytes());

@@ -353,9 +353,9 @@ pub static DIRECTIVES: &[Directive] = &[
     row("set-max-listpack-value", "", num(0, I64), "64", 0, Implemented, field!(set_max_listpack_value_bytes)),
     row("zset-max-listpack-entries", "zset-max-ziplist-entries", num(0, I64), "128", 0, Implemented, field!(zset_max_listpack_entries)),
     row("zset-max-listpack-value", "zset-max-ziplist-value", mem(0, I64), "64", 0, Implemented, field!(zset_max_listpack_value_bytes)),
-    row("hll-sparse-max-bytes", "", mem(0, I64), "3000", 0, Accepted, field!(hll_sparse_max_bytes)),
-    row("stream-node-max-bytes", "", mem(0, I64), "4096", 0, Accepted, field!(stream_node_max_bytes)),
-    row("stream-node-max-entries", "", num(0, I64), "100", 0, Accepted, field!(stream_node_max_entries)),
+    row("hll-sparse-max-bytes", "", mem(0, I64), "3000", 0, Implemented, field!(hll_sparse_max_bytes)),
+    row("stream-node-max-bytes", "", mem(0, I64), "4096", 0, Implemented, field!(stream_node_max_bytes)),
+    row("stream-node-max-entries", "", num(0, I64), "100", 0, Implemented, field!(stream_node_max_entries)),
     // Scripts
     row("busy-reply-threshold", "lua-time-limit", num(0, I64), "5000", 0, Accepted, field!(busy_reply_threshold_ms)),
     // Observation

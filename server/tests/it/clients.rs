@@ -279,6 +279,56 @@ fn a_transaction_wakes_who_waits_when_it_is_over() {
 }
 
 #[test]
+fn all_who_wait_for_a_stream_hear_of_an_entry() {
+    let (_world, server) = server();
+    let (mut one, mut other, mut adder) = (server.client(), server.client(), server.client());
+    assert_eq!(adder.ask("XADD s 1-0 f v"), "1-0");
+    // `$` is the end of the stream as it was when the waiting began.
+    one.send("XREAD BLOCK 0 STREAMS s none $ $");
+    blocked(&server, 1);
+    other.send("XREAD BLOCK 0 STREAMS s 1-0");
+    blocked(&server, 2);
+    assert_eq!(adder.ask("XADD s 2-0 f w"), "2-0");
+    for client in [&mut one, &mut other] {
+        assert_eq!(client.reply(), "[[s [[2-0 [f w]]]]]");
+    }
+    assert_eq!(one.ask("XREAD BLOCK 20 STREAMS s $"), "nil[]");
+}
+
+#[test]
+fn one_consumer_of_a_group_gets_an_entry_and_all_hear_of_its_end() {
+    let (_world, server) = server();
+    let (mut one, mut other, mut adder) = (server.client(), server.client(), server.client());
+    adder.ok("XGROUP CREATE s g $ MKSTREAM");
+    one.send("XREADGROUP GROUP g one BLOCK 0 STREAMS s >");
+    blocked(&server, 1);
+    other.send("XREADGROUP GROUP g other BLOCK 0 STREAMS s >");
+    blocked(&server, 2);
+    adder.ask("XADD s 1-0 f v");
+    assert_eq!(one.reply(), "[[s [[1-0 [f v]]]]]");
+    assert!(other.is_silent());
+    one.send("XREADGROUP GROUP g one BLOCK 0 STREAMS s >");
+    blocked(&server, 2);
+    adder.ask("DEL s");
+    let gone = "-NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option";
+    assert_eq!([one.reply(), other.reply()], [gone, gone]);
+    adder.ok("XGROUP CREATE s g $ MKSTREAM");
+    for (ending, error) in [
+        ("XGROUP DESTROY s g", gone),
+        ("SET s text", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ("FLUSHALL", gone),
+        ("PEXPIRE s 20", gone),
+    ] {
+        adder.ask("DEL s");
+        adder.ok("XGROUP CREATE s g $ MKSTREAM");
+        one.send("XREADGROUP GROUP g one BLOCK 0 STREAMS s >");
+        blocked(&server, 1);
+        adder.ask(ending);
+        assert_eq!(one.reply(), error, "{ending}");
+    }
+}
+
+#[test]
 fn waiting_commands_chain() {
     let (_world, server) = server();
     let (mut first, mut second, mut pusher) = (server.client(), server.client(), server.client());

@@ -1,0 +1,311 @@
+//! A node of a stream: up to `stream-node-max-entries` entries in one listpack, byte for byte as Redis packs them, so
+//! that an RDB file can hold the blob as it is.
+//!
+//! ```text
+//! master   live entries | deleted entries | number of fields | field .. | 0
+//! entry    flags | ms - master's ms | seq - master's seq | value ..                               with flag 2
+//!          flags | ms - master's ms | seq - master's seq | number of fields | field | value ..    without
+//!          | number of elements before this one
+//! ```
+//! The master's ID is that of the first entry, its fields are those of the first entry: most entries of a stream have
+//! the same fields, and name them not again. A deleted entry is flagged (1) and stays until all of its node goes. The
+//! last element leads back to an entry's flags; the master's 0 ends the way back.
+//!
+//! Source: redis 7.2 `src/t_stream.c` `streamAppendItem`.
+
+use super::StreamId;
+use crate::types::listpack::{At, Element, Listpack};
+use crate::types::tree;
+
+const DELETED: i64 = 1;
+const SAME_FIELDS: i64 = 2;
+
+/// Entries in a row.
+#[derive(Debug, Clone)]
+pub struct Node {
+    master: StreamId,
+    pack: Listpack,
+}
+
+impl tree::Item for Node {}
+
+impl Node {
+    /// A node of one entry; `pairs` are fields and values in turn.
+    pub(super) fn new(id: StreamId, pairs: &[&[u8]]) -> Self {
+        let mut pack = Listpack::new();
+        pack.push_back_int(0);
+        pack.push_back_int(0);
+        pack.push_back_int((pairs.len() / 2) as i64);
+        pairs.iter().step_by(2).for_each(|field| pack.push_back(field));
+        pack.push_back_int(0);
+        let mut node = Node { master: id, pack };
+        node.push(id, pairs);
+        node
+    }
+
+    /// Takes a listpack from outside, whose entries are deltas to `master`; `None` unless it is packed as above.
+    pub fn from_parts(master: StreamId, pack: Listpack) -> Option<Self> {
+        let node = Node { master, pack };
+        let (mut live, mut deleted, mut at) = (0, 0, node.first_entry()?);
+        let mut last = None;
+        loop {
+            let (entry, next) = node.entry(at)?;
+            let is_sound = node.end(at).and_then(|end| node.back(end)) == Some(at)
+                && last.is_none_or(|last| last < entry.id)
+                && entry.fields.clone().count() == entry.fields.len();
+            if !is_sound {
+                return None;
+            }
+            if entry.deleted {
+                deleted += 1
+            } else {
+                live += 1
+            }
+            last = Some(entry.id);
+            match next {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        (node.counts() == (live, deleted)).then_some(node)
+    }
+
+    /// The ID that the entries' IDs are counted from.
+    pub fn master(&self) -> StreamId {
+        self.master
+    }
+
+    /// The blob.
+    pub fn pack(&self) -> &Listpack {
+        &self.pack
+    }
+
+    /// Number of entries that are not deleted.
+    pub fn live(&self) -> usize {
+        self.counts().0
+    }
+
+    /// Number of entries, deleted ones among them.
+    pub(super) fn total(&self) -> usize {
+        let (live, deleted) = self.counts();
+        live + deleted
+    }
+
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.pack.shrink_to_fit();
+    }
+
+    /// Appends an entry.
+    pub(super) fn push(&mut self, id: StreamId, pairs: &[&[u8]]) {
+        let (live, deleted) = self.counts();
+        self.set_counts(live + 1, deleted);
+        let same = self.has_fields(pairs);
+        let fields = pairs.len() / 2;
+        self.pack.push_back_int(if same { SAME_FIELDS } else { 0 });
+        self.pack.push_back_int(id.ms.wrapping_sub(self.master.ms) as i64);
+        self.pack.push_back_int(id.seq.wrapping_sub(self.master.seq) as i64);
+        if same {
+            pairs.iter().skip(1).step_by(2).for_each(|value| self.pack.push_back(value));
+            self.pack.push_back_int(fields as i64 + 3);
+        } else {
+            self.pack.push_back_int(fields as i64);
+            pairs.iter().for_each(|text| self.pack.push_back(text));
+            self.pack.push_back_int(2 * fields as i64 + 4);
+        }
+    }
+
+    /// Flags an entry as deleted; false if there is no such entry that is not.
+    pub(super) fn delete(&mut self, id: StreamId) -> bool {
+        let found = self.places().find(|(_, entry)| entry.id == id).filter(|(_, entry)| !entry.deleted);
+        let Some((at, _)) = found else { return false };
+        self.flag_deleted(at);
+        let (live, deleted) = self.counts();
+        self.set_counts(live - 1, deleted + 1);
+        true
+    }
+
+    /// Flags entries from the first one on as deleted, for as long as `is_doomed` says so, which is asked with the
+    /// number of those flagged before; returns how many they are.
+    pub(super) fn delete_front(&mut self, mut is_doomed: impl FnMut(StreamId, usize) -> bool) -> usize {
+        let mut doomed = Vec::new();
+        for (at, entry) in self.places() {
+            if !is_doomed(entry.id, doomed.len()) {
+                break;
+            }
+            if !entry.deleted {
+                doomed.push(at);
+            }
+        }
+        // A flag takes one byte with and without the bit: the places stay.
+        doomed.iter().for_each(|&at| self.flag_deleted(at));
+        let (live, deleted) = self.counts();
+        self.set_counts(live - doomed.len(), deleted + doomed.len());
+        doomed.len()
+    }
+
+    /// The ID of the last entry, deleted or not.
+    pub(super) fn last_id(&self) -> StreamId {
+        self.entries_rev().next().map_or(self.master, |entry| entry.id)
+    }
+
+    /// The entries in order, deleted ones among them.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.places().map(|(_, entry)| entry)
+    }
+
+    /// The entries in reverse order, deleted ones among them.
+    pub(super) fn entries_rev(&self) -> impl Iterator<Item = Entry<'_>> {
+        let back = |end: At| self.back(end);
+        let ends = std::iter::successors(self.pack.last(), move |&end| self.pack.prev(back(end)?));
+        ends.map_while(move |end| self.entry(self.back(end)?)).map(|(entry, _)| entry)
+    }
+
+    fn places(&self) -> impl Iterator<Item = (At, Entry<'_>)> {
+        let mut next = self.first_entry();
+        std::iter::from_fn(move || {
+            let at = next?;
+            let (entry, behind) = self.entry(at)?;
+            next = behind;
+            Some((at, entry))
+        })
+    }
+
+    /// Reads the entry whose flags are at a place; also where the next one's are.
+    fn entry(&self, flags_at: At) -> Option<(Entry<'_>, Option<At>)> {
+        let (pack, master) = (&self.pack, self.master);
+        let ms_at = pack.next(flags_at)?;
+        let seq_at = pack.next(ms_at)?;
+        let (flags, ms, seq) = (self.int(flags_at)?, self.int(ms_at)?, self.int(seq_at)?);
+        let id = StreamId { ms: master.ms.wrapping_add(ms as u64), seq: master.seq.wrapping_add(seq as u64) };
+        let behind_seq = pack.next(seq_at)?;
+        let fields = if flags & SAME_FIELDS != 0 {
+            let (names, len) = self.master_fields()?;
+            Fields { pack, names: Some(names), at: Some(behind_seq), left: len }
+        } else {
+            let len = usize::try_from(self.int(behind_seq)?).ok()?;
+            Fields { pack, names: None, at: pack.next(behind_seq), left: len }
+        };
+        let entry = Entry { id, deleted: flags & DELETED != 0, fields };
+        let end = self.end(flags_at)?;
+        Some((entry, pack.next(end)))
+    }
+
+    /// The place of the last element of the entry whose flags are at a place.
+    fn end(&self, flags_at: At) -> Option<At> {
+        let pack = &self.pack;
+        let behind_seq = pack.next(pack.next(pack.next(flags_at)?)?)?;
+        let (mut at, skipped) = if self.int(flags_at)? & SAME_FIELDS != 0 {
+            (behind_seq, self.master_fields()?.1)
+        } else {
+            let fields = usize::try_from(self.int(behind_seq)?).ok()?;
+            (pack.next(behind_seq)?, fields.checked_mul(2)?)
+        };
+        for _ in 0..skipped {
+            at = pack.next(at)?;
+        }
+        Some(at)
+    }
+
+    /// The place of the flags of the entry whose last element is at a place; `None` at the master's end.
+    fn back(&self, end: At) -> Option<At> {
+        let elements = self.int(end).filter(|&elements| elements > 0)?;
+        (0..elements).try_fold(end, |at, _| self.pack.prev(at))
+    }
+
+    fn flag_deleted(&mut self, flags_at: At) {
+        let flags = self.int(flags_at).unwrap_or(0);
+        self.pack.replace_int(flags_at, flags | DELETED);
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        let count = |at: Option<At>| at.and_then(|at| self.int(at)).unwrap_or(0).max(0) as usize;
+        let live_at = self.pack.first();
+        (count(live_at), count(live_at.and_then(|at| self.pack.next(at))))
+    }
+
+    fn set_counts(&mut self, live: usize, deleted: usize) {
+        let Some(live_at) = self.pack.first() else { return };
+        self.pack.replace_int(live_at, live as i64);
+        if let Some(deleted_at) = self.pack.next(live_at) {
+            self.pack.replace_int(deleted_at, deleted as i64);
+        }
+    }
+
+    /// The place of the master's first field (its 0, if it has none), and the number of its fields.
+    fn master_fields(&self) -> Option<(At, usize)> {
+        let deleted_at = self.pack.next(self.pack.first()?)?;
+        let len_at = self.pack.next(deleted_at)?;
+        Some((self.pack.next(len_at)?, usize::try_from(self.int(len_at)?).ok()?))
+    }
+
+    fn has_fields(&self, pairs: &[&[u8]]) -> bool {
+        let Some((mut at, len)) = self.master_fields() else { return false };
+        len == pairs.len() / 2
+            && pairs.iter().step_by(2).all(|field| {
+                let is_same = self.pack.get(at).is(field);
+                // Behind the last field there is the master's 0.
+                at = self.pack.next(at).unwrap_or(at);
+                is_same
+            })
+    }
+
+    fn first_entry(&self) -> Option<At> {
+        let (first, len) = self.master_fields()?;
+        let zero = (0..len).try_fold(first, |at, _| self.pack.next(at))?;
+        self.pack.next(zero)
+    }
+
+    fn int(&self, at: At) -> Option<i64> {
+        match self.pack.get(at) {
+            Element::Int(value) => Some(value),
+            Element::Bytes(_) => None,
+        }
+    }
+}
+
+/// An entry of a stream, where it is stored.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    /// Its ID.
+    pub id: StreamId,
+    pub(super) deleted: bool,
+    /// Its fields and their values.
+    pub fields: Fields<'a>,
+}
+
+/// Iterates over fields and their values.
+#[derive(Debug, Clone)]
+pub struct Fields<'a> {
+    pack: &'a Listpack,
+    /// The master's next field, if the entry has the master's.
+    names: Option<At>,
+    /// The next field, or the next value.
+    at: Option<At>,
+    left: usize,
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (Element<'a>, Element<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let (name_at, value_at) = match self.names {
+            Some(name_at) => {
+                self.names = self.pack.next(name_at);
+                (name_at, self.at?)
+            }
+            None => {
+                let name_at = self.at?;
+                (name_at, self.pack.next(name_at)?)
+            }
+        };
+        self.at = self.pack.next(value_at);
+        Some((self.pack.get(name_at), self.pack.get(value_at)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Fields<'_> {}
