@@ -15,8 +15,8 @@ pub struct Unit {
     pub dirty: u64,
     /// Keys and databases that were read or written.
     pub touched: SmallVec<[Touch; 4]>,
-    /// Keys that came to hold a new value, or none, while clients were blocked, in order. After a SWAPDB, which touches two whole
-    /// databases, any key of them may be ready.
+    /// Keys that came to hold a new value, or none, while clients were blocked, in order. After a SWAPDB, which touches
+    /// two whole databases, any key of them may be ready.
     pub ready: Vec<(DbIndex, Str)>,
     /// Keyspace events, in order; only while [`Keyspace::has_listeners`](crate::Keyspace::has_listeners).
     pub events: Vec<KeyEvent>,
