@@ -79,6 +79,7 @@ pub mod replay;
 mod rotate;
 mod scan;
 mod set;
+pub mod space;
 mod stats;
 mod sync;
 mod syncer;

@@ -30,6 +30,7 @@ use crate::dir::{Directory, Recovered};
 use crate::error::Error;
 use crate::options::Options;
 use crate::set::Part;
+use crate::stats::Failure;
 
 /// The longest `#` line that Redis skips as one, LF included, in bytes.
 pub const MAX_ANNOTATION_BYTES: usize = 1023;
@@ -159,8 +160,9 @@ pub struct Truncation {
     pub offset_bytes: u64,
     /// What was cut.
     pub cut_bytes: u64,
-    /// Where the cut bytes are now.
-    pub side_file: PathBuf,
+    /// Where the cut bytes are now; or why there was no room for a copy of them. They are still there then: the log goes
+    /// on in another file, as soon as it can make one, and cuts them when they are copied.
+    pub side_file: Result<PathBuf, Failure>,
     /// What was torn.
     pub reason: &'static str,
 }
@@ -212,7 +214,8 @@ impl Directory {
         (report.blocks_verified, report.unverified_bytes) = (trail.blocks, trail.unverified_bytes);
         let bases = parts.iter().take_while(|part| part.is_base).count();
         let (epoch, end) = (trail.epoch, trail.expected.unwrap_or(0));
-        self.set_recovered(Recovered { epoch, end, incrs: ends.split_off(bases) });
+        let uncut = report.truncated.as_ref().and_then(|cut| cut.side_file.clone().err());
+        self.set_recovered(Recovered { epoch, end, incrs: ends.split_off(bases), uncut });
         Ok(report)
     }
 

@@ -21,6 +21,8 @@ use crate::fs::{retry, write_all};
 use crate::manifest::Entry;
 use crate::options::Fsync;
 use crate::rotate::{NewBase, Rotation, Volume};
+use crate::space::{self, Claim};
+use crate::stats::Failure;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, spawn};
 use crate::tail::{Collect, Job, LiveFile, Lost, Owner, RETRY, Tail};
 
@@ -36,7 +38,8 @@ pub(crate) struct Shared {
     pub(crate) to_syncer: Condvar,
     written: AtomicU64,
     durable: AtomicU64,
-    pub(crate) failing: AtomicBool,
+    /// See [`Tail::room_bytes`].
+    pub(crate) room_bytes: AtomicU64,
     pub(crate) waiting_rewrite: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -48,7 +51,7 @@ impl Shared {
             to_syncer: Condvar::new(),
             written: AtomicU64::new(tail.written),
             durable: AtomicU64::new(tail.durable),
-            failing: AtomicBool::new(false),
+            room_bytes: AtomicU64::new(tail.room_bytes()),
             waiting_rewrite: AtomicBool::new(tail.waiting_rewrite),
             tail: Mutex::new(tail),
             wake,
@@ -69,7 +72,7 @@ impl Shared {
     fn show(&self, tail: &Tail) {
         self.written.store(tail.written, Ordering::Release);
         self.durable.store(tail.durable_watermark(), Ordering::Release);
-        self.failing.store(tail.failure.is_some(), Ordering::Release);
+        self.room_bytes.store(tail.room_bytes(), Ordering::Release);
         self.waiting_rewrite.store(tail.waiting_rewrite, Ordering::Release);
     }
 
@@ -88,7 +91,7 @@ impl Shared {
         self.show(&tail);
         // Neither thread is woken for nothing: this runs once a turn. The syncer sleeps without a date only while all
         // is durable.
-        if tail.writer_blocked || tail.failure.is_some() {
+        if tail.writer_blocked || tail.failure.is_some() || tail.reserve_due(now).is_some() {
             self.to_writer.notify_one();
         }
         if was_clean && tail.fsync != Fsync::No {
@@ -145,15 +148,19 @@ impl Writer {
                 (Job::Write(blocks), Some(live)) => self.write(&live, &blocks),
                 (Job::Mark(line), Some(live)) => self.mark(&live, &line),
                 (Job::Recover, live) => self.recover(live),
-                (Job::Switch(at), _) => self.switch(at),
+                (Job::Switch(at), live) => self.switch(at, live),
                 (Job::OpenNext, _) => self.open_next(),
+                (Job::Reserve(step_bytes), Some(live)) => self.reserve(&live, step_bytes),
                 (Job::Publish(base), live) => self.publish(&base, live),
                 (Job::CollectHistory, _) => self.collect(),
                 (Job::Forget(removed), _) => self.forget(&removed),
                 (Job::Exit, _) => break,
-                (Job::Write(_) | Job::Mark(_) | Job::Wait(_), _) => {}
+                (Job::Write(_) | Job::Mark(_) | Job::Reserve(_) | Job::Wait(_), _) => {}
             }
         }
+        let live = self.shared.tail.lock().live.clone();
+        // Space that nobody will use is nobody's. If this fails, the next start goes on in it.
+        let _ = live.map(|live| live.file.trim());
         let mut tail = self.shared.tail.lock();
         tail.writer_done = true;
         self.shared.changed(tail);
@@ -172,7 +179,12 @@ impl Writer {
                     let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(now));
                 }
                 Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit => return (job, None),
-                Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_) | Job::Mark(_) => {
+                Job::Publish(_)
+                | Job::Recover
+                | Job::Switch(_)
+                | Job::Reserve(_)
+                | Job::Write(_)
+                | Job::Mark(_) => {
                     tail.owner = Owner::Writer;
                     return (job, tail.live.clone());
                 }
@@ -243,6 +255,7 @@ impl Writer {
             return self.abandon_temp(limit);
         };
         self.sync_kept(&live, cut);
+        self.give_up_space(&live);
         let moved = self.volume.move_tail(&live, &moving);
         let sizes = self.volume.sizes();
         let mut tail = self.shared.tail.lock();
@@ -285,6 +298,20 @@ impl Writer {
         }
     }
 
+    /// Lets the next file have what a retired one owns behind its end, and the half of a block that a failed write left
+    /// there: on a full disk there may be nothing else for it.
+    fn give_up_space(&self, live: &LiveFile) {
+        let keep = {
+            let tail = self.shared.tail.lock();
+            tail.sync_failed || tail.is_torn
+        };
+        let _ = if keep {
+            live.file.trim()
+        } else {
+            retry(|| self.volume.fs().truncate(&live.path, live.point.offset_bytes))
+        };
+    }
+
     /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all.
     fn abandon_temp(&self, limit: Position) {
         let mut tail = self.shared.tail.lock();
@@ -299,10 +326,21 @@ impl Writer {
     }
 
     /// Everything before `at` is durable in the last file (or covered by a base): the next file takes over.
-    fn switch(&mut self, at: Position) {
+    fn switch(&mut self, at: Position, last: Option<LiveFile>) {
+        // It is complete. Whatever it owns beyond its end, the next one will need.
+        let _ = last.map(|last| last.file.trim());
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
         self.volume.switch(&mut tail, at);
+        self.shared.changed(tail);
+    }
+
+    /// Asks for space behind the end of the live file.
+    fn reserve(&self, live: &LiveFile, step_bytes: Option<u64>) {
+        let claim = space::claim(&*self.volume.fs(), live, step_bytes);
+        let mut tail = self.shared.tail.lock();
+        tail.owner = Owner::Nobody;
+        tail.note_claim(live, claim);
         self.shared.changed(tail);
     }
 
@@ -394,11 +432,18 @@ impl Tail {
         self.retry_at = Some(Instant::now() + RETRY);
         self.gave_up = self.stopping;
         let Some(failure) = &mut self.failure else { return };
-        if let Error::Io { op, path, source } = error {
-            failure.op = op;
-            failure.path.clone_from(path);
-            failure.errno = source.raw_os_error();
+        match error {
+            Error::Io { op, path, source } => *failure = Failure::new(op, path, source, failure.since),
+            error => failure.message = error.to_string(),
         }
-        failure.message = error.to_string();
+        self.last_failure = Some(failure.clone());
+    }
+
+    pub(crate) fn note_claim(&mut self, live: &LiveFile, claim: Claim) {
+        self.space.is_asked = false;
+        self.space.note(live, claim, Instant::now());
+        if let Some(shortage) = &self.space.shortage {
+            self.last_failure = Some(shortage.clone());
+        }
     }
 }

@@ -72,6 +72,8 @@ pub struct Client {
     pub last_command: Option<Command>,
     /// Its next request waits in `input` until the pause is over or the log has room.
     pub postponed: bool,
+    /// Since when a reply waits for the disk.
+    pub held_since: Option<Instant>,
     /// Since when its unsent replies are above the soft limit.
     pub output_over_since: Option<Instant>,
     /// It waits in the list of sockets to be read.
@@ -143,6 +145,11 @@ impl OwnedArgv {
             own.ends.push(own.bytes.len());
         }
         own
+    }
+
+    /// About how much the request takes in a log.
+    pub fn log_bytes(&self) -> u64 {
+        self.bytes.len() as u64 + self.ends.len() as u64 * crate::executor::WORD_BYTES
     }
 
     /// The words.
@@ -267,6 +274,7 @@ impl Client {
             active_at: now,
             last_command: None,
             postponed: false,
+            held_since: None,
             output_over_since: None,
             to_be_read: false,
             left_unread: false,

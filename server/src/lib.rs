@@ -25,6 +25,7 @@ pub mod transaction;
 pub mod turn;
 
 mod cron;
+mod disk;
 mod listening;
 mod memory;
 mod propagate;

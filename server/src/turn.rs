@@ -320,8 +320,12 @@ impl Turn {
             }
         }
         if client.output.is_held() {
+            client.held_since.get_or_insert(server.clock.now);
             self.gated.push(id);
-        } else if client.closing {
+            return;
+        }
+        client.held_since = None;
+        if if client.closing {
             drop(server.forget(id));
         }
     }

@@ -4,6 +4,7 @@ mod adoption;
 mod corruption;
 mod crash;
 mod faults;
+mod full_disk;
 mod rotation;
 mod stepping;
 mod takeover;

@@ -7,4 +7,5 @@ mod bad_input;
 mod clients;
 mod config;
 mod durability;
+mod full_disk;
 mod gating;
