@@ -29,7 +29,7 @@
 //!
 //! It refuses: a manifest that Redis refuses, log files without their manifest, wrong bytes, a torn file that is not the
 //! last one with bytes, a file shorter than the one that took over from it says, or not listed before that one, EXEC without MULTI, a base that does not end where a file ends. Not there yet: checksummed
-//! blocks, space reserved ahead, RDB bases without a [`Sink::base_rdb`] of the caller's.
+//! blocks, RDB bases without a [`Sink::base_rdb`] of the caller's.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -89,8 +89,8 @@ impl Log {
         tail.failure = uncut;
         // The first step, so that a full disk is known before the first command.
         if let (Some(live), None) = (tail.live.clone(), &tail.failure) {
-            let step_bytes = tail.space.step_due(live.point.offset_bytes, Instant::now(), false);
-            let claim = space::claim(&**directory.fs(), &live, step_bytes);
+            let place = tail.space.step_due(live.point.offset_bytes, Instant::now(), false);
+            let claim = space::claim(&**directory.fs(), &live, place);
             tail.note_claim(&live, claim);
         }
         // What a former run left behind.

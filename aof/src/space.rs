@@ -13,12 +13,12 @@
 //! |---|---|
 //! | when less than half a step is ahead | the next step: [`STEPS_BYTES`], doubling, but no more than an eighth of the disk's free space |
 //! | when that is refused | half of it, and so on down to [`LEAST_BYTES`] |
-//! | when [`ENOUGH_BYTES`] were not to be had | again, each [`RETRY`] |
+//! | when nothing, or less than [`ENOUGH_BYTES`] in all, was to be had | again, each [`RETRY`] |
 //!
 //! Where a file cannot own space ahead, the free space of the file system is what is looked at, at the same moments.
 
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::{Duration, Instant};
 
 use crate::fs::{File, Fs, retry};
@@ -29,7 +29,7 @@ use crate::tail::LiveFile;
 pub const FIRST_MARK_BYTES: u64 = 256 * 1024;
 /// Less than this: all writes are.
 pub const SECOND_MARK_BYTES: u64 = 128 * 1024;
-/// With this much ahead a disk counts as full no longer.
+/// A disk that gives more, and so much in all, counts as full no longer.
 const ENOUGH_BYTES: u64 = 2 * FIRST_MARK_BYTES;
 /// The smallest piece worth asking for.
 const LEAST_BYTES: u64 = 16 * 1024;
@@ -84,13 +84,13 @@ impl Space {
         self.reserved_to.saturating_sub(end)
     }
 
-    /// How much the writer should ask for now, if anything; `patient`: nothing if it is only to be well ahead.
-    pub(crate) fn step_due(&self, end: u64, now: Instant, patient: bool) -> Option<u64> {
+    /// The place that the writer should ask for now, if any; `patient`: none if it is only to be well ahead.
+    pub(crate) fn step_due(&self, end: u64, now: Instant, patient: bool) -> Option<Range<u64>> {
         let ahead_bytes = self.ahead_bytes(end);
         let least = if patient { FIRST_MARK_BYTES } else { self.step_bytes / 2 };
         let is_wanted = self.shortage.is_some() || ahead_bytes < least.min(self.step_bytes / 2);
         let is_due = is_wanted && !self.is_unknown && self.retry_at.is_none_or(|at| now >= at);
-        is_due.then_some(self.step_bytes)
+        is_due.then(|| self.reserved_to.max(end)..end + self.step_bytes)
     }
 
     /// When to ask again on a full disk.
@@ -109,21 +109,20 @@ impl Space {
         self.free_bytes = free_bytes;
         self.reserved_to = self.reserved_to.max(reserved_to);
         let Some(result) = result else { return };
-        let is_enough = self.ahead_bytes(live.point.offset_bytes) >= ENOUGH_BYTES;
         match result {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 *self = Space { is_unknown: true, free_bytes, ..Space::default() };
             }
             // Not for want of space: the next write tells.
             Err(error) if !is_full(&error) => self.retry_at = Some(now + RETRY),
-            Err(error) if !is_enough => {
+            Err(error) => {
                 let failure = || Failure::new("fallocate", &live.path, &error, now);
                 self.shortage.get_or_insert_with(failure);
                 self.retry_at = Some(now + RETRY);
                 self.step_bytes = *STEPS_BYTES.start();
             }
             // Less than was asked for is all right, and the next piece may be as small.
-            Ok(()) | Err(_) => {
+            Ok(()) => {
                 self.shortage = None;
                 self.retry_at = None;
                 let got = reserved_to.saturating_sub(live.point.offset_bytes);
@@ -133,16 +132,23 @@ impl Space {
     }
 }
 
-/// Asks for `step_bytes` behind the end of the live file, or for as much of it as there is; only how much is free if none
-/// are wanted.
-pub(crate) fn claim(fs: &dyn Fs, live: &LiveFile, step_bytes: Option<u64>) -> Claim {
+/// Asks for a place behind the end of the live file, or for as much of it as there is; only how much is free if none is
+/// wanted.
+pub(crate) fn claim(fs: &dyn Fs, live: &LiveFile, place: Option<Range<u64>>) -> Claim {
     let dir = live.path.parent().unwrap_or(&live.path);
     let free_bytes = retry(|| fs.free_bytes(dir)).ok();
-    let Some(step_bytes) = step_bytes else { return Claim { reserved_to: 0, free_bytes, result: None } };
+    let Some(Range { start, end: wanted_to }) = place else {
+        return Claim { reserved_to: 0, free_bytes, result: None };
+    };
     let end = live.point.offset_bytes;
+    let step_bytes = wanted_to.saturating_sub(start);
     let most = free_bytes.map_or(step_bytes, |free| step_bytes.min((free / 8).max(ENOUGH_BYTES)));
-    let (mut piece, mut reserved_to) = (most, end);
+    let (mut piece, mut reserved_to) = (most, start);
     let result = loop {
+        // A file system that is full may let the call wait for a commit before it says so.
+        if free_bytes.is_some_and(|free| free < LEAST_BYTES) {
+            break Err(io::Error::from_raw_os_error(ENOSPC));
+        }
         match take(&*live.file, reserved_to, piece, free_bytes.map(|free| free + end)) {
             Ok(()) => {
                 reserved_to += piece;

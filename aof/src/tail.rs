@@ -11,6 +11,7 @@
 //! So at most one file is not durable, and that is the one that a failure retires: `retained` and `queued` then move.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -96,8 +97,8 @@ pub(crate) enum Job {
     Recover,
     Switch(Position),
     OpenNext,
-    /// Space for that many bytes; none: only a look at the disk.
-    Reserve(Option<u64>),
+    /// Space for that place in the live file; none: only a look at the disk.
+    Reserve(Option<Range<u64>>),
     Write(Vec<Block>),
     Mark(Line),
     CollectHistory,
@@ -367,12 +368,12 @@ impl Tail {
 
     /// What to ask the disk for, if anything. Nothing while an fdatasync runs, if there is time: the file system may let the call
     /// wait for it, and everybody behind it. Under `always` they wait for it anyway.
-    pub(crate) fn reserve_due(&self, now: Instant) -> Option<Option<u64>> {
+    pub(crate) fn reserve_due(&self, now: Instant) -> Option<Option<Range<u64>>> {
         let live = self.live.as_ref()?;
         let patient = self.sync_running && self.fsync != Fsync::Always;
         let is_open = self.failure.is_none() && self.switch_at.is_none() && !self.stopping;
-        let step_bytes = self.space.step_due(live.point.offset_bytes, now, patient);
-        (is_open && (step_bytes.is_some() || self.space.is_asked)).then_some(step_bytes)
+        let place = self.space.step_due(live.point.offset_bytes, now, patient);
+        (is_open && (place.is_some() || self.space.is_asked)).then_some(place)
     }
 
     /// Everything is durable, as far as this log can make it.
@@ -418,8 +419,8 @@ impl Tail {
         if self.rotation.is_requested() && self.switch_at.is_none() {
             return Job::OpenNext;
         }
-        if mine && let Some(step_bytes) = self.reserve_due(now) {
-            return Job::Reserve(step_bytes);
+        if mine && let Some(place) = self.reserve_due(now) {
+            return Job::Reserve(place);
         }
         if mine && self.failure.is_none() && self.live.is_some() {
             let blocks = self.writable();

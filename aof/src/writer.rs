@@ -10,6 +10,7 @@
 //! write was quick: a hand-over costs a context switch. Whoever writes owns the tail for as long ([`Owner`]).
 
 use std::io::{ErrorKind, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -150,7 +151,7 @@ impl Writer {
                 (Job::Recover, live) => self.recover(live),
                 (Job::Switch(at), live) => self.switch(at, live),
                 (Job::OpenNext, _) => self.open_next(),
-                (Job::Reserve(step_bytes), Some(live)) => self.reserve(&live, step_bytes),
+                (Job::Reserve(place), Some(live)) => self.reserve(&live, place),
                 (Job::Publish(base), live) => self.publish(&base, live),
                 (Job::CollectHistory, _) => self.collect(),
                 (Job::Forget(removed), _) => self.forget(&removed),
@@ -258,6 +259,7 @@ impl Writer {
         self.give_up_space(&live);
         let moved = self.volume.move_tail(&live, &moving);
         let sizes = self.volume.sizes();
+        let free_bytes = live.path.parent().and_then(|dir| self.volume.fs().free_bytes(dir).ok());
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
         match moved {
@@ -275,7 +277,10 @@ impl Writer {
                 tail.retry_at = None;
                 tail.note_sizes(sizes);
             }
-            Err(error) => tail.note_failed_recovery(&error),
+            Err(error) => {
+                tail.note_failed_recovery(&error);
+                tail.space.free_bytes = free_bytes;
+            }
         }
         self.shared.changed(tail);
     }
@@ -336,8 +341,8 @@ impl Writer {
     }
 
     /// Asks for space behind the end of the live file.
-    fn reserve(&self, live: &LiveFile, step_bytes: Option<u64>) {
-        let claim = space::claim(&*self.volume.fs(), live, step_bytes);
+    fn reserve(&self, live: &LiveFile, place: Option<Range<u64>>) {
+        let claim = space::claim(&*self.volume.fs(), live, place);
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
         tail.note_claim(live, claim);

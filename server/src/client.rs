@@ -72,8 +72,8 @@ pub struct Client {
     pub last_command: Option<Command>,
     /// Its next request waits in `input` until the pause is over or the log has room.
     pub postponed: bool,
-    /// Since when a reply waits for the disk.
-    pub held_since: Option<Instant>,
+    /// The position that its oldest held reply waits for, and since when.
+    pub held: Option<(Position, Instant)>,
     /// Since when its unsent replies are above the soft limit.
     pub output_over_since: Option<Instant>,
     /// It waits in the list of sockets to be read.
@@ -214,6 +214,12 @@ impl Output {
         &self.bytes[..(end.saturating_sub(self.sent)) as usize]
     }
 
+    /// The position that the oldest of the replies waits for which the watermark has not passed.
+    #[inline]
+    pub fn waits_for(&self, watermark: Position) -> Option<Position> {
+        self.held.iter().map(|&(_, position)| position).find(|&position| position > watermark)
+    }
+
     /// Lets everything leave: the log that positions belong to has ended, durably.
     pub fn forget_positions(&mut self) {
         self.held.clear();
@@ -274,7 +280,7 @@ impl Client {
             active_at: now,
             last_command: None,
             postponed: false,
-            held_since: None,
+            held: None,
             output_over_since: None,
             to_be_read: false,
             left_unread: false,
@@ -288,6 +294,18 @@ impl Client {
     #[inline]
     pub fn waits(&self) -> bool {
         self.blocked.is_some() || self.postponed
+    }
+
+    /// Notes which reply waits for the disk now, if one does.
+    #[inline]
+    pub fn note_held(&mut self, watermark: Position, now: Instant) {
+        let Some(position) = self.output.waits_for(watermark) else {
+            self.held = None;
+            return;
+        };
+        if self.held.is_none_or(|(oldest, _)| oldest != position) {
+            self.held = Some((position, now));
+        }
     }
 
     /// Whether it came over a loopback address or the Unix socket.

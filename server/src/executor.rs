@@ -430,9 +430,9 @@ impl Server {
     /// About how much a command, or the transaction that it executes, will log.
     fn log_bytes(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> u64 {
         let queue = self.clients.get(id).and_then(|client| client.transaction.as_ref());
-        let queued = queue.filter(|_| command.is("exec")).map_or(0, |transaction| {
-            transaction.queue.iter().map(|(_, argv)| argv.log_bytes()).sum::<u64>()
-        });
+        let queued = queue
+            .filter(|_| command.is("exec"))
+            .map_or(0, |transaction| transaction.queue.iter().map(|(_, argv)| argv.log_bytes()).sum::<u64>());
         queued + argv.iter().map(|word| word.len() as u64 + WORD_BYTES).sum::<u64>()
     }
 

@@ -13,6 +13,7 @@ pub mod clients;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod disk;
 pub mod executor;
 pub mod gate;
 pub mod info;
@@ -25,7 +26,6 @@ pub mod transaction;
 pub mod turn;
 
 mod cron;
-mod disk;
 mod listening;
 mod memory;
 mod propagate;

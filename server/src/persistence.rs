@@ -20,8 +20,8 @@ use rewrite::{Rewrite, Settings};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use crate::disk::{self, Trouble, Wish};
 use crate::config::{AppendFsync, Config, LoadCorrupt};
+use crate::disk::{self, Trouble, Wish};
 use crate::executor::{Clock, Server};
 use crate::info::Fields;
 use crate::logger::Level;
@@ -48,6 +48,8 @@ pub struct Persistence {
     pub loaded: Loaded,
     /// Forty hexadecimal digits that name this run of the server.
     pub run_id: String,
+    /// What replies may tell of once there is no log any more.
+    last_watermark: Position,
     /// Why the log cannot take all writes, since the last turn.
     trouble: Trouble,
 }
@@ -95,6 +97,7 @@ impl Default for Persistence {
             replay_errors: 0,
             loaded: Loaded::default(),
             run_id: String::new(),
+            last_watermark: Position::MAX,
             trouble: Trouble::default(),
         }
     }
@@ -120,7 +123,7 @@ impl Persistence {
     /// The position up to which replies may leave.
     #[inline]
     pub fn reply_watermark(&self) -> Position {
-        self.log.as_ref().map_or(Position::MAX, Log::reply_watermark)
+        self.log.as_ref().map_or(self.last_watermark, Log::reply_watermark)
     }
 
     /// Whether a base is being written.
@@ -489,7 +492,9 @@ impl Server {
         let reason = self.persistence.log.as_ref().and_then(|log| disk::reason(log, now));
         match self.persistence.trouble.note(reason, now) {
             disk::Line::None => {}
-            disk::Line::Over => self.log(Level::Warning, "AOF write error looks solved, writes are accepted."),
+            disk::Line::Over => {
+                self.log(Level::Warning, "AOF write error looks solved, writes are accepted.")
+            }
             disk::Line::Lasts => {
                 let reason = self.persistence.misconf().unwrap_or_default();
                 let line = format!("Error writing to the AOF file: {reason}");
@@ -505,9 +510,8 @@ impl Server {
         if timeout_s == 0 {
             return;
         }
-        let is_over =
-            |since: Instant| now.saturating_duration_since(since) >= Duration::from_secs(timeout_s);
-        let late = self.clients.iter().filter(|client| client.held_since.is_some_and(is_over));
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= Duration::from_secs(timeout_s);
+        let late = self.clients.iter().filter(|client| client.held.is_some_and(|(_, since)| is_over(since)));
         for id in late.map(|client| client.id).collect::<Vec<_>>() {
             self.forget(id);
             let line = format!(
@@ -569,6 +573,7 @@ impl Server {
             if let Err(error) = log.stop() {
                 if matches!(error, aof::Error::FileRetired { durable, .. } if durable >= told) {
                     self.log(Level::Warning, format!("Writes that nobody was told of are lost: {error}"));
+                    self.persistence.last_watermark = told;
                     self.exit = Some(0);
                     return true;
                 }

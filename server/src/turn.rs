@@ -305,6 +305,7 @@ impl Turn {
     fn send(&mut self, server: &mut Server, id: ClientId, watermark: aof::Position) {
         let Some(client) = server.clients.get_mut(id) else { return };
         client.output.end_turn(watermark);
+        client.note_held(watermark, server.clock.now);
         loop {
             let released = client.output.released(watermark);
             if released.is_empty() {
@@ -320,12 +321,8 @@ impl Turn {
             }
         }
         if client.output.is_held() {
-            client.held_since.get_or_insert(server.clock.now);
             self.gated.push(id);
-            return;
-        }
-        client.held_since = None;
-        if if client.closing {
+        } else if client.closing {
             drop(server.forget(id));
         }
     }

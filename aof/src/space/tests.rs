@@ -32,7 +32,7 @@ fn a_claim_takes_what_it_should_of_what_there_is() {
     ] {
         let (mem, live) = live(100, free_bytes);
         let mut space = Space::default();
-        space.note(&live, claim(&mem, &live, Some(step_bytes)), Instant::now());
+        space.note(&live, claim(&mem, &live, Some(100..100 + step_bytes)), Instant::now());
         let found = (space.ahead_bytes(live.point.offset_bytes), space.shortage.is_some());
         assert_eq!(found, (expected, is_full), "{free_bytes} bytes free");
     }
@@ -45,9 +45,9 @@ fn steps_double_and_a_shortage_is_asked_about_again_and_ends_by_itself() {
     let mut steps = Vec::new();
     for _ in 0..6 {
         space.start_file();
-        let step_bytes = space.step_due(100, now, false);
-        steps.extend(step_bytes);
-        space.note(&live, claim(&mem, &live, step_bytes), now);
+        let place = space.step_due(100, now, false).unwrap();
+        steps.push(place.end - place.start);
+        space.note(&live, claim(&mem, &live, Some(place)), now);
         assert_eq!(space.step_due(100, now, false), None);
     }
     assert_eq!(steps, [4, 8, 16, 32, 64, 64].map(|n| n * MIB));
@@ -69,9 +69,10 @@ fn steps_double_and_a_shortage_is_asked_about_again_and_ends_by_itself() {
 fn while_an_fdatasync_runs_only_what_is_urgent_is_asked_for() {
     let space = Space { reserved_to: MIB, ..Space::default() };
     let now = Instant::now();
-    assert_eq!(space.step_due(100, now, false), Some(4 * MIB));
+    assert_eq!(space.step_due(100, now, false), Some(MIB..100 + 4 * MIB));
     assert_eq!(space.step_due(100, now, true), None);
-    assert_eq!(space.step_due(MIB - FIRST_MARK_BYTES + 1, now, true), Some(4 * MIB));
+    let end = MIB - FIRST_MARK_BYTES + 1;
+    assert_eq!(space.step_due(end, now, true), Some(MIB..end + 4 * MIB));
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn where_nobody_can_tell_nothing_is_asked_twice() {
     elsewhere.put(Path::new("/f"), b"");
     let live = LiveFile { file: elsewhere.open_append(Path::new("/f")).unwrap(), ..live };
     let mut space = Space::default();
-    space.note(&live, claim(&elsewhere, &live, Some(MIB)), Instant::now());
+    space.note(&live, claim(&elsewhere, &live, Some(100..MIB)), Instant::now());
     assert!(space.is_unknown && space.shortage.is_none());
     assert_eq!(space.step_due(100, Instant::now(), false), None);
 }

@@ -126,7 +126,11 @@ fn a_write_larger_than_the_disk_is_never_answered_and_its_connection_closes() {
     let refusal = reader.ask("SET small 2");
     assert!(refusal.starts_with("-MISCONF Errors writing to the AOF file: No space left"), "{refusal}");
     assert!(writer.try_reply().is_none(), "an error would make it repeat a write that has happened");
+    reader.send("STRLEN big");
+    let mut witness = server.client();
+    assert_eq!(witness.ask("PING"), "PONG");
     assert_eq!(server.terminate().code(), Some(0), "all that was acknowledged is durable");
+    assert!(reader.try_reply().is_none(), "nor was anybody told that it was there");
     assert!(world.log().contains("Writes that nobody was told of are lost"));
     let server = start(&world, &disk, &[]);
     assert_eq!(server.client().ask("EXISTS small big"), ":1");
