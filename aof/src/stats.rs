@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Position;
+use crate::space::is_full;
 
 /// Whether the log can take what it is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +42,10 @@ impl Failure {
         let text = error.to_string();
         let message = text.split(" (os error ").next().unwrap_or_default().to_owned();
         Failure { op, path: path.to_path_buf(), errno, message, since }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.errno.map(io::Error::from_raw_os_error).is_some_and(|error| is_full(&error))
     }
 }
 

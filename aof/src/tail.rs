@@ -349,7 +349,7 @@ impl Tail {
         self.failure.get_or_insert(failure);
     }
 
-    /// What the live file can take for certain, on a disk that has no more; [`Position::MAX`] on any other, and 0 while
+    /// Bytes that the live file can take for certain, on a disk that has no more; [`u64::MAX`] on any other, and 0 while
     /// there is no file at all.
     pub(crate) fn room_bytes(&self) -> u64 {
         if self.failure.is_some() {
@@ -366,8 +366,8 @@ impl Tail {
         self.live.as_ref().map_or(0, |live| self.space.ahead_bytes(live.point.offset_bytes))
     }
 
-    /// What to ask the disk for, if anything. Nothing while an fdatasync runs, if there is time: the file system may let the call
-    /// wait for it, and everybody behind it. Under `always` they wait for it anyway.
+    /// What to ask the disk for, if anything. Nothing while an fdatasync runs, if there is time: the file system may let
+    /// the call wait for it, and everybody behind it. Under `always` they wait for it anyway.
     pub(crate) fn reserve_due(&self, now: Instant) -> Option<Option<Range<u64>>> {
         let live = self.live.as_ref()?;
         let patient = self.sync_running && self.fsync != Fsync::Always;
@@ -441,7 +441,9 @@ impl Tail {
         if self.stopping && self.is_settled() && !busy {
             return Job::Exit;
         }
-        let retry_at = if self.failure.is_some() { self.retry_at } else { self.space.retry_at() };
+        // A time that has come and could not be used will be told by whoever was in the way.
+        let ask_at = self.space.retry_at().filter(|&at| at > now);
+        let retry_at = if self.failure.is_some() { self.retry_at } else { ask_at };
         Job::Wait(retry_at.into_iter().chain(mark_due).min())
     }
 

@@ -303,17 +303,18 @@ impl Writer {
         }
     }
 
-    /// Lets the next file have what a retired one owns behind its end, and the half of a block that a failed write left
-    /// there: on a full disk there may be nothing else for it.
+    /// Lets the next file have what a retired one owns behind its end, and on a full disk the half of a block that a failed
+    /// write left there: there may be nothing else for it.
     fn give_up_space(&self, live: &LiveFile) {
-        let keep = {
+        let is_half_a_block = {
             let tail = self.shared.tail.lock();
-            tail.sync_failed || tail.is_torn
+            let is_full = tail.failure.as_ref().is_some_and(Failure::is_full);
+            is_full && !tail.sync_failed && !tail.is_torn
         };
-        let _ = if keep {
-            live.file.trim()
-        } else {
+        let _ = if is_half_a_block {
             retry(|| self.volume.fs().truncate(&live.path, live.point.offset_bytes))
+        } else {
+            live.file.trim()
         };
     }
 
