@@ -191,8 +191,7 @@ impl Persistence {
         fields.add("aof_last_bgrewrite_status", status(self.last.ok));
         fields.add("aof_rewrites", self.last.count);
         fields.add("aof_rewrites_consecutive_failures", self.backoff.failures());
-        let any_write = Wish { writes: true, grows: true, bytes: 0 };
-        fields.add("aof_last_write_status", status(self.admits(any_write)));
+        fields.add("aof_last_write_status", status(self.misconf().is_none()));
         fields.add("aof_last_cow_size", 0);
         fields.add("module_fork_in_progress", 0);
         fields.add("module_fork_last_cow_size", 0);

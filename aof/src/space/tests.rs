@@ -1,3 +1,5 @@
+//! Steps, claims and shortages, on a disk in memory.
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -86,7 +86,7 @@ fn a_full_disk_refuses_writes_before_they_run_and_recovers_within_a_second() {
             "{refusal}"
         );
         assert_eq!(client.ask("MULTI"), "OK");
-        assert_eq!(client.ask("SET other 1"), refusal);
+        assert_eq!(client.ask(&format!("SET other {}", "v".repeat(10_000))), refusal);
         assert!(client.ask("EXEC").starts_with("-EXECABORT"));
         assert_eq!(client.ask(&format!("EXISTS key:{count} other")), ":0");
         assert_eq!(client.ask("STRLEN key:0"), ":10000");
@@ -98,9 +98,10 @@ fn a_full_disk_refuses_writes_before_they_run_and_recovers_within_a_second() {
 
         disk.clear();
         let started = Instant::now();
-        eventually("a write is accepted", || client.ask("SET back 1") == "OK");
+        let back = format!("SET back {}", "v".repeat(10_000));
+        eventually("a write is accepted", || client.ask(&back) == "OK");
         assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
-        assert_eq!(client.info("aof_last_write_status"), "ok");
+        server.wait_for_info("aof_last_write_status", "ok");
         disk.fill();
         assert_eq!(server.terminate().code(), Some(0));
         let server = start(&world, &disk, &[]);
