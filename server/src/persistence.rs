@@ -544,7 +544,7 @@ impl Server {
         match self.persistence.trouble.note(reason, now) {
             disk::Line::None => {}
             disk::Line::Over => {
-                self.log(Level::Warning, "AOF write error looks solved, writes are accepted.")
+                self.log(Level::Warning, "AOF write error looks solved, Redis can write again.")
             }
             disk::Line::Lasts => {
                 let reason = self.persistence.misconf().unwrap_or_default();
