@@ -16,6 +16,9 @@ use crate::fs::{Reader, retry, write_all};
 use crate::manifest::Entry;
 use crate::replay::{Repeated, Truncation};
 use crate::set::Part;
+use crate::space::is_full;
+use crate::stats::Failure;
+use crate::sync::now;
 
 const CHUNK_BYTES: usize = 1024 * 1024;
 
@@ -30,8 +33,17 @@ impl Directory {
     ) -> Result<Truncation, Error> {
         let path = self.path(&entry.name);
         let cut_bytes = self.len_bytes(entry)?.saturating_sub(len_bytes);
-        let side_file = self.copy_aside(entry, len_bytes, cut_bytes, why)?;
-        retry(|| self.fs().truncate(&path, len_bytes)).map_err(io_error("truncate", &path))?;
+        let side_file = match self.copy_aside(entry, len_bytes, cut_bytes, why) {
+            Ok(side_file) => {
+                retry(|| self.fs().truncate(&path, len_bytes)).map_err(io_error("truncate", &path))?;
+                Ok(side_file)
+            }
+            // A full disk is no reason not to serve reads.
+            Err(Error::Io { op, path, source }) if is_full(&source) => {
+                Err(Failure::new(op, &path, &source, now()))
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Truncation { path, offset_bytes: len_bytes, cut_bytes, side_file, reason })
     }
 
@@ -74,19 +86,26 @@ impl Directory {
             Reader(fs.open_read(&source).map_err(io_error("open", &source))?).take(from + len_bytes);
         let skip = std::io::copy(&mut reader.by_ref().take(from), &mut std::io::sink());
         skip.map_err(io_error("read", &source))?;
-        let copy = fs.create(&side).map_err(io_error("create", &side))?;
+        let copied = self.copy_to(&side, &source, reader);
+        // Half a copy is none, and takes the room that a whole one needs.
+        copied.inspect_err(|_| drop(fs.remove(&side)))?;
+        Ok(side)
+    }
+
+    fn copy_to(&self, side: &Path, source: &Path, mut reader: impl Read) -> Result<(), Error> {
+        let fs = self.fs();
+        let copy = fs.create(side).map_err(io_error("create", side))?;
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            let count = reader.read(&mut chunk).map_err(io_error("read", &source))?;
+            let count = reader.read(&mut chunk).map_err(io_error("read", source))?;
             if count == 0 {
                 break;
             }
             let mut bufs = [IoSlice::new(&chunk[..count])];
-            write_all(&*copy, &mut bufs).map_err(io_error("write", &side))?;
+            write_all(&*copy, &mut bufs).map_err(io_error("write", side))?;
         }
-        retry(|| copy.sync_data()).map_err(io_error("fdatasync", &side))?;
+        retry(|| copy.sync_data()).map_err(io_error("fdatasync", side))?;
         let dir = side.parent().unwrap_or(Path::new("."));
-        retry(|| fs.sync_dir(dir)).map_err(io_error("fsync", dir))?;
-        Ok(side)
+        retry(|| fs.sync_dir(dir)).map_err(io_error("fsync", dir))
     }
 }

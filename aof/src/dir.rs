@@ -22,6 +22,7 @@ use crate::error::{Error, io_error};
 use crate::fs::{File, Fs, read_all, retry, write_all};
 use crate::manifest::{Entry, FileSeq, Manifest};
 use crate::options::Options;
+use crate::stats::Failure;
 use crate::tail::LiveFile;
 
 /// How a base is written: as a snapshot or as commands.
@@ -54,6 +55,8 @@ pub(crate) struct Recovered {
     pub(crate) end: Position,
     /// Where each incr ends.
     pub(crate) incrs: Vec<(FileSeq, FilePoint)>,
+    /// Why the torn tail of the last one is still there.
+    pub(crate) uncut: Option<Failure>,
 }
 
 /// What a file's name says about it.
@@ -200,7 +203,7 @@ impl Directory {
         let line = self.manifest.base.as_ref().map_or(Ok(None), |base| self.first_line(base))?;
         Ok(match line.and_then(|line| line.head) {
             Some(Head::Base(head)) => {
-                Recovered { epoch: Some(head.epoch), end: head.covers, incrs: Vec::new() }
+                Recovered { epoch: Some(head.epoch), end: head.covers, incrs: Vec::new(), uncut: None }
             }
             _ => Recovered::default(),
         })

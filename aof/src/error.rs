@@ -184,6 +184,8 @@ pub enum Error {
         op: &'static str,
         /// What the system said.
         message: String,
+        /// Up to here all is durable, in other files or before the failure.
+        durable: u64,
     },
     /// A base that covers a position inside a file: publishing it would repeat or lose commands.
     #[error("a base that covers position {covers} would split {file}")]

@@ -32,7 +32,7 @@
 //!
 //! It refuses: a manifest that Redis refuses, log files without their manifest, files that contradict each other or the
 //! manifest, wrong bytes, a torn file that is not the last one with bytes, EXEC without MULTI, a base that does not end
-//! where a file ends. Not there yet: space reserved ahead. RDB bases need a [`Sink::base_rdb`] of the caller's.
+//! where a file ends. RDB bases need a [`Sink::base_rdb`] of the caller's.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -85,6 +85,7 @@ pub mod replay;
 mod rotate;
 mod scan;
 mod set;
+pub mod space;
 mod stats;
 mod sync;
 mod syncer;

@@ -17,6 +17,7 @@ use crate::histogram::Histogram;
 use crate::options::{Fsync, Options};
 use crate::record::{Framer, Op};
 use crate::rotate::{NewBase, Rotation, Volume};
+use crate::space;
 use crate::stats::{Health, Stats};
 use crate::sync::{Broken, JoinHandle, Ordering, now, spawn};
 use crate::syncer;
@@ -79,11 +80,21 @@ impl Log {
         directory.prepare()?;
         let recovered = directory.recovered()?;
         let (epoch, end) = (recovered.epoch.unwrap_or_else(Epoch::random), recovered.end);
+        let uncut = recovered.uncut.clone();
         let live = directory.open_live(recovered, epoch, options)?;
         let (current_size, base_size) = directory.sizes()?;
         let mut tail = Tail::new(options, epoch, end, Some(live), broken);
         tail.counters.current_size = current_size;
         tail.counters.base_size = base_size;
+        tail.is_torn = uncut.is_some();
+        tail.last_failure.clone_from(&uncut);
+        tail.failure = uncut;
+        // The first step, so that a full disk is known before the first command.
+        if let (Some(live), None) = (tail.live.clone(), &tail.failure) {
+            let place = tail.space.step_due(live.point.offset_bytes, now(), false);
+            let claim = space::claim(&**directory.fs(), &live, place);
+            tail.note_claim(&live, claim);
+        }
         // What a former run left behind.
         if !options.disable_auto_gc && !directory.manifest().history.is_empty() {
             tail.want_collect();
@@ -242,11 +253,22 @@ impl Log {
 
     /// Whether the log can take what it is given.
     pub fn health(&self) -> Health {
-        if !self.shared.failing.load(Ordering::Acquire) {
+        if self.shared.room_bytes.load(Ordering::Acquire) == u64::MAX {
             return Health::Healthy;
         }
         let tail = self.shared.tail.lock();
-        tail.failure.clone().map_or(Health::Healthy, Health::Failing)
+        match (&tail.failure, &tail.space.shortage) {
+            (Some(failure), _) => Health::Failing(failure.clone()),
+            (None, Some(shortage)) => Health::Full(shortage.clone()),
+            (None, None) => Health::Healthy,
+        }
+    }
+
+    /// Bytes that can still be appended for certain; [`u64::MAX`] unless the disk is full, 0 while the log fails.
+    #[inline]
+    pub fn room_bytes(&self) -> u64 {
+        let room_bytes = self.shared.room_bytes.load(Ordering::Acquire);
+        if room_bytes == u64::MAX { room_bytes } else { room_bytes.saturating_sub(self.end - self.sealed) }
     }
 
     /// A moment's figures.
@@ -270,7 +292,15 @@ impl Log {
             retired_files: tail.counters.retired_files,
             lost_below: tail.lost.as_ref().map(|lost| lost.below),
             waiting_rewrite: tail.waiting_rewrite,
+            reserved_bytes: tail.ahead_bytes(),
+            free_bytes: tail.space.free_bytes,
+            last_failure: tail.last_failure.clone(),
         }
+    }
+
+    /// Lets the writer look at the disk, for the next [`stats`](Self::stats).
+    pub fn look_at_disk(&self) {
+        self.change(|tail| tail.space.is_asked = !tail.space.is_unknown);
     }
 
     /// CONFIG RESETSTAT: `aof_delayed_fsync` and the times of fdatasyncs start over.
@@ -439,7 +469,8 @@ impl Log {
         let tail = self.shared.tail.lock();
         let lost = tail.lost.as_ref().and_then(|lost| lost.failure.as_ref());
         let Some(failure) = tail.failure.as_ref().or(lost).cloned() else { return Ok(()) };
-        Err(Error::FileRetired { path: failure.path, op: failure.op, message: failure.message })
+        let durable = tail.durable_watermark();
+        Err(Error::FileRetired { path: failure.path, op: failure.op, message: failure.message, durable })
     }
 
     fn change(&self, change: impl FnOnce(&mut Tail)) {

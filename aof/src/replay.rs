@@ -38,6 +38,7 @@ use crate::dir::{Directory, Recovered};
 use crate::error::Error;
 use crate::options::Options;
 use crate::set::Part;
+use crate::stats::Failure;
 
 /// The longest `#` line that Redis skips as one, LF included, in bytes.
 pub const MAX_ANNOTATION_BYTES: usize = 1023;
@@ -169,8 +170,9 @@ pub struct Truncation {
     pub offset_bytes: u64,
     /// What was cut.
     pub cut_bytes: u64,
-    /// Where the cut bytes are now.
-    pub side_file: PathBuf,
+    /// Where the cut bytes are now; or why there was no room for a copy of them. They are still there then: the log goes
+    /// on in another file, as soon as it can make one, and cuts them when they are copied.
+    pub side_file: Result<PathBuf, Failure>,
     /// What was torn.
     pub reason: &'static str,
 }
@@ -204,6 +206,7 @@ impl Directory {
         let repeating = parts.iter().filter(|part| part.repeated_bytes() > 0);
         let repeated = repeating.map(|part| self.cut_repeated(part)).collect();
         let cut_bytes = load.truncated.as_ref().map_or(0, |truncation| truncation.cut_bytes);
+        let uncut = load.truncated.as_ref().and_then(|cut| cut.side_file.clone().err());
         let base = parts.first().filter(|part| part.is_base);
         let report = Report {
             files: parts.len() as u32,
@@ -219,7 +222,7 @@ impl Directory {
         let (epoch, end) = (reading.trail.epoch, reading.trail.expected.unwrap_or(0));
         let incrs = parts.iter().zip(reading.ends).filter(|(part, _)| !part.is_base);
         let incrs = incrs.map(|(part, end)| (part.entry.seq, end)).collect();
-        self.set_recovered(Recovered { epoch, end, incrs });
+        self.set_recovered(Recovered { epoch, end, incrs, uncut });
         Ok(report)
     }
 

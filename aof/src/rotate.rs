@@ -84,6 +84,8 @@ pub(crate) struct Moving {
     pub(crate) time_ms: i64,
     /// A file for after the next switch is needed too.
     pub(crate) wants_next: bool,
+    /// What stands behind them there stands nowhere else.
+    pub(crate) is_torn: bool,
 }
 
 /// The directory, and which positions each of its incrs holds.
@@ -185,7 +187,7 @@ impl Volume {
         let entries = created.iter().filter_map(|file| file.entry.clone()).collect();
         self.list_entries(entries)?;
         // If the old file cannot be cut it stays as it is: nothing is lost by it, and the next start tries again.
-        let _ = retry(|| self.directory.fs().truncate(&live.path, moving.at.offset_bytes));
+        let _ = self.cut(live, moving);
         self.spans.iter_mut().filter(|span| span.end.is_none()).for_each(|span| {
             span.start = span.start.min(cut);
             span.end = Some(cut);
@@ -200,6 +202,18 @@ impl Volume {
             self.spans.push(Span { seq: entry.seq, start: Position::MAX, end: None });
         }
         Ok((live_from(tail_file, cut, end, None), next))
+    }
+
+    fn cut(&self, live: &LiveFile, moving: &Moving) -> Result<(), Error> {
+        let at = moving.at.offset_bytes;
+        if moving.is_torn
+            && let Some(entry) = self.directory.manifest().incrs.iter().find(|incr| incr.seq == live.seq)
+        {
+            let torn_bytes = self.directory.len_bytes(entry)?.saturating_sub(at);
+            self.directory.copy_aside(entry, at, torn_bytes, "torn")?;
+        }
+        let truncated = retry(|| self.directory.fs().truncate(&live.path, at));
+        truncated.map_err(io_error("truncate", &*live.path))
     }
 
     /// Makes what a retired file keeps durable although nobody has it in memory any more: only under `no`, and only

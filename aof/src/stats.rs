@@ -1,9 +1,11 @@
 //! What INFO and the error replies of the server are made of: plain values, taken at a moment.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Position;
+use crate::space::is_full;
 
 /// Whether the log can take what it is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum Health {
     /// A write or fsync failed and no new file could take over yet. The watermarks stand still; it tries again every
     /// second, by itself.
     Failing(Failure),
+    /// It can for now: the disk has no more space than [`Stats::reserved_bytes`]. It asks again, several times a second.
+    Full(Failure),
 }
 
 /// The failure that a log is trying to leave behind.
@@ -29,6 +33,20 @@ pub struct Failure {
     pub message: String,
     /// When it began.
     pub since: Instant,
+}
+
+impl Failure {
+    pub(crate) fn new(op: &'static str, path: &Path, error: &io::Error, since: Instant) -> Self {
+        let errno = error.raw_os_error();
+        // Without the " (os error 28)" that std adds: there is a field for it.
+        let text = error.to_string();
+        let message = text.split(" (os error ").next().unwrap_or_default().to_owned();
+        Failure { op, path: path.to_path_buf(), errno, message, since }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.errno.map(io::Error::from_raw_os_error).is_some_and(|error| is_full(&error))
+    }
 }
 
 /// Counters and gauges of a log.
@@ -65,6 +83,12 @@ pub struct Stats {
     /// Bytes that an fsync failed for and memory no longer had (only under `appendfsync no`): up to this position, only
     /// a rewrite makes the log durable again.
     pub lost_below: Option<Position>,
+    /// Bytes that the live file can still take for certain: space on the disk that is its own already.
+    pub reserved_bytes: u64,
+    /// Bytes free on the file system when the writer last looked.
+    pub free_bytes: Option<u64>,
+    /// The last failure, over or not.
+    pub last_failure: Option<Failure>,
     /// True until the first base after `CONFIG SET appendonly yes`.
     pub waiting_rewrite: bool,
 }

@@ -11,6 +11,7 @@
 //! So at most one file is not durable, and that is the one that a failure retires: `retained` and `queued` then move.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,12 +25,13 @@ use crate::manifest::{Entry, FileSeq};
 use crate::options::{Fsync, Options};
 use crate::policy::Moment;
 use crate::rotate::{Moving, NewBase, Rotation};
+use crate::space::Space;
 use crate::stats::Failure;
 use crate::sync::{Arc, Broken, Sabotage, now};
 use crate::{Position, policy};
 
 /// After a failure, the time between attempts to open a new file.
-pub(crate) const RETRY: Duration = Duration::from_secs(1);
+pub(crate) const RETRY: Duration = Duration::from_millis(250);
 
 /// Our own last write was this long ago, and all of it is durable: a line is written that says so.
 pub(crate) const IDLE: Duration = Duration::from_secs(1);
@@ -97,6 +99,8 @@ pub(crate) enum Job {
     Recover,
     Switch(Position),
     OpenNext,
+    /// Space for that place in the live file; none: only a look at the disk.
+    Reserve(Option<Range<u64>>),
     Write(Vec<Block>),
     Mark(Line),
     CollectHistory,
@@ -161,6 +165,11 @@ pub(crate) struct Tail {
     /// A rewrite is running, for the events' names alone.
     pub(crate) rewriting: bool,
     pub(crate) failure: Option<Failure>,
+    /// The last one, also when it is over.
+    pub(crate) last_failure: Option<Failure>,
+    pub(crate) space: Space,
+    /// The live file ends in bytes that a start could not copy: they must be, before they are cut off.
+    pub(crate) is_torn: bool,
     /// The failure was that of an fdatasync of the live file: even what was written long ago may be gone.
     pub(crate) sync_failed: bool,
     pub(crate) retry_at: Option<Instant>,
@@ -233,6 +242,9 @@ impl Tail {
             write_met_sync: false,
             rewriting: false,
             failure: None,
+            last_failure: None,
+            space: Space::default(),
+            is_torn: false,
             sync_failed: false,
             retry_at: None,
             lost: None,
@@ -346,6 +358,7 @@ impl Tail {
             lag,
             time_ms,
             wants_next: self.next.is_some(),
+            is_torn: self.is_torn,
         }
     }
 
@@ -366,13 +379,36 @@ impl Tail {
         let path = self.live.as_ref().map(|live| live.path.to_path_buf()).unwrap_or_default();
         self.counters.retired_files += 1;
         self.sync_failed |= op == "fdatasync";
-        self.failure.get_or_insert(Failure {
-            op,
-            path,
-            errno: error.raw_os_error(),
-            message: error.to_string(),
-            since: now(),
-        });
+        let failure = Failure::new(op, &path, error, now());
+        self.last_failure = Some(failure.clone());
+        self.failure.get_or_insert(failure);
+    }
+
+    /// Bytes that the live file can take for certain, on a disk that has no more; [`u64::MAX`] on any other, and 0 while
+    /// there is no file at all.
+    pub(crate) fn room_bytes(&self) -> u64 {
+        if self.failure.is_some() {
+            return 0;
+        }
+        if self.space.shortage.is_none() {
+            return u64::MAX;
+        }
+        let queued = self.blocks.range(self.first_queued()..).map(|held| held.block.bytes.len() as u64);
+        self.ahead_bytes().saturating_sub(queued.sum()).max(1)
+    }
+
+    pub(crate) fn ahead_bytes(&self) -> u64 {
+        self.live.as_ref().map_or(0, |live| self.space.ahead_bytes(live.point.offset_bytes))
+    }
+
+    /// What to ask the disk for, if anything. Nothing while an fdatasync runs, if there is time: the file system may let
+    /// the call wait for it, and everybody behind it. Under `always` they wait for it anyway.
+    pub(crate) fn reserve_due(&self, now: Instant) -> Option<Option<Range<u64>>> {
+        let live = self.live.as_ref()?;
+        let patient = self.sync_running() && self.fsync != Fsync::Always;
+        let is_open = self.failure.is_none() && self.switch_at.is_none() && !self.stopping;
+        let place = self.space.step_due(live.point.offset_bytes, now, patient);
+        (is_open && (place.is_some() || self.space.is_asked)).then_some(place)
     }
 
     /// Everything is durable, as far as this log can make it.
@@ -419,6 +455,9 @@ impl Tail {
         if self.rotation.is_requested() && self.switch_at.is_none() {
             return Job::OpenNext;
         }
+        if mine && let Some(place) = self.reserve_due(now) {
+            return Job::Reserve(place);
+        }
         if mine && self.failure.is_none() && self.live.is_some() {
             let blocks = self.writable();
             if !blocks.is_empty() {
@@ -438,7 +477,10 @@ impl Tail {
         if self.stopping && self.is_settled() && !busy {
             return Job::Exit;
         }
-        Job::Wait(self.failure.as_ref().and(self.retry_at).or(mark_due))
+        // A time that has come and could not be used will be told by whoever was in the way.
+        let ask_at = self.space.retry_at().filter(|&at| at > now);
+        let retry_at = if self.failure.is_some() { self.retry_at } else { ask_at };
+        Job::Wait(retry_at.into_iter().chain(mark_due).min())
     }
 
     fn may_switch(&self, at: Position) -> bool {
@@ -485,7 +527,9 @@ impl Tail {
         self.live = live;
         self.live_id += 1;
         self.sync_failed = false;
+        self.is_torn = false;
         self.unsynced_mark = None;
+        self.space.start_file();
     }
 
     /// Asks for the history to be removed; not twice at a time.

@@ -10,6 +10,7 @@
 //! write was quick: a hand-over costs a context switch. Whoever writes owns the tail for as long ([`Owner`]).
 
 use std::io::{ErrorKind, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ use crate::fs::{retry, write_all};
 use crate::manifest::Entry;
 use crate::options::Fsync;
 use crate::rotate::{NewBase, Rotation, Volume};
+use crate::space::{self, Claim};
+use crate::stats::Failure;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, now, since, spawn};
 use crate::tail::{Collect, Job, LiveFile, Lost, Owner, RETRY, Tail};
 
@@ -37,7 +40,8 @@ pub(crate) struct Shared {
     pub(crate) to_syncer: Condvar,
     written: AtomicU64,
     durable: AtomicU64,
-    pub(crate) failing: AtomicBool,
+    /// See [`Tail::room_bytes`].
+    pub(crate) room_bytes: AtomicU64,
     pub(crate) waiting_rewrite: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -49,7 +53,7 @@ impl Shared {
             to_syncer: Condvar::new(),
             written: AtomicU64::new(tail.written),
             durable: AtomicU64::new(tail.durable),
-            failing: AtomicBool::new(false),
+            room_bytes: AtomicU64::new(tail.room_bytes()),
             waiting_rewrite: AtomicBool::new(tail.waiting_rewrite),
             tail: Mutex::new(tail),
             wake,
@@ -70,7 +74,7 @@ impl Shared {
     fn show(&self, tail: &Tail) {
         self.written.store(tail.written, Ordering::Release);
         self.durable.store(tail.durable_watermark(), Ordering::Release);
-        self.failing.store(tail.failure.is_some(), Ordering::Release);
+        self.room_bytes.store(tail.room_bytes(), Ordering::Release);
         self.waiting_rewrite.store(tail.waiting_rewrite, Ordering::Release);
     }
 
@@ -91,7 +95,7 @@ impl Shared {
         self.show(&tail);
         // Neither thread is woken for nothing: this runs once a turn. The syncer sleeps without a date only while all
         // is durable.
-        if tail.writer_blocked || tail.failure.is_some() {
+        if tail.writer_blocked || tail.failure.is_some() || tail.reserve_due(now()).is_some() {
             self.to_writer.notify_one();
         }
         if was_clean && tail.fsync != Fsync::No {
@@ -149,15 +153,19 @@ impl Writer {
                 (Job::Write(blocks), Some(live)) => self.write(&live, &blocks),
                 (Job::Mark(line), Some(live)) => self.mark(&live, &line),
                 (Job::Recover, live) => self.recover(live),
-                (Job::Switch(at), _) => self.switch(at),
+                (Job::Switch(at), live) => self.switch(at, live),
                 (Job::OpenNext, _) => self.open_next(),
+                (Job::Reserve(place), Some(live)) => self.reserve(&live, place),
                 (Job::Publish(base), live) => self.publish(&base, live),
                 (Job::CollectHistory, _) => self.collect(),
                 (Job::Forget(removed), _) => self.forget(&removed),
                 (Job::Exit, _) => break,
-                (Job::Write(_) | Job::Mark(_) | Job::Wait(_), _) => {}
+                (Job::Write(_) | Job::Mark(_) | Job::Reserve(_) | Job::Wait(_), _) => {}
             }
         }
+        let live = self.shared.tail.lock().live.clone();
+        // Space that nobody will use is nobody's. If this fails, the next start goes on in it.
+        let _ = live.map(|live| live.file.trim());
         let mut tail = self.shared.tail.lock();
         tail.writer_done = true;
         self.shared.changed(tail);
@@ -176,7 +184,12 @@ impl Writer {
                     let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(moment));
                 }
                 Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit => return (job, None),
-                Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_) | Job::Mark(_) => {
+                Job::Publish(_)
+                | Job::Recover
+                | Job::Switch(_)
+                | Job::Reserve(_)
+                | Job::Write(_)
+                | Job::Mark(_) => {
                     tail.owner = Owner::Writer;
                     tail.write_met_sync = tail.sync_running();
                     return (job, tail.live.clone());
@@ -252,9 +265,11 @@ impl Writer {
         };
         let started = now();
         self.sync_kept(&live, cut);
+        self.give_up_space(&live);
         let moved = self.volume.move_tail(&live, &moving);
         let took = since(started);
         let (stat, sizes) = self.sizes();
+        let free_bytes = live.path.parent().and_then(|dir| self.volume.fs().free_bytes(dir).ok());
         let mut tail = self.shared.tail.lock();
         tail.counters.events.note(Event::MoveTail(took));
         tail.counters.events.note(stat);
@@ -274,7 +289,10 @@ impl Writer {
                 tail.retry_at = None;
                 tail.note_sizes(sizes);
             }
-            Err(error) => tail.note_failed_recovery(&error),
+            Err(error) => {
+                tail.note_failed_recovery(&error);
+                tail.space.free_bytes = free_bytes;
+            }
         }
         self.shared.changed(tail);
     }
@@ -297,6 +315,21 @@ impl Writer {
         }
     }
 
+    /// Lets the next file have what a retired one owns behind its end, and on a full disk the half of a block that a failed
+    /// write left there: there may be nothing else for it.
+    fn give_up_space(&self, live: &LiveFile) {
+        let is_half_a_block = {
+            let tail = self.shared.tail.lock();
+            let is_full = tail.failure.as_ref().is_some_and(Failure::is_full);
+            is_full && !tail.sync_failed && !tail.is_torn
+        };
+        let _ = if is_half_a_block {
+            retry(|| self.volume.fs().truncate(&live.path, live.point.offset_bytes))
+        } else {
+            live.file.trim()
+        };
+    }
+
     /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all.
     fn abandon_temp(&self, limit: Position) {
         let mut tail = self.shared.tail.lock();
@@ -311,10 +344,21 @@ impl Writer {
     }
 
     /// Everything before `at` is durable in the last file (or covered by a base): the next file takes over.
-    fn switch(&mut self, at: Position) {
+    fn switch(&mut self, at: Position, last: Option<LiveFile>) {
+        // It is complete. Whatever it owns beyond its end, the next one will need.
+        let _ = last.map(|last| last.file.trim());
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
         self.volume.switch(&mut tail, at);
+        self.shared.changed(tail);
+    }
+
+    /// Asks for space behind the end of the live file.
+    fn reserve(&self, live: &LiveFile, place: Option<Range<u64>>) {
+        let claim = space::claim(&*self.volume.fs(), live, place);
+        let mut tail = self.shared.tail.lock();
+        tail.owner = Owner::Nobody;
+        tail.note_claim(live, claim);
         self.shared.changed(tail);
     }
 
@@ -419,11 +463,18 @@ impl Tail {
         self.retry_at = Some(now() + RETRY);
         self.gave_up = self.stopping;
         let Some(failure) = &mut self.failure else { return };
-        if let Error::Io { op, path, source } = error {
-            failure.op = op;
-            failure.path.clone_from(path);
-            failure.errno = source.raw_os_error();
+        match error {
+            Error::Io { op, path, source } => *failure = Failure::new(op, path, source, failure.since),
+            error => failure.message = error.to_string(),
         }
-        failure.message = error.to_string();
+        self.last_failure = Some(failure.clone());
+    }
+
+    pub(crate) fn note_claim(&mut self, live: &LiveFile, claim: Claim) {
+        self.space.is_asked = false;
+        self.space.note(live, claim, now());
+        if let Some(shortage) = &self.space.shortage {
+            self.last_failure = Some(shortage.clone());
+        }
     }
 }

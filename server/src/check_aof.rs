@@ -11,10 +11,10 @@ use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use aof::check::{Checkup, FileReport, Findings, Place, Repaired, Verdict};
 use aof::fs::Disk;
-use aof::{Error, Progress, Sink, SinkError};
+use aof::{Error, Progress, Sink, SinkError, Truncation};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use keyspace::Keyspace;
@@ -244,7 +244,7 @@ impl Session<'_> {
         self.input.read_line(&mut answer)?;
         ensure!(answer.starts_with(['y', 'Y']), "Aborting...");
         let cut = checkup.cut(file)?;
-        writeln!(self.out, "The {diff} bytes are kept in {}", cut.side_file.display())?;
+        writeln!(self.out, "The {diff} bytes are kept in {}", copy(&cut)?.display())?;
         writeln!(self.out, "Successfully truncated AOF {name}")?;
         Ok(())
     }
@@ -259,7 +259,7 @@ impl Session<'_> {
             );
         }
         let cut = checkup.cut(file)?;
-        writeln!(self.out, "The {} bytes behind are kept in {}", cut.cut_bytes, cut.side_file.display())?;
+        writeln!(self.out, "The {} bytes behind are kept in {}", cut.cut_bytes, copy(&cut)?.display())?;
         writeln!(self.out, "Successfully truncated AOF {name} to timestamp {until}")?;
         Ok(true)
     }
@@ -419,4 +419,9 @@ impl Sink for Validator {
         self.bar.set_length(progress.total_bytes);
         self.bar.set_position(progress.loaded_bytes);
     }
+}
+
+/// Where the bytes are that were cut; without a copy nothing is.
+fn copy(cut: &Truncation) -> Result<&Path> {
+    cut.side_file.as_deref().map_err(|failure| anyhow!("{}: {}", failure.path.display(), failure.message))
 }

@@ -72,6 +72,8 @@ pub struct Client {
     pub last_command: Option<Command>,
     /// Its next request waits in `input` until the pause is over or the log has room.
     pub postponed: bool,
+    /// The position that its oldest held reply waits for, and since when.
+    pub held: Option<(Position, Instant)>,
     /// Since when its unsent replies are above the soft limit.
     pub output_over_since: Option<Instant>,
     /// It waits in the list of sockets to be read.
@@ -191,6 +193,11 @@ impl OwnedArgv {
         own
     }
 
+    /// About how much the request takes in a log.
+    pub fn log_bytes(&self) -> u64 {
+        self.bytes.len() as u64 + self.ends.len() as u64 * crate::executor::WORD_BYTES
+    }
+
     /// The words.
     pub fn words(&self) -> Vec<&[u8]> {
         let mut start = 0;
@@ -253,6 +260,12 @@ impl Output {
         &self.bytes[..(end.saturating_sub(self.sent)) as usize]
     }
 
+    /// The position that the oldest of the replies waits for which the watermark has not passed.
+    #[inline]
+    pub fn waits_for(&self, watermark: Position) -> Option<Position> {
+        self.held.iter().map(|&(_, position)| position).find(|&position| position > watermark)
+    }
+
     /// Lets everything leave: the log that positions belong to has ended, durably.
     pub fn forget_positions(&mut self) {
         self.held.clear();
@@ -313,6 +326,7 @@ impl Client {
             active_at: now,
             last_command: None,
             postponed: false,
+            held: None,
             output_over_since: None,
             to_be_read: false,
             left_unread: false,
@@ -327,6 +341,18 @@ impl Client {
     #[inline]
     pub fn waits(&self) -> bool {
         self.blocked.is_some() || self.postponed
+    }
+
+    /// Notes which reply waits for the disk now, if one does.
+    #[inline]
+    pub fn note_held(&mut self, watermark: Position, now: Instant) {
+        let Some(position) = self.output.waits_for(watermark) else {
+            self.held = None;
+            return;
+        };
+        if self.held.is_none_or(|(oldest, _)| oldest != position) {
+            self.held = Some((position, now));
+        }
     }
 
     /// Whether it came over a loopback address or the Unix socket.

@@ -12,6 +12,7 @@ impl Server {
         let hz = u64::from(self.config.hz.clamp(1, 500));
         self.note_ops_per_s();
         self.close_idle_clients();
+        self.close_unanswered();
         self.end_pause();
         self.weigh();
         let used = crate::memory::used_bytes();

@@ -14,12 +14,16 @@ use crate::client::{Blocked, Client, ClientId, OwnedArgv, ReplyMode, Waiting};
 use crate::clients::Clients;
 use crate::commands::{Command, CommandTable, Handler};
 use crate::config::Config;
+use crate::disk::Wish;
 use crate::gate::Gate;
 use crate::logger::{Level, Logger};
 use crate::observer::Observer;
 use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
 use crate::transaction::{Transaction, Watching};
+
+/// What frames a word in a log, at most: `$`, ten digits, and twice CR LF.
+pub(crate) const WORD_BYTES: u64 = 15;
 
 /// The whole server, but for its sockets' poll. Has no `Debug`: the configuration holds the password.
 pub struct Server {
@@ -331,7 +335,7 @@ impl Server {
     fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> bool {
         let looked_up = self.table.lookup(argv);
         let command = looked_up.as_ref().ok().copied();
-        let admitted = looked_up.and_then(|command| self.permit(id, command).map(|()| command));
+        let admitted = looked_up.and_then(|command| self.permit(id, command, argv).map(|()| command));
         if let Ok(command) = admitted
             && self.postpone(id, command)
         {
@@ -447,8 +451,17 @@ impl Server {
                 && self.clients.get(id).and_then(|client| client.transaction.as_ref()).is_some_and(queued)
     }
 
+    /// About how much a command, or the transaction that it executes, will log.
+    fn log_bytes(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> u64 {
+        let queue = self.clients.get(id).and_then(|client| client.transaction.as_ref());
+        let queued = queue
+            .filter(|_| command.is("exec"))
+            .map_or(0, |transaction| transaction.queue.iter().map(|(_, argv)| argv.log_bytes()).sum::<u64>());
+        queued + argv.iter().map(|word| word.len() as u64 + WORD_BYTES).sum::<u64>()
+    }
+
     /// Whether a command may run now. The order is Redis's: the first reason is the one that is told.
-    fn permit(&self, id: ClientId, command: Command) -> Result<(), CommandError> {
+    fn permit(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> Result<(), CommandError> {
         let Some(client) = self.clients.get(id) else { return Ok(()) };
         if !self.may_speak(client) && !command.has(flags::NO_AUTH) {
             return Err(CommandError::other("NOAUTH Authentication required."));
@@ -465,7 +478,10 @@ impl Server {
         }
         let writes = self.has_or_executes(id, command, flags::WRITE);
         if writes && let Some(reason) = self.persistence.misconf() {
-            return Err(CommandError::other(reason.to_owned()));
+            let grows = self.has_or_executes(id, command, flags::DENYOOM);
+            if !self.persistence.admits(Wish { writes, grows, bytes: self.log_bytes(id, command, argv) }) {
+                return Err(CommandError::other(reason.to_owned()));
+            }
         }
         if writes && let Some(reason) = self.save_misconf() {
             return Err(CommandError::other(reason));
@@ -738,7 +754,7 @@ impl Server {
         self.expire_more = false;
         // Behind a disk that fails or is late, the DELs would only pile up; reads find an expired key absent all the same.
         let idle = !self.debug.active_expire || self.loading.is_some() || self.paused.is_some();
-        if idle || self.persistence.misconf().is_some() || self.persistence.writes_are_held() {
+        if idle || !self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 }) {
             return;
         }
         let began = self.watches_latency().then(Instant::now);

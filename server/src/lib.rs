@@ -17,6 +17,7 @@ pub mod commands;
 pub mod commandstats;
 pub mod config;
 pub mod connection;
+pub mod disk;
 pub mod executor;
 pub mod gate;
 pub mod info;

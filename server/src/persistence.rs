@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aof::fs::{Disk, Fs};
-use aof::{Directory, Health, Log, Options, Position};
+use aof::{Directory, Log, Options, Position};
 use keyspace::Touch;
 use mio::Waker;
 use rewrite::trigger::{Backoff, Growth};
@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::config::{AppendFsync, Config, LoadCorrupt};
+use crate::disk::{self, Trouble, Wish};
 use crate::executor::{Clock, Server};
 use crate::info::Fields;
 use crate::log_end::LogEnd;
@@ -52,8 +53,10 @@ pub struct Persistence {
     pub(crate) sync_wanted: bool,
     /// The log is about to be turned off.
     pub(crate) log_end: Option<LogEnd>,
-    /// Why the log cannot take writes, since the last turn.
-    failing: Option<String>,
+    /// What replies may tell of once there is no log any more.
+    last_watermark: Position,
+    /// Why the log cannot take all writes, since the last turn.
+    trouble: Trouble,
 }
 
 /// What a load found out about the files, for INFO.
@@ -102,7 +105,8 @@ impl Default for Persistence {
             run_id: String::new(),
             sync_wanted: false,
             log_end: None,
-            failing: None,
+            last_watermark: Position::MAX,
+            trouble: Trouble::default(),
         }
     }
 }
@@ -127,7 +131,7 @@ impl Persistence {
     /// The position up to which replies may leave.
     #[inline]
     pub fn reply_watermark(&self) -> Position {
-        self.log.as_ref().map_or(Position::MAX, Log::reply_watermark)
+        self.log.as_ref().map_or(self.last_watermark, Log::reply_watermark)
     }
 
     /// Whether a base is being written.
@@ -162,21 +166,16 @@ impl Persistence {
         self.log_end = None;
     }
 
-    /// Why writes are refused, in the words that clients see.
+    /// What is wrong with the disk, in the words that clients see; what is still possible then says
+    /// [`admits`](Self::admits).
+    #[inline]
     pub fn misconf(&self) -> Option<&str> {
-        self.failing.as_deref()
+        self.trouble.reason()
     }
 
-    fn failure(&self) -> Option<String> {
-        match self.log.as_ref()?.health() {
-            Health::Healthy => None,
-            Health::Failing(failure) => Some(format!(
-                "MISCONF Errors writing to the AOF file: {} ({} of {})",
-                failure.message,
-                failure.op,
-                failure.path.display()
-            )),
-        }
+    /// Whether the log can take it.
+    pub fn admits(&self, wish: Wish) -> bool {
+        self.log.as_ref().is_none_or(|log| disk::admits(log.room_bytes(), wish))
     }
 
     /// Bytes of the log that are not written yet.
@@ -261,6 +260,11 @@ impl Persistence {
         fields.add("aof_unsynced_ms", stats.unsynced.as_millis());
         fields.add("aof_slow_direct_writes", stats.slow_direct_writes);
         fields.add("aof_retired_files", stats.retired_files);
+        log.look_at_disk();
+        fields.add("aof_disk_free_bytes", stats.free_bytes.map_or(-1, |bytes| bytes as i64));
+        fields.add("aof_reserved_bytes", stats.reserved_bytes);
+        let error = stats.last_failure.map(|failure| disk::describe(&failure, None));
+        fields.add("aof_last_write_error", error.unwrap_or_default());
         fields.add("aof_load_blocks_verified", self.loaded.verified_blocks);
         fields.add("aof_load_corrupt_places", self.loaded.corrupt_places);
         fields.add("aof_load_unverified_bytes", self.loaded.unverified_bytes);
@@ -531,15 +535,42 @@ impl Server {
 
     /// Logs when the disk begins to fail, and when it works again.
     fn report_health(&mut self) {
-        let failing = self.persistence.failure();
-        if failing == self.persistence.failing {
+        let now = self.clock.now;
+        let is_limited = self.persistence.log.as_ref().is_some_and(|log| log.room_bytes() < u64::MAX);
+        if !is_limited && self.persistence.misconf().is_none() {
             return;
         }
-        match &failing {
-            Some(reason) => self.log(Level::Warning, format!("Error writing to the AOF file: {reason}")),
-            None => self.log(Level::Warning, "AOF write error looks solved, Redis can write again."),
+        let reason = self.persistence.log.as_ref().and_then(|log| disk::reason(log, now));
+        match self.persistence.trouble.note(reason, now) {
+            disk::Line::None => {}
+            disk::Line::Over => {
+                self.log(Level::Warning, "AOF write error looks solved, Redis can write again.")
+            }
+            disk::Line::Lasts => {
+                let reason = self.persistence.misconf().unwrap_or_default();
+                let line = format!("Error writing to the AOF file: {reason}");
+                self.log(Level::Warning, line);
+            }
         }
-        self.persistence.failing = failing;
+    }
+
+    /// Closes connections whose replies have waited for the disk longer than `aof-outcome-timeout`: an error would make
+    /// clients repeat a write that has happened, and a closed connection means perhaps.
+    pub(crate) fn close_unanswered(&mut self) {
+        let (timeout_s, now) = (u64::from(self.config.aof_outcome_timeout_s), self.clock.now);
+        if timeout_s == 0 {
+            return;
+        }
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= Duration::from_secs(timeout_s);
+        let late = self.clients.iter().filter(|client| client.held.is_some_and(|(_, since)| is_over(since)));
+        for id in late.map(|client| client.id).collect::<Vec<_>>() {
+            self.forget(id);
+            let line = format!(
+                "Client {} closed: its reply has waited for the disk for {timeout_s} seconds (aof-outcome-timeout)",
+                id.serial
+            );
+            self.log(Level::Warning, line);
+        }
     }
 
     /// Waits until everything logged has been written, for a command that reads the files.
@@ -547,7 +578,7 @@ impl Server {
         let now = self.clock.now;
         let Some(log) = &mut self.persistence.log else { return };
         log.seal(now);
-        while log.written() < log.end() && log.health() == Health::Healthy {
+        while log.written() < log.end() && log.room_bytes() > 0 {
             std::thread::sleep(Duration::from_micros(100));
         }
     }
@@ -601,7 +632,15 @@ impl Server {
         self.abort_rewrite();
         if let Some(log) = self.persistence.log.take() {
             self.log(Level::Notice, "Calling fsync() on the AOF file.");
+            // Replies up to here have left.
+            let told = log.reply_watermark();
             if let Err(error) = log.stop() {
+                if matches!(error, aof::Error::FileRetired { durable, .. } if durable >= told) {
+                    self.log(Level::Warning, format!("Writes that nobody was told of are lost: {error}"));
+                    self.persistence.last_watermark = told;
+                    self.exit = Some(0);
+                    return true;
+                }
                 self.log(Level::Warning, format!("The append only file could not be made durable: {error}"));
                 self.exit = Some(1);
                 return true;

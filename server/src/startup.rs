@@ -201,11 +201,17 @@ impl Server {
             self.log(
                 Level::Warning,
                 format!(
-                    "AOF {name} loaded anyway because aof-load-truncated is enabled: {} bytes from offset {} on ({}) were set aside in {}",
+                    "AOF {name} loaded anyway because aof-load-truncated is enabled: {} bytes from offset {} on ({}) {}",
                     cut.cut_bytes,
                     cut.offset_bytes,
                     cut.reason,
-                    cut.side_file.display()
+                    match &cut.side_file {
+                        Ok(copy) => format!("were set aside in {}", copy.display()),
+                        Err(failure) => format!(
+                            "are not cut off yet, for there is no room for a copy of them: {}; writes are refused until there is",
+                            crate::disk::describe(failure, None)
+                        ),
+                    }
                 ),
             );
         }

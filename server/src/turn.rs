@@ -308,6 +308,7 @@ impl Turn {
     fn send(&mut self, server: &mut Server, id: ClientId, watermark: aof::Position) {
         let Some(client) = server.clients.get_mut(id) else { return };
         client.output.end_turn(watermark);
+        client.note_held(watermark, server.clock.now);
         loop {
             let released = client.output.released(watermark);
             if released.is_empty() {

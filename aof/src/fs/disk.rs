@@ -6,6 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 use super::{File, Fs};
 
 /// The file system of the machine.
@@ -63,6 +66,11 @@ impl Fs for Disk {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         fs::File::open(dir)?.sync_all()
     }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
 }
 
 impl File for fs::File {
@@ -76,5 +84,18 @@ impl File for fs::File {
 
     fn sync_data(&self) -> io::Result<()> {
         fs::File::sync_data(self)
+    }
+
+    fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {
+        rustix::fs::fallocate(self, FallocateFlags::KEEP_SIZE, from, len_bytes).map_err(|errno| match errno {
+            // ZFS and old kernels: not for this file, or not at all.
+            Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL => io::ErrorKind::Unsupported.into(),
+            errno => errno.into(),
+        })
+    }
+
+    /// By asking for the length that it has: what is cut is blocks behind the end, never bytes.
+    fn trim(&self) -> io::Result<()> {
+        self.set_len(self.metadata()?.len())
     }
 }

@@ -45,6 +45,8 @@ pub struct Mem {
 struct World {
     now: Names,
     durable: Names,
+    /// How many bytes there is room for; none: any number.
+    capacity_bytes: Option<u64>,
 }
 
 #[derive(Default, Clone)]
@@ -60,6 +62,8 @@ struct Inode(Mutex<Content>);
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// Space up to here is the file's own.
+    reserved_to: u64,
     /// A sync failed: the kernel has marked the pages clean, and no later sync will write them.
     poisoned: bool,
 }
@@ -82,20 +86,26 @@ impl Mem {
         *self.hook() = None;
     }
 
+    /// Makes the disk so large and no larger: what does not fit is cut short, and then fails with ENOSPC. Only such a disk
+    /// can reserve space; what is left of it in a [`power_cut`](Self::power_cut) or [`kill`](Self::kill) has any size.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.lock().capacity_bytes = Some(bytes);
+    }
+
     /// What a start finds after the power failed at this moment, at its worst: only what was synced.
     #[must_use]
     pub fn power_cut(&self) -> Mem {
         let world = self.lock();
         let keep = |inode: &Arc<Inode>| {
             let durable = inode.lock().durable.clone();
-            Arc::new(Inode(Mutex::new(Content { now: durable.clone(), durable, poisoned: false })))
+            Arc::new(Inode(Mutex::new(Content { now: durable.clone(), durable, ..Content::default() })))
         };
         let dirs = world.durable.dirs.clone();
         let named = |path: &Path| path.parent().is_none_or(|dir| is_root(dir) || dirs.contains(dir));
         let files = world.durable.files.iter().filter(|(path, _)| named(path));
         let files = files.map(|(path, inode)| (path.clone(), keep(inode))).collect();
         let names = Names { files, dirs: dirs.clone() };
-        Mem::of(World { now: names.clone(), durable: names })
+        Mem::of(World { now: names.clone(), durable: names, capacity_bytes: None })
     }
 
     /// What a start finds after the process was killed at this moment: everything that was written.
@@ -111,7 +121,7 @@ impl Mem {
             Names { files, dirs: names.dirs.clone() }
         };
         let (now, durable) = (copy(&world.now), copy(&world.durable));
-        Mem::of(World { now, durable })
+        Mem::of(World { now, durable, capacity_bytes: None })
     }
 
     /// The bytes of a file, if there is one.
@@ -121,7 +131,7 @@ impl Mem {
 
     /// Puts a file there, durable and with its directory.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
-        let content = Content { now: bytes.to_vec(), durable: bytes.to_vec(), poisoned: false };
+        let content = Content { now: bytes.to_vec(), durable: bytes.to_vec(), ..Content::default() };
         let inode = Arc::new(Inode(Mutex::new(content)));
         let mut world = self.lock();
         let World { now, durable, .. } = &mut *world;
@@ -148,6 +158,13 @@ impl Mem {
         verdict.map_or(Ok(()), Err)
     }
 
+    /// Bytes that the disk has room for, if it has an end.
+    fn free(&self) -> Option<u64> {
+        let world = self.lock();
+        let used = world.now.files.values().map(|inode| inode.lock().used_bytes());
+        world.capacity_bytes.map(|capacity| capacity.saturating_sub(used.sum()))
+    }
+
     fn inode(&self, path: &Path) -> io::Result<Arc<Inode>> {
         self.lock().now.files.get(path).cloned().ok_or_else(not_found)
     }
@@ -158,6 +175,10 @@ impl Mem {
 }
 
 impl Content {
+    fn used_bytes(&self) -> u64 {
+        self.reserved_to.max(self.now.len() as u64)
+    }
+
     fn sync(&mut self) {
         if !self.poisoned {
             self.durable.clone_from(&self.now);
@@ -186,7 +207,7 @@ impl Fs for Mem {
             }
             world.now.files.entry(path.to_path_buf()).or_default().clone()
         };
-        inode.lock().now.clear();
+        *inode.lock() = Content::default();
         Ok(self.handle(inode, path))
     }
 
@@ -212,6 +233,7 @@ impl Fs for Mem {
         let len = usize::try_from(len_bytes).unwrap_or(usize::MAX);
         content.now.truncate(len);
         content.durable.truncate(len);
+        content.reserved_to = 0;
         content.sync();
         Ok(())
     }
@@ -255,6 +277,10 @@ impl Fs for Mem {
         durable.dirs.extend(now.dirs.iter().filter(|path| path.parent() == Some(dir)).cloned());
         Ok(())
     }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        self.free().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
 }
 
 struct Handle {
@@ -280,15 +306,39 @@ impl File for Handle {
         let verdict = self.mem.ask(Call::Write, &self.path);
         let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
         let interrupted = verdict.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
-        let landed = if interrupted {
+        let wanted = if interrupted {
             0
         } else if verdict.is_err() {
             bytes.len() / 2
         } else {
             bytes.len()
         };
-        self.inode.lock().now.extend_from_slice(&bytes[..landed]);
+        let free = self.mem.free();
+        let mut content = self.inode.lock();
+        let owned = content.reserved_to.saturating_sub(content.now.len() as u64);
+        let room = free.map_or(u64::MAX, |free| free.saturating_add(owned));
+        let landed = wanted.min(usize::try_from(room).unwrap_or(usize::MAX));
+        content.now.extend_from_slice(&bytes[..landed]);
+        if landed == 0 && wanted > 0 {
+            return verdict.and(Err(no_space()));
+        }
         verdict.map(|()| landed)
+    }
+
+    fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {
+        let Some(free) = self.mem.free() else { return Err(io::ErrorKind::Unsupported.into()) };
+        let mut content = self.inode.lock();
+        let to = from.saturating_add(len_bytes);
+        if to.saturating_sub(content.used_bytes()) > free {
+            return Err(no_space());
+        }
+        content.reserved_to = content.reserved_to.max(to);
+        Ok(())
+    }
+
+    fn trim(&self) -> io::Result<()> {
+        self.inode.lock().reserved_to = 0;
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -306,6 +356,10 @@ impl File for Handle {
 /// The directories that exist before anybody makes one.
 fn is_root(dir: &Path) -> bool {
     dir.parent().is_none() || dir.as_os_str().is_empty()
+}
+
+fn no_space() -> io::Error {
+    io::Error::from_raw_os_error(28)
 }
 
 fn not_found() -> io::Error {

@@ -36,6 +36,11 @@ pub trait Fs: Debug + Send + Sync + 'static {
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Bytes that may still be written to the file system of a directory; `Unsupported` if nobody can tell.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// An open file; dropping it closes it.
@@ -49,6 +54,16 @@ pub trait File: Debug + Send + Sync + 'static {
     fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Makes all that was written durable: fdatasync(2).
     fn sync_data(&self) -> io::Result<()>;
+    /// Makes disk space for `len_bytes` behind offset `from` the file's own; its length stays: fallocate(2) with
+    /// FALLOC_FL_KEEP_SIZE. `Unsupported` where there is no such thing.
+    fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {
+        let _ = (from, len_bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Gives back what was reserved behind the file's end.
+    fn trim(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Appends everything. EINTR is retried and a short write goes on; anything else is the end of this file.

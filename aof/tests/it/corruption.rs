@@ -149,7 +149,11 @@ fn above_the_durable_mark_it_is_a_torn_tail_whatever_the_bytes() {
             assert_eq!(commands, ["0:SET k 0"]);
             let cut = report.truncated.unwrap();
             assert_eq!((cut.offset_bytes as usize, cut.cut_bytes as usize), (ends[0], whole.len() - ends[0]));
-            assert_eq!(image.bytes(&cut.side_file).unwrap(), bytes[ends[0]..], "no byte goes without a copy");
+            assert_eq!(
+                image.bytes(cut.side_file.as_ref().unwrap()).unwrap(),
+                bytes[ends[0]..],
+                "no byte goes without a copy"
+            );
         }
     }
 }

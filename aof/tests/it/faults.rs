@@ -1,6 +1,7 @@
 //! Writes and fsyncs that fail: nothing acknowledged is lost or executed twice, and nobody exits.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -110,6 +111,32 @@ fn a_retired_file_is_never_written_or_synced_again() {
     mem.heal();
     log.stop().unwrap();
     assert_eq!(load(&mem.power_cut(), &options(Fsync::Always)).unwrap().0, expected(20));
+}
+
+#[test]
+fn a_thousand_failed_fsyncs_lose_and_repeat_nothing() {
+    const FAILURES: u64 = 1000;
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    // A new file's first two are those that make it and its tail durable.
+    let mut syncs: HashMap<PathBuf, u32> = HashMap::new();
+    mem.fail_with(move |call, path| {
+        let concerned = call == Call::SyncData && path.to_string_lossy().ends_with(".incr.aof");
+        let count = syncs.entry(path.to_path_buf()).or_default();
+        *count += u32::from(concerned);
+        (concerned && *count > 2).then(eio).flatten()
+    });
+    for value in 0..=FAILURES {
+        let position = turn(&mut log, &[("k", value)]);
+        until("durable", || log.durable() >= position);
+        if value % 250 == 0 {
+            assert_eq!(load(&mem.power_cut(), &options(Fsync::Always)).unwrap().0, expected(value + 1));
+        }
+    }
+    assert!(log.stats(Instant::now()).retired_files >= FAILURES - 1);
+    mem.heal();
+    log.stop().unwrap();
+    assert_eq!(load(&mem.power_cut(), &options(Fsync::Always)).unwrap().0, expected(FAILURES + 1));
 }
 
 #[test]

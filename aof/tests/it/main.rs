@@ -5,6 +5,7 @@ mod check;
 mod corruption;
 mod crash;
 mod faults;
+mod full_disk;
 mod rotation;
 mod seed;
 mod stepping;

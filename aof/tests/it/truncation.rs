@@ -64,7 +64,7 @@ fn a_file_cut_at_any_byte_keeps_its_whole_units_and_goes_on() {
             assert_eq!(valid_len_bytes, valid as u64);
             let truncation = report.truncated.unwrap();
             assert_eq!(
-                mem.bytes(&truncation.side_file).unwrap(),
+                mem.bytes(truncation.side_file.as_ref().unwrap()).unwrap(),
                 &bytes[valid..cut],
                 "no byte goes without a copy"
             );

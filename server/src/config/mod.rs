@@ -115,6 +115,8 @@ pub struct Config {
     pub aof_replay_errors: ReplayErrors,
     /// The executor may write(2) to the log itself while nobody else is at the file.
     pub aof_direct_write: bool,
+    /// Ours: how long a reply may wait for the disk before its connection is closed instead. Zero: for ever.
+    pub aof_outcome_timeout_s: u32,
     /// Ours: how much may wait for fsync before writers are held back.
     pub aof_max_unsynced_bytes: u64,
 

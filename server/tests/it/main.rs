@@ -8,6 +8,7 @@ mod check_aof;
 mod clients;
 mod config;
 mod durability;
+mod full_disk;
 mod gating;
 mod observation;
 mod rdb;

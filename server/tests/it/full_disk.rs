@@ -1,0 +1,169 @@
+//! A real disk that is full: a tmpfs of a few megabytes, and a file that takes all the rest of it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Server, World, eventually};
+
+/// A tmpfs in a folder of the world's, unmounted at the end.
+struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    #[expect(clippy::print_stdout, reason = "a test that was not run says so")]
+    fn mount(world: &World, megabytes: u32) -> Option<SmallDisk> {
+        let path = world.path().join("disk");
+        fs::create_dir(&path).unwrap();
+        let size = format!("size={megabytes}m");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).output();
+        if !mount.is_ok_and(|output| output.status.success()) {
+            println!("not tested: nothing can be mounted here");
+            return None;
+        }
+        Some(SmallDisk { path })
+    }
+
+    fn option(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    fn other(&self) -> PathBuf {
+        self.path.join("other")
+    }
+
+    /// Takes all space that nobody has reserved.
+    fn fill(&self) {
+        let mut file = File::create(self.other()).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+    }
+
+    fn clear(&self) {
+        fs::remove_file(self.other()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily, should a server that a failed test has left still be there.
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
+
+fn start(world: &World, disk: &SmallDisk, options: &[&str]) -> Server {
+    world.start_aof(&[&["--dir", disk.option()], options].concat())
+}
+
+/// Writes keys of ten kilobytes until one is refused; returns how many there are, and the refusal.
+fn write_until_refused(client: &mut Client) -> (u64, String) {
+    let value = "v".repeat(10_000);
+    let mut count = 0;
+    loop {
+        let reply = client.ask(&format!("SET key:{count} {value}"));
+        if reply != "OK" {
+            return (count, reply);
+        }
+        count += 1;
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_before_they_run_and_recovers_within_a_second() {
+    for policy in ["always", "everysec", "no"] {
+        let world = World::new();
+        let Some(disk) = SmallDisk::mount(&world, 16) else { return };
+        let server = start(&world, &disk, &["--appendfsync", policy]);
+        let mut client = server.client();
+        disk.fill();
+        let (count, refusal) = write_until_refused(&mut client);
+        assert!((20..500).contains(&count), "{count} writes fit into what was reserved");
+        assert!(
+            refusal.starts_with("-MISCONF Errors writing to the AOF file: No space left on device (")
+                && refusal.contains("appendonly.aof.1.incr.aof, errno 28, 0 bytes free)"),
+            "{refusal}"
+        );
+        assert_eq!(client.ask("MULTI"), "OK");
+        assert_eq!(client.ask(&format!("SET other {}", "v".repeat(10_000))), refusal);
+        assert!(client.ask("EXEC").starts_with("-EXECABORT"));
+        assert_eq!(client.ask(&format!("EXISTS key:{count} other")), ":0");
+        assert_eq!(client.ask("STRLEN key:0"), ":10000");
+        assert_eq!(client.ask("PING"), "PONG");
+        assert_eq!(client.ask("DEL key:0"), ":1", "the second mark is lower");
+        assert_eq!(client.info("aof_last_write_status"), "err");
+        assert!(client.info("aof_last_write_error").contains("errno 28"));
+        assert!(client.info("aof_reserved_bytes").parse::<u64>().unwrap() > 100_000);
+
+        disk.clear();
+        let started = Instant::now();
+        let back = format!("SET back {}", "v".repeat(10_000));
+        eventually("a write is accepted", || client.ask(&back) == "OK");
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        server.wait_for_info("aof_last_write_status", "ok");
+        disk.fill();
+        assert_eq!(server.terminate().code(), Some(0));
+        let server = start(&world, &disk, &[]);
+        assert_eq!(server.client().ask("DBSIZE"), format!(":{count}"), "{policy}");
+        let log = world.log();
+        let lines = log.matches("Error writing to the AOF file: MISCONF").count();
+        assert!((1..=3).contains(&lines), "{lines} lines");
+        assert_eq!(log.matches("AOF write error looks solved").count(), 1);
+    }
+}
+
+#[test]
+fn a_write_larger_than_the_disk_is_never_answered_and_its_connection_closes() {
+    let world = World::new();
+    let Some(disk) = SmallDisk::mount(&world, 4) else { return };
+    let server = start(&world, &disk, &["--appendfsync", "always", "--aof-outcome-timeout", "1"]);
+    let (mut writer, mut reader) = (server.client(), server.client());
+    reader.ok("SET small 1");
+    writer.send(&format!("SET big {}", "v".repeat(8 << 20)));
+    eventually("the log fails", || reader.info("aof_last_write_status") == "err");
+    assert_eq!(reader.ask("GET small"), "1");
+    assert_eq!(reader.ask("PING"), "PONG");
+    let refusal = reader.ask("SET small 2");
+    assert!(refusal.starts_with("-MISCONF Errors writing to the AOF file: No space left"), "{refusal}");
+    assert!(writer.try_reply().is_none(), "an error would make it repeat a write that has happened");
+    reader.send("STRLEN big");
+    let mut witness = server.client();
+    assert_eq!(witness.ask("PING"), "PONG");
+    assert_eq!(server.terminate().code(), Some(0), "all that was acknowledged is durable");
+    assert!(reader.try_reply().is_none(), "nor was anybody told that it was there");
+    assert!(world.log().contains("Writes that nobody was told of are lost"));
+    let server = start(&world, &disk, &[]);
+    assert_eq!(server.client().ask("EXISTS small big"), ":1");
+}
+
+#[test]
+fn a_server_starts_on_a_full_disk_and_cuts_a_torn_tail_when_there_is_room_for_its_copy() {
+    let world = World::new();
+    let Some(disk) = SmallDisk::mount(&world, 4) else { return };
+    let server = start(&world, &disk, &["--appendfsync", "always"]);
+    server.client().ok("SET k 1");
+    assert_eq!(server.terminate().code(), Some(0));
+    let incr: &Path = &disk.path.join("appendonlydir/appendonly.aof.1.incr.aof");
+    let torn = vec![b'x'; 64 << 10];
+    let mut file = File::options().append(true).open(incr).unwrap();
+    file.write_all(&[b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$99999\r\n", &torn[..]].concat()).unwrap();
+    let len_bytes = fs::metadata(incr).unwrap().len();
+    disk.fill();
+
+    let server = start(&world, &disk, &["--appendfsync", "always"]);
+    let mut client = server.client();
+    assert_eq!(client.ask("GET k"), "1");
+    let refusal = client.ask("SET k 2");
+    assert!(refusal.starts_with("-MISCONF Errors writing to the AOF file: No space left"), "{refusal}");
+    assert_eq!(fs::metadata(incr).unwrap().len(), len_bytes, "no byte goes without a copy");
+    assert!(world.log().contains("are not cut off yet"));
+    disk.clear();
+    let started = Instant::now();
+    eventually("a write is accepted", || client.ask("SET k 2") == "OK");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(fs::metadata(incr).unwrap().len() < torn.len() as u64);
+    assert_eq!(server.terminate().code(), Some(0));
+    let server = start(&world, &disk, &[]);
+    assert_eq!(server.client().ask("GET k"), "2");
+}
