@@ -33,8 +33,9 @@ pub const TABLE: &[ProcessSpec] = &[
 const NO_LOG: &str = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
 
 fn wait(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let replicas = integer(argv[1])? > 0;
-    let deadline = deadline(server, argv[2])?;
+    let (wanted, deadline) = (integer(argv[1])?, deadline(server, argv[2])?);
+    // There are no replicas, and there will be none: without a timeout their client would wait for ever.
+    let replicas = wanted > 0 && deadline.is_some();
     server.wait_for_copies(id, argv, Copies { position: 0, aof: false, local: false, replicas }, deadline);
     Ok(())
 }
