@@ -22,6 +22,8 @@
 //! assert_eq!(&out[..], b"+OK\r\n");
 //! assert_eq!(unit.ops().count(), 1);
 //! ```
+// To prove that a value may go to another thread, the compiler goes through the tables within values.
+#![recursion_limit = "256"]
 #![deny(unsafe_code)]
 
 mod ctx;

@@ -51,6 +51,8 @@
 //! };
 //! assert_eq!(summary.keys, 0);
 //! ```
+// To prove that a value may go to another thread, the compiler goes through the tables within values.
+#![recursion_limit = "256"]
 #![forbid(unsafe_code)]
 
 mod control;
