@@ -2,6 +2,7 @@
 
 mod disk;
 mod mem;
+mod sim;
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, IoSlice, Read};
@@ -9,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use disk::Disk;
-pub use mem::{Call, Mem};
+pub use mem::{Call, Mem, Request, Verdict};
+pub use sim::{PAGE_BYTES, PowerCut};
 
 /// A file system, as far as the log needs one. Paths are whole: `<dir>/<appenddirname>/<file>`.
 pub trait Fs: Debug + Send + Sync + 'static {
