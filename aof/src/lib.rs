@@ -62,6 +62,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod clock;
 mod continuation;
 mod dir;
 pub mod error;
@@ -75,6 +76,8 @@ mod record;
 pub mod replay;
 mod rotate;
 mod stats;
+#[cfg(not(loom))]
+mod steps;
 mod sync;
 mod syncer;
 mod tail;
@@ -93,6 +96,8 @@ pub use record::Op;
 pub use replay::{Progress, Repeated, Report, Sink, SinkError, Truncation};
 pub use rotate::NewBase;
 pub use stats::{Failure, Health, Stats};
+#[cfg(not(loom))]
+pub use steps::Steps;
 
 /// Bytes of the log since it was started: the one number that ties memory, files and replies together.
 pub type Position = u64;

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use crate::Position;
 use crate::backend::{Block, LogBackend};
+use crate::clock::Clock;
 use crate::dir::Directory;
 use crate::error::{Error, io_error};
 use crate::fs::{Fs, retry};
@@ -30,7 +31,9 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 pub struct Log {
     shared: Arc<Shared>,
     fs: Arc<dyn Fs>,
+    /// None if its [`Steps`](crate::Steps) are somebody else's to make.
     threads: Vec<(&'static str, JoinHandle<()>)>,
+    is_stopped: bool,
     framer: Framer,
     block: BytesMut,
     /// The database selected where `block` begins.
@@ -55,23 +58,13 @@ impl Log {
     }
 
     pub(crate) fn start_on(
-        mut directory: Directory,
+        directory: Directory,
         options: &Options,
         wake: Wake,
         broken: Broken,
     ) -> Result<Log, Error> {
-        directory.prepare()?;
-        let live = open_live(&mut directory)?;
-        let (current_size, base_size) = directory.sizes()?;
-        let mut tail = Tail::new(options.fsync, Some(live), false, broken);
-        tail.counters.current_size = current_size;
-        tail.counters.base_size = base_size;
-        // What a former run left behind.
-        if !options.disable_auto_gc && !directory.manifest().history.is_empty() {
-            tail.want_collect();
-        }
-        let seq = directory.manifest().incrs.last().map(|incr| incr.seq);
-        Ok(Self::run(tail, Volume::new(directory, seq), options, wake))
+        let (tail, volume) = open(directory, options, broken)?;
+        Ok(Self::run(tail, volume, options, wake))
     }
 
     /// Starts a log for `CONFIG SET appendonly yes`: nothing counts before the first base is published, which
@@ -81,27 +74,36 @@ impl Log {
     /// # Errors
     /// Those of [`Directory::open`]; [`Error::Io`].
     pub fn start_waiting_rewrite(fs: Arc<dyn Fs>, options: &Options, wake: Wake) -> Result<Log, Error> {
-        // An older server's log must not be adopted: it would be superseded, and thus removed.
-        let directory = Directory::open_to_supersede(fs, options)?;
-        directory.prepare()?;
-        let tail = Tail::new(options.fsync, None, true, Broken::default());
-        Ok(Self::run(tail, Volume::new(directory, None), options, wake))
+        let (tail, volume) = open_waiting_rewrite(fs, options)?;
+        Ok(Self::run(tail, volume, options, wake))
     }
 
-    fn run(mut tail: Tail, volume: Volume, options: &Options, wake: Wake) -> Log {
-        tail.auto_gc = !options.disable_auto_gc;
-        let shared = Arc::new(Shared::new(tail, wake));
-        let fs = volume.fs();
-        let writer = Writer { shared: shared.clone(), volume };
-        let for_syncer = shared.clone();
-        let threads = vec![
+    fn run(tail: Tail, volume: Volume, options: &Options, wake: Wake) -> Log {
+        let (mut log, writer) = Self::assemble(tail, volume, options, wake, Clock::monotonic());
+        let for_syncer = log.shared.clone();
+        log.threads = vec![
             ("writer", spawn(move || writer.run())),
             ("syncer", spawn(move || syncer::run(&for_syncer))),
         ];
-        Log {
-            shared,
+        log
+    }
+
+    /// Everything but the threads.
+    pub(crate) fn assemble(
+        mut tail: Tail,
+        volume: Volume,
+        options: &Options,
+        wake: Wake,
+        clock: Clock,
+    ) -> (Log, Writer) {
+        tail.auto_gc = !options.disable_auto_gc;
+        let shared = Arc::new(Shared::new(tail, wake, clock));
+        let fs = volume.fs();
+        let log = Log {
+            shared: shared.clone(),
             fs,
-            threads,
+            threads: Vec::new(),
+            is_stopped: false,
             framer: Framer::new(options.timestamps),
             block: BytesMut::with_capacity(CHUNK_BYTES),
             block_db: None,
@@ -110,7 +112,8 @@ impl Log {
             suspended: false,
             no_fsync_on_rewrite: options.no_fsync_on_rewrite,
             max_unsynced_bytes: options.max_unsynced_bytes,
-        }
+        };
+        (log, Writer { shared, volume })
     }
 
     /// Frames one execution unit into the current block, MULTI/EXEC around it if it has several effects. No I/O.
@@ -262,7 +265,7 @@ impl Log {
     /// [`durable`](Self::durable) has reached the returned position, [`stop`](Self::stop) is quick; if
     /// [`health`](Self::health) says that it will not, keep the log on.
     pub fn drain(&mut self) -> Position {
-        self.seal(Instant::now());
+        self.seal(self.shared.clock.now());
         self.sync_now()
     }
 
@@ -296,7 +299,7 @@ impl Log {
     /// later goes to the next file. Without a [ready](Self::rotation_ready) rotation nothing switches, and a base for
     /// the returned position will be refused.
     pub fn switch(&mut self) -> Position {
-        self.seal(Instant::now());
+        self.seal(self.shared.clock.now());
         let mut tail = self.shared.tail.lock();
         if let Rotation::Ready = tail.rotation {
             tail.rotation = Rotation::Idle;
@@ -338,10 +341,10 @@ impl Log {
     }
 
     fn shut_down(&mut self) -> Result<(), Error> {
-        if self.threads.is_empty() {
+        if std::mem::replace(&mut self.is_stopped, true) {
             return Ok(());
         }
-        self.seal(Instant::now());
+        self.seal(self.shared.clock.now());
         self.change(|tail| {
             tail.stopping = true;
             tail.retry_at = None;
@@ -377,6 +380,34 @@ impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log").field("end", &self.end).field("fsync", &self.fsync).finish_non_exhaustive()
     }
+}
+
+/// A tail that goes on where the directory ends.
+pub(crate) fn open(
+    mut directory: Directory,
+    options: &Options,
+    broken: Broken,
+) -> Result<(Tail, Volume), Error> {
+    directory.prepare()?;
+    let live = open_live(&mut directory)?;
+    let (current_size, base_size) = directory.sizes()?;
+    let mut tail = Tail::new(options.fsync, Some(live), false, broken);
+    tail.counters.current_size = current_size;
+    tail.counters.base_size = base_size;
+    // What a former run left behind.
+    if !options.disable_auto_gc && !directory.manifest().history.is_empty() {
+        tail.want_collect();
+    }
+    let seq = directory.manifest().incrs.last().map(|incr| incr.seq);
+    Ok((tail, Volume::new(directory, seq)))
+}
+
+/// A tail without a file.
+pub(crate) fn open_waiting_rewrite(fs: Arc<dyn Fs>, options: &Options) -> Result<(Tail, Volume), Error> {
+    // An older server's log must not be adopted: it would be superseded, and thus removed.
+    let directory = Directory::open_to_supersede(fs, options)?;
+    directory.prepare()?;
+    Ok((Tail::new(options.fsync, None, true, Broken::default()), Volume::new(directory, None)))
 }
 
 /// The last incr, opened; created first where there is none. The manifest is touched only then.

@@ -4,7 +4,7 @@
 //! fdatasync without the lock, then let *durable* be what was noted. A byte written meanwhile may or may not be covered,
 //! so it is not.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Position;
 use crate::fs::retry;
@@ -17,7 +17,7 @@ use crate::writer::Shared;
 const DELAYED: Duration = Duration::from_secs(2);
 
 /// What an fdatasync is about to make durable.
-struct Cover {
+pub(crate) struct Cover {
     live: LiveFile,
     live_id: u64,
     up_to: Position,
@@ -26,7 +26,7 @@ struct Cover {
 pub(crate) fn run(shared: &Arc<Shared>) {
     let mut tail = shared.tail.lock();
     loop {
-        let now = Instant::now();
+        let now = shared.clock.now();
         match sync_action(&tail, now) {
             Action::Sync => tail = sync(shared, tail),
             _ if tail.writer_done => return,
@@ -39,25 +39,36 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 }
 
 fn sync<'a>(shared: &'a Shared, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
-    let Some(live) = tail.live.clone() else { return tail };
-    let cover = Cover { live, live_id: tail.live_id, up_to: tail.written };
-    tail.sync_running = true;
+    let Some(cover) = begin(&mut tail) else { return tail };
     drop(tail);
-
-    let started = Instant::now();
-    let result = retry(|| cover.live.file.sync_data());
-
-    let mut tail = shared.tail.lock();
-    tail.sync_running = false;
-    if started.elapsed() > DELAYED {
-        tail.counters.delayed_fsync += 1;
-    }
-    finish(&mut tail, &cover, &result);
+    let tail = end(shared, &cover);
     if tail.broken.is(Sabotage::ForgetToNotify) {
         return tail;
     }
     shared.changed(tail);
     shared.tail.lock()
+}
+
+/// Before the call: notes what it will cover.
+pub(crate) fn begin(tail: &mut Tail) -> Option<Cover> {
+    let live = tail.live.clone()?;
+    tail.sync_running = true;
+    Some(Cover { live, live_id: tail.live_id, up_to: tail.written })
+}
+
+/// The call, and what follows from it.
+pub(crate) fn end<'a>(shared: &'a Shared, cover: &Cover) -> MutexGuard<'a, Tail> {
+    let started = shared.clock.now();
+    let result = retry(|| cover.live.file.sync_data());
+    let took = shared.clock.now().saturating_duration_since(started);
+
+    let mut tail = shared.tail.lock();
+    tail.sync_running = false;
+    if took > DELAYED {
+        tail.counters.delayed_fsync += 1;
+    }
+    finish(&mut tail, cover, &result);
+    tail
 }
 
 fn finish(tail: &mut Tail, cover: &Cover, result: &std::io::Result<()>) {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::Position;
 use crate::backend::{Block, LogBackend};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::fs::write_all;
 use crate::manifest::Entry;
@@ -36,11 +37,12 @@ pub(crate) struct Shared {
     durable: AtomicU64,
     pub(crate) failing: AtomicBool,
     pub(crate) waiting_rewrite: AtomicBool,
+    pub(crate) clock: Clock,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Shared {
-    pub(crate) fn new(tail: Tail, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(crate) fn new(tail: Tail, wake: Box<dyn Fn() + Send + Sync>, clock: Clock) -> Self {
         Shared {
             to_writer: Condvar::new(),
             to_syncer: Condvar::new(),
@@ -49,6 +51,7 @@ impl Shared {
             failing: AtomicBool::new(false),
             waiting_rewrite: AtomicBool::new(tail.waiting_rewrite),
             tail: Mutex::new(tail),
+            clock,
             wake,
         }
     }
@@ -71,15 +74,17 @@ impl Shared {
         self.waiting_rewrite.store(tail.waiting_rewrite, Ordering::Release);
     }
 
-    fn write_directly(&self, live: &LiveFile, block: &Block, now: Instant) {
+    fn write_directly(&self, live: &LiveFile, block: &Block) {
+        let started = self.clock.now();
         let result = write_all(&*live.file, &mut [IoSlice::new(&block.bytes)]);
-        let slow = now.elapsed() > SLOW_WRITE;
+        let ended = self.clock.now();
+        let slow = ended.saturating_duration_since(started) > SLOW_WRITE;
         let mut tail = self.tail.lock();
         let was_clean = tail.written <= tail.durable;
         tail.owner = Owner::Nobody;
         if slow {
             tail.counters.slow_direct_writes += 1;
-            tail.direct_after = Some(Instant::now() + DETOUR);
+            tail.direct_after = Some(ended + DETOUR);
         }
         tail.note_write(block.end, block.bytes.len(), result);
         self.show(&tail);
@@ -104,7 +109,7 @@ impl LogBackend for Shared {
         {
             tail.owner = Owner::Executor;
             drop(tail);
-            return self.write_directly(&live, &direct, Instant::now());
+            return self.write_directly(&live, &direct);
         }
         self.show(&tail);
         self.to_writer.notify_one();
@@ -120,6 +125,17 @@ impl LogBackend for Shared {
 }
 
 impl Tail {
+    /// What to do next; whoever gets a job that touches the live file owns the tail.
+    pub(crate) fn take_job(&mut self, now: Instant) -> (Job, Option<LiveFile>) {
+        let job = self.next_job(now);
+        self.writer_blocked = self.owner == Owner::Executor;
+        if !matches!(job, Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_)) {
+            return (job, None);
+        }
+        self.owner = Owner::Writer;
+        (job, self.live.clone())
+    }
+
     fn note_write(&mut self, end: Position, len_bytes: usize, result: std::io::Result<()>) {
         match result {
             Ok(()) => {
@@ -131,6 +147,9 @@ impl Tail {
     }
 }
 
+/// Work for a thread of its own.
+pub(crate) type Chore = Box<dyn FnOnce() + Send>;
+
 /// The thread's own: the directory is nobody else's while the log runs.
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
@@ -141,42 +160,50 @@ impl Writer {
     pub(crate) fn run(mut self) {
         loop {
             let (job, live) = self.wait_for_job();
-            match (job, live) {
-                (Job::Write(blocks), Some(live)) => self.write(&live, &blocks),
-                (Job::Recover, live) => self.recover(live),
-                (Job::Switch(at), _) => self.switch(at),
-                (Job::OpenNext, _) => self.open_next(),
-                (Job::Publish(base), live) => self.publish(&base, live),
-                (Job::CollectHistory, _) => self.collect(),
-                (Job::Forget(removed), _) => self.forget(&removed),
-                (Job::Exit, _) => break,
-                (Job::Write(_) | Job::Wait(_), _) => {}
+            let is_last = matches!(job, Job::Exit);
+            // Nobody joins it: `Collect::Running` keeps the writer, and the writer a stop, until it is done.
+            self.perform(job, live).into_iter().for_each(|chore| drop(spawn(chore)));
+            if is_last {
+                return;
             }
         }
-        let mut tail = self.shared.tail.lock();
-        tail.writer_done = true;
-        self.shared.changed(tail);
     }
 
-    /// Sleeps until there is a job; whoever gets one that touches the live file owns the tail.
+    /// Does a job. What it returns is to be done beside all others.
+    pub(crate) fn perform(&mut self, job: Job, live: Option<LiveFile>) -> Option<Chore> {
+        match (job, live) {
+            (Job::Write(blocks), Some(live)) => self.write(&live, &blocks),
+            (Job::Recover, live) => self.recover(live),
+            (Job::Switch(at), _) => self.switch(at),
+            (Job::OpenNext, _) => self.open_next(),
+            (Job::Publish(base), live) => self.publish(&base, live),
+            (Job::CollectHistory, _) => return Some(self.collect()),
+            (Job::Forget(removed), _) => self.forget(&removed),
+            (Job::Exit, _) => self.exit(),
+            (Job::Write(_) | Job::Wait(_), _) => {}
+        }
+        None
+    }
+
+    /// Sleeps until there is a job.
     fn wait_for_job(&self) -> (Job, Option<LiveFile>) {
         let mut tail = self.shared.tail.lock();
         loop {
-            let now = Instant::now();
-            let job = tail.next_job(now);
-            tail.writer_blocked = tail.owner == Owner::Executor;
-            match job {
-                Job::Wait(None) => self.shared.to_writer.wait(&mut tail),
-                Job::Wait(Some(at)) => {
+            let now = self.shared.clock.now();
+            match tail.take_job(now) {
+                (Job::Wait(None), _) => self.shared.to_writer.wait(&mut tail),
+                (Job::Wait(Some(at)), _) => {
                     let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(now));
                 }
-                Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit => return (job, None),
-                Job::Publish(_) | Job::Recover | Job::Switch(_) | Job::Write(_) => {
-                    tail.owner = Owner::Writer;
-                    return (job, tail.live.clone());
-                }
+                taken => return taken,
             }
         }
+    }
+
+    fn exit(&self) {
+        let mut tail = self.shared.tail.lock();
+        tail.writer_done = true;
+        self.shared.changed(tail);
     }
 
     fn write(&self, live: &LiveFile, blocks: &[Block]) {
@@ -219,7 +246,7 @@ impl Writer {
                 tail.retry_at = None;
                 tail.note_sizes(sizes);
             }
-            Err(error) => tail.note_failed_recovery(&error),
+            Err(error) => tail.note_failed_recovery(&error, self.shared.clock.now()),
         }
         self.shared.changed(tail);
     }
@@ -309,10 +336,9 @@ impl Writer {
         self.shared.changed(tail);
     }
 
-    fn collect(&self) {
+    fn collect(&self) -> Chore {
         let (fs, files, shared) = (self.volume.fs(), self.volume.history(), self.shared.clone());
-        // Nobody joins it: `Collect::Running` keeps the writer, and the writer a stop, until it is done.
-        spawn(move || {
+        Box::new(move || {
             let is_gone = |path: &Path| {
                 let removed = fs.remove(path);
                 removed.map_or_else(|error| error.kind() == ErrorKind::NotFound, |()| true)
@@ -322,7 +348,7 @@ impl Writer {
             let mut tail = shared.tail.lock();
             tail.collect = Collect::Done(removed);
             shared.changed(tail);
-        });
+        })
     }
 
     fn forget(&mut self, removed: &[Entry]) {
@@ -347,8 +373,8 @@ impl Tail {
         }
     }
 
-    fn note_failed_recovery(&mut self, error: &Error) {
-        self.retry_at = Some(Instant::now() + RETRY);
+    fn note_failed_recovery(&mut self, error: &Error, now: Instant) {
+        self.retry_at = Some(now + RETRY);
         self.gave_up = self.stopping;
         let Some(failure) = &mut self.failure else { return };
         if let Error::Io { op, path, source } = error {

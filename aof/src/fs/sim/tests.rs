@@ -153,7 +153,8 @@ fn a_file_that_is_emptied_may_be_found_as_it_was() {
 
 #[test]
 fn writes_land_as_far_as_they_are_told() {
-    let table: [(fn() -> Verdict, usize, Option<usize>); 4] = [
+    type Row = (fn() -> Verdict, usize, Option<usize>);
+    let table: [Row; 4] = [
         (|| Verdict::Pass, 6, Some(6)),
         (|| Verdict::Short(2), 2, Some(2)),
         (|| Verdict::Fail(eio()), 0, None),
