@@ -134,6 +134,21 @@ impl Directory {
         self.remove_if_there(&self.temp_incr())
     }
 
+    /// Makes durable what was just replayed and will be served: the files, then their names and the manifest's. After a
+    /// kill -9 the kernel may be the only one who knows of it, and what is appended now counts on it: on the tail of a file
+    /// that is not the last one, on the manifest that lists the last one.
+    pub(crate) fn sync_replayed(&self) -> Result<(), Error> {
+        if self.manifest.is_empty() {
+            return Ok(());
+        }
+        for entry in self.manifest.replayed() {
+            let path = self.path(&entry.name);
+            let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
+            retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
+        }
+        retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))
+    }
+
     /// Creates an empty base of commands, as Redis does where there is nothing (with `aof-use-rdb-preamble no`); it is
     /// durable but unlisted.
     pub(crate) fn create_empty_base(&self) -> Result<Entry, Error> {

@@ -389,6 +389,7 @@ pub(crate) fn open(
     broken: Broken,
 ) -> Result<(Tail, Volume), Error> {
     directory.prepare()?;
+    directory.sync_replayed()?;
     let live = open_live(&mut directory)?;
     let (current_size, base_size) = directory.sizes()?;
     let mut tail = Tail::new(options.fsync, Some(live), false, broken);
@@ -416,8 +417,6 @@ fn open_live(directory: &mut Directory) -> Result<LiveFile, Error> {
     if let Some(last) = manifest.incrs.last() {
         let (path, len_bytes) = (directory.path(&last.name), directory.len_bytes(last)?);
         let file = retry(|| directory.fs().open_append(&path)).map_err(io_error("open", &path))?;
-        // After a kill -9 what was just replayed, and will be served, may not be durable yet.
-        retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
         return Ok(LiveFile { file, path: path.into(), start: 0, start_offset: len_bytes });
     }
     if manifest.is_empty() {
