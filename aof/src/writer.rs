@@ -16,7 +16,7 @@ use crate::Position;
 use crate::backend::{Block, LogBackend};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::fs::write_all;
+use crate::fs::{retry, write_all};
 use crate::manifest::Entry;
 use crate::options::Fsync;
 use crate::rotate::{NewBase, Rotation, Volume};
@@ -261,7 +261,8 @@ impl Writer {
         if durable >= cut || sync_failed {
             return;
         }
-        let synced = self.volume.sync_retired(live);
+        // Through the descriptor that has seen all: to open another may fail, and one may not be told of an old error.
+        let synced = retry(|| live.file.sync_data());
         let mut tail = self.shared.tail.lock();
         match synced {
             Ok(()) => tail.set_durable(cut),
