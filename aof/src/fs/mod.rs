@@ -1,4 +1,5 @@
-//! The few file calls that the log makes, as a trait: [`Disk`] is the real thing, [`Mem`] a world for tests.
+//! The few file calls that the log makes, as a trait: [`Disk`] is the real thing, [`Mem`] a simulated one, whose calls fail
+//! and whose power is cut as told.
 
 mod disk;
 mod mem;

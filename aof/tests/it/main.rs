@@ -4,6 +4,7 @@ mod adoption;
 mod crash;
 mod faults;
 mod rotation;
+mod sim;
 mod stepping;
 mod takeover;
 mod truncation;
