@@ -1,3 +1,5 @@
+//! The disk's own promises: what each kind of power cut may leave, and what a call that fails has done.
+
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::path::Path;
