@@ -199,7 +199,10 @@ fn a_torn_tail_is_named_and_can_be_cut_after_a_copy() {
     let file = findings.files.last().unwrap();
     let cut = open(&mem, MANIFEST).cut(file).unwrap();
     assert_eq!(cut.offset_bytes, file.ok_up_to_bytes);
-    assert_eq!(mem.bytes(cut.side_file.as_ref().unwrap()).unwrap(), bytes[cut.offset_bytes as usize..bytes.len() - 1]);
+    assert_eq!(
+        mem.bytes(cut.side_file.as_ref().unwrap()).unwrap(),
+        bytes[cut.offset_bytes as usize..bytes.len() - 1]
+    );
     assert!(look(&mem).unwrap().1.is_sound());
 }
 
