@@ -10,6 +10,7 @@
 use std::io::{IoSlice, Read};
 use std::path::{Path, PathBuf};
 
+use crate::clock::Clock;
 use crate::dir::Directory;
 use crate::error::{Error, io_error};
 use crate::fs::{Reader, retry, write_all};
@@ -18,7 +19,6 @@ use crate::replay::{Repeated, Truncation};
 use crate::set::Part;
 use crate::space::is_full;
 use crate::stats::Failure;
-use crate::sync::now;
 
 const CHUNK_BYTES: usize = 1024 * 1024;
 
@@ -40,7 +40,7 @@ impl Directory {
             }
             // A full disk is no reason not to serve reads.
             Err(Error::Io { op, path, source }) if is_full(&source) => {
-                Err(Failure::new(op, &path, &source, now()))
+                Err(Failure::new(op, &path, &source, Clock::monotonic().now()))
             }
             Err(error) => return Err(error),
         };

@@ -8,6 +8,7 @@
 //! <dir>/<appenddirname>/appendonly.aof.1.incr.aof.torn-81  bytes cut off after offset 81, kept for whoever wants them
 //! <dir>/<appenddirname>/temp-appendonly.aof.manifest       left by a crash, removed at start; so below
 //! <dir>/<appenddirname>/temp-appendonly.aof.incr           the log between CONFIG SET appendonly yes and its first base
+//! <dir>/<appenddirname>/temp-appendonly.aof.base           the base of a log that begins empty, until the manifest lists it
 //! ```
 //!
 //! A name counts once the directory is synced, and a file once the manifest names it: always in that order.
@@ -89,6 +90,8 @@ impl Directory {
         directory.manifest = directory.read_manifest()?;
         if directory.manifest.is_empty() {
             directory.refuse_orphans(&names)?;
+        } else if names.iter().any(|name| directory.path(name) == directory.temp_base()) {
+            directory.name_first_base()?;
         }
         Ok(directory)
     }
@@ -155,6 +158,7 @@ impl Directory {
         // Redis forgets this one: a strict file system then forgets the whole directory in a power cut.
         retry(|| self.fs.sync_dir(&self.parent)).map_err(io_error("fsync", &self.parent))?;
         self.remove_if_there(&self.temp_manifest())?;
+        self.remove_if_there(&self.temp_base())?;
         self.remove_if_there(&self.temp_incr())
     }
 
@@ -183,10 +187,10 @@ impl Directory {
             let base =
                 self.create_empty_base(checksum.then_some(epoch), options.empty_base_rdb.as_deref())?;
             self.create_first_incr(Some(base))?;
+            self.name_first_base()?;
         } else if self.manifest.incrs.is_empty() {
             self.create_first_incr(self.manifest.base.clone())?;
         }
-        self.sync_tail()?;
         let Some(last) = self.manifest.incrs.last() else { return Err(self.not_replayed()) };
         let (path, seq) = (self.path(&last.name), last.seq);
         let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
@@ -219,25 +223,42 @@ impl Directory {
         self.publish(Manifest { base, history, incrs: vec![entry] })
     }
 
-    /// After a kill -9 what was just replayed, and will be served, may not be durable yet: the last file with bytes, and
-    /// those that were opened behind it.
-    fn sync_tail(&self) -> Result<(), Error> {
-        for entry in self.manifest.incrs.iter().rev() {
+    /// Makes durable what was just replayed and will be served: the files, then their names and the manifest's. After a
+    /// kill -9 the kernel may be the only one who knows of it, and what is appended now counts on it: on the tail of a file
+    /// that is not the last one, on the manifest that lists the last one.
+    pub(crate) fn sync_replayed(&self) -> Result<(), Error> {
+        if self.manifest.is_empty() {
+            return Ok(());
+        }
+        for entry in self.manifest.replayed() {
             let path = self.path(&entry.name);
             let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
             retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
-            if self.len_bytes(entry)? > 0 {
-                break;
-            }
         }
-        Ok(())
+        retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))
+    }
+
+    /// Gives the base of a log that began empty its name, unless it has it already. The manifest lists that first: a crash
+    /// between the two is told by the temporary name, whereas a base with bytes and without a manifest may be anybody's
+    /// data.
+    fn name_first_base(&self) -> Result<(), Error> {
+        let Some(base) = &self.manifest.base else { return Ok(()) };
+        let (temp, path) = (self.temp_base(), self.path(&base.name));
+        match self.fs.len_bytes(&path) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("stat", &path)(error));
+            }
+            Err(_) => retry(|| self.fs.rename(&temp, &path)).map_err(io_error("rename", &temp))?,
+        }
+        retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))
     }
 
     /// Creates a base without keys, as Redis does where there is nothing: an RDB file if its bytes are given. It names the
-    /// epoch, if there is to be one. It is durable but unlisted.
+    /// epoch, if there is to be one. It is durable but unlisted, and [has no name yet](Self::name_first_base).
     fn create_empty_base(&self, epoch: Option<Epoch>, rdb: Option<&[u8]>) -> Result<Entry, Error> {
         let base = self.new_base_entry(if rdb.is_some() { BaseFormat::Rdb } else { BaseFormat::Resp })?;
-        let path = self.path(&base.name);
+        let path = self.temp_base();
         let file = retry(|| self.fs.create(&path)).map_err(io_error("create", &path))?;
         let mut bytes = rdb.unwrap_or_default().to_vec();
         match (epoch.map(|epoch| BaseFrame::new(epoch, 0, 0)), rdb) {
@@ -339,6 +360,10 @@ impl Directory {
 
     pub(crate) fn manifest_path(&self) -> PathBuf {
         self.path(&format!("{}.manifest", self.filename))
+    }
+
+    fn temp_base(&self) -> PathBuf {
+        self.path(&format!("temp-{}.base", self.filename))
     }
 
     fn temp_manifest(&self) -> PathBuf {

@@ -69,6 +69,7 @@ mod aside;
 mod backend;
 pub mod block;
 pub mod check;
+mod clock;
 mod dir;
 pub mod error;
 mod event;
@@ -87,6 +88,8 @@ mod scan;
 mod set;
 pub mod space;
 mod stats;
+#[cfg(not(loom))]
+mod steps;
 mod sync;
 mod syncer;
 mod tail;
@@ -109,6 +112,8 @@ pub use record::Op;
 pub use replay::{Damage, Progress, Quarantine, Repeated, Report, Sink, SinkError, Truncation};
 pub use rotate::NewBase;
 pub use stats::{Failure, Health, Stats};
+#[cfg(not(loom))]
+pub use steps::Steps;
 
 /// Bytes of the log since it was started: the one number that ties memory, files and replies together.
 pub type Position = u64;

@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use crate::Position;
 use crate::backend::{Block, LogBackend};
 use crate::block::{Epoch, Line, crc32c};
+use crate::clock::Clock;
 use crate::dir::Directory;
 use crate::error::Error;
 use crate::event::Event;
@@ -19,7 +20,7 @@ use crate::record::{Framer, Op};
 use crate::rotate::{NewBase, Rotation, Volume};
 use crate::space;
 use crate::stats::{Health, Stats};
-use crate::sync::{Broken, JoinHandle, Ordering, now, spawn};
+use crate::sync::{Broken, JoinHandle, Ordering, spawn};
 use crate::syncer;
 use crate::tail::Tail;
 use crate::writer::{Shared, Writer};
@@ -37,7 +38,9 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 pub struct Log {
     shared: Arc<Shared>,
     fs: Arc<dyn Fs>,
+    /// None if its [`Steps`](crate::Steps) are somebody else's to make.
     threads: Vec<(&'static str, JoinHandle<()>)>,
+    is_stopped: bool,
     framer: Framer,
     /// Empty, or [`PREFIX_BYTES`] and the payload of the block that this turn is filling.
     block: BytesMut,
@@ -72,34 +75,13 @@ impl Log {
     }
 
     pub(crate) fn start_on(
-        mut directory: Directory,
+        directory: Directory,
         options: &Options,
         wake: Wake,
         broken: Broken,
     ) -> Result<Log, Error> {
-        directory.prepare()?;
-        let recovered = directory.recovered()?;
-        let (epoch, end) = (recovered.epoch.unwrap_or_else(Epoch::random), recovered.end);
-        let uncut = recovered.uncut.clone();
-        let live = directory.open_live(recovered, epoch, options)?;
-        let (current_size, base_size) = directory.sizes()?;
-        let mut tail = Tail::new(options, epoch, end, Some(live), broken);
-        tail.counters.current_size = current_size;
-        tail.counters.base_size = base_size;
-        tail.is_torn = uncut.is_some();
-        tail.last_failure.clone_from(&uncut);
-        tail.failure = uncut;
-        // The first step, so that a full disk is known before the first command.
-        if let (Some(live), None) = (tail.live.clone(), &tail.failure) {
-            let place = tail.space.step_due(live.point.offset_bytes, now(), false);
-            let claim = space::claim(&**directory.fs(), &live, place);
-            tail.note_claim(&live, claim);
-        }
-        // What a former run left behind.
-        if !options.disable_auto_gc && !directory.manifest().history.is_empty() {
-            tail.want_collect();
-        }
-        Ok(Self::run(tail, Volume::new(directory, epoch, end), options, wake))
+        let (tail, volume) = open(directory, options, Clock::monotonic(), broken)?;
+        Ok(Self::run(tail, volume, options, wake))
     }
 
     /// Starts a log for `CONFIG SET appendonly yes`: nothing counts before the first base is published, which
@@ -109,29 +91,31 @@ impl Log {
     /// # Errors
     /// Those of [`Directory::open`]; [`Error::Io`].
     pub fn start_waiting_rewrite(fs: Arc<dyn Fs>, options: &Options, wake: Wake) -> Result<Log, Error> {
-        // An older server's log must not be adopted: it would be superseded, and thus removed.
-        let directory = Directory::open_to_supersede(fs, options)?;
-        directory.prepare()?;
-        let epoch = Epoch::random();
-        let tail = Tail { waiting_rewrite: true, ..Tail::new(options, epoch, 0, None, Broken::default()) };
-        Ok(Self::run(tail, Volume::new_waiting(directory, epoch), options, wake))
+        let (tail, volume) = open_waiting_rewrite(fs, options, Clock::monotonic())?;
+        Ok(Self::run(tail, volume, options, wake))
     }
 
-    fn run(mut tail: Tail, volume: Volume, options: &Options, wake: Wake) -> Log {
+    fn run(tail: Tail, volume: Volume, options: &Options, wake: Wake) -> Log {
+        let (mut log, writer) = Self::assemble(tail, volume, options, wake);
+        let for_syncer = log.shared.clone();
+        log.threads = vec![
+            ("writer", spawn(move || writer.run())),
+            ("syncer", spawn(move || syncer::run(&for_syncer))),
+        ];
+        log
+    }
+
+    /// Everything but the threads.
+    pub(crate) fn assemble(mut tail: Tail, volume: Volume, options: &Options, wake: Wake) -> (Log, Writer) {
         tail.auto_gc = !options.disable_auto_gc;
         let (epoch, end) = (tail.epoch, tail.end);
         let shared = Arc::new(Shared::new(tail, wake));
         let fs = volume.fs();
-        let writer = Writer { shared: shared.clone(), volume };
-        let for_syncer = shared.clone();
-        let threads = vec![
-            ("writer", spawn(move || writer.run())),
-            ("syncer", spawn(move || syncer::run(&for_syncer))),
-        ];
-        Log {
-            shared,
+        let log = Log {
+            shared: shared.clone(),
             fs,
-            threads,
+            threads: Vec::new(),
+            is_stopped: false,
             framer: Framer::new(options.timestamps),
             block: BytesMut::with_capacity(CHUNK_BYTES),
             block_db: None,
@@ -146,7 +130,8 @@ impl Log {
             suspended: false,
             no_fsync_on_rewrite: options.no_fsync_on_rewrite,
             max_unsynced_bytes: options.max_unsynced_bytes,
-        }
+        };
+        (log, Writer { shared, volume })
     }
 
     /// Frames one execution unit into the current block, MULTI/EXEC around it if it has several effects. No I/O.
@@ -377,7 +362,7 @@ impl Log {
     /// [`durable`](Self::durable) has reached the returned position, [`stop`](Self::stop) is quick; if
     /// [`health`](Self::health) says that it will not, keep the log on.
     pub fn drain(&mut self) -> Position {
-        self.seal(now());
+        self.seal(self.shared.clock.now());
         self.sync_now()
     }
 
@@ -411,7 +396,7 @@ impl Log {
     /// later goes to the next file. Without a [ready](Self::rotation_ready) rotation nothing switches, and a base for
     /// the returned position will be refused.
     pub fn switch(&mut self) -> Position {
-        self.seal(now());
+        self.seal(self.shared.clock.now());
         let mut tail = self.shared.tail.lock();
         if let Rotation::Ready = tail.rotation {
             tail.rotation = Rotation::Idle;
@@ -455,10 +440,10 @@ impl Log {
     }
 
     fn shut_down(&mut self) -> Result<(), Error> {
-        if self.threads.is_empty() {
+        if std::mem::replace(&mut self.is_stopped, true) {
             return Ok(());
         }
-        self.seal(now());
+        self.seal(self.shared.clock.now());
         self.change(|tail| {
             tail.stopping = true;
             tail.retry_at = None;
@@ -495,4 +480,51 @@ impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log").field("end", &self.end).field("fsync", &self.fsync).finish_non_exhaustive()
     }
+}
+
+/// A tail that goes on where the directory ends.
+pub(crate) fn open(
+    mut directory: Directory,
+    options: &Options,
+    clock: Clock,
+    broken: Broken,
+) -> Result<(Tail, Volume), Error> {
+    directory.prepare()?;
+    let recovered = directory.recovered()?;
+    directory.sync_replayed()?;
+    let (epoch, end) = (recovered.epoch.unwrap_or_else(Epoch::random), recovered.end);
+    let uncut = recovered.uncut.clone();
+    let live = directory.open_live(recovered, epoch, options)?;
+    let (current_size, base_size) = directory.sizes()?;
+    let mut tail = Tail::new(options, epoch, end, Some(live), clock, broken);
+    tail.counters.current_size = current_size;
+    tail.counters.base_size = base_size;
+    tail.is_torn = uncut.is_some();
+    tail.last_failure.clone_from(&uncut);
+    tail.failure = uncut;
+    // The first step, so that a full disk is known before the first command.
+    if let (Some(live), None) = (tail.live.clone(), &tail.failure) {
+        let place = tail.space.step_due(live.point.offset_bytes, tail.clock.now(), false);
+        let claim = space::claim(&**directory.fs(), &live, place);
+        tail.note_claim(&live, claim);
+    }
+    // What a former run left behind.
+    if !options.disable_auto_gc && !directory.manifest().history.is_empty() {
+        tail.want_collect();
+    }
+    Ok((tail, Volume::new(directory, epoch, end)))
+}
+
+/// A tail without a file.
+pub(crate) fn open_waiting_rewrite(
+    fs: Arc<dyn Fs>,
+    options: &Options,
+    clock: Clock,
+) -> Result<(Tail, Volume), Error> {
+    // An older server's log must not be adopted: it would be superseded, and thus removed.
+    let directory = Directory::open_to_supersede(fs, options)?;
+    directory.prepare()?;
+    let epoch = Epoch::random();
+    let tail = Tail::new(options, epoch, 0, None, clock, Broken::default());
+    Ok((Tail { waiting_rewrite: true, ..tail }, Volume::new_waiting(directory, epoch)))
 }

@@ -216,13 +216,6 @@ impl Volume {
         truncated.map_err(io_error("truncate", &*live.path))
     }
 
-    /// Makes what a retired file keeps durable although nobody has it in memory any more: only under `no`, and only
-    /// where no fdatasync of it failed, for after that a second one proves nothing. Through a descriptor of its own.
-    pub(crate) fn sync_retired(&self, live: &LiveFile) -> std::io::Result<()> {
-        let file = retry(|| self.directory.fs().open_append(&live.path))?;
-        retry(|| file.sync_data())
-    }
-
     /// Publishes a base beside incrs. `pending` is a switch that the writer has not done yet.
     pub(crate) fn publish_base(&mut self, base: &NewBase, pending: Option<Position>) -> Result<(), Error> {
         let ends_by = |span: &Span| {

@@ -4,7 +4,6 @@
 //! `std::sync::Arc` stays itself under loom: reference counts are not what the models are about.
 
 pub(crate) use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 #[cfg(not(loom))]
 pub(crate) use {
@@ -19,23 +18,6 @@ pub(crate) use {
     loom::sync::atomic::{AtomicBool, AtomicU64, Ordering},
     loom::thread::{JoinHandle, spawn},
 };
-
-/// The monotonic clock. It stands still in a model: loom demands that the same choices lead to the same state, however
-/// long the machine takes.
-pub(crate) fn now() -> Instant {
-    #[cfg(loom)]
-    {
-        static STANDING: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        *STANDING.get_or_init(Instant::now)
-    }
-    #[cfg(not(loom))]
-    Instant::now()
-}
-
-/// How long ago that was.
-pub(crate) fn since(started: Instant) -> Duration {
-    now().saturating_duration_since(started)
-}
 
 /// What a test may break on purpose, so that a model proves that it would notice. Always whole in a shipped build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

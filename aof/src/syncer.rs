@@ -4,13 +4,13 @@
 //! fdatasync without the lock, then let *durable* be what was noted. A byte written meanwhile may or may not be covered,
 //! so it is not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Position;
 use crate::block::FilePoint;
 use crate::fs::retry;
 use crate::policy::Action;
-use crate::sync::{Arc, MutexGuard, Sabotage, now, since};
+use crate::sync::{Arc, MutexGuard, Sabotage};
 use crate::tail::{LiveFile, Tail, sync_action};
 use crate::writer::Shared;
 
@@ -18,22 +18,23 @@ use crate::writer::Shared;
 const DELAYED: Duration = Duration::from_secs(2);
 
 /// What an fdatasync is about to make durable.
-struct Cover {
+pub(crate) struct Cover {
     live: LiveFile,
     live_id: u64,
     up_to: Position,
     mark: Option<(Position, FilePoint)>,
+    started: Instant,
 }
 
 pub(crate) fn run(shared: &Arc<Shared>) {
     let mut tail = shared.tail.lock();
     loop {
-        let moment = now();
-        match sync_action(&tail, moment) {
+        let now = shared.clock.now();
+        match sync_action(&tail, now) {
             Action::Sync => tail = sync(shared, tail),
             _ if tail.writer_done => return,
             Action::WaitUntil(due) => {
-                let _ = shared.to_syncer.wait_for(&mut tail, due.saturating_duration_since(moment));
+                let _ = shared.to_syncer.wait_for(&mut tail, due.saturating_duration_since(now));
             }
             Action::Wait => shared.to_syncer.wait(&mut tail),
         }
@@ -41,27 +42,37 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 }
 
 fn sync<'a>(shared: &'a Shared, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
-    let Some(live) = tail.live.clone() else { return tail };
-    let cover = Cover { live, live_id: tail.live_id, up_to: tail.written, mark: tail.unsynced_mark };
-    let started = now();
-    tail.sync_started = Some(started);
+    let Some(cover) = begin(&mut tail) else { return tail };
     drop(tail);
-
-    let result = retry(|| cover.live.file.sync_data());
-
-    let mut tail = shared.tail.lock();
-    let took = since(started);
-    tail.sync_started = None;
-    tail.note_sync_time(took);
-    if took > DELAYED {
-        tail.counters.delayed_fsync += 1;
-    }
-    finish(&mut tail, &cover, &result);
+    let tail = end(shared, &cover);
     if tail.broken.is(Sabotage::ForgetToNotify) {
         return tail;
     }
     shared.changed(tail);
     shared.tail.lock()
+}
+
+/// Before the call: notes what it will cover.
+pub(crate) fn begin(tail: &mut Tail) -> Option<Cover> {
+    let live = tail.live.clone()?;
+    let started = tail.clock.now();
+    tail.sync_started = Some(started);
+    Some(Cover { live, live_id: tail.live_id, up_to: tail.written, mark: tail.unsynced_mark, started })
+}
+
+/// The call, and what follows from it.
+pub(crate) fn end<'a>(shared: &'a Shared, cover: &Cover) -> MutexGuard<'a, Tail> {
+    let result = retry(|| cover.live.file.sync_data());
+    let took = shared.clock.since(cover.started);
+
+    let mut tail = shared.tail.lock();
+    tail.sync_started = None;
+    tail.note_sync_time(took);
+    if took > DELAYED {
+        tail.counters.delayed_fsync += 1;
+    }
+    finish(&mut tail, cover, &result);
+    tail
 }
 
 fn finish(tail: &mut Tail, cover: &Cover, result: &std::io::Result<()>) {

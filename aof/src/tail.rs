@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::Block;
 use crate::block::{Epoch, FilePoint, Head, IncrHead, Line};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::event::{Event, Events};
 use crate::fs::File;
@@ -27,7 +28,7 @@ use crate::policy::Moment;
 use crate::rotate::{Moving, NewBase, Rotation};
 use crate::space::Space;
 use crate::stats::Failure;
-use crate::sync::{Arc, Broken, Sabotage, now};
+use crate::sync::{Arc, Broken, Sabotage};
 use crate::{Position, policy};
 
 /// After a failure, the time between attempts to open a new file.
@@ -109,6 +110,20 @@ pub(crate) enum Job {
     Wait(Option<Instant>),
 }
 
+impl Job {
+    fn is_of_live_file(&self) -> bool {
+        match self {
+            Job::Publish(_)
+            | Job::Recover
+            | Job::Switch(_)
+            | Job::Reserve(_)
+            | Job::Write(_)
+            | Job::Mark(_) => true,
+            Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit | Job::Wait(_) => false,
+        }
+    }
+}
+
 /// The removal of history, which runs on a thread of its own: unlinking a large file can take as long as it likes.
 #[derive(Debug)]
 pub(crate) enum Collect {
@@ -130,6 +145,7 @@ pub(crate) struct Lost {
 pub(crate) struct Tail {
     pub(crate) blocks: VecDeque<Held>,
     pub(crate) garbage: Vec<VecDeque<Held>>,
+    pub(crate) clock: Clock,
     pub(crate) epoch: Epoch,
     pub(crate) end: Position,
     /// The database selected there.
@@ -214,6 +230,7 @@ impl Tail {
         epoch: Epoch,
         start: Position,
         live: Option<LiveFile>,
+        clock: Clock,
         broken: Broken,
     ) -> Self {
         Tail {
@@ -233,7 +250,8 @@ impl Tail {
             checksum: options.checksum,
             marked: start,
             unsynced_mark: None,
-            last_write: now(),
+            last_write: clock.now(),
+            clock,
             time_ms: 0,
             fsync: options.fsync,
             suspended: false,
@@ -379,7 +397,7 @@ impl Tail {
         let path = self.live.as_ref().map(|live| live.path.to_path_buf()).unwrap_or_default();
         self.counters.retired_files += 1;
         self.sync_failed |= op == "fdatasync";
-        let failure = Failure::new(op, &path, error, now());
+        let failure = Failure::new(op, &path, error, self.clock.now());
         self.last_failure = Some(failure.clone());
         self.failure.get_or_insert(failure);
     }
@@ -433,9 +451,21 @@ impl Tail {
         Line { payload_bytes: 0, position, lag: 0, db: self.selected, time_ms, head: None, payload_crc: 0 }
     }
 
+    /// What the writer is to do next; with a job that touches the live file it gets that, and owns the tail.
+    pub(crate) fn take_job(&mut self, now: Instant) -> (Job, Option<LiveFile>) {
+        let job = self.next_job(now);
+        self.writer_blocked = self.owner == Owner::Executor;
+        if !job.is_of_live_file() {
+            return (job, None);
+        }
+        self.owner = Owner::Writer;
+        self.write_met_sync = self.sync_running();
+        (job, self.live.clone())
+    }
+
     /// What the writer does next. The order is the priority: a base can make a failure pointless, a failure everything
     /// else.
-    pub(crate) fn next_job(&mut self, now: Instant) -> Job {
+    fn next_job(&mut self, now: Instant) -> Job {
         let mine = self.owner == Owner::Nobody || self.broken.is(Sabotage::IgnoreTailOwner);
         if self.gave_up && mine {
             return Job::Exit;
@@ -515,7 +545,7 @@ impl Tail {
     }
 
     pub(crate) fn note_point(&mut self, end: FilePoint) {
-        self.last_write = now();
+        self.last_write = self.clock.now();
         let Some(live) = &mut self.live else { return };
         self.counters.current_size += end.offset_bytes - live.point.offset_bytes;
         live.point = end;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crate::Position;
 use crate::backend::{Block, LogBackend};
 use crate::block::{FilePoint, Line};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::event::Event;
 use crate::fs::{retry, write_all};
@@ -25,7 +26,7 @@ use crate::options::Fsync;
 use crate::rotate::{NewBase, Rotation, Volume};
 use crate::space::{self, Claim};
 use crate::stats::Failure;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, now, since, spawn};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, spawn};
 use crate::tail::{Collect, Job, LiveFile, Lost, Owner, RETRY, Tail};
 
 /// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     /// See [`Tail::room_bytes`].
     pub(crate) room_bytes: AtomicU64,
     pub(crate) waiting_rewrite: AtomicBool,
+    pub(crate) clock: Clock,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -55,6 +57,7 @@ impl Shared {
             durable: AtomicU64::new(tail.durable),
             room_bytes: AtomicU64::new(tail.room_bytes()),
             waiting_rewrite: AtomicBool::new(tail.waiting_rewrite),
+            clock: tail.clock.clone(),
             tail: Mutex::new(tail),
             wake,
         }
@@ -78,10 +81,12 @@ impl Shared {
         self.waiting_rewrite.store(tail.waiting_rewrite, Ordering::Release);
     }
 
-    fn write_directly(&self, live: &LiveFile, block: &Block, started: Instant) {
+    fn write_directly(&self, live: &LiveFile, block: &Block) {
+        let started = self.clock.now();
         let (start, end) = (live.point, live.point.after(&block.bytes));
         let result = write_all(&*live.file, &mut [IoSlice::new(&block.bytes)]);
-        let took = since(started);
+        let ended = self.clock.now();
+        let took = ended.saturating_duration_since(started);
         let slow = took > SLOW_WRITE;
         let mut tail = self.tail.lock();
         tail.note_write_time(took);
@@ -89,13 +94,13 @@ impl Shared {
         tail.owner = Owner::Nobody;
         if slow {
             tail.counters.slow_direct_writes += 1;
-            tail.direct_after = Some(now() + DETOUR);
+            tail.direct_after = Some(ended + DETOUR);
         }
         tail.note_write(&[start], end, result);
         self.show(&tail);
         // Neither thread is woken for nothing: this runs once a turn. The syncer sleeps without a date only while all
         // is durable.
-        if tail.writer_blocked || tail.failure.is_some() || tail.reserve_due(now()).is_some() {
+        if tail.writer_blocked || tail.failure.is_some() || tail.reserve_due(ended).is_some() {
             self.to_writer.notify_one();
         }
         if was_clean && tail.fsync != Fsync::No {
@@ -115,7 +120,7 @@ impl LogBackend for Shared {
             tail.owner = Owner::Executor;
             tail.write_met_sync = false;
             drop(tail);
-            return self.write_directly(&live, &direct, now());
+            return self.write_directly(&live, &direct);
         }
         self.show(&tail);
         self.to_writer.notify_one();
@@ -139,6 +144,9 @@ impl Tail {
     }
 }
 
+/// Work for a thread of its own.
+pub(crate) type Chore = Box<dyn FnOnce() + Send>;
+
 /// The thread's own: the directory is nobody else's while the log runs.
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
@@ -149,53 +157,55 @@ impl Writer {
     pub(crate) fn run(mut self) {
         loop {
             let (job, live) = self.wait_for_job();
-            match (job, live) {
-                (Job::Write(blocks), Some(live)) => self.write(&live, &blocks),
-                (Job::Mark(line), Some(live)) => self.mark(&live, &line),
-                (Job::Recover, live) => self.recover(live),
-                (Job::Switch(at), live) => self.switch(at, live),
-                (Job::OpenNext, _) => self.open_next(),
-                (Job::Reserve(place), Some(live)) => self.reserve(&live, place),
-                (Job::Publish(base), live) => self.publish(&base, live),
-                (Job::CollectHistory, _) => self.collect(),
-                (Job::Forget(removed), _) => self.forget(&removed),
-                (Job::Exit, _) => break,
-                (Job::Write(_) | Job::Mark(_) | Job::Reserve(_) | Job::Wait(_), _) => {}
+            let is_last = matches!(job, Job::Exit);
+            // Nobody joins it: `Collect::Running` keeps the writer, and the writer a stop, until it is done.
+            self.perform(job, live).into_iter().for_each(|chore| drop(spawn(chore)));
+            if is_last {
+                return;
             }
         }
+    }
+
+    /// Does a job. What it returns is to be done beside all others.
+    pub(crate) fn perform(&mut self, job: Job, live: Option<LiveFile>) -> Option<Chore> {
+        match (job, live) {
+            (Job::Write(blocks), Some(live)) => self.write(&live, &blocks),
+            (Job::Mark(line), Some(live)) => self.mark(&live, &line),
+            (Job::Recover, live) => self.recover(live),
+            (Job::Switch(at), live) => self.switch(at, live),
+            (Job::OpenNext, _) => self.open_next(),
+            (Job::Reserve(place), Some(live)) => self.reserve(&live, place),
+            (Job::Publish(base), live) => self.publish(&base, live),
+            (Job::CollectHistory, _) => return Some(self.collect()),
+            (Job::Forget(removed), _) => self.forget(&removed),
+            (Job::Exit, _) => self.exit(),
+            (Job::Write(_) | Job::Mark(_) | Job::Reserve(_) | Job::Wait(_), _) => {}
+        }
+        None
+    }
+
+    /// Sleeps until there is a job.
+    fn wait_for_job(&self) -> (Job, Option<LiveFile>) {
+        let mut tail = self.shared.tail.lock();
+        loop {
+            let now = self.shared.clock.now();
+            match tail.take_job(now) {
+                (Job::Wait(None), _) => self.shared.to_writer.wait(&mut tail),
+                (Job::Wait(Some(at)), _) => {
+                    let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(now));
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    fn exit(&self) {
         let live = self.shared.tail.lock().live.clone();
         // Space that nobody will use is nobody's. If this fails, the next start goes on in it.
         let _ = live.map(|live| live.file.trim());
         let mut tail = self.shared.tail.lock();
         tail.writer_done = true;
         self.shared.changed(tail);
-    }
-
-    /// Sleeps until there is a job; whoever gets one that touches the live file owns the tail.
-    fn wait_for_job(&self) -> (Job, Option<LiveFile>) {
-        let mut tail = self.shared.tail.lock();
-        loop {
-            let moment = now();
-            let job = tail.next_job(moment);
-            tail.writer_blocked = tail.owner == Owner::Executor;
-            match job {
-                Job::Wait(None) => self.shared.to_writer.wait(&mut tail),
-                Job::Wait(Some(at)) => {
-                    let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(moment));
-                }
-                Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit => return (job, None),
-                Job::Publish(_)
-                | Job::Recover
-                | Job::Switch(_)
-                | Job::Reserve(_)
-                | Job::Write(_)
-                | Job::Mark(_) => {
-                    tail.owner = Owner::Writer;
-                    tail.write_met_sync = tail.sync_running();
-                    return (job, tail.live.clone());
-                }
-            }
-        }
     }
 
     fn write(&self, live: &LiveFile, blocks: &[Block]) {
@@ -209,9 +219,9 @@ impl Writer {
             starts.push(end);
             end = end.after(&block.bytes);
         }
-        let started = now();
+        let started = self.shared.clock.now();
         let result = write_all(&*live.file, &mut bufs);
-        let took = since(started);
+        let took = self.shared.clock.since(started);
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
         tail.note_write_time(took);
@@ -263,11 +273,11 @@ impl Writer {
         let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
             return self.abandon_temp(limit);
         };
-        let started = now();
+        let started = self.shared.clock.now();
         self.sync_kept(&live, cut);
         self.give_up_space(&live);
         let moved = self.volume.move_tail(&live, &moving);
-        let took = since(started);
+        let took = self.shared.clock.since(started);
         let (stat, sizes) = self.sizes();
         let free_bytes = live.path.parent().and_then(|dir| self.volume.fs().free_bytes(dir).ok());
         let mut tail = self.shared.tail.lock();
@@ -307,7 +317,8 @@ impl Writer {
         if durable >= cut || sync_failed {
             return;
         }
-        let synced = self.volume.sync_retired(live);
+        // Through the descriptor that has seen all: to open another may fail, and one may not be told of an old error.
+        let synced = retry(|| live.file.sync_data());
         let mut tail = self.shared.tail.lock();
         match synced {
             Ok(()) => tail.set_durable(cut),
@@ -364,9 +375,9 @@ impl Writer {
 
     fn open_next(&mut self) {
         let temporary = self.shared.waiting_rewrite.load(Ordering::Acquire);
-        let started = now();
+        let started = self.shared.clock.now();
         let opened = self.volume.open_next(temporary);
-        let took = since(started);
+        let took = self.shared.clock.since(started);
         let mut tail = self.shared.tail.lock();
         tail.counters.events.note(Event::OpenNext(took));
         match opened {
@@ -387,13 +398,13 @@ impl Writer {
             let usable = !tail.temp_broken && tail.switch_at.is_none() && tail.next.is_none();
             (tail.switch_at, tail.waiting_rewrite, usable)
         };
-        let started = now();
+        let started = self.shared.clock.now();
         let published = if waiting {
             self.volume.publish_first_base(base, live.filter(|_| usable))
         } else {
             self.volume.publish_base(base, pending).map(|()| None)
         };
-        let took = since(started);
+        let took = self.shared.clock.since(started);
         let (stat, sizes) = self.sizes();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
@@ -416,15 +427,14 @@ impl Writer {
     }
 
     fn sizes(&self) -> (Event, Result<(u64, u64), Error>) {
-        let started = now();
+        let started = self.shared.clock.now();
         let sizes = self.volume.sizes();
-        (Event::Stat(since(started)), sizes)
+        (Event::Stat(self.shared.clock.since(started)), sizes)
     }
 
-    fn collect(&self) {
+    fn collect(&self) -> Chore {
         let (fs, files, shared) = (self.volume.fs(), self.volume.history(), self.shared.clone());
-        // Nobody joins it: `Collect::Running` keeps the writer, and the writer a stop, until it is done.
-        spawn(move || {
+        Box::new(move || {
             let is_gone = |path: &Path| {
                 let removed = fs.remove(path);
                 removed.map_or_else(|error| error.kind() == ErrorKind::NotFound, |()| true)
@@ -434,7 +444,7 @@ impl Writer {
             let mut tail = shared.tail.lock();
             tail.collect = Collect::Done(removed);
             shared.changed(tail);
-        });
+        })
     }
 
     fn forget(&mut self, removed: &[Entry]) {
@@ -460,7 +470,7 @@ impl Tail {
     }
 
     fn note_failed_recovery(&mut self, error: &Error) {
-        self.retry_at = Some(now() + RETRY);
+        self.retry_at = Some(self.clock.now() + RETRY);
         self.gave_up = self.stopping;
         let Some(failure) = &mut self.failure else { return };
         match error {
@@ -472,7 +482,7 @@ impl Tail {
 
     pub(crate) fn note_claim(&mut self, live: &LiveFile, claim: Claim) {
         self.space.is_asked = false;
-        self.space.note(live, claim, now());
+        self.space.note(live, claim, self.clock.now());
         if let Some(shortage) = &self.space.shortage {
             self.last_failure = Some(shortage.clone());
         }

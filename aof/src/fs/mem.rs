@@ -1,12 +1,12 @@
 //! A file system in memory whose calls can be made to fail, and whose power can be cut.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::sim::{Content, FileId, PowerCut, World, no_space};
 use super::{File, Fs};
 
 /// The kind of call that a fault hook is asked about.
@@ -28,44 +28,41 @@ pub enum Call {
     SyncData,
 }
 
-type Hook = dyn FnMut(Call, &Path) -> Option<io::Error> + Send;
+/// A call that is about to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Which.
+    pub call: Call,
+    /// On what; of a rename, the old name.
+    pub path: &'a Path,
+    /// What a write is to write.
+    pub len_bytes: usize,
+}
+
+/// What becomes of a call.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It succeeds.
+    Pass,
+    /// A write writes at most so many bytes, and says so; other calls succeed.
+    Short(usize),
+    /// Nothing happens. But a sync that fails for another reason than EINTR leaves its pages clean: fsyncgate.
+    Fail(io::Error),
+    /// It happens, of a write so many bytes, and fails all the same.
+    FailAfter(io::Error, usize),
+}
+
+type Hook = dyn Fn(&Request<'_>) -> Verdict + Send + Sync;
 
 /// Files in memory. Clones share one world.
 ///
-/// Like a strict POSIX file system, it forgets in a [`power_cut`](Self::power_cut) whatever was not synced: the bytes of
-/// a file since its last `sync_data`, and names since the last `sync_dir` of their directory.
+/// Like a strict POSIX file system, it may forget in a [power cut](Self::power_cut_with) whatever was not synced: pages
+/// of a file written since its last `sync_data`, and names changed since the last `sync_dir` of their directory.
 #[derive(Clone, Default)]
 pub struct Mem {
     world: Arc<Mutex<World>>,
-    /// Apart from the world, at which a hook may look; held while it runs, so that no call slips past it.
-    hook: Arc<Mutex<Option<Box<Hook>>>>,
-}
-
-#[derive(Default)]
-struct World {
-    now: Names,
-    durable: Names,
-    /// How many bytes there is room for; none: any number.
-    capacity_bytes: Option<u64>,
-}
-
-#[derive(Default, Clone)]
-struct Names {
-    files: HashMap<PathBuf, Arc<Inode>>,
-    dirs: HashSet<PathBuf>,
-}
-
-#[derive(Default)]
-struct Inode(Mutex<Content>);
-
-#[derive(Default, Clone)]
-struct Content {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    /// Space up to here is the file's own.
-    reserved_to: u64,
-    /// A sync failed: the kernel has marked the pages clean, and no later sync will write them.
-    poisoned: bool,
+    /// Apart from the world, at which a hook may look.
+    hook: Arc<Mutex<Option<Arc<Hook>>>>,
 }
 
 impl Mem {
@@ -74,304 +71,240 @@ impl Mem {
         Self::default()
     }
 
-    /// Asks `hook` before every call from now on; the error that it returns is the call's. A failing write writes
-    /// half of its bytes first, as disks do; after a failing sync nothing more of that file ever becomes durable, although
-    /// later syncs succeed: fsyncgate. The hook may look at the world, but not call into it.
+    /// Asks `hook` before every call from now on, in the thread that makes it and without a lock: it may wait, and it may
+    /// call into this world.
+    pub fn on_call(&self, hook: impl Fn(&Request<'_>) -> Verdict + Send + Sync + 'static) {
+        *lock(&self.hook) = Some(Arc::new(hook));
+    }
+
+    /// As [`on_call`](Self::on_call), for who only knows errors, and one call at a time. A failing write writes half of
+    /// its bytes first, as disks do. The hook may look at the world, but not call into it.
     pub fn fail_with(&self, hook: impl FnMut(Call, &Path) -> Option<io::Error> + Send + 'static) {
-        *self.hook() = Some(Box::new(hook));
+        let hook = Mutex::new(hook);
+        self.on_call(move |request| match lock(&hook)(request.call, request.path) {
+            None => Verdict::Pass,
+            Some(error) if request.call == Call::Write && error.kind() != io::ErrorKind::Interrupted => {
+                Verdict::FailAfter(error, request.len_bytes / 2)
+            }
+            Some(error) => Verdict::Fail(error),
+        });
     }
 
     /// Lets every call succeed again.
     pub fn heal(&self) {
-        *self.hook() = None;
+        *lock(&self.hook) = None;
     }
 
     /// Makes the disk so large and no larger: what does not fit is cut short, and then fails with ENOSPC. Only such a disk
-    /// can reserve space; what is left of it in a [`power_cut`](Self::power_cut) or [`kill`](Self::kill) has any size.
+    /// can reserve space; what is left of it in a [power cut](Self::power_cut_with) or [`kill`](Self::kill) has any size.
     pub fn set_capacity(&self, bytes: u64) {
-        self.lock().capacity_bytes = Some(bytes);
+        self.lock().set_capacity(bytes);
     }
 
     /// What a start finds after the power failed at this moment, at its worst: only what was synced.
     #[must_use]
     pub fn power_cut(&self) -> Mem {
-        let world = self.lock();
-        let keep = |inode: &Arc<Inode>| {
-            let durable = inode.lock().durable.clone();
-            Arc::new(Inode(Mutex::new(Content { now: durable.clone(), durable, ..Content::default() })))
-        };
-        let dirs = world.durable.dirs.clone();
-        let named = |path: &Path| path.parent().is_none_or(|dir| is_root(dir) || dirs.contains(dir));
-        let files = world.durable.files.iter().filter(|(path, _)| named(path));
-        let files = files.map(|(path, inode)| (path.clone(), keep(inode))).collect();
-        let names = Names { files, dirs: dirs.clone() };
-        Mem::of(World { now: names.clone(), durable: names, capacity_bytes: None })
+        self.power_cut_with(PowerCut::Unsynced, 0)
     }
 
-    /// What a start finds after the process was killed at this moment: everything that was written.
+    /// What a start finds after the power failed at this moment; `seed` is the chance in it.
+    #[must_use]
+    pub fn power_cut_with(&self, cut: PowerCut, seed: u64) -> Mem {
+        Mem::of(self.lock().after(cut, seed))
+    }
+
+    /// What a start finds after the process was killed at this moment: everything that was written, which a power cut can
+    /// still take.
     #[must_use]
     pub fn kill(&self) -> Mem {
-        let world = self.lock();
-        // A file keeps being one file, whichever of the two worlds names it.
-        let mut copies: HashMap<*const Inode, Arc<Inode>> = HashMap::new();
-        let mut copy = |names: &Names| {
-            let mut once =
-                |file: &Arc<Inode>| copies.entry(Arc::as_ptr(file)).or_insert_with(|| file.copy()).clone();
-            let files = names.files.iter().map(|(path, file)| (path.clone(), once(file))).collect();
-            Names { files, dirs: names.dirs.clone() }
-        };
-        let (now, durable) = (copy(&world.now), copy(&world.durable));
-        Mem::of(World { now, durable, capacity_bytes: None })
+        Mem::of(self.lock().without_end())
     }
 
     /// The bytes of a file, if there is one.
     pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
-        self.lock().now.files.get(path).map(|inode| inode.lock().now.clone())
+        let mut world = self.lock();
+        let id = world.find(path).ok()?;
+        Some(world.content(id).bytes().to_vec())
     }
 
     /// Puts a file there, durable and with its directory.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
-        let content = Content { now: bytes.to_vec(), durable: bytes.to_vec(), ..Content::default() };
-        let inode = Arc::new(Inode(Mutex::new(content)));
-        let mut world = self.lock();
-        let World { now, durable, .. } = &mut *world;
-        for names in [now, durable] {
-            names.files.insert(path.to_path_buf(), inode.clone());
-            names.dirs.extend(path.parent().filter(|dir| !is_root(dir)).map(Path::to_path_buf));
-        }
+        self.lock().put(path, bytes);
     }
 
     fn of(world: World) -> Mem {
         Mem { world: Arc::new(Mutex::new(world)), hook: Arc::default() }
     }
 
-    fn hook(&self) -> MutexGuard<'_, Option<Box<Hook>>> {
-        self.hook.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lock(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.world)
     }
 
-    fn ask(&self, call: Call, path: &Path) -> io::Result<()> {
-        let verdict = self.hook().as_mut().and_then(|hook| hook(call, path));
-        verdict.map_or(Ok(()), Err)
+    fn ask(&self, call: Call, path: &Path, len_bytes: usize) -> Verdict {
+        let hook = lock(&self.hook).clone();
+        hook.map_or(Verdict::Pass, |hook| hook(&Request { call, path, len_bytes }))
     }
 
-    /// Bytes that the disk has room for, if it has an end.
-    fn free(&self) -> Option<u64> {
-        let world = self.lock();
-        let used = world.now.files.values().map(|inode| inode.lock().used_bytes());
-        world.capacity_bytes.map(|capacity| capacity.saturating_sub(used.sum()))
-    }
-
-    fn inode(&self, path: &Path) -> io::Result<Arc<Inode>> {
-        self.lock().now.files.get(path).cloned().ok_or_else(not_found)
-    }
-
-    fn handle(&self, inode: Arc<Inode>, path: &Path) -> Arc<dyn File> {
-        Arc::new(Handle { mem: self.clone(), inode, path: path.to_path_buf(), read_at: AtomicUsize::new(0) })
-    }
-}
-
-impl Content {
-    fn used_bytes(&self) -> u64 {
-        self.reserved_to.max(self.now.len() as u64)
-    }
-
-    fn sync(&mut self) {
-        if !self.poisoned {
-            self.durable.clone_from(&self.now);
+    /// Any call but a write or a sync.
+    fn call<T>(
+        &self,
+        call: Call,
+        path: &Path,
+        work: impl FnOnce(&mut World) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self.ask(call, path, 0) {
+            Verdict::Pass | Verdict::Short(_) => work(&mut self.lock()),
+            Verdict::Fail(error) => Err(error),
+            Verdict::FailAfter(error, _) => work(&mut self.lock()).and(Err(error)),
         }
     }
-}
 
-impl Inode {
-    fn lock(&self) -> MutexGuard<'_, Content> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn copy(self: &Arc<Self>) -> Arc<Inode> {
-        Arc::new(Inode(Mutex::new(self.lock().clone())))
+    fn open(
+        &self,
+        call: Call,
+        path: &Path,
+        work: impl FnOnce(&mut World) -> io::Result<FileId>,
+    ) -> io::Result<Arc<dyn File>> {
+        let id = self.call(call, path, work)?;
+        Ok(Arc::new(Handle { mem: self.clone(), id, path: path.to_path_buf(), read_at: AtomicUsize::new(0) }))
     }
 }
 
 impl Fs for Mem {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.ask(Call::Create, path)?;
-        let inode = {
-            let mut world = self.lock();
-            let parent = path.parent().filter(|dir| !is_root(dir));
-            if parent.is_some_and(|dir| !world.now.dirs.contains(dir)) {
-                return Err(not_found());
-            }
-            world.now.files.entry(path.to_path_buf()).or_default().clone()
-        };
-        *inode.lock() = Content::default();
-        Ok(self.handle(inode, path))
+        self.open(Call::Create, path, |world| world.create(path))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.ask(Call::OpenAppend, path)?;
-        Ok(self.handle(self.inode(path)?, path))
+        self.open(Call::OpenAppend, path, |world| world.find(path))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.ask(Call::OpenRead, path)?;
-        Ok(self.handle(self.inode(path)?, path))
+        self.open(Call::OpenRead, path, |world| world.find(path))
     }
 
     fn len_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.ask(Call::Len, path)?;
-        Ok(self.inode(path)?.lock().now.len() as u64)
+        self.call(Call::Len, path, |world| {
+            let id = world.find(path)?;
+            Ok(world.content(id).bytes().len() as u64)
+        })
     }
 
     fn truncate(&self, path: &Path, len_bytes: u64) -> io::Result<()> {
-        self.ask(Call::Truncate, path)?;
-        let inode = self.inode(path)?;
-        let mut content = inode.lock();
-        let len = usize::try_from(len_bytes).unwrap_or(usize::MAX);
-        content.now.truncate(len);
-        content.durable.truncate(len);
-        content.reserved_to = 0;
-        content.sync();
-        Ok(())
+        self.call(Call::Truncate, path, |world| {
+            let id = world.find(path)?;
+            let len_bytes = usize::try_from(len_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+            world.content(id).truncate(len_bytes);
+            Ok(())
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.ask(Call::Rename, from)?;
-        let mut world = self.lock();
-        let inode = world.now.files.remove(from).ok_or_else(not_found)?;
-        world.now.files.insert(to.to_path_buf(), inode);
-        Ok(())
+        self.call(Call::Rename, from, |world| world.rename(from, to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.ask(Call::Remove, path)?;
-        self.lock().now.files.remove(path).map(drop).ok_or_else(not_found)
+        self.call(Call::Remove, path, |world| world.remove(path))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.ask(Call::List, dir)?;
-        let world = self.lock();
-        if !world.now.dirs.contains(dir) {
-            return Err(not_found());
-        }
-        let names = world.now.files.keys().filter(|path| path.parent() == Some(dir));
-        Ok(names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+        self.call(Call::List, dir, |world| world.list(dir))
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.ask(Call::CreateDir, dir)?;
-        self.lock().now.dirs.insert(dir.to_path_buf());
-        Ok(())
+        self.call(Call::CreateDir, dir, |world| {
+            world.create_dir(dir);
+            Ok(())
+        })
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.ask(Call::SyncDir, dir)?;
-        let mut world = self.lock();
-        let World { now, durable, .. } = &mut *world;
-        durable.files.retain(|path, _| path.parent() != Some(dir));
-        let files = now.files.iter().filter(|(path, _)| path.parent() == Some(dir));
-        durable.files.extend(files.map(|(path, inode)| (path.clone(), inode.clone())));
-        durable.dirs.extend(now.dirs.iter().filter(|path| path.parent() == Some(dir)).cloned());
-        Ok(())
+        self.call(Call::SyncDir, dir, |world| {
+            world.sync_dir(dir);
+            Ok(())
+        })
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        self.free().ok_or_else(|| io::ErrorKind::Unsupported.into())
+        self.lock().free_bytes().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 }
 
 struct Handle {
     mem: Mem,
-    inode: Arc<Inode>,
+    id: FileId,
     path: PathBuf,
     read_at: AtomicUsize,
 }
 
+impl Handle {
+    fn with<T>(&self, work: impl FnOnce(&mut Content) -> T) -> T {
+        work(self.mem.lock().content(self.id))
+    }
+}
+
 impl File for Handle {
     fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.mem.ask(Call::Read, &self.path)?;
-        let content = self.inode.lock();
-        let at = self.read_at.load(Ordering::Relaxed).min(content.now.len());
-        let rest = &content.now[at..];
-        let count = rest.len().min(buf.len());
-        buf[..count].copy_from_slice(&rest[..count]);
-        self.read_at.store(at + count, Ordering::Relaxed);
-        Ok(count)
+        self.mem.call(Call::Read, &self.path, |world| {
+            let bytes = world.content(self.id).bytes();
+            let at = self.read_at.load(Ordering::Relaxed).min(bytes.len());
+            let count = (bytes.len() - at).min(buf.len());
+            buf[..count].copy_from_slice(&bytes[at..at + count]);
+            self.read_at.store(at + count, Ordering::Relaxed);
+            Ok(count)
+        })
     }
 
     fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let verdict = self.mem.ask(Call::Write, &self.path);
         let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
-        let interrupted = verdict.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
-        let wanted = if interrupted {
-            0
-        } else if verdict.is_err() {
-            bytes.len() / 2
-        } else {
-            bytes.len()
+        let (limit, error) = match self.mem.ask(Call::Write, &self.path, bytes.len()) {
+            Verdict::Pass => (bytes.len(), None),
+            Verdict::Short(limit) => (limit, None),
+            Verdict::Fail(error) => (0, Some(error)),
+            Verdict::FailAfter(error, limit) => (limit, Some(error)),
         };
-        let free = self.mem.free();
-        let mut content = self.inode.lock();
-        let owned = content.reserved_to.saturating_sub(content.now.len() as u64);
-        let room = free.map_or(u64::MAX, |free| free.saturating_add(owned));
-        let landed = wanted.min(usize::try_from(room).unwrap_or(usize::MAX));
-        content.now.extend_from_slice(&bytes[..landed]);
-        if landed == 0 && wanted > 0 {
-            return verdict.and(Err(no_space()));
+        let wanted = limit.min(bytes.len());
+        let landed = self.mem.lock().append(self.id, &bytes[..wanted]);
+        match error {
+            Some(error) => Err(error),
+            None if landed == 0 && wanted > 0 => Err(no_space()),
+            None => Ok(landed),
         }
-        verdict.map(|()| landed)
     }
 
     fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {
-        let Some(free) = self.mem.free() else { return Err(io::ErrorKind::Unsupported.into()) };
-        let mut content = self.inode.lock();
-        let to = from.saturating_add(len_bytes);
-        if to.saturating_sub(content.used_bytes()) > free {
-            return Err(no_space());
-        }
-        content.reserved_to = content.reserved_to.max(to);
-        Ok(())
+        self.mem.lock().reserve(self.id, from.saturating_add(len_bytes))
     }
 
     fn trim(&self) -> io::Result<()> {
-        self.inode.lock().reserved_to = 0;
+        self.with(Content::trim);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let verdict = self.mem.ask(Call::SyncData, &self.path);
-        let mut content = self.inode.lock();
-        match &verdict {
-            Ok(()) => content.sync(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => content.poisoned = true,
+        match self.mem.ask(Call::SyncData, &self.path, 0) {
+            Verdict::Pass | Verdict::Short(_) => self.with(Content::sync),
+            Verdict::Fail(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Verdict::Fail(error) => {
+                self.with(Content::fail_to_sync);
+                return Err(error);
+            }
+            Verdict::FailAfter(error, _) => {
+                self.with(Content::sync);
+                return Err(error);
+            }
         }
-        verdict
+        Ok(())
     }
 }
 
-/// The directories that exist before anybody makes one.
-fn is_root(dir: &Path) -> bool {
-    dir.parent().is_none() || dir.as_os_str().is_empty()
-}
-
-fn no_space() -> io::Error {
-    io::Error::from_raw_os_error(28)
-}
-
-fn not_found() -> io::Error {
-    // The number, so that its text is the system's.
-    io::Error::from_raw_os_error(2)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Mem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut files: Vec<_> = self.lock().now.files.keys().cloned().collect();
-        files.sort();
-        f.debug_struct("Mem").field("files", &files).finish()
+        f.debug_struct("Mem").field("files", &self.lock().paths().collect::<Vec<_>>()).finish()
     }
 }
 

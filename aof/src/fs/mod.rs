@@ -1,7 +1,9 @@
-//! The few file calls that the log makes, as a trait: [`Disk`] is the real thing, [`Mem`] a world for tests.
+//! The few file calls that the log makes, as a trait: [`Disk`] is the real thing, [`Mem`] a simulated one, whose calls fail
+//! and whose power is cut as told.
 
 mod disk;
 mod mem;
+mod sim;
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, IoSlice, Read};
@@ -9,7 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use disk::Disk;
-pub use mem::{Call, Mem};
+pub use mem::{Call, Mem, Request, Verdict};
+pub use sim::{PAGE_BYTES, PowerCut};
 
 /// A file system, as far as the log needs one. Paths are whole: `<dir>/<appenddirname>/<file>`.
 pub trait Fs: Debug + Send + Sync + 'static {

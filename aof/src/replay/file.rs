@@ -258,37 +258,44 @@ impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
             return Ok(Next::Bad(Bad::Wrong { at: len, found, line: Some(line) }));
         }
         Ok(match self.misplaced(&line) {
-            Some(found) => Next::Bad(Bad::Misplaced(found)),
+            Some(bad) => Next::Bad(bad),
             None => Next::Block(len, line),
         })
     }
 
-    /// Why a block that is sound does not belong here.
-    fn misplaced(&self, line: &Line) -> Option<String> {
+    /// Why a block that is sound does not belong here. One that nothing is missing before may be what its sector held
+    /// earlier: a crash leaves that too.
+    fn misplaced(&self, line: &Line) -> Option<Bad> {
         let Trail { epoch, expected, unsure, .. } = *self.trail;
-        let gap = expected.filter(|&expected| expected != line.position && !unsure);
-        let gap = gap.map(|expected| {
-            format!("the block of position {} where that of {expected} should be", line.position)
+        let expected = expected.filter(|_| !unsure);
+        let out_of_order = |found: String, is_elsewhere: bool| match expected {
+            Some(expected) if line.position < expected + u64::from(is_elsewhere) => Bad::wrong(found),
+            _ => Bad::Misplaced(found),
+        };
+        let gap = expected.filter(|&expected| expected != line.position).map(|expected| {
+            let found = format!("the block of position {} where that of {expected} should be", line.position);
+            out_of_order(found, false)
         });
+        let misplaced = |found: &str| Some(Bad::Misplaced(found.to_owned()));
         match line.head {
-            None if self.loose_bytes > 0 => {
-                Some("a block behind commands that no head vouches for".to_owned())
-            }
+            None if self.loose_bytes > 0 => misplaced("a block behind commands that no head vouches for"),
             None => gap,
             Some(head) if epoch.is_some_and(|epoch| epoch != head.epoch()) => {
-                Some("a head of another epoch".to_owned())
+                misplaced("a head of another epoch")
             }
-            Some(Head::Base(_)) if !self.is_base => Some("the head of a base".to_owned()),
+            Some(Head::Base(_)) if !self.is_base => misplaced("the head of a base"),
             Some(Head::Base(_)) if self.open_base => gap,
-            Some(Head::Base(_)) => {
-                let found = format!("the end of a base of {} bytes", line.position);
-                (line.position != self.scan.offset_bytes()).then_some(found)
+            Some(Head::Base(_)) if line.position != self.scan.offset_bytes() => {
+                misplaced(&format!("the end of a base of {} bytes", line.position))
             }
-            Some(Head::Incr(_)) if self.is_base => Some("the head of an incr".to_owned()),
+            Some(Head::Base(_)) => None,
+            Some(Head::Incr(_)) if self.is_base => misplaced("the head of an incr"),
             Some(Head::Incr(IncrHead { behind: Some((_, point)), .. }))
                 if self.scan.offset_bytes() > 0 && point != self.scan.point() =>
             {
-                Some("what stands before this head is not what stood there when it was written".to_owned())
+                let found = "what stands before this head is not what stood there when it was written";
+                let is_elsewhere = point.offset_bytes != self.scan.offset_bytes();
+                Some(out_of_order(found.to_owned(), is_elsewhere))
             }
             Some(Head::Incr(_)) => gap,
         }

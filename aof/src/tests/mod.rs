@@ -10,11 +10,12 @@ mod loom_sync;
 mod loom_tail;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use fake::FakeDisk;
 
 use crate::options::{Fsync, Options};
-use crate::sync::{Broken, Sabotage, now};
+use crate::sync::{Broken, Sabotage};
 use crate::{Directory, Log, Op};
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
@@ -47,5 +48,5 @@ fn model_with(
 
 fn write(log: &mut Log) {
     log.append(0, &[Op { db: 0, command: PING }]);
-    log.seal(now());
+    log.seal(Instant::now());
 }

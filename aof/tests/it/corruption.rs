@@ -158,6 +158,22 @@ fn above_the_durable_mark_it_is_a_torn_tail_whatever_the_bytes() {
     }
 }
 
+/// In the place of new blocks a power cut may leave what their sectors held before: blocks of this very log, its heads
+/// too. They are sound, and were once refused as damage that no crash explains.
+#[test]
+fn an_old_sector_of_this_log_above_the_durable_mark_is_a_torn_tail() {
+    let (mem, ends) = three_turns(Fsync::Everysec, [0, 1000, 2000]);
+    let whole = mem.bytes(&path(FIRST)).unwrap();
+    for (kept, old) in [(0, 0..ends[0]), (1, 0..ends[2]), (1, ends[0]..ends[1]), (2, ends[0]..ends[2])] {
+        let image = mem.kill();
+        image.put(&path(FIRST), &[&whole[..ends[kept]], &whole[old.clone()]].concat());
+        let (commands, report) = load(&image, &options(Fsync::Everysec)).unwrap();
+        assert_eq!(commands.len(), kept + 1, "{old:?}");
+        let cut = report.truncated.unwrap();
+        assert_eq!((cut.offset_bytes as usize, cut.cut_bytes as usize), (ends[kept], old.len()));
+    }
+}
+
 #[test]
 fn a_later_block_that_is_too_young_makes_it_corruption() {
     let (mem, ends) = three_turns(Fsync::No, [0, 1000, 60_001]);

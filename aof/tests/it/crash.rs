@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aof::fs::{Call, Mem};
@@ -54,6 +54,37 @@ fn killing_and_reopening_keeps_all_that_was_acknowledged() {
             drop(log);
             mem = image;
         }
+    }
+}
+
+/// A kill may come between a call and the sync that makes it durable. The next start finds what the kernel has, serves it,
+/// and appends behind it: a power cut then once took the manifest, or the tail of the file before the last.
+#[test]
+fn what_a_start_after_a_kill_finds_is_durable_before_anything_follows_it() {
+    let (mem, images) = (Mem::new(), Arc::new(Mutex::new(Vec::new())));
+    let (world, before_each) = (mem.clone(), images.clone());
+    mem.fail_with(move |call, _| {
+        before_each.lock().unwrap().push((call, world.kill()));
+        None
+    });
+    let mut log = start(mem.clone(), &options(Fsync::No));
+    turn(&mut log, &[("k", 0)]);
+    log.begin_rotation().unwrap();
+    until("rotation", || log.rotation_ready().is_some());
+    turn(&mut log, &[("k", 1)]);
+    log.switch();
+    turn(&mut log, &[("k", 2)]);
+    log.stop().unwrap();
+    mem.heal();
+    for (call, image) in images.lock().unwrap().drain(..) {
+        let (mut commands, _) = load(&image, &options(Fsync::Always)).unwrap();
+        let mut log = start(image.clone(), &options(Fsync::Always));
+        let position = turn(&mut log, &[("after", 1)]);
+        until("durable", || log.durable() >= position);
+        commands.push("0:SET after 1".to_owned());
+        let (found, _) = load(&image.power_cut(), &options(Fsync::Always))
+            .unwrap_or_else(|error| panic!("killed before {call:?}: {error}"));
+        assert_eq!(found, commands, "killed before {call:?}");
     }
 }
 

@@ -66,6 +66,28 @@ fn a_failed_write_under_every_policy_loses_and_repeats_nothing() {
     }
 }
 
+/// Under `no` a file that fails is synced once more, for memory no longer has what was written to it. That took a second
+/// descriptor, and where none could be had, the bytes were given up although no fdatasync had failed.
+#[test]
+fn a_failed_write_under_no_loses_nothing_where_no_file_can_be_opened() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::No));
+    let mut writes = 0;
+    mem.fail_with(move |call, _| {
+        writes += usize::from(call == Call::Write);
+        // The first is the head of the file.
+        (call == Call::OpenAppend || call == Call::Write && writes == 3).then(eio).flatten()
+    });
+    for value in 0..2 {
+        let position = turn(&mut log, &[("k", value)]);
+        until("written", || log.written() >= position);
+    }
+    let stats = log.stats(Instant::now());
+    assert_eq!((stats.retired_files, stats.lost_below, log.durable()), (1, None, log.end()));
+    assert_eq!(load(&mem.power_cut(), &options(Fsync::No)).unwrap().0, expected(2));
+    log.stop().unwrap();
+}
+
 #[test]
 fn a_tail_that_moves_takes_its_database_with_it() {
     for fsync in [Fsync::Always, Fsync::No] {

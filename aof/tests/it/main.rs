@@ -8,6 +8,7 @@ mod faults;
 mod full_disk;
 mod rotation;
 mod seed;
+mod sim;
 mod stepping;
 mod takeover;
 mod truncation;

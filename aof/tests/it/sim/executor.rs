@@ -1,0 +1,296 @@
+//! What the thread does that executes commands, and the one that rewrites: as a server does it.
+
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
+
+use aof::fs::{PowerCut, retry, write_all};
+use aof::{BaseFormat, BaseFrame, Directory, Error, Fs, Fsync, Health, Log, NewBase, Steps};
+
+use super::POLICIES;
+use super::history::{Complaint, Promised, TIME_MS, Wrong};
+use super::run::{Rewrite, Sim};
+use crate::world::Recorder;
+
+const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
+/// More steps than any log needs to come to rest.
+const PATIENCE: usize = 300;
+
+impl Sim {
+    /// None while the executor is at a call.
+    fn lock_log(&self) -> Option<MutexGuard<'_, Option<Log>>> {
+        self.log.try_lock().ok()
+    }
+
+    fn with_log(&self, work: impl FnOnce(&mut Log) -> bool) -> bool {
+        self.lock_log().is_some_and(|mut log| log.as_mut().is_some_and(work))
+    }
+
+    /// Executes a unit of one command or several, at times a large one.
+    pub(super) fn append(&self) -> bool {
+        let Some(mut log) = self.lock_log() else { return false };
+        let state = &mut *self.state();
+        let count = 1 + state.dice.below(2) * state.dice.below(4);
+        let mut op = || {
+            let padding = if state.dice.below(8) == 0 { state.dice.below(6000) } else { 0 };
+            (state.dice.below(3) as u32, padding)
+        };
+        let ops: Vec<(u32, usize)> = (0..count).map(|_| op()).collect();
+        state.history.append(log.as_mut(), &ops);
+        true
+    }
+
+    pub(super) fn seal(&self) -> bool {
+        let now = self.steps().map(|steps| steps.now());
+        self.with_log(|log| now.map(|now| log.seal(now)).is_some())
+    }
+
+    pub(super) fn sync_now(&self) -> bool {
+        self.with_log(|log| log.sync_now() > log.durable())
+    }
+
+    pub(super) fn change_policy(&self) -> bool {
+        let fsync = self.state().dice.pick(&POLICIES);
+        self.with_log(|log| {
+            self.state().set_fsync(fsync);
+            log.set_fsync(fsync);
+            true
+        })
+    }
+
+    /// The next step of a rewrite. Its base holds the whole history up to the switch: nothing can hide behind a state.
+    pub(super) fn rewrite(&self) -> bool {
+        let stage = self.state().rewrite.clone();
+        match stage {
+            Rewrite::None => self.with_log(|log| {
+                log.set_rewrite_running(true);
+                self.enter(log.begin_rotation().map_or(Rewrite::None, |()| Rewrite::Rotating))
+            }),
+            Rewrite::Rotating => self.with_log(|log| match log.rotation_ready() {
+                None => false,
+                Some(Err(_)) => self.give_up(log),
+                Some(Ok(())) => {
+                    let covers = log.switch();
+                    let frame = BaseFrame::new(log.epoch(), covers, TIME_MS);
+                    let state = &mut *self.state();
+                    let base =
+                        state.history.base(state.history.len(), state.options.checksum.then_some(frame));
+                    state.rewrite = Rewrite::Switched { covers, base };
+                    true
+                }
+            }),
+            Rewrite::Switched { covers, base } => {
+                self.enter(Rewrite::Working);
+                let written = self.write_base(&base);
+                // Else a crash has ended it, or appendonly no.
+                if self.state().rewrite == Rewrite::Working {
+                    self.enter(if written.is_ok() { Rewrite::Written { covers } } else { Rewrite::None });
+                }
+                true
+            }
+            Rewrite::Working => false,
+            Rewrite::Written { covers } => self.with_log(|log| {
+                let (temp_path, format) = (TEMP.into(), BaseFormat::Resp);
+                log.publish_base(NewBase { temp_path, format, covers, len_bytes: 0 });
+                self.enter(Rewrite::Publishing)
+            }),
+            Rewrite::Publishing => self.with_log(|log| match log.base_published() {
+                None => false,
+                Some(Err(_)) => self.give_up(log),
+                Some(Ok(())) => {
+                    let is_whole =
+                        log.health() == Health::Healthy && log.stats(Instant::now()).lost_below.is_none();
+                    let state = &mut *self.state();
+                    state.is_waiting = false;
+                    state.is_lossy &= !is_whole;
+                    state.rewrite = Rewrite::None;
+                    log.set_rewrite_running(false);
+                    true
+                }
+            }),
+        }
+    }
+
+    fn enter(&self, stage: Rewrite) -> bool {
+        self.state().rewrite = stage;
+        true
+    }
+
+    fn give_up(&self, log: &mut Log) -> bool {
+        log.set_rewrite_running(false);
+        self.enter(Rewrite::None)
+    }
+
+    fn write_base(&self, base: &[u8]) -> std::io::Result<()> {
+        let mem = self.state().mem.clone();
+        let written = retry(|| mem.create(TEMP.as_ref())).and_then(|file| {
+            write_all(&*file, &mut [std::io::IoSlice::new(base)])?;
+            retry(|| file.sync_data())
+        });
+        written.inspect_err(|_| drop(mem.remove(TEMP.as_ref())))
+    }
+
+    pub(super) fn any_cut(&self) -> PowerCut {
+        let state = &mut *self.state();
+        let cuts: Vec<PowerCut> = state.enabled_cuts().collect();
+        state.dice.pick(&cuts)
+    }
+
+    /// The process ends, and with it what the kernel has not, or what the disk has not; then it starts again.
+    pub(super) fn crash(&self, cut: Option<PowerCut>) -> bool {
+        let image = {
+            let state = &mut *self.state();
+            // What was lost under `no` may be refused.
+            if if cut.is_some() { state.is_lossy } else { state.deceives() } {
+                return false;
+            }
+            state.has_lost_pages &= cut.is_none();
+            let seed = state.dice.roll();
+            let Promised { by_kill, by_power_cut } = state.promised();
+            // A kill that follows cannot bring back what the power cut took.
+            state
+                .history
+                .end(Promised { by_kill: if cut.is_some() { by_power_cut } else { by_kill }, by_power_cut });
+            cut.map_or_else(|| state.mem.kill(), |cut| state.mem.power_cut_with(cut, seed))
+        };
+        self.mount(image);
+        self.end_log(|_| ());
+        self.start()
+    }
+
+    /// Whatever was sealed becomes durable, or that fails; then nothing is logged.
+    pub(super) fn stop(&self) -> bool {
+        let Some(steps) = self.steps() else { return false };
+        let stopped = {
+            // It waits: nothing is appended meanwhile.
+            let Some(mut log) = self.lock_log() else { return false };
+            if let Some(log) = log.as_mut() {
+                log.seal(steps.now());
+            }
+            steps.ask_to_stop();
+            self.go_on_until(&steps, || false, || steps.is_stopped())
+        };
+        let promised = self.state().promised();
+        let outcome = self.end_log(Log::stop);
+        let state = &mut *self.state();
+        let all = state.history.len();
+        match outcome {
+            Some(Ok(())) if stopped && !state.is_waiting => {
+                state.history.end(Promised { by_kill: all, by_power_cut: all });
+            }
+            Some(Err(error)) if state.is_healed && !state.is_lossy => {
+                state.complain(Complaint::new(Wrong::Stuck, format!("stop: {error}")));
+            }
+            _ => state.history.end(promised),
+        }
+        true
+    }
+
+    /// Everybody goes on as long as possible, and time passes, until `done`.
+    fn go_on_until(&self, steps: &Steps, executor: impl Fn() -> bool, done: impl Fn() -> bool) -> bool {
+        for _ in 0..PATIENCE {
+            if done() || self.is_over() {
+                return true;
+            }
+            if !(executor()
+                || steps.write()
+                || steps.begin_sync()
+                || steps.end_sync()
+                || steps.remove_history())
+            {
+                steps.advance_ms(500);
+            }
+        }
+        self.be_stuck(steps);
+        false
+    }
+
+    fn be_stuck(&self, steps: &Steps) {
+        self.state().complain(Complaint::new(Wrong::Stuck, format!("it never came to rest: {steps:?}")));
+    }
+
+    fn end_log<T>(&self, end: impl FnOnce(Log) -> T) -> Option<T> {
+        let log = self.lock_log().and_then(|mut log| log.take());
+        let ended = log.map(end);
+        let state = &mut *self.state();
+        (state.steps, state.rewrite) = (None, Rewrite::None);
+        ended
+    }
+
+    /// Opens, replays and starts, as often as it takes.
+    pub(super) fn start(&self) -> bool {
+        let was_healed = self.state().is_healed;
+        for attempt in 1..=3 {
+            match self.try_start() {
+                Ok(()) => break,
+                Err(error) if attempt == 3 => {
+                    self.state().complain(Complaint::new(Wrong::Refused, format!("start: {error}")));
+                }
+                Err(_) => self.start_failed(),
+            }
+        }
+        self.state().is_healed = was_healed;
+        true
+    }
+
+    fn start_failed(&self) {
+        let image = {
+            let state = &mut *self.state();
+            state.is_healed = true;
+            let (seed, reboots) = (state.dice.roll(), state.deceives());
+            state.has_lost_pages &= !reboots;
+            reboots.then(|| state.mem.power_cut_with(PowerCut::Tail, seed))
+        };
+        if let Some(image) = image {
+            self.mount(image);
+        }
+    }
+
+    fn try_start(&self) -> Result<(), Error> {
+        let (options, mem) = {
+            let state = self.state();
+            (state.options.clone(), state.mem.clone())
+        };
+        let mut directory = Directory::open(Arc::new(mem), &options)?;
+        let mut found = Recorder::default();
+        directory.replay(&mut found, &options)?;
+        let (log, steps) = Steps::start(directory, &options, Box::new(|| {}))?;
+        let state = &mut *self.state();
+        match state.history.count(&found.commands) {
+            Some(units) => state.history.begin(units),
+            None => state.complain(Complaint::new(Wrong::NotPrefix, format!("start: {:?}", found.commands))),
+        }
+        state.steps = Some(Arc::new(steps));
+        (state.is_waiting, state.is_lossy, state.has_forgotten) = (false, false, options.fsync == Fsync::No);
+        *self.log.lock().expect("not poisoned") = Some(log);
+        Ok(())
+    }
+
+    /// `CONFIG SET appendonly yes`: may fail, with an error reply.
+    pub(super) fn switch_on(&self) -> bool {
+        if self.steps().is_some() {
+            return false;
+        }
+        let (options, mem) = {
+            let state = self.state();
+            (state.options.clone(), state.mem.clone())
+        };
+        let Ok((log, steps)) = Steps::start_waiting_rewrite(Arc::new(mem), &options, Box::new(|| {})) else {
+            return true;
+        };
+        let state = &mut *self.state();
+        state.history.begin_waiting();
+        state.steps = Some(Arc::new(steps));
+        (state.is_waiting, state.has_forgotten) = (true, options.fsync == Fsync::No);
+        *self.log.lock().expect("not poisoned") = Some(log);
+        true
+    }
+
+    /// Makes everything durable, with a rewrite where nothing less does.
+    pub(super) fn settle(&self) {
+        self.switch_on();
+        let Some(steps) = self.steps() else { return };
+        let needs_base = || self.state().is_waiting || self.state().is_lossy;
+        self.go_on_until(&steps, || self.rewrite(), || !needs_base());
+        self.stop();
+    }
+}

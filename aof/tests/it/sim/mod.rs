@@ -1,0 +1,279 @@
+//! Everything that can happen to a log, on a simulated disk: histories by list and by chance, with faults and crashes at
+//! every call, each image held to the *prefix oracle*:
+//!
+//! - what a start finds are the first N units that were appended, whole, once each, none skipped;
+//! - N is at least what was promised: written before a kill, durable before a power cut, and both where a start served it;
+//! - a second start finds the same, and what is appended then is found behind it.
+//!
+//! Nothing here knows the format. A failure prints its seed and all that happened, indented where it happened inside a call;
+//! `EVERLOG_SOAK` multiplies how much is tried, and `EVERLOG_SIM_SEED` repeats one seed of the histories by chance.
+
+mod executor;
+mod history;
+mod run;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use aof::fs::{Mem, PowerCut, Request, Verdict};
+use aof::{Fsync, Options};
+
+use self::history::{History, Wrong};
+use self::run::{Faults, Looks, Outcome, Sim};
+use crate::world::{options, path, request};
+
+/// How the power may fail, and whether recovery is held to it without checksums too: there a file that goes on behind wrong
+/// bytes, or that ends in others than zeros, is refused as damage.
+const CUTS: &[(PowerCut, bool)] = &[
+    (PowerCut::Unsynced, true),
+    (PowerCut::Tail, true),
+    (PowerCut::TailLeavingZeros, true),
+    (PowerCut::PagesLeavingZeros, false),
+    (PowerCut::PagesLeavingOldBlocks, false),
+];
+
+/// Whether a process that is killed after an fdatasync failed, and starts again, is held to notice that the kernel has
+/// bytes which look durable and are not. Off: nothing tells them apart, unless a start writes again whatever is above the
+/// last line's durable mark.
+const KILL_AFTER_FAILED_SYNC: bool = false;
+
+type Fault = (&'static str, fn(&Request<'_>, &mut Dice) -> Verdict);
+
+/// What a call may suffer.
+#[rustfmt::skip]
+const FAULTS: &[Fault] = &[
+    ("EIO",       |_, _| Verdict::Fail(error(5))),
+    ("ENOSPC",    |_, _| Verdict::Fail(error(28))),
+    ("EINTR",     |_, _| Verdict::Fail(error(4))),
+    ("late EIO",  |request, dice| Verdict::FailAfter(error(5), dice.below(request.len_bytes + 1))),
+    ("short",     |request, dice| Verdict::Short(1 + dice.below(request.len_bytes))),
+];
+
+fn error(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
+}
+
+/// What somebody does next.
+struct Act {
+    name: &'static str,
+    /// How often, among the others.
+    weight: usize,
+    /// Whether others may be at a call meanwhile. The rest ends a process, or its log.
+    beside: bool,
+    /// False if there was nothing to do.
+    act: fn(&Sim) -> bool,
+}
+
+const fn act(name: &'static str, weight: usize, beside: bool, act: fn(&Sim) -> bool) -> Act {
+    Act { name, weight, beside, act }
+}
+
+/// Everything that can happen.
+#[rustfmt::skip]
+const ACTS: &[Act] = &[
+    act("append",          3, true,  Sim::append),
+    act("turn",           10, true,  |sim| sim.append() && sim.seal()),
+    act("write",          12, true,  |sim| sim.steps().is_some_and(|steps| steps.write())),
+    act("begin sync",      8, true,  |sim| sim.steps().is_some_and(|steps| steps.begin_sync())),
+    act("end sync",        8, true,  |sim| sim.steps().is_some_and(|steps| steps.end_sync())),
+    act("remove history",  3, true,  |sim| sim.steps().is_some_and(|steps| steps.remove_history())),
+    act("0.4 s",           4, true,  |sim| sim.steps().map(|steps| steps.advance_ms(400)).is_some()),
+    act("sync now",        1, true,  Sim::sync_now),
+    act("rewrite",        10, true,  Sim::rewrite),
+    act("policy",          1, true,  Sim::change_policy),
+    act("kill",            1, false, |sim| sim.crash(None)),
+    act("power cut",       1, false, |sim| sim.crash(Some(sim.any_cut()))),
+    act("stop and start",  1, false, |sim| sim.stop() && sim.start()),
+    act("appendonly no",   1, false, Sim::stop),
+    act("appendonly yes",  3, false, Sim::switch_on),
+];
+
+fn named(name: &str) -> &'static Act {
+    ACTS.iter().find(|act| act.name == name).unwrap_or_else(|| panic!("no act is called {name}"))
+}
+
+const POLICIES: [Fsync; 3] = [Fsync::Always, Fsync::Everysec, Fsync::No];
+
+/// Chance that a seed repeats: splitmix64.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.roll() % limit.max(1) as u64) as usize
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+fn soak() -> u64 {
+    std::env::var("EVERLOG_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
+/// What many histories came to.
+#[derive(Default)]
+struct Tally {
+    histories: usize,
+    calls: usize,
+    images: usize,
+    wrong: BTreeMap<Wrong, usize>,
+    /// The shortest of the histories that went wrong.
+    example: Option<(usize, String)>,
+}
+
+impl Tally {
+    fn add(&mut self, context: &str, outcome: Outcome) {
+        self.histories += 1;
+        self.calls += outcome.calls;
+        self.images += outcome.images;
+        let Some(complaint) = outcome.complaint else { return };
+        *self.wrong.entry(complaint.wrong).or_default() += 1;
+        let len = outcome.trace.len();
+        if self.example.as_ref().is_none_or(|(shortest, _)| len < *shortest) {
+            let lines = outcome.trace.join("\n  ");
+            self.example =
+                Some((len, format!("{context}\n  {lines}\n{:?}: {}", complaint.wrong, complaint.text)));
+        }
+    }
+
+    #[expect(clippy::print_stdout, reason = "a soak tells how much it has tried")]
+    fn conclude(self, name: &str) {
+        let Tally { histories, calls, images, wrong, example } = self;
+        println!("{name}: {histories} histories, {calls} calls, {images} images, wrong: {wrong:?}");
+        if let Some((_, example)) = example {
+            panic!("{wrong:?} of {histories} histories, {images} images; the shortest: {example}");
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_by_chance_a_start_finds_a_prefix_and_all_that_was_promised() {
+    let one = std::env::var("EVERLOG_SIM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = one.map_or(0..150 * soak(), |seed: u64| seed..seed + 1);
+    let mut tally = Tally::default();
+    for seed in seeds {
+        let mut dice = Dice(seed);
+        let options = Options {
+            fsync: dice.pick(&POLICIES),
+            timestamps: dice.below(2) == 0,
+            checksum: dice.below(4) > 0,
+            disable_auto_gc: dice.below(4) == 0,
+            no_fsync_on_rewrite: dice.below(4) == 0,
+            ..options(Fsync::No)
+        };
+        let faults = [Faults::None, Faults::OneIn(8), Faults::OneIn(30), Faults::OneIn(100)];
+        let context = format!("EVERLOG_SIM_SEED={seed}, {:?}, checksum {}", options.fsync, options.checksum);
+        let sim = Sim::new(dice.roll(), options, dice.pick(&faults), Looks::OneIn(2));
+        sim.start();
+        for _ in 0..60 {
+            if !sim.is_over() {
+                sim.act_by_chance();
+            }
+        }
+        tally.add(&context, sim.finish());
+    }
+    tally.conclude("by chance");
+}
+
+/// A little of everything, in an order in which all of it happens.
+#[rustfmt::skip]
+const SCRIPT: &[&str] = &[
+    "turn", "write", "begin sync", "turn", "end sync", "write", "rewrite", "write", "turn", "write", "rewrite", "turn",
+    "write", "begin sync", "end sync", "write", "turn", "write", "rewrite", "rewrite", "write", "turn", "rewrite", "write",
+    "remove history", "write", "0.4 s", "0.4 s", "0.4 s", "begin sync", "end sync", "write", "sync now", "turn",
+];
+
+#[test]
+fn whichever_call_of_a_rewrite_or_a_take_over_suffers_nothing_promised_is_lost() {
+    let mut tally = Tally::default();
+    for (seed, fsync) in (0..soak()).flat_map(|seed| POLICIES.map(|fsync| (seed, fsync))) {
+        for &fault in FAULTS {
+            for nth in 0.. {
+                let faults = Faults::Once(nth, fault);
+                let sim = Sim::new(seed << 32 | nth as u64, options(fsync), faults, Looks::From(nth));
+                sim.start();
+                for name in SCRIPT.iter().filter(|_| !sim.is_over()) {
+                    sim.act(named(name));
+                }
+                let outcome = sim.finish();
+                let is_last = nth >= outcome.calls;
+                tally.add(&format!("{fsync:?}, {} at call {nth}, seed {seed}", fault.0), outcome);
+                if is_last {
+                    break;
+                }
+            }
+        }
+    }
+    tally.conclude("a fault at every call");
+}
+
+/// What a small history is made of.
+const ALPHABET: [&str; 6] = ["turn", "write", "begin sync", "end sync", "rewrite", "remove history"];
+
+#[test]
+fn every_small_history_survives_a_crash_before_every_call() {
+    let len = 4 + soak().ilog(6);
+    let mut tally = Tally::default();
+    for fsync in POLICIES {
+        let mut n = 0;
+        while n < ALPHABET.len().pow(len) {
+            let sim = Sim::new(n as u64, options(fsync), Faults::None, Looks::EveryWay);
+            sim.start();
+            // The first act is the highest digit: one that does nothing makes all that begin like this superfluous.
+            let idle = (0..len).rev().find(|&digit| {
+                let name = ALPHABET[n / ALPHABET.len().pow(digit) % ALPHABET.len()];
+                !sim.act(named(name))
+            });
+            n += ALPHABET.len().pow(idle.unwrap_or(0));
+            if idle.is_none() {
+                tally.add(&format!("{fsync:?}, history {n}"), sim.finish());
+            }
+        }
+    }
+    tally.conclude("every small history");
+}
+
+/// An oracle that never complains proves nothing.
+#[test]
+fn the_oracle_notices_what_is_halved_doubled_skipped_lost_or_refused() {
+    let mut history = History::default();
+    history.append(None, &[(0, 0)]);
+    history.append(None, &[(1, 0), (0, 0)]);
+    let whole = history.base(2, None);
+    let [select_0, first, select_1, second, third] = [
+        request(&["SELECT", "0"]),
+        request(&["SET", "k", "0.0"]),
+        request(&["SELECT", "1"]),
+        request(&["SET", "k", "1.0"]),
+        request(&["SET", "k", "1.1"]),
+    ];
+    let (not_prefix, refused) = (Err(Wrong::NotPrefix), Err(Wrong::Refused));
+    type Row<'a> = (&'a [&'a [u8]], usize, Result<usize, Wrong>);
+    let table: &[Row<'_>] = &[
+        (&[&whole], 2, Ok(2)),
+        (&[&first], 1, Ok(1)),
+        (&[], 0, Ok(0)),
+        (&[&first, &select_1, &second], 0, not_prefix),
+        (&[&whole, &third], 0, not_prefix),
+        (&[&first, &first], 0, not_prefix),
+        (&[&select_1, &second, &select_0, &third], 0, not_prefix),
+        (&[&first, &second, &third], 0, not_prefix),
+        (&[&first], 2, Err(Wrong::Lost)),
+        (&[&first, b"x"], 0, refused),
+    ];
+    for &(incr, promised, expected) in table {
+        let image = Mem::new();
+        image.put(&path("appendonly.aof.manifest"), b"file appendonly.aof.1.incr.aof seq 1 type i\n");
+        image.put(&path("appendonly.aof.1.incr.aof"), &incr.concat());
+        let judged = history.judge(&image, &options(Fsync::No), promised);
+        assert_eq!(judged.map_err(|complaint| complaint.wrong), expected);
+    }
+}
