@@ -127,7 +127,8 @@ impl Volume {
     /// Step 5, or its equal after a base was published that covers all of the last file.
     pub(crate) fn switch(&mut self, tail: &mut Tail, at: Position) {
         let Some(next) = tail.next.take() else { return };
-        let behind = tail.live.as_ref().map(|live| (live.seq, live.point));
+        // Before the first base, what precedes is in the snapshot, and in a file that will never be listed.
+        let behind = tail.live.as_ref().filter(|_| !tail.waiting_rewrite).map(|live| (live.seq, live.point));
         let owed = tail.checksum.then(|| self.head(next.seq, behind, None));
         self.close_live(at);
         if let Some(entry) = &next.entry {

@@ -14,7 +14,7 @@ const LITERAL_MAX: usize = 32;
 const OFFSET_MAX: usize = 1 << 13;
 const COPY_MAX: usize = 264;
 const HASH_BITS: u32 = 14;
-/// No input unpacks to more than this many times its length: three bytes give at most [`COPY_MAX`].
+/// No input unpacks to more than this many times its length: three bytes give at most `COPY_MAX`.
 pub const RATIO_MAX: usize = COPY_MAX / 3;
 
 /// Unpacks `packed` to the end of `out`; false unless it is whole and gives exactly `len_bytes`.

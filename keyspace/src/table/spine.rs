@@ -57,7 +57,7 @@ pub trait Segment: Clone + Default {
     /// The reverse of [`split`](Self::split).
     fn absorb(&mut self, other: Self, seed: HashSeed);
 
-    /// Visits records from a [`scan_place`](super::scan_place) on, at most about `count`; returns where to go on from,
+    /// Visits records from a `scan_place` on, at most about `count`; returns where to go on from,
     /// `None` if that were all.
     fn scan<'a>(
         &'a self,
