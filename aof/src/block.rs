@@ -48,6 +48,9 @@ pub const MAX_LINE_BYTES: usize = 320;
 /// How a line of ours begins.
 pub const MAGIC: &[u8] = b"#EV1 ";
 
+/// No length or position is beyond this, so that sums of two of them are in range, whatever a file claims.
+const MAX_CLAIM: u64 = 1 << 62;
+
 const CRLF: &[u8] = b"\r\n";
 const CRC_DIGITS: usize = 8;
 
@@ -186,9 +189,9 @@ impl Line {
         let text = line.strip_suffix(CRLF)?;
         let (signed, crc) = text.split_at_checked(text.len().checked_sub(CRC_DIGITS)?)?;
         let mut words = Words(signed.strip_prefix(MAGIC)?);
-        let payload_bytes = words.number()?;
-        let position = words.number()?;
-        let lag = words.number()?;
+        let payload_bytes = words.claim()?;
+        let position = words.claim()?;
+        let lag = words.claim()?;
         let db = words.optional()?.map(u32::try_from).transpose().ok()?;
         let time_ms = i64::try_from(words.number()?).ok()?;
         let head = words.head()?;
@@ -274,6 +277,11 @@ impl<'a> Words<'a> {
         parse_hex(self.word()?)
     }
 
+    /// A length or a position.
+    fn claim(&mut self) -> Option<u64> {
+        self.number().filter(|&claim| claim <= MAX_CLAIM)
+    }
+
     /// `-` is no number.
     fn optional(&mut self) -> Option<Option<u64>> {
         match self.word()? {
@@ -290,14 +298,14 @@ impl<'a> Words<'a> {
                 let (epoch, seq, base) = (Epoch(self.number()?), self.number()?, self.number()?);
                 let moved_bytes = self.optional()?;
                 let behind_seq = self.number()?;
-                let point = FilePoint { offset_bytes: self.number()?, crc: self.number()?.try_into().ok()? };
+                let point = FilePoint { offset_bytes: self.claim()?, crc: self.number()?.try_into().ok()? };
                 let behind = (behind_seq != 0).then_some((behind_seq, point));
                 Some(Some(Head::Incr(IncrHead { epoch, seq, base, moved_bytes, behind })))
             }
             Some(b"b ") => {
                 self.word()?;
                 let epoch = Epoch(self.number()?);
-                Some(Some(Head::Base(BaseHead { epoch, covers: self.number()? })))
+                Some(Some(Head::Base(BaseHead { epoch, covers: self.claim()? })))
             }
             _ => Some(None),
         }

@@ -94,6 +94,22 @@ fn every_flipped_bit_of_a_line_shows() {
     }
 }
 
+/// Whoever writes a file can sign what he likes; what is read from it is added up.
+#[test]
+fn a_claim_that_no_sum_could_hold_is_no_line() {
+    let base = |covers| Some(Head::Base(BaseHead { epoch: EPOCH, covers }));
+    for (claim, is_line) in [(MAX_CLAIM, true), (MAX_CLAIM + 1, false), (u64::MAX, false)] {
+        for line in [
+            Line { payload_bytes: claim, ..plain() },
+            Line { position: claim, ..plain() },
+            Line { lag: claim, ..plain() },
+            Line { head: base(claim), ..plain() },
+        ] {
+            assert_eq!(Line::parse(&encoded(&line), Some(EPOCH)).is_some(), is_line, "{line:?}");
+        }
+    }
+}
+
 #[test]
 fn the_checksum_is_crc_32c() {
     assert_eq!(crc32c(b"123456789"), 0xe306_9283);
