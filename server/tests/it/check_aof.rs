@@ -309,6 +309,9 @@ fn what_cannot_be_checked_is_said_and_fails() {
     assert_eq!(check(&world, &["--fix", "--truncate-to-timestamp", "1", MANIFEST], "").1, 1);
     assert_eq!(check(&world, &["repair", INCR], "").1, 1);
     assert!(check(&world, &["nonesuch"], "").0.starts_with("Cannot open file nonesuch: "));
+    let endless = format!("{}/{MANIFEST}", "x/".repeat(5_000));
+    let (text, code) = check(&world, &[&endless], "");
+    assert!(text.contains("File name too long") && code == 1, "{text}");
     let (text, code) = check(&world, &["-v"], "");
     assert!(text.contains("v=7.2.5") && code == 0, "{text}");
     let link = world.path().join("redis-check-aof");
