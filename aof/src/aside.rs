@@ -92,7 +92,8 @@ impl Directory {
         Ok(side)
     }
 
-    fn copy_to(&self, side: &Path, source: &Path, mut reader: impl Read) -> Result<(), Error> {
+    /// Durably.
+    pub(crate) fn copy_to(&self, side: &Path, source: &Path, mut reader: impl Read) -> Result<(), Error> {
         let fs = self.fs();
         let copy = fs.create(side).map_err(io_error("create", side))?;
         let mut chunk = vec![0; CHUNK_BYTES];

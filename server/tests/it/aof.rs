@@ -378,6 +378,26 @@ fn the_log_is_switched_on_and_off_while_writes_go_on() {
 }
 
 #[test]
+fn a_log_that_is_switched_off_and_on_does_not_take_the_names_of_kept_files() {
+    let world = World::new();
+    let mut server = world.start_aof(&["--aof-disable-auto-gc", "yes"]);
+    let mut client = server.client();
+    client.ok("SET a 1");
+    client.ok("CONFIG SET appendonly no");
+    server.rewrite();
+    client.ok("CONFIG SET appendonly yes");
+    eventually("the first base is there", || client.info("aof_rewrite_in_progress") == "0");
+    client.ok("SET b 2");
+    client.ok("CONFIG SET aof-disable-auto-gc no");
+    eventually("the history is gone", || {
+        !fs::read_to_string(world.aof_file("appendonly.aof.manifest")).unwrap().contains("type h")
+    });
+    client.ok("SET c 3");
+    server.kill();
+    assert_eq!(world.start_aof(&[]).client().ask("MGET a b c"), "[1 2 3]");
+}
+
+#[test]
 fn a_log_that_is_switched_off_before_its_first_base_leaves_the_old_one() {
     let world = World::new();
     let server = world.start_aof(&[]);

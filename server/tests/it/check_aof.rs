@@ -291,6 +291,40 @@ fn redis_server(world: &World, port: u16) -> Option<Server> {
 }
 
 #[test]
+fn a_repair_keeps_the_rdb_that_a_damaged_base_begins_with() {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "always"]);
+    let mut client = server.client();
+    assert_eq!(client.ask("MSET a 1 b 2"), "OK");
+    server.rewrite();
+    assert_eq!(client.ask("SET c 3"), "OK");
+    drop(client);
+    assert!(server.terminate().success());
+    damage(&world, "appendonly.aof.2.base.rdb", " b ");
+    assert!(world.refused(&["--appendonly", "yes"]).output.contains("everlog-check-aof repair"));
+    let (text, code) = check(&world, &["repair", MANIFEST], "");
+    assert!(text.contains("appendonly.aof.3.base.rdb") && code == 0, "{text}");
+    if let Some((text, code)) = stock(&world.aof_dir(), &[MANIFEST], "") {
+        assert!(text.contains("All AOF files and manifest are valid") && code == 0, "{text}");
+    }
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("MGET a b c"), "[1 2 3]");
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn a_repair_keeps_sound_commands_behind_an_rdb_and_before_the_damage() {
+    let empty_rdb = b"REDIS0009\xff\0\0\0\0\0\0\0\0".as_slice();
+    let base = [empty_rdb, &request(&["SET", "a", "1"]), b"damage\r\n"].concat();
+    let world = foreign(&base, &request(&["SET", "b", "2"]));
+    let (text, code) = check(&world, &["repair", MANIFEST], "");
+    assert!(text.contains("appendonly.aof.2.base.rdb") && code == 0, "{text}");
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("MGET a b"), "[1 2]");
+    assert!(server.terminate().success());
+}
+
+#[test]
 fn an_rdb_base_is_read_through() {
     let world = foreign(b"REDIS0009\xff\0\0\0\0\0\0\0\0", b"");
     let (text, code) = check(&world, &[MANIFEST], "");
