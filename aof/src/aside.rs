@@ -75,11 +75,11 @@ impl Directory {
         let mut side = PathBuf::new();
         for name in names {
             side = name;
-            match fs.len_bytes(&side) {
+            match self.len_bytes_if_there(&side)? {
                 // Nothing damaged is cut, so each start meets it again.
-                Ok(found) if why == "corrupt" && found == len_bytes => return Ok(side),
-                Ok(_) => {}
-                Err(_) => break,
+                Some(found) if why == "corrupt" && found == len_bytes => return Ok(side),
+                Some(_) => {}
+                None => break,
             }
         }
         let mut reader =

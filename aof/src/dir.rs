@@ -145,6 +145,14 @@ impl Directory {
         self.fs.len_bytes(&path).map_err(unavailable)
     }
 
+    /// The length of a file that may not be there.
+    pub(crate) fn len_bytes_if_there(&self, path: &Path) -> Result<Option<u64>, Error> {
+        match self.fs.len_bytes(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some).map_err(io_error("stat", path)),
+        }
+    }
+
     /// The length of everything that is replayed, and of the base alone.
     pub(crate) fn sizes(&self) -> Result<(u64, u64), Error> {
         let base_bytes = self.manifest.base.as_ref().map_or(Ok(0), |base| self.len_bytes(base))?;
@@ -244,13 +252,10 @@ impl Directory {
     fn name_first_base(&self) -> Result<(), Error> {
         let Some(base) = &self.manifest.base else { return Ok(()) };
         let (temp, path) = (self.temp_base(), self.path(&base.name));
-        match self.fs.len_bytes(&path) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("stat", &path)(error));
-            }
-            Err(_) => retry(|| self.fs.rename(&temp, &path)).map_err(io_error("rename", &temp))?,
+        if self.len_bytes_if_there(&path)?.is_some() {
+            return Ok(());
         }
+        retry(|| self.fs.rename(&temp, &path)).map_err(io_error("rename", &temp))?;
         retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))
     }
 
@@ -416,8 +421,10 @@ impl Directory {
         let single = self.parent.join(&self.filename);
         let base = Entry { name: self.filename.clone(), seq: 1 };
         let adopting = Manifest { base: Some(base.clone()), ..Manifest::default() };
-        let interrupted = self.manifest == adopting && self.fs.len_bytes(&self.path(&base.name)).is_err();
-        if self.fs.len_bytes(&single).is_err() || !(self.manifest.is_empty() || interrupted) {
+        let is_interrupted =
+            self.manifest == adopting && self.len_bytes_if_there(&self.path(&base.name))?.is_none();
+        let is_wanted = self.manifest.is_empty() || is_interrupted;
+        if !is_wanted || self.len_bytes_if_there(&single)?.is_none() {
             return Ok(());
         }
         self.prepare()?;

@@ -1,9 +1,9 @@
 //! THE TURN: one pass of the event loop through every room of the server.
 //!
 //! ```text
-//! poll -> accept -> read + parse + execute -> parked, resumed, due -> cron -> seal the block -> release replies
-//!  ^                                                                                                |
-//!  '------------------------------------------------------------------------------------------------'
+//! poll -> accept -> read + parse + execute -> parked, resumed, due -> cron -> expire -> seal the block -> release replies
+//!  ^                                                                                                         |
+//!  '---------------------------------------------------------------------------------------------------------'
 //! ```
 //! Everything that clients sent in one turn goes to the log as one block, and everything they are told leaves after
 //! that block is as safe as `appendfsync` promises.
