@@ -87,6 +87,8 @@ pub struct Server {
     unit: Unit,
     /// In the middle of EXEC: units are one, nobody is parked.
     pub in_exec: bool,
+    /// FLUSHALL has taken place in the current unit.
+    flushed: bool,
 }
 
 /// CLIENT PAUSE's two kinds.
@@ -226,6 +228,7 @@ impl Server {
             weighed_at_bytes: 0,
             unit: Unit::default(),
             in_exec: false,
+            flushed: false,
             config,
         }
     }
@@ -531,15 +534,22 @@ impl Server {
                 if let Some(block) = self.unit.block.take() {
                     self.park_for_key(id, argv, block);
                 }
-                if spec.name == "flushall" {
-                    self.flushed_all();
-                }
             }
+        }
+        self.flushed |= command.is("flushall") && self.has_succeeded(id, start);
+        if !self.in_exec && std::mem::take(&mut self.flushed) {
+            self.flushed_all();
         }
         self.end_call(id, command, argv, began, start);
         if !self.in_exec {
             self.serve_ready();
         }
+    }
+
+    /// Whether the reply at `start` is none that refuses.
+    fn has_succeeded(&mut self, id: ClientId, start: usize) -> bool {
+        let client = self.clients.get_mut(id);
+        client.is_some_and(|client| client.output.buffer().get(start) != Some(&b'-'))
     }
 
     /// A command's handler has returned: it is over, unless it has parked its client.

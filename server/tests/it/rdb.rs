@@ -230,6 +230,28 @@ fn flushall_empties_the_file_too() {
     assert_eq!(server.client().ask("DBSIZE"), ":0");
 }
 
+/// One that was refused killed a save that ran; one in a transaction left the file as it was.
+#[test]
+fn flushall_ends_a_save_if_it_takes_place() {
+    let world = World::new();
+    let options = ["--enable-debug-command", "yes", "--save", "1000 1", "--rdb-key-save-delay", "20000"];
+    let mut server = world.start(&options);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 1000");
+    assert_eq!(client.ask("BGSAVE"), "Background saving started");
+    assert!(client.ask("FLUSHALL NOW").starts_with("-ERR syntax"));
+    assert_eq!((client.info("rdb_bgsave_in_progress"), client.info("rdb_saves")), ("1".into(), "1".into()));
+    client.ok("MULTI");
+    for command in ["SET a 1", "FLUSHALL", "SET b 1"] {
+        assert_eq!(client.ask(command), "QUEUED");
+    }
+    assert_eq!(client.ask("EXEC"), "[OK OK OK]");
+    assert_eq!((client.info("rdb_bgsave_in_progress"), client.info("rdb_saves")), ("0".into(), "2".into()));
+    server.kill();
+    let server = world.start(&[]);
+    assert_eq!(server.client().ask("KEYS *"), "[b]", "the transaction as a whole");
+}
+
 #[test]
 fn the_checker_says_what_a_file_holds_and_what_is_wrong() {
     let world = World::new();
