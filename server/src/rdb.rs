@@ -155,7 +155,8 @@ impl Server {
         }
     }
 
-    fn rdb_path(&self) -> PathBuf {
+    /// Where the RDB file is.
+    pub(crate) fn rdb_path(&self) -> PathBuf {
         let dir = std::env::current_dir().unwrap_or_default();
         dir.join(String::from_utf8_lossy(&self.config.dbfilename).into_owned())
     }

@@ -127,15 +127,22 @@ fn reload(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         }
     }
     if save {
+        // It would write the same temporary file.
+        server.abort_save();
         server.save().map_err(|error| CommandError::other(format!("ERR {error}")))?;
+    }
+    let failed = |why: &str| {
+        CommandError::other(format!("ERR Error trying to load the RDB dump, check server logs. ({why})"))
+    };
+    // Redis would empty the data before it finds that there is nothing to load.
+    if !server.rdb_path().exists() {
+        return Err(failed("there is no file"));
     }
     if flush {
         server.drop_all();
     }
     let options = LoadOptions { replace, ..LoadOptions::default() };
-    server.load_rdb_file(None, options).map_err(|error| {
-        CommandError::other(format!("ERR Error trying to load the RDB dump, check server logs. ({error:#})"))
-    })?;
+    server.load_rdb_file(None, options).map_err(|error| failed(&format!("{error:#}")))?;
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

@@ -218,6 +218,22 @@ fn debug_reload_goes_through_the_file() {
 }
 
 #[test]
+fn debug_reload_loses_nothing_beside_a_save_or_without_a_file() {
+    let world = World::new();
+    let server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "20000"]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 1000");
+    let digest = client.ask("DEBUG DIGEST");
+    assert!(client.ask("DEBUG RELOAD NOSAVE").starts_with("-ERR Error trying to load the RDB dump"));
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+    assert_eq!(client.ask("BGSAVE"), "Background saving started");
+    client.ok("DEBUG RELOAD");
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+    assert_eq!(client.info("rdb_bgsave_in_progress"), "0");
+    assert_eq!(names(world.path()), ["dump.rdb", "server.log"]);
+}
+
+#[test]
 fn flushall_empties_the_file_too() {
     let world = World::new();
     let mut server = world.start(&["--save", "1000 1"]);
