@@ -67,10 +67,10 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
         .with_context(|| format!("Can't open the log file {}", config.logfile.display()))?;
     let stock = CommandTable::new(&[]);
     config.check_renames(|name| stock.get(name).is_some())?;
-    allow_descriptors();
     let mut server = Server::new(config, logger, random_u64()?);
     server.persistence.run_id = run_id()?;
     server.greet(warnings);
+    server.fit_maxclients().map_err(|reason| fail(&mut server, &reason))?;
     let listeners = listening::listen(&server.config).map_err(|reason| fail(&mut server, &reason))?;
     let mut turn = Turn::new(listeners).context("the event loop cannot be made")?;
     server.persistence.set_waker(turn.waker());
@@ -142,14 +142,6 @@ impl Server {
         };
         self.shut_down(flags.force || self.persistence.is_rewriting(), save);
     }
-}
-
-/// Raises the limit of open descriptors as far as the process may.
-fn allow_descriptors() {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    // What is refused leaves fewer clients, told so when they come.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
 }
 
 fn write_pid_file(config: &Config) {

@@ -90,6 +90,7 @@ impl Server {
     fn apply(&mut self, name: &str) -> Result<(), String> {
         match name {
             "dir" => change_dir(&self.config.dir),
+            "maxclients" => self.raise_maxclients(),
             "appendonly" if self.config.appendonly => self.turn_log_on().map_err(|error| {
                 self.log(Level::Warning, format!("AOF can't be turned on: {error}"));
                 "Unable to turn on AOF. Check server logs.".into()

@@ -2,6 +2,7 @@
 //! watch, wait for lists, listen to channels, are paused, refused and killed. What each of them sees is what Redis 7.2
 //! would show it.
 
+use std::fs;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -522,6 +523,26 @@ fn too_many_clients_are_turned_away() {
         client.try_send_bytes(b"PING\r\n");
         client.try_reply().is_some_and(|reply| show(&reply) == "PONG")
     });
+}
+
+/// More than any system has descriptors for: clients would have taken those that the log needs.
+#[test]
+fn maxclients_leaves_descriptors_for_the_log() {
+    let world = World::new();
+    let server = world.start(&["--maxclients", "4294967295"]);
+    let mut client = server.client();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", client.info("process_id"))).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let descriptors: u64 = line.split_whitespace().nth(3).unwrap().parse().unwrap();
+    let room = format!("[maxclients {}]", descriptors - 32);
+    assert_eq!(client.ask("CONFIG GET maxclients"), room);
+    assert!(world.log().contains("to compensate for low ulimit"));
+    assert!(
+        client.ask("CONFIG SET maxclients 4294967295").contains(
+            "The operating system is not able to handle the specified number of clients, try with "
+        )
+    );
+    assert_eq!(client.ask("CONFIG GET maxclients"), room);
 }
 
 #[test]
