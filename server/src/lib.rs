@@ -134,13 +134,18 @@ impl Server {
             ("SIGTERM", self.config.shutdown_on_sigterm)
         };
         self.log(Level::Warning, format!("Received {name} scheduling shutdown..."));
-        // A first base that is being written does not hold up an operator's signal.
         let save = match (flags.save, flags.nosave) {
             (true, _) => Some(true),
             (_, true) => Some(false),
             _ => None,
         };
-        self.shut_down(flags.force || self.persistence.is_rewriting(), save);
+        // A first base that is being written does not hold up an operator's signal. Should the data be kept from being
+        // saved, so that the server goes on, it is begun again.
+        if self.persistence.is_rewriting() && self.persistence.is_waiting_rewrite() {
+            self.abort_rewrite();
+            self.schedule_rewrite();
+        }
+        self.shut_down(flags.force, save);
     }
 }
 

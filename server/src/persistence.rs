@@ -139,6 +139,11 @@ impl Persistence {
         self.rewrite.is_some()
     }
 
+    /// Whether the log is to begin with a base that is not there yet.
+    pub fn is_waiting_rewrite(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::is_waiting_rewrite)
+    }
+
     /// Whether writes wait until the log has caught up.
     #[inline]
     pub fn writes_are_held(&self) -> bool {
@@ -497,7 +502,7 @@ impl Server {
         persistence.last.ok = false;
         persistence.backoff.failed(self.clock.now);
         // Without a base there is no log: it is tried again.
-        persistence.scheduled |= persistence.log.as_ref().is_some_and(Log::is_waiting_rewrite);
+        persistence.scheduled |= persistence.is_waiting_rewrite();
     }
 
     /// Starts a rewrite that is scheduled, or due by `auto-aof-rewrite-percentage`.
@@ -614,8 +619,7 @@ impl Server {
     /// `save`: whether an RDB file is written; where nobody says so, if there are save points.
     pub fn shut_down(&mut self, force: bool, save: Option<bool>) -> bool {
         self.log(Level::Warning, "User requested shutdown...");
-        let waiting = self.persistence.log.as_ref().is_some_and(Log::is_waiting_rewrite);
-        if waiting && self.persistence.rewrite.is_some() && !force {
+        if self.persistence.is_waiting_rewrite() && self.persistence.is_rewriting() && !force {
             self.log(Level::Warning, "Writing initial AOF, can't exit.");
             return false;
         }

@@ -252,7 +252,7 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let own = || Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
         let pid = self.traced.unwrap_or_else(own);
         kill_process(pid, signal).unwrap();
