@@ -312,3 +312,26 @@ pub fn unknown_subcommand(argv: &[&[u8]]) -> CommandError {
         word(0).to_ascii_uppercase()
     ))
 }
+
+/// Lets `write` write `count` items, or as many as it has.
+///
+/// # Errors
+/// The count is one that no memory would be enough for: nothing is as long as this but what the client has made up.
+fn repeat(
+    count: usize,
+    max_bytes: usize,
+    out: &mut Encoder<'_>,
+    mut write: impl FnMut(&mut Encoder<'_>) -> Option<()>,
+) -> Result<(), CommandError> {
+    let end_bytes = out.len_bytes().saturating_add(max_bytes);
+    for _ in 0..count {
+        if write(out).is_none() {
+            break;
+        }
+        if out.len_bytes() > end_bytes {
+            let text = format!("ERR value is out of range, the reply would be longer than {max_bytes} bytes");
+            return Err(CommandError::other(text));
+        }
+    }
+    Ok(())
+}
