@@ -762,9 +762,10 @@ impl Server {
         /// Keys to a cycle: some 100 microseconds. What is due beyond is due in the next turn, which does not wait.
         const BUDGET: usize = 200;
         self.expire_more = false;
-        // Behind a disk that fails or is late, the DELs would only pile up; reads find an expired key absent all the same.
         let idle = !self.debug.active_expire || self.loading.is_some() || self.paused.is_some();
-        if idle || !self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 }) {
+        // Behind a disk that is late or fails, the DELs would only pile up; reads find an expired key absent all the same.
+        let is_late = self.persistence.writes_are_held();
+        if idle || is_late || !self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 }) {
             return;
         }
         let began = self.watches_latency().then(Instant::now);

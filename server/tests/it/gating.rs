@@ -105,6 +105,32 @@ fn under_everysec_and_no_nobody_waits_for_an_fsync() {
 }
 
 #[test]
+fn nothing_expires_into_a_log_that_holds_writes_back() {
+    let world = World::new();
+    let limits = ["--appendfsync", "everysec", "--aof-max-unsynced-bytes", "1mb", "--hz", "500"];
+    let Some(server) = world.start_on_slow_disk(FSYNC, &limits) else { return };
+    let (mut held, mut witness) = (server.client(), server.client());
+    held.ok("DEBUG SET-ACTIVE-EXPIRE 0");
+    for number in 0..100 {
+        held.ok(&format!("SET key:{number} v PX 1"));
+    }
+    held.ok(&format!("SET big {}", "v".repeat(2 << 20)));
+    held.send("SET last 1");
+    witness.ok("DEBUG SET-ACTIVE-EXPIRE 1");
+    let mut looks = 0;
+    loop {
+        let keys = witness.ask("DBSIZE");
+        if !held.is_silent() {
+            break;
+        }
+        assert_eq!(keys, ":101");
+        looks += 1;
+    }
+    assert!(looks > 1, "writes were held");
+    eventually("they expire then", || witness.ask("DBSIZE") == ":2");
+}
+
+#[test]
 fn a_reply_under_always_leaves_nothing_unsynced() {
     let world = World::new();
     let server = world.start_aof(&["--appendfsync", "always"]);
