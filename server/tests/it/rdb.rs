@@ -56,6 +56,7 @@ fn a_background_save_holds_the_moment_it_was_asked_for() {
     let mut server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "20000"]);
     let digest = fill(&server);
     let mut client = server.client();
+    assert!(client.ask("DEBUG POPULATE 1 key 1000000000000000000").starts_with("-ERR string exceeds"));
     client.ok("DEBUG POPULATE 100");
     assert_eq!(client.ask("DEL key:0"), ":1");
     assert_eq!(client.ask("BGSAVE"), "Background saving started");
