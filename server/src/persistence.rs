@@ -348,12 +348,18 @@ impl Server {
         let options = options(&self.config);
         let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))?;
         self.persistence.log = Some(log);
-        if self.persistence.saving.is_running() {
+        // Within a transaction the snapshot would hold a part of it.
+        let hindrance = match self.in_exec {
+            true => Some("AOF was enabled during a transaction."),
+            false if self.persistence.saving.is_running() => {
+                Some("AOF was enabled but there is already another background operation.")
+            }
+            false => None,
+        };
+        if let Some(hindrance) = hindrance {
             self.persistence.scheduled = true;
-            self.log(
-                Level::Notice,
-                "AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible.",
-            );
+            let line = format!("{hindrance} An AOF background was scheduled to start when possible.");
+            self.log(Level::Notice, line);
             return Ok(());
         }
         if let Err(error) = self.start_rewrite() {

@@ -323,6 +323,24 @@ fn a_second_rewrite_is_refused_while_one_runs() {
 }
 
 #[test]
+fn a_rewrite_asked_for_by_a_transaction_begins_behind_it() {
+    let world = World::new();
+    let server = world.start(&["--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    for command in ["MULTI", "SET k 1", "CONFIG SET appendonly yes", "BGREWRITEAOF", "INCR k"] {
+        client.ask(command);
+    }
+    assert_eq!(client.ask("EXEC"), "[OK OK Background append only file rewriting scheduled :2]");
+    assert!(world.log().contains(
+        "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
+    ));
+    eventually("the first base is there", || client.info("aof_rewrites") == "1");
+    drop(client);
+    assert!(server.terminate().success());
+    assert_eq!(world.start_aof(&[]).client().ask("GET k"), "2");
+}
+
+#[test]
 fn a_log_that_has_grown_is_rewritten_by_itself() {
     let world = World::new();
     let server = world.start_aof(&["--auto-aof-rewrite-min-size", "50kb", "--hz", "100"]);
