@@ -217,8 +217,8 @@ impl Persistence {
         let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
         let running = self.rewrite.as_ref();
         let progress = running.map(|running| running.rewrite.progress());
-        let (keys, keys_total) =
-            progress.as_ref().map_or((0, 0), |progress| (progress.keys, progress.keys_total));
+        let of_either = progress.or_else(|| self.saving.progress());
+        let (keys, keys_total) = of_either.map_or((0, 0), |progress| (progress.keys, progress.keys_total));
         fields.add("current_cow_peak", 0);
         fields.add("current_cow_size", 0);
         fields.add("current_cow_size_age", 0);

@@ -62,6 +62,9 @@ fn a_background_save_holds_the_moment_it_was_asked_for() {
     assert_eq!(client.ask("BGSAVE"), "Background saving started");
     client.ok("SET later 1");
     assert_eq!(client.info("rdb_bgsave_in_progress"), "1");
+    let told = client.ask("INFO persistence");
+    assert_eq!(told.matches("current_save_keys_processed:").count(), 1);
+    eventually("it comes on", || client.info("current_fork_perc") != "0.00");
     assert_eq!(client.ask("BGSAVE"), "-ERR Background save already in progress");
     assert_eq!(client.ask("SAVE"), "-ERR Background save already in progress");
     assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting scheduled");
