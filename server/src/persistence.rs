@@ -594,8 +594,8 @@ impl Server {
         }
     }
 
-    /// Carries changed directives to the log and the rewrite.
-    pub fn apply_log_options(&mut self) {
+    /// Carries changed directives to the log and the rewrite; `new_policy`: `appendfsync` is one of them.
+    pub fn apply_log_options(&mut self, new_policy: bool) {
         let options = options(&self.config);
         if let Some(running) = &self.persistence.rewrite {
             running.rewrite.set_key_delay_us(u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0));
@@ -604,7 +604,7 @@ impl Server {
         self.persistence.saving.set_key_delay_us(delay_us);
         let Some(log) = &mut self.persistence.log else { return };
         // Under `always` nothing may be told before it is durable, not even what was answered under another policy.
-        if options.fsync == aof::Fsync::Always && log.durable() < log.end() {
+        if new_policy && options.fsync == aof::Fsync::Always && log.durable() < log.end() {
             let everything: Vec<Touch> =
                 (0..self.keyspace.dbs().len()).map(|db| Touch::Db { db, wrote: true }).collect();
             self.gate.wrote(&everything, log.end());

@@ -65,6 +65,21 @@ fn transactions_and_served_waiters_are_answered_when_their_writes_are_durable() 
     assert_eq!(pusher.info("aof_unsynced_bytes"), "0");
 }
 
+/// Every CONFIG SET let all databases wait for the disk, not only one of `appendfsync`.
+#[test]
+fn a_directive_that_promises_nothing_lets_nobody_wait() {
+    let world = World::new();
+    let Some(server) = world.start_on_slow_disk(FSYNC, &["--appendfsync", "always"]) else { return };
+    let mut writer = begin(&server, "SET k 1");
+    let mut operator = server.client();
+    operator.ok("CONFIG SET maxmemory 1gb");
+    assert_eq!(operator.ask("GET stranger"), "nil");
+    assert!(writer.is_silent());
+    operator.ok("CONFIG SET appendfsync everysec");
+    operator.ok("CONFIG SET appendfsync always");
+    assert_eq!(operator.info("aof_unsynced_bytes"), "0");
+}
+
 #[test]
 fn who_ends_its_side_after_a_write_is_told_of_it() {
     let world = World::new();
