@@ -85,6 +85,18 @@ fn a_background_save_holds_the_moment_it_was_asked_for() {
 }
 
 #[test]
+fn the_file_of_a_killed_save_is_removed() {
+    let world = World::new();
+    let mut server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "20000"]);
+    server.client().ok("DEBUG POPULATE 1000");
+    assert_eq!(server.client().ask("BGSAVE"), "Background saving started");
+    eventually("the file is being written", || names(world.path()).len() == 2);
+    server.kill();
+    let _server = world.start(&[]);
+    assert_eq!(names(world.path()), ["server.log"]);
+}
+
+#[test]
 fn a_shutdown_saves_if_there_are_save_points_or_it_is_told_to() {
     for (options, command, saved) in [
         (&[][..], "SHUTDOWN", false),
