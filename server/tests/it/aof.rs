@@ -308,6 +308,30 @@ fn a_rewritten_log_restores_the_same_data() {
     assert_eq!(server.info("aof_rewrite_in_progress"), "0");
 }
 
+/// `dir` is where the next log begins; bases of the one that is on were written there, too.
+#[test]
+fn a_log_that_is_on_stays_where_it_is() {
+    let world = World::new();
+    let mut server = world.start_aof(&["--enable-protected-configs", "yes"]);
+    let mut client = server.client();
+    let digest = fill(&mut client);
+    let other = world.path().join("other");
+    fs::create_dir(&other).unwrap();
+    client.ok(&format!("CONFIG SET dir {}", other.display()));
+    client.ok("DEBUG LOADAOF");
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+    client.ok("CONFIG SET rdb-key-save-delay 20000");
+    assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    eventually("the base is being written", || {
+        names(world.path()).iter().any(|name| name.starts_with("temp-rewriteaof-bg-"))
+    });
+    client.ok("CONFIG SET rdb-key-save-delay 0");
+    eventually("the rewrite ends", || client.info("aof_rewrites") == "1");
+    assert_eq!(names(&other), [""; 0]);
+    server.kill();
+    assert_eq!(world.start_aof(&[]).client().ask("DEBUG DIGEST"), digest);
+}
+
 #[test]
 fn a_second_rewrite_is_refused_while_one_runs() {
     let world = World::new();
