@@ -327,6 +327,7 @@ impl Turn {
         }
         if client.output.is_held() {
             self.gated.push(id);
+            server.limit_output(id);
         } else if client.closing {
             drop(server.forget(id));
         }

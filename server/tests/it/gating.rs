@@ -81,6 +81,20 @@ fn a_directive_that_promises_nothing_lets_nobody_wait() {
 }
 
 #[test]
+fn replies_that_wait_for_the_disk_count_as_unsent() {
+    let world = World::new();
+    let limit = ["--appendfsync", "always", "--client-output-buffer-limit", "normal 1mb 0 0"];
+    let Some(server) = world.start_on_slow_disk(FSYNC, &limit) else { return };
+    server.client().ok(&format!("SET big {}", "x".repeat(100_000)));
+    let mut writer = begin(&server, "SET k 1");
+    for _ in 0..20 {
+        writer.send("GET big");
+    }
+    assert!(writer.try_reply().is_none(), "it is closed before the first reply may leave");
+    eventually("the log says why", || world.log().contains("for overcoming of output buffer limits"));
+}
+
+#[test]
 fn who_ends_its_side_after_a_write_is_told_of_it() {
     let world = World::new();
     let Some(server) = world.start_on_slow_disk(FSYNC, &["--appendfsync", "always"]) else { return };
