@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 
-use crate::harness::{Client, Server, World, eventually, names};
+use crate::harness::{Client, Server, World, eventually, names, not_tested};
 
 const INCR: &str = "appendonly.aof.1.incr.aof";
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -617,7 +617,7 @@ fn stock_redis_goes_on_with_our_log_and_we_with_its() {
     let port = server.port();
     assert!(server.terminate().success());
     let Ok(process) = redis(&world, port) else {
-        println!("not tested: there is no redis-server here");
+        not_tested("redis-server");
         return;
     };
     let theirs = Server::adopt(process, port);
