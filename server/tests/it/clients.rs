@@ -70,6 +70,23 @@ fn without_the_password_little_is_possible() {
 }
 
 #[test]
+fn of_several_reasons_to_refuse_the_first_is_told() {
+    let world = World::new();
+    let server = world.start(&["--min-replicas-to-write", "1", "--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    client.ok("MULTI");
+    assert!(client.ask("DEBUG POPULATE 1").starts_with("-ERR Command not allowed inside a transaction"));
+    client.ok("DISCARD");
+    assert!(client.ask("DEBUG POPULATE 1").starts_with("-NOREPLICAS"));
+    client.ask("SUBSCRIBE c");
+    assert!(client.ask("SET k v").starts_with("-NOREPLICAS"));
+    assert!(client.ask("GET k").starts_with("-ERR Can't execute 'get'"));
+    let server = world.start(&["--requirepass", "secret"]);
+    assert!(server.client().ask("DEBUG SLEEP 0").starts_with("-ERR DEBUG command not allowed"));
+    assert!(server.client().ask("SAVE").starts_with("-NOAUTH"));
+}
+
+#[test]
 fn inline_commands_are_split_like_a_shell_line() {
     let (_world, server) = server();
     let mut client = server.client();
