@@ -29,7 +29,7 @@ pub(crate) mod timeout;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use resp::Encoder;
+use resp::{Encoder, number};
 use smallvec::SmallVec;
 
 use crate::{CommandError, Ctx};
@@ -334,4 +334,23 @@ fn repeat(
         }
     }
     Ok(())
+}
+
+/// Reads an integer argument.
+///
+/// # Errors
+/// [`CommandError::NotAnInteger`].
+pub fn integer(text: &[u8]) -> Result<i64, CommandError> {
+    number::parse_i64(text).ok_or(CommandError::NotAnInteger)
+}
+
+/// A container's HELP: its subcommands.
+pub fn write_help<H>(container: &str, rows: &[Spec<H>], out: &mut Encoder<'_>) {
+    out.array(1 + 2 * rows.len());
+    out.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for row in rows {
+        let key = if row.keys == Keys::None { "" } else { " <key>" };
+        out.simple(&format!("{}{key}", row.name.to_ascii_uppercase()));
+        out.simple(&format!("    {}", row.summary));
+    }
 }
