@@ -13,7 +13,6 @@ impl Server {
         self.note_ops_per_s();
         self.close_idle_clients();
         self.close_unanswered();
-        self.end_pause();
         self.weigh();
         let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
@@ -83,6 +82,7 @@ impl Server {
 
     /// Looks again at what clients sent while they were parked, paused or held back.
     pub fn resume_all(&mut self) {
+        self.end_pause();
         if !self.held.is_empty() && !self.persistence.writes_are_held() {
             self.resumed.append(&mut self.held);
         }

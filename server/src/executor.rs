@@ -87,6 +87,8 @@ pub struct Server {
     unit: Unit,
     /// In the middle of EXEC: units are one, nobody is parked.
     pub in_exec: bool,
+    /// FLUSHALL has taken place in the current unit.
+    flushed: bool,
 }
 
 /// CLIENT PAUSE's two kinds.
@@ -226,6 +228,7 @@ impl Server {
             weighed_at_bytes: 0,
             unit: Unit::default(),
             in_exec: false,
+            flushed: false,
             config,
         }
     }
@@ -463,9 +466,13 @@ impl Server {
     /// Whether a command may run now. The order is Redis's: the first reason is the one that is told.
     fn permit(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> Result<(), CommandError> {
         let Some(client) = self.clients.get(id) else { return Ok(()) };
-        if !self.may_speak(client) && !command.has(flags::NO_AUTH) {
-            return Err(CommandError::other("NOAUTH Authentication required."));
-        }
+        self.permit_to(client, command)?;
+        self.permit_write(id, command, argv)?;
+        self.permit_here(client, command)
+    }
+
+    /// Whether a client may send a command at all.
+    fn permit_to(&self, client: &Client, command: Command) -> Result<(), CommandError> {
         if command.is("debug") && !self.config.enable_debug_command.allows(client.is_local()) {
             return Err(CommandError::other(
                 "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
@@ -473,6 +480,17 @@ impl Server {
                  then restart the server.",
             ));
         }
+        if !self.may_speak(client) && !command.has(flags::NO_AUTH) {
+            return Err(CommandError::other("NOAUTH Authentication required."));
+        }
+        if client.transaction.is_some() && command.has(flags::NO_MULTI) {
+            return Err(CommandError::other("ERR Command not allowed inside a transaction"));
+        }
+        Ok(())
+    }
+
+    /// Whether memory, disk and replicas can take what a command, or the transaction that it executes, may write.
+    fn permit_write(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> Result<(), CommandError> {
         if self.out_of_memory && self.has_or_executes(id, command, flags::DENYOOM) {
             return Err(CommandError::other("OOM command not allowed when used memory > 'maxmemory'."));
         }
@@ -490,8 +508,13 @@ impl Server {
         if writes && self.config.min_replicas_to_write > 0 {
             return Err(CommandError::other("NOREPLICAS Not enough good replicas to write."));
         }
+        Ok(())
+    }
+
+    /// Whether a command fits what its client, and the server, is about.
+    fn permit_here(&self, client: &Client, command: Command) -> Result<(), CommandError> {
         if client.version == resp::Version::Resp2
-            && self.pubsub.is_subscribed(id)
+            && self.pubsub.is_subscribed(client.id)
             && !command.serves_listeners()
         {
             return Err(CommandError::other(format!(
@@ -502,10 +525,8 @@ impl Server {
         if self.loading.is_some() && !command.has(flags::LOADING) {
             return Err(CommandError::other("LOADING Redis is loading the dataset in memory"));
         }
-        if client.transaction.is_some() && command.has(flags::NO_MULTI) {
-            return Err(CommandError::other("ERR Command not allowed inside a transaction"));
-        }
-        if client.monitors && (command.has(flags::READ) || command.has(flags::WRITE)) {
+        let touches = |flag| self.has_or_executes(client.id, command, flag);
+        if client.monitors && [flags::READ, flags::WRITE, flags::MAY_REPLICATE].into_iter().any(touches) {
             return Err(CommandError::other("ERR Replica can't interact with the keyspace"));
         }
         Ok(())
@@ -531,15 +552,22 @@ impl Server {
                 if let Some(block) = self.unit.block.take() {
                     self.park_for_key(id, argv, block);
                 }
-                if spec.name == "flushall" {
-                    self.flushed_all();
-                }
             }
+        }
+        self.flushed |= command.is("flushall") && self.has_succeeded(id, start);
+        if !self.in_exec && std::mem::take(&mut self.flushed) {
+            self.flushed_all();
         }
         self.end_call(id, command, argv, began, start);
         if !self.in_exec {
             self.serve_ready();
         }
+    }
+
+    /// Whether the reply at `start` is none that refuses.
+    fn has_succeeded(&mut self, id: ClientId, start: usize) -> bool {
+        let client = self.clients.get_mut(id);
+        client.is_some_and(|client| client.output.buffer().get(start) != Some(&b'-'))
     }
 
     /// A command's handler has returned: it is over, unless it has parked its client.
@@ -752,9 +780,10 @@ impl Server {
         /// Keys to a cycle: some 100 microseconds. What is due beyond is due in the next turn, which does not wait.
         const BUDGET: usize = 200;
         self.expire_more = false;
-        // Behind a disk that fails or is late, the DELs would only pile up; reads find an expired key absent all the same.
         let idle = !self.debug.active_expire || self.loading.is_some() || self.paused.is_some();
-        if idle || !self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 }) {
+        // Behind a disk that is late or fails, the DELs would only pile up; reads find an expired key absent all the same.
+        let is_late = self.persistence.writes_are_held();
+        if idle || is_late || !self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 }) {
             return;
         }
         let began = self.watches_latency().then(Instant::now);

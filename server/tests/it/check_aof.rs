@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Client, Server, World, eventually, names};
+use crate::harness::{Client, Server, World, eventually, names, not_tested};
 
 const CHECKER: &str = env!("CARGO_BIN_EXE_everlog-check-aof");
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -37,11 +37,10 @@ fn words(output: &Output) -> (String, i32) {
 }
 
 /// What Redis's own prints; none where it is not installed. `cargo xtask ci` installs it.
-#[expect(clippy::print_stdout, reason = "a test that was not run says so")]
 fn stock(dir: &Path, args: &[&str], answer: &str) -> Option<(String, i32)> {
     let output = run("redis-check-aof", dir, args, answer);
     if output.is_none() {
-        println!("not tested: there is no redis-check-aof here");
+        not_tested("redis-check-aof");
     }
     output.as_ref().map(words)
 }
@@ -274,13 +273,12 @@ fn the_repair_that_a_refused_start_advises_keeps_every_other_key() {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "a test that was not run says so")]
 fn redis_server(world: &World, port: u16) -> Option<Server> {
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
     command.arg("--dir").arg(world.path()).stdout(Stdio::null());
     let Ok(process) = command.spawn() else {
-        println!("not tested: there is no redis-server here");
+        not_tested("redis-server");
         return None;
     };
     let server = Server::adopt(process, port);
