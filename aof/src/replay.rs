@@ -26,7 +26,6 @@ mod settle;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-use resp::request::Argv;
 use thiserror::Error;
 
 use self::course::Load;
@@ -65,7 +64,7 @@ pub trait Sink {
     fn commands(&mut self, requests: &[Request<'_>]) -> Result<(), (usize, SinkError)> {
         let mut requests = requests.iter().enumerate();
         requests.try_for_each(|(at, request)| {
-            self.command(request.db, &request.argv).map_err(|error| (at, error))
+            self.command(request.db, request.argv).map_err(|error| (at, error))
         })
     }
 
@@ -92,12 +91,12 @@ pub trait Sink {
 }
 
 /// A command of a log.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// Its database.
     pub db: u32,
     /// Its words.
-    pub argv: Argv<'a>,
+    pub argv: &'a [&'a [u8]],
 }
 
 /// Why a sink stops the start.

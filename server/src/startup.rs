@@ -245,7 +245,8 @@ impl Server {
         }
         let report = report?;
         self.report_load(&report, &options, started);
-        for name in directory.remove_leftovers()? {
+        // What cannot be looked at stays where it is.
+        for name in directory.remove_leftovers().unwrap_or_default() {
             self.log(Level::Notice, format!("Removed {name}, left by a process that was killed"));
         }
         self.start_log(directory, &options)?;

@@ -242,16 +242,17 @@ impl Batch {
 
     /// Fails with the offset of the command that was refused.
     fn execute(&self, sink: &mut impl Sink) -> Result<(), (u64, SinkError)> {
-        let offset_of = |at: usize| self.commands.get(at).map_or(0, |command| command.offset_bytes);
-        sink.commands(&self.requests()).map_err(|(at, source)| (offset_of(at), source))
-    }
-
-    fn requests(&self) -> Vec<Request<'_>> {
-        let (mut ends, mut start) = (self.ends.iter(), 0);
+        let mut start = 0;
+        let word = |&end: &usize| &self.bytes[std::mem::replace(&mut start, end)..end];
+        let words: Vec<&[u8]> = self.ends.iter().map(word).collect();
+        let mut rest = &words[..];
         let request = |command: &Command| {
-            let word = |&end: &usize| &self.bytes[std::mem::replace(&mut start, end)..end];
-            Request { db: command.db, argv: ends.by_ref().take(command.words).map(word).collect() }
+            let (argv, behind) = rest.split_at(command.words);
+            rest = behind;
+            Request { db: command.db, argv }
         };
-        self.commands.iter().map(request).collect()
+        let requests: Vec<Request<'_>> = self.commands.iter().map(request).collect();
+        let offset_of = |at: usize| self.commands.get(at).map_or(0, |command| command.offset_bytes);
+        sink.commands(&requests).map_err(|(at, source)| (offset_of(at), source))
     }
 }

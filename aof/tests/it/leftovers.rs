@@ -42,7 +42,7 @@ fn is_removed(mem: &Mem, name: &str, bytes: &[u8]) -> bool {
 fn only_what_holds_nothing_of_its_own_is_removed() {
     let mem = a_log();
     let before = load(&mem, &options(Fsync::Always)).unwrap().0;
-    let listed = mem.bytes(&path("appendonly.aof.1.base.aof")).unwrap();
+    let listed = mem.bytes(&path("appendonly.aof.2.base.aof")).unwrap();
     let line = listed.split(|&byte| byte == b'\n').next().unwrap();
     let epoch = String::from_utf8_lossy(line).split(" b ").nth(1).unwrap()[..16].to_owned();
     let epoch = Epoch(u64::from_str_radix(&epoch, 16).unwrap());
@@ -55,7 +55,7 @@ fn only_what_holds_nothing_of_its_own_is_removed() {
         ("without a line", "appendonly.aof.6.base.rdb", b"REDIS0011".to_vec(), false),
         ("an incr without a byte", "appendonly.aof.9.incr.aof", Vec::new(), true),
         ("no file of a log", "appendonly.aof.9.incr.aof.torn-1", Vec::new(), false),
-        ("the listed base", "appendonly.aof.1.base.aof", listed, false),
+        ("the listed base", "appendonly.aof.2.base.aof", listed, false),
     ] {
         assert_eq!(is_removed(&mem, name, &bytes), expected, "{what}");
     }

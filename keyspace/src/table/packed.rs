@@ -659,11 +659,15 @@ impl Packed {
             .iter()
             .filter_map(|&(arena, place, shared_bits)| {
                 let slot = arena.slots.get(arena.lower_bound(place, shared_bits));
-                let slot = slot.filter(|slot| slot.place == place);
-                slot.map_or(arena.blocks.last(), |slot| arena.blocks.get(usize::from(slot.block)))
+                match slot.filter(|slot| slot.place == place) {
+                    Some(slot) => Some((arena.blocks.get(usize::from(slot.block))?, Some(slot.at))),
+                    None => Some((arena.blocks.last()?, None)),
+                }
             })
             .collect();
-        black_box(blocks.iter().map(|block| block.len()).sum::<usize>());
+        black_box(blocks.iter().map(|(block, _)| block.len()).sum::<usize>());
+        let records = blocks.iter().map(|(block, at)| block.byte(at.map_or(block.len(), usize::from)));
+        black_box(records.fold(0, u8::wrapping_add));
     }
 
     /// Stores a string under a key that has no time to live; whether the key is new.

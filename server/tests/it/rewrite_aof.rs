@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{World, names};
+use crate::check_aof::redis_server;
+use crate::harness::{World, eventually, free_port, names};
 
 const REWRITER: &str = env!("CARGO_BIN_EXE_everlog-rewrite");
 const CHECKER: &str = env!("CARGO_BIN_EXE_everlog-check-aof");
@@ -38,7 +39,6 @@ fn fill(world: &World, options: &[&str]) -> String {
         "ZADD zset 1 one 2.5 two",
         "XADD stream 1-1 f v",
         "SETEX volatile 100000 soon",
-        "SET short-lived x PX 1",
         "SELECT 9",
         "SET elsewhere yes",
     ] {
@@ -71,6 +71,27 @@ fn the_new_base_is_all_there_is_and_loads_to_the_same_data() {
         assert_eq!(world.aof_names(), [&base, MANIFEST], "{preamble} to {format}");
         assert_eq!(names(world.path()), ["appendonlydir", "server.log"]);
         assert_eq!(digest(&world, &options), expected, "{preamble} to {format}");
+    }
+}
+
+#[test]
+fn a_directory_of_redis_s_is_compacted_too_and_redis_reads_the_result() {
+    for format in ["rdb", "resp"] {
+        let (world, port) = (World::new(), free_port());
+        let Some(redis) = redis_server(&world, port) else { return };
+        let mut client = redis.client();
+        client.ask("MSET a 1 b 2 c 3");
+        assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+        eventually("its rewrite ends", || redis.info("aof_rewrite_in_progress") == "0");
+        client.ask("RPUSH list x y z");
+        client.ask("INCR a");
+        drop(client);
+        assert!(redis.terminate().success());
+        let (text, is_done) = rewrite(&world, &["--format", format]);
+        assert!(is_done && text.starts_with("4 keys from 2 commands: "), "{text}");
+        let Some(redis) = redis_server(&world, port) else { return };
+        assert_eq!(redis.client().ask("MGET a b c"), "[2 2 3]");
+        assert_eq!(redis.client().ask("LRANGE list 0 -1"), "[x y z]");
     }
 }
 
