@@ -63,9 +63,8 @@ pub trait Sink {
     /// The first that stops the start: its index, and why.
     fn commands(&mut self, requests: &[Request<'_>]) -> Result<(), (usize, SinkError)> {
         let mut requests = requests.iter().enumerate();
-        requests.try_for_each(|(at, request)| {
-            self.command(request.db, request.argv).map_err(|error| (at, error))
-        })
+        requests
+            .try_for_each(|(at, request)| self.command(request.db, request.argv).map_err(|error| (at, error)))
     }
 
     /// Loads an RDB base or preamble: `rdb` stands at its magic, and must be left behind its last byte, for commands may

@@ -62,11 +62,9 @@ impl<'a> Loader<'a> {
             return Ok(spec);
         }
         let spec = self.look_up(argv)?;
-        // A container's subcommand has a name that is longer.
-        self.last = spec
-            .name
-            .eq_ignore_ascii_case(std::str::from_utf8(name).unwrap_or_default())
-            .then(|| (name.to_vec(), spec));
+        // Where a subcommand decides, the name does not tell the row.
+        let is_told = spec.name.as_bytes().eq_ignore_ascii_case(name) && spec.subcommands.is_empty();
+        self.last = is_told.then(|| (name.to_vec(), spec));
         Ok(spec)
     }
 
@@ -89,12 +87,6 @@ impl<'a> Loader<'a> {
     fn warm<'r>(&self, requests: &[Request<'r>]) {
         let key = |request: &Request<'r>| Some((request.db as usize, *request.argv.get(1)?));
         self.server.keyspace.warm(requests.iter().filter_map(key));
-    }
-
-    /// Makes room for the rest of the log, if it brings as many keys as what was loaded.
-    fn expect(&mut self, progress: Progress) {
-        let Progress { loaded_bytes, total_bytes, .. } = progress;
-        self.server.keyspace.expect_growth(loaded_bytes, total_bytes);
     }
 
     /// Shows how far it is.
@@ -199,7 +191,7 @@ impl Sink for Loader<'_> {
         }
         self.bar.set_length(progress.total_bytes);
         self.show(progress.loaded_bytes);
-        self.expect(progress);
+        self.server.keyspace.expect_growth(progress.loaded_bytes, progress.total_bytes);
         self.serve();
     }
 }
