@@ -250,16 +250,14 @@ impl<'a> Ctx<'a> {
     /// As [`changed`](Self::changed), in another database.
     #[inline]
     pub fn changed_in(&mut self, db: DbIndex, key: &[u8], class: char, event: &'static str, changes: usize) {
-        let hash = self.keyspace.hash(key);
-        self.mark(Touch::Key { db, hash, wrote: true });
+        self.mark_written(db, key);
         self.dirty += changes as u64;
         self.notify_in(db, class, event, key);
     }
 
     /// As [`changed`](Self::changed), where Redis has no event for it.
     pub fn changed_without_event(&mut self, key: &[u8], changes: usize) {
-        let hash = self.keyspace.hash(key);
-        self.mark(Touch::Key { db: self.db, hash, wrote: true });
+        self.mark_written(self.db, key);
         self.dirty += changes as u64;
     }
 
@@ -355,11 +353,23 @@ impl<'a> Ctx<'a> {
     #[inline]
     fn visit(&mut self, db: DbIndex, key: &[u8], wrote: bool) -> u64 {
         let hash = self.keyspace.hash(key);
+        if self.keyspace.loading {
+            return hash;
+        }
         self.mark(Touch::Key { db, hash, wrote });
-        if self.keyspace.dbs[db].has_expires() && !self.keyspace.loading {
+        if self.keyspace.dbs[db].has_expires() {
             self.expire_if_due(db, hash, key);
         }
         hash
+    }
+
+    /// Nobody waits for what a log that is being replayed has changed.
+    #[inline]
+    fn mark_written(&mut self, db: DbIndex, key: &[u8]) {
+        if !self.keyspace.loading {
+            let hash = self.keyspace.hash(key);
+            self.mark(Touch::Key { db, hash, wrote: true });
+        }
     }
 
     #[inline]

@@ -72,6 +72,24 @@ impl Db {
         self.table
     }
 
+    /// Makes room for keys that are expected, ahead of them: a segment that is split while it is nearly empty is split
+    /// cheaply. An expectation may be wrong, so there is never room for more than four times the keys that are there.
+    pub fn expect(&mut self, keys: usize) {
+        let is_full = self.len() + self.len() / 4 > self.table.capacity();
+        let keys = keys.min(4 * self.len());
+        while is_full && self.table.capacity() < keys {
+            self.grow();
+        }
+    }
+
+    /// Gives back room that was expected to be needed.
+    pub(crate) fn fit(&mut self) {
+        let is_roomy = self.table.capacity() > self.len() + self.len() / 4;
+        while is_roomy && self.table.has_spare_segment() {
+            self.shrink();
+        }
+    }
+
     #[inline]
     pub(crate) fn has_expires(&self) -> bool {
         self.expires > 0

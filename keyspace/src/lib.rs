@@ -45,6 +45,9 @@ pub mod table;
 pub mod types;
 
 use resp::Encoder;
+use smallvec::SmallVec;
+
+use crate::table::packed::WARMED;
 
 pub use ctx::{Call, Ctx};
 pub use db::Db;
@@ -73,7 +76,8 @@ pub struct Keyspace {
     pub limits: Limits,
     /// Counters since the start (or `CONFIG RESETSTAT`).
     pub stats: Stats,
-    /// True while a log is replayed: nothing expires then, as in Redis, and a command is not encoded as its own effect.
+    /// True while a log is replayed: nothing expires then, as in Redis, a command is not encoded as its own effect, and
+    /// the keys that it visits are not noted.
     pub loading: bool,
     /// True while some client is blocked on a key: then keys that appear are reported in [`Unit::ready`].
     pub has_blocked: bool,
@@ -201,6 +205,31 @@ impl Keyspace {
     /// The key of the hash function, for tables that values grow into.
     pub fn seed(&self) -> HashSeed {
         self.seed
+    }
+
+    /// Makes room for what is still to come, if the rest brings as many keys as the part of it that was loaded.
+    pub fn expect_growth(&mut self, part: u64, whole: u64) {
+        for db in &mut self.dbs {
+            let keys = db.len() as u128 * u128::from(whole) / u128::from(part.max(1));
+            db.expect(usize::try_from(keys).unwrap_or(usize::MAX));
+        }
+    }
+
+    /// Gives back room that was expected to be needed.
+    pub fn fit(&mut self) {
+        self.dbs.iter_mut().for_each(Db::fit);
+    }
+
+    /// Reads ahead of writes what finding these keys will read, for several at once: the misses of the cache overlap then.
+    /// It changes nothing, and a key may be anything.
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = (DbIndex, &'a [u8])>) {
+        let keys: SmallVec<[(DbIndex, u64); WARMED]> = keys.map(|(db, key)| (db, self.hash(key))).collect();
+        for keys in keys.chunk_by(|one, next| one.0 == next.0) {
+            let hashes: SmallVec<[u64; WARMED]> = keys.iter().map(|key| key.1).collect();
+            if let Some(db) = keys.first().and_then(|key| self.dbs.get(key.0)) {
+                db.table().warm(&hashes);
+            }
+        }
     }
 
     /// Takes the big values that were unlinked and the databases that were flushed, to be dropped on another thread.

@@ -60,6 +60,7 @@ fn rewrite_all(keyspace: &Keyspace) -> Summary {
         checksum: true,
         incremental_fsync: false,
         key_delay_us: 0,
+        max_bytes_per_s: 0,
         format: Format::Commands,
     };
     let (wake, woken) = channel();

@@ -30,15 +30,18 @@ pub mod persistence;
 pub mod pubsub;
 pub mod rdb;
 pub mod redact;
+pub mod rewrite_aof;
 pub mod slowlog;
 pub mod startup;
 pub mod transaction;
 pub mod turn;
 
+mod bar;
 mod cron;
 mod listening;
 mod memory;
 mod propagate;
+mod rdb_load;
 mod settings;
 
 use std::fs;

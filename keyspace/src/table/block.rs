@@ -20,6 +20,11 @@ impl Block {
         usize::from(self.len)
     }
 
+    /// What stands at `at`, be it a record's or not.
+    pub(super) fn byte(&self, at: usize) -> u8 {
+        self.bytes.get(at).copied().unwrap_or_default()
+    }
+
     /// The bytes from `at` on.
     #[inline]
     pub(super) fn from(&self, at: u16) -> &[u8] {

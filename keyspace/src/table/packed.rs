@@ -17,6 +17,7 @@
 //! vector instead the allocator held 97 bytes for a key of 16 and a value of 32, since segments outgrow its sizes
 //! together and leave each behind half used.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
@@ -49,6 +50,9 @@ pub struct Arena {
     /// No record expires before this. It may be too early, after one was removed.
     due_ms: AtomicI64,
 }
+
+/// Hashes that are best warmed at once.
+pub(crate) const WARMED: usize = 32;
 
 /// So many blocks a segment has room for in itself: more than records of some fifty bytes take.
 const BLOCKS: usize = 16;
@@ -162,8 +166,7 @@ impl Arena {
     /// where it would be if they were even.
     #[inline]
     fn lower_bound(&self, place: u32, shared_bits: u32) -> usize {
-        let own_bits = u64::from(place.checked_shl(shared_bits).unwrap_or(0));
-        let mut index = ((own_bits * self.slots.len() as u64) >> 32) as usize;
+        let mut index = self.guess(place, shared_bits);
         while self.slots.get(index).is_some_and(|slot| slot.place < place) {
             index += 1;
         }
@@ -171,6 +174,13 @@ impl Arena {
             index -= 1;
         }
         index
+    }
+
+    /// Where a place would be if places were even.
+    #[inline]
+    fn guess(&self, place: u32, shared_bits: u32) -> usize {
+        let own_bits = u64::from(place.checked_shl(shared_bits).unwrap_or(0));
+        ((own_bits * self.slots.len() as u64) >> 32) as usize
     }
 
     /// A record, and what is behind it.
@@ -628,6 +638,36 @@ impl Packed {
         let index = self.index(hash);
         let segment = self.segment(index)?;
         Some(segment.entry(segment.find(place_of(hash), self.shared_bits(index), key)?))
+    }
+
+    /// Reads what finding these hashes, or adding them, will read, step by step for all of them: the cache misses of a
+    /// step overlap, which those of writers, with their locked instructions and branches, do not.
+    pub(crate) fn warm(&self, hashes: &[u64]) {
+        let segment = |&hash: &u64| {
+            let index = self.index(hash);
+            Some((self.segment(index)?, place_of(hash), self.shared_bits(index)))
+        };
+        let segments: SmallVec<[_; WARMED]> = hashes.iter().filter_map(segment).collect();
+        let last_block = |arena: &Arena| arena.blocks.last().map_or(0, |block| Arc::as_ptr(block) as usize);
+        let ends = segments.iter().map(|(arena, ..)| arena.slots.len().wrapping_add(last_block(arena)));
+        black_box(ends.fold(0, usize::wrapping_add));
+        let slots = segments.iter().filter_map(|&(arena, place, shared_bits)| {
+            arena.slots.get(arena.guess(place, shared_bits)).map(|slot| slot.place)
+        });
+        black_box(slots.fold(0, u32::wrapping_add));
+        let blocks: SmallVec<[_; WARMED]> = segments
+            .iter()
+            .filter_map(|&(arena, place, shared_bits)| {
+                let slot = arena.slots.get(arena.lower_bound(place, shared_bits));
+                match slot.filter(|slot| slot.place == place) {
+                    Some(slot) => Some((arena.blocks.get(usize::from(slot.block))?, Some(slot.at))),
+                    None => Some((arena.blocks.last()?, None)),
+                }
+            })
+            .collect();
+        black_box(blocks.iter().map(|(block, _)| block.len()).sum::<usize>());
+        let records = blocks.iter().map(|(block, at)| block.byte(at.map_or(block.len(), usize::from)));
+        black_box(records.fold(0, u8::wrapping_add));
     }
 
     /// Stores a string under a key that has no time to live; whether the key is new.

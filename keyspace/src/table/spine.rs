@@ -163,6 +163,16 @@ impl<S: Segment> Spine<S> {
         self.segments > 1 && self.len < self.segments * (S::MEAN_RECORDS / 4)
     }
 
+    /// Number of records that fill the segments to their mean.
+    pub(crate) fn capacity(&self) -> usize {
+        self.segments * S::MEAN_RECORDS
+    }
+
+    /// Whether one segment less would do.
+    pub(crate) fn has_spare_segment(&self) -> bool {
+        self.segments > 1 && self.len <= self.capacity() - S::MEAN_RECORDS
+    }
+
     /// The segment that would be split next, and the index of the new one.
     pub(crate) fn splitting(&self) -> (usize, usize) {
         (parent(self.segments), self.segments)

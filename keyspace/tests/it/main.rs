@@ -11,6 +11,7 @@ mod hyperloglog;
 mod list;
 mod rdb;
 mod replay;
+mod room;
 mod set;
 mod sort;
 mod stream;

@@ -315,6 +315,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("aof-replay-errors", "", Kind::OneOf(ReplayErrors::WORDS), "log", 0, Implemented, field!(aof_replay_errors)),
     row("aof-direct-write", "", YESNO, "yes", 0, Implemented, field!(aof_direct_write)),
     row("aof-outcome-timeout", "", COUNT, "60", 0, Implemented, field!(aof_outcome_timeout_s)),
+    row("aof-rewrite-max-mb-per-sec", "", COUNT, "0", 0, Implemented, field!(aof_rewrite_max_mb_per_sec)),
     row("aof-max-unsynced-bytes", "", mem(MIB, I64), "256mb", 0, Implemented, field!(aof_max_unsynced_bytes)),
     // Clients
     row("maxclients", "", num(1, U32), "10000", 0, Implemented, field!(maxclients)),

@@ -117,6 +117,8 @@ pub struct Config {
     pub aof_direct_write: bool,
     /// Ours: how long a reply may wait for the disk before its connection is closed instead. Zero: for ever.
     pub aof_outcome_timeout_s: u32,
+    /// Ours: how fast a rewrite may write, in MiB a second. Zero: as fast as it can.
+    pub aof_rewrite_max_mb_per_sec: u32,
     /// Ours: how much may wait for fsync before writers are held back.
     pub aof_max_unsynced_bytes: u64,
 

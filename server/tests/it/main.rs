@@ -12,5 +12,6 @@ mod full_disk;
 mod gating;
 mod observation;
 mod rdb;
+mod rewrite_aof;
 mod seed;
 mod waiting;
