@@ -15,6 +15,7 @@ use crate::clients::Clients;
 use crate::commands::{Command, CommandTable, Handler};
 use crate::config::Config;
 use crate::disk::Wish;
+use crate::evict::Room;
 use crate::gate::Gate;
 use crate::logger::{Level, Logger};
 use crate::observer::Observer;
@@ -53,8 +54,8 @@ pub struct Server {
     pub stats: Stats,
     /// Who is told of each command that is over.
     pub observer: Observer,
-    /// More memory is in use than `maxmemory` allows; as of this turn.
-    pub out_of_memory: bool,
+    /// What is in use, and what is done about it.
+    pub room: Room,
     /// What DEBUG has switched.
     pub debug: Debug,
     /// The data is being loaded: how far.
@@ -81,8 +82,6 @@ pub struct Server {
     pub executing_bytes: usize,
     /// More keys are due than the last cycle has deleted.
     pub expire_more: bool,
-    /// Bytes received when memory was last weighed.
-    pub weighed_at_bytes: u64,
     /// What the current unit leaves behind; reused.
     unit: Unit,
     /// In the middle of EXEC: units are one, nobody is parked.
@@ -157,6 +156,8 @@ pub struct Stats {
     pub usual_turn_cpu_us_max: u64,
     /// How many turns are still to be measured for it.
     pub turns_to_compare: u64,
+    /// Connections closed because all together took more than `maxmemory-clients`.
+    pub evicted_clients: u64,
     /// The largest memory use seen, bytes.
     pub used_memory_peak_bytes: u64,
 }
@@ -209,7 +210,7 @@ impl Server {
             clock: Clock::start(),
             stats: Stats::default(),
             observer: Observer::new(&config),
-            out_of_memory: false,
+            room: Room::default(),
             debug: Debug::default(),
             loading: None,
             exit: None,
@@ -223,7 +224,6 @@ impl Server {
             pushes: BytesMut::new(),
             executing_bytes: 0,
             expire_more: false,
-            weighed_at_bytes: 0,
             unit: Unit::default(),
             in_exec: false,
             config,
@@ -290,7 +290,6 @@ impl Server {
         self.clock.refresh();
         self.observer.begin(self.clock.now);
         self.executing_bytes = input.len();
-        self.weigh_by_input();
         self.answered.push(id);
         loop {
             // Once the log is closed nothing may be acknowledged any more.
@@ -335,6 +334,7 @@ impl Server {
     fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> bool {
         let looked_up = self.table.lookup(argv);
         let command = looked_up.as_ref().ok().copied();
+        self.make_room();
         let admitted = looked_up.and_then(|command| self.permit(id, command, argv).map(|()| command));
         if let Ok(command) = admitted
             && self.postpone(id, command)
@@ -473,7 +473,9 @@ impl Server {
                  then restart the server.",
             ));
         }
-        if self.out_of_memory && self.has_or_executes(id, command, flags::DENYOOM) {
+        // Whatever is queued takes memory.
+        let queued = client.transaction.is_some() && !command.leaves_queue();
+        if self.room.is_exceeded() && (queued || self.has_or_executes(id, command, flags::DENYOOM)) {
             return Err(CommandError::other("OOM command not allowed when used memory > 'maxmemory'."));
         }
         let writes = self.has_or_executes(id, command, flags::WRITE);
@@ -562,7 +564,8 @@ impl Server {
     /// Executes a data command; what it leaves behind is added to the current unit.
     fn execute_data(&mut self, id: ClientId, spec: &DataSpec, argv: &[&[u8]], may_block: bool) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let call = Call { db: client.db, now_ms: self.clock.unix_ms, argv, may_block };
+        let Client { db, no_touch, .. } = *client;
+        let call = Call { db, now_ms: self.clock.unix_ms, argv, may_block, no_touch };
         self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
     }
 
@@ -678,7 +681,8 @@ impl Server {
         self.unit.clear();
         let start = client.output.len_bytes();
         if let Handler::Data(spec) = blocked.command.handler() {
-            let call = Call { db: blocked.db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true };
+            let (db, no_touch) = (blocked.db, client.no_touch);
+            let call = Call { db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true, no_touch };
             self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
         }
         blocked.took += self.observer.lap(began);

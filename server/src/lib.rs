@@ -18,6 +18,7 @@ pub mod commandstats;
 pub mod config;
 pub mod connection;
 pub mod disk;
+pub mod evict;
 pub mod executor;
 pub mod gate;
 pub mod info;
@@ -70,6 +71,7 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     allow_descriptors();
     let mut server = Server::new(config, logger, random_u64()?);
     server.persistence.run_id = run_id()?;
+    server.room.startup_bytes = memory::used_bytes();
     server.greet(warnings);
     let listeners = listening::listen(&server.config).map_err(|reason| fail(&mut server, &reason))?;
     let mut turn = Turn::new(listeners).context("the event loop cannot be made")?;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use keyspace::rdb::{Item, Key, Loaded, Reader};
+use keyspace::{By, Noting};
 use rewrite::emit::{Emitter, RdbEmitter};
 use rewrite::{Format, RdbFormat, Rewrite, Settings, Summary, Wake};
 
@@ -152,7 +153,15 @@ impl Server {
             aof_base,
             compress: self.config.rdbcompression,
             checksum: self.config.rdbchecksum,
+            usage: self.kept_usage(),
         }
+    }
+
+    /// How the use of keys is noted, if the policy asks for that to be kept.
+    fn kept_usage(&self) -> Option<Noting> {
+        let limits = &self.keyspace.limits;
+        let kept = limits.policy.is_some_and(|policy| matches!(policy.by, By::Lru | By::Lfu));
+        kept.then(|| limits.noting())
     }
 
     fn rdb_path(&self) -> PathBuf {
