@@ -376,9 +376,11 @@ impl Arena {
         }
     }
 
-    /// Packs the records anew, if that frees a block: [`tidy`](Self::tidy) would keep memory that somebody waits for.
+    /// Gives back what can be given back, which [`remove`](Self::remove) keeps for what comes next: whole blocks, and
+    /// the room of slots.
     pub(crate) fn tighten(&mut self) {
         let records = self.slots.len();
+        self.slots.shrink_to(roomy::<Slot>(records));
         let Some(mean_bytes) = (self.len_bytes as usize + records).checked_div(records) else { return };
         if records.div_ceil((BLOCK_BYTES / mean_bytes).max(1)) < self.blocks.len() {
             self.repack();
