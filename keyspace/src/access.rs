@@ -145,7 +145,8 @@ mod tests {
     const MINUTE_MS: i64 = 60_000;
 
     fn accessed(bits: u32, times: usize, lfu: Lfu) -> u32 {
-        let limits = Limits { policy: Some(Policy { by: By::Lfu, volatile_only: false }), lfu, ..Limits::default() };
+        let limits =
+            Limits { policy: Some(Policy { by: By::Lfu, volatile_only: false }), lfu, ..Limits::default() };
         let mut random = Random::new(7);
         (0..times).fold(bits, |bits, _| Access::new(NOW_MS, &limits, &mut random).next(bits))
     }
@@ -153,7 +154,9 @@ mod tests {
     #[test]
     fn a_counter_grows_with_the_logarithm_of_the_accesses() {
         // Redis's table for a factor of 10 says 10, 18, 142 for 100, 1,000, 100,000 accesses.
-        for (times, at_least, at_most) in [(0, 5, 5), (1, 6, 6), (100, 8, 13), (1_000, 14, 24), (100_000, 125, 160)] {
+        for (times, at_least, at_most) in
+            [(0, 5, 5), (1, 6, 6), (100, 8, 13), (1_000, 14, 24), (100_000, 125, 160)]
+        {
             let counter = counter(accessed(count_bits(NOW_MS, LFU_INIT), times, LFU), NOW_MS, LFU);
             assert!((at_least..=at_most).contains(&counter), "{times} accesses: {counter}");
         }
@@ -182,9 +185,12 @@ mod tests {
 
     #[test]
     fn what_a_file_says_is_noted_if_the_policy_asks_for_it() {
-        for (usage, noting) in
-            [(Usage::Idle(0), None), (Usage::Idle(1234), None), (Usage::Freq(0), Some(LFU)), (Usage::Freq(255), Some(LFU))]
-        {
+        for (usage, noting) in [
+            (Usage::Idle(0), None),
+            (Usage::Idle(1234), None),
+            (Usage::Freq(0), Some(LFU)),
+            (Usage::Freq(255), Some(LFU)),
+        ] {
             let bits = usage.bits(noting, NOW_MS).expect("the policy asks for it");
             assert_eq!(Usage::of(bits, noting, NOW_MS), usage);
         }

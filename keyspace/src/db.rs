@@ -162,7 +162,12 @@ impl Db {
 
     /// Some keys by chance, perhaps fewer than `count`; `volatile_only`: of those that expire. There are none only if
     /// there is no such key.
-    pub(crate) fn sample(&mut self, volatile_only: bool, count: usize, random: &mut Random) -> Vec<Entry<'_>> {
+    pub(crate) fn sample(
+        &mut self,
+        volatile_only: bool,
+        count: usize,
+        random: &mut Random,
+    ) -> Vec<Entry<'_>> {
         if volatile_only && self.expires == 0 {
             return Vec::new();
         }
@@ -185,7 +190,8 @@ impl Db {
         /// A sample costs no more cache misses, whatever it finds.
         const SEGMENTS: usize = 32;
         let segments = self.table.segments_len();
-        let visited = (first..first + SEGMENTS.min(segments)).filter_map(|at| self.table.segment(at % segments));
+        let visited =
+            (first..first + SEGMENTS.min(segments)).filter_map(|at| self.table.segment(at % segments));
         let eligible = visited.filter(|segment| !volatile_only || segment.due_ms() != NEVER);
         let entries = eligible.flat_map(|segment| segment.entries_from(random.below(segment.records())));
         entries.filter(|entry| !volatile_only || entry.expire_at_ms != NEVER).take(count).collect()

@@ -1,7 +1,7 @@
 //! Thresholds between compact and expanded encodings, with Redis 7.2's names and defaults.
 
-use crate::{By, Policy};
 use crate::access::{Lfu, Noting};
+use crate::{By, Policy};
 
 /// What the server's configuration says to this crate.
 #[derive(Debug, Clone)]

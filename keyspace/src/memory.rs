@@ -1,12 +1,12 @@
 //! MEMORY USAGE: what a key takes, from the sizes of its allocations; the members of a table are judged by a sample.
 
-use crate::{Db, Garbage, ValueRef};
 use crate::entry::Entry;
 use crate::table::packed::{PACKED_MAX_BYTES, RECORD_BYTES};
 use crate::table::{Packed, Segment, Spine};
 use crate::types::list::List;
 use crate::types::listpack::Listpack;
 use crate::types::stream::{Consumer, Group, Node, Pending, Stream, StreamId};
+use crate::{Db, Garbage, ValueRef};
 
 /// What precedes the bytes of a [`Str`](crate::Str) on the heap: count and capacity.
 const STR_HEADER_BYTES: usize = 16;
@@ -96,7 +96,12 @@ fn list_bytes(list: &List, samples: usize) -> usize {
 }
 
 /// The sum over `len` things, judged by the first few; 0 samples are all.
-fn sampled<T>(things: impl Iterator<Item = T>, len: usize, samples: usize, bytes: impl Fn(T) -> usize) -> usize {
+fn sampled<T>(
+    things: impl Iterator<Item = T>,
+    len: usize,
+    samples: usize,
+    bytes: impl Fn(T) -> usize,
+) -> usize {
     let samples = if samples == 0 { len } else { samples.min(len) };
     let sum: usize = things.take(samples).map(bytes).sum();
     sum * len / samples.max(1)

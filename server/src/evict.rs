@@ -60,7 +60,8 @@ impl Room {
 
     /// How long there was too little until now: altogether, and this time.
     pub fn exceeded(&self, now: Instant) -> (Duration, Duration) {
-        let current = self.exceeded_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let current =
+            self.exceeded_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         (self.exceeded + current, current)
     }
 
@@ -232,7 +233,9 @@ impl Server {
             return;
         }
         sizes.sort_unstable_by_key(|&(bytes, id)| (bytes, std::cmp::Reverse(id)));
-        while total > limit && let Some((bytes, id)) = sizes.pop() {
+        while total > limit
+            && let Some((bytes, id)) = sizes.pop()
+        {
             total -= bytes;
             self.evict_client(id);
         }
@@ -256,9 +259,10 @@ fn spare_bytes(limit: u64) -> u64 {
 impl Client {
     /// Bytes that its buffers and its queue take.
     pub fn memory_bytes(&self) -> u64 {
-        let queue = self.transaction.as_ref().map_or(0, |transaction| {
-            transaction.queue.iter().map(|(_, argv)| argv.log_bytes()).sum::<u64>()
-        });
+        let queue = self
+            .transaction
+            .as_ref()
+            .map_or(0, |transaction| transaction.queue.iter().map(|(_, argv)| argv.log_bytes()).sum::<u64>());
         (size_of::<Client>() + self.input.capacity() + self.output.capacity_bytes()) as u64 + queue
     }
 }

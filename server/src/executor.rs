@@ -248,6 +248,7 @@ impl Server {
         }
         let mut parser = std::mem::take(&mut client.parser);
         let used = self.execute_all(id, &mut parser, received);
+        give_back(&mut parser, used);
         if let Some(client) = self.clients.get_mut(id) {
             client.parser = parser;
             let rest = &received[used..];
@@ -263,6 +264,7 @@ impl Server {
         let mut parser = std::mem::take(&mut client.parser);
         let mut input = std::mem::take(&mut client.input);
         let used = self.execute_all(id, &mut parser, &input);
+        give_back(&mut parser, used);
         let Some(client) = self.clients.get_mut(id) else { return };
         input.advance(used);
         client.input = if input.is_empty() { BytesMut::new() } else { input };
@@ -770,6 +772,14 @@ impl Server {
         }
         // Who reads for a group of a stream that expired waits in vain.
         self.serve_ready();
+    }
+}
+
+/// A parser keeps the room of its longest request; after a very long one, it is given back.
+fn give_back(parser: &mut Parser, used_bytes: usize) {
+    const LONG_BYTES: usize = 128 << 10;
+    if used_bytes > LONG_BYTES {
+        parser.shrink();
     }
 }
 

@@ -174,7 +174,8 @@ impl Books {
                  maxmemory-clients and client-output-buffer-limit bound them.",
             ),
         ];
-        let found: Vec<&str> = findings.into_iter().filter_map(|(is_so, text)| is_so.then_some(text)).collect();
+        let found: Vec<&str> =
+            findings.into_iter().filter_map(|(is_so, text)| is_so.then_some(text)).collect();
         if found.is_empty() { "Nothing about the memory is remarkable.".into() } else { found.join("\n") }
     }
 }
@@ -211,7 +212,14 @@ mod tests {
 
     #[test]
     fn the_doctor_names_what_stands_out() {
-        let sound = Books { used: 100 << 20, peak: 100 << 20, active: 101 << 20, resident: 102 << 20, rss: 103 << 20, ..Books::default() };
+        let sound = Books {
+            used: 100 << 20,
+            peak: 100 << 20,
+            active: 101 << 20,
+            resident: 102 << 20,
+            rss: 103 << 20,
+            ..Books::default()
+        };
         assert_eq!(sound.diagnosis(1), "Nothing about the memory is remarkable.");
         for (books, word) in [
             (Books { peak: 151 << 20, ..sound.clone() }, "Peak"),
@@ -223,6 +231,8 @@ mod tests {
             let text = books.diagnosis(10);
             assert!(text.starts_with(word) && text.lines().count() == 1, "{word}: {text}");
         }
-        assert!(Books { used: 1 << 20, peak: 9 << 20, ..sound }.diagnosis(1).starts_with("There is so little"));
+        assert!(
+            Books { used: 1 << 20, peak: 9 << 20, ..sound }.diagnosis(1).starts_with("There is so little")
+        );
     }
 }

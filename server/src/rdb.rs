@@ -293,10 +293,8 @@ impl Server {
     pub(crate) fn flushed_all(&mut self) {
         self.abort_save();
         if !self.config.save.is_empty() && self.loading.is_none() {
-            let dirty = self.persistence.dirty;
             // A failure is logged, and the next save point tries again.
             let _ = self.save();
-            self.persistence.dirty = dirty;
         }
     }
 

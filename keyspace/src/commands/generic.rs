@@ -389,7 +389,9 @@ fn object_encoding(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> 
 fn object_freq(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     match usage(ctx, argv[2]) {
         Some(Usage::Freq(counter)) => out.integer(i64::from(counter)),
-        Some(Usage::Idle(_)) => return Err(not_tracked("An LFU maxmemory policy is not selected, access frequency")),
+        Some(Usage::Idle(_)) => {
+            return Err(not_tracked("An LFU maxmemory policy is not selected, access frequency"));
+        }
         None => out.null(),
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Eviction against what each policy promises, and how the use of a key is told, kept and carried.
 
-use keyspace::{By, Keyspace, Limits, Lfu, Policy, Touch, Unit};
+use keyspace::{By, Keyspace, Lfu, Limits, Policy, Touch, Unit};
 
 use crate::{START_MS, Session};
 
@@ -26,7 +26,8 @@ impl Session {
 
     /// Of the keys numbered 0 to `KEYS`, how many of the first half are left, and how many of the second.
     fn left(&self) -> (usize, usize) {
-        let is_there = |number: &usize| self.keyspace.entry(0, name(*number).as_bytes(), self.now_ms).is_some();
+        let is_there =
+            |number: &usize| self.keyspace.entry(0, name(*number).as_bytes(), self.now_ms).is_some();
         ((0..KEYS / 2).filter(is_there).count(), (KEYS / 2..KEYS).filter(is_there).count())
     }
 }
@@ -49,7 +50,10 @@ fn lru_takes_mostly_what_was_not_used_for_long() {
         (0..KEYS / 2).for_each(|_| assert!(session.evict()));
         let (young, old) = session.left();
         assert_eq!(young + old, KEYS / 2);
-        assert!(young > KEYS / 2 * 9 / 10, "{samples} samples: {young} of the young are left, {old} of the old");
+        assert!(
+            young > KEYS / 2 * 9 / 10,
+            "{samples} samples: {young} of the young are left, {old} of the old"
+        );
     }
 }
 
@@ -58,7 +62,8 @@ fn lfu_takes_mostly_what_is_used_least() {
     let mut session = under(By::Lfu, false);
     (0..KEYS).for_each(|number| assert_eq!(session.run(&format!("SET {} v", name(number))), "+OK\r\n"));
     for _ in 0..20 {
-        (0..KEYS / 2).for_each(|number| assert_eq!(session.run(&format!("GET {}", name(number))), "$1\r\nv\r\n"));
+        (0..KEYS / 2)
+            .for_each(|number| assert_eq!(session.run(&format!("GET {}", name(number))), "$1\r\nv\r\n"));
     }
     (0..KEYS / 2).for_each(|_| assert!(session.evict()));
     let (often, seldom) = session.left();
@@ -85,7 +90,8 @@ fn what_the_pool_has_kept_is_spared_if_it_is_used_meanwhile() {
 #[test]
 fn volatile_ttl_takes_what_expires_first_of_all_databases() {
     let mut session = under(By::Ttl, true);
-    for (db, line) in [(0, "SET a v EX 40"), (1, "SET b v EX 10"), (0, "SET c v EX 20"), (1, "SET d v EX 30")] {
+    for (db, line) in [(0, "SET a v EX 40"), (1, "SET b v EX 10"), (0, "SET c v EX 20"), (1, "SET d v EX 30")]
+    {
         session.db = db;
         session.run(line);
         session.run("SET stays v");
@@ -105,7 +111,8 @@ fn volatile_policies_find_the_last_key_that_expires_and_never_touch_another() {
     for policy in policies().filter(|policy| policy.volatile_only) {
         let mut session = under(policy.by, true);
         (0..KEYS).for_each(|number| assert_eq!(session.run(&format!("SET {} v", name(number))), "+OK\r\n"));
-        (0..20).for_each(|number| assert_eq!(session.run(&format!("SETEX volatile:{number} 100 v")), "+OK\r\n"));
+        (0..20)
+            .for_each(|number| assert_eq!(session.run(&format!("SETEX volatile:{number} 100 v")), "+OK\r\n"));
         // Some that did expire leave their traces in the index.
         for number in 0..KEYS / 4 {
             session.run(&format!("EXPIRE {} 10", name(number)));
@@ -126,7 +133,9 @@ fn every_policy_ends_with_nothing_to_give() {
         let mut session = under(policy.by, policy.volatile_only);
         for db in [0, 3, 15] {
             session.db = db;
-            (0..100).for_each(|number| assert_eq!(session.run(&format!("SETEX {} 100 v", name(number))), "+OK\r\n"));
+            (0..100).for_each(|number| {
+                assert_eq!(session.run(&format!("SETEX {} 100 v", name(number))), "+OK\r\n")
+            });
         }
         (0..300).for_each(|count| assert!(session.evict(), "{policy:?}: {count} of 300"));
         assert!(!session.evict(), "{policy:?}");
@@ -185,7 +194,11 @@ fn idle_time_and_frequency_are_told_as_the_policy_is() {
         ("OBJECT IDLETIME k", ":0\r\n"),
     ]);
     session.keyspace.limits.policy = Some(Policy { by: By::Lfu, volatile_only: true });
-    session.check(&[("OBJECT FREQ k", ":5\r\n"), ("OBJECT IDLETIME k", NO_LRU), ("OBJECT IDLETIME none", "$-1\r\n")]);
+    session.check(&[
+        ("OBJECT FREQ k", ":5\r\n"),
+        ("OBJECT IDLETIME k", NO_LRU),
+        ("OBJECT IDLETIME none", "$-1\r\n"),
+    ]);
     session.keyspace.limits.lfu = Lfu { log_factor: 0, decay_minutes: 1 };
     session.check(&[("GET k", "$1\r\nv\r\n"), ("SET k w", "+OK\r\n"), ("OBJECT FREQ k", ":7\r\n")]);
     session.now_ms += 180_000;
@@ -217,9 +230,13 @@ fn a_read_beside_a_snapshot_is_noted_and_copies_nothing() {
         session.run("SET k v");
         session.now_ms += 50_000;
         let snapshot = session.keyspace.snapshot();
-        let at = |keyspace: &Keyspace| keyspace.dbs()[0].table().iter().map(|entry| entry.key().as_ptr()).next();
+        let at =
+            |keyspace: &Keyspace| keyspace.dbs()[0].table().iter().map(|entry| entry.key().as_ptr()).next();
         session.run("GET k");
-        assert_eq!(at(&session.keyspace), snapshot.dbs[0].table().iter().map(|entry| entry.key().as_ptr()).next());
+        assert_eq!(
+            at(&session.keyspace),
+            snapshot.dbs[0].table().iter().map(|entry| entry.key().as_ptr()).next()
+        );
         let told = if by == By::Lru { ("OBJECT IDLETIME k", ":0\r\n") } else { ("OBJECT FREQ k", ":6\r\n") };
         session.check(&[told]);
     }
@@ -230,7 +247,8 @@ fn restore_takes_what_the_policy_looks_at() {
     let mut session = under(By::Lru, false);
     session.run("SET k v");
     let payload = session.run_argv(&[b"DUMP", b"k"]);
-    let payload = payload[payload.iter().position(|&byte| byte == b'\n').unwrap() + 1..payload.len() - 2].to_vec();
+    let payload =
+        payload[payload.iter().position(|&byte| byte == b'\n').unwrap() + 1..payload.len() - 2].to_vec();
     let restore = |session: &mut Session, option: &[u8], number: &[u8]| {
         let argv: &[&[u8]] = &[b"RESTORE", b"k", b"0", &payload, b"REPLACE", option, number];
         assert_eq!(session.run_argv(argv), b"+OK\r\n");

@@ -15,19 +15,17 @@ type Result = std::result::Result<(), CommandError>;
 const ASK: u32 = LOADING | STALE | CONNECTION;
 
 /// The rows.
-pub const TABLE: &[ProcessSpec] = &[
-    ProcessSpec {
-        subcommands: &[
-            spec("count", count, 2, ASK, Keys::None, "2.8.13", "Counts the commands."),
-            spec("info", info, -2, ASK, Keys::None, "2.8.13", "Describes some commands, or all."),
-            spec("list", list, -2, ASK, Keys::None, "7.0.0", "Lists the commands' names."),
-            spec("docs", docs, -2, ASK, Keys::None, "7.0.0", "Documents some commands, or all."),
-            spec("help", super::help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
-            spec("getkeys", getkeys, -4, ASK, Keys::None, "2.8.13", "Answers the keys of a request."),
-        ],
-        ..spec("command", command, -1, ASK, Keys::None, "2.8.13", "Describes all commands.")
-    },
-];
+pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
+    subcommands: &[
+        spec("count", count, 2, ASK, Keys::None, "2.8.13", "Counts the commands."),
+        spec("info", info, -2, ASK, Keys::None, "2.8.13", "Describes some commands, or all."),
+        spec("list", list, -2, ASK, Keys::None, "7.0.0", "Lists the commands' names."),
+        spec("docs", docs, -2, ASK, Keys::None, "7.0.0", "Documents some commands, or all."),
+        spec("help", super::help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
+        spec("getkeys", getkeys, -4, ASK, Keys::None, "2.8.13", "Answers the keys of a request."),
+    ],
+    ..spec("command", command, -1, ASK, Keys::None, "2.8.13", "Describes all commands.")
+}];
 
 fn command(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     if argv.len() > 1 {

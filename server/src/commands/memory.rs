@@ -89,8 +89,12 @@ fn write_stats(reply: &mut Encoder<'_>, books: &Books, keys: u64) {
         ("allocator.resident", books.resident),
     ];
     let ratio_names = ["allocator-fragmentation", "allocator-rss", "rss-overhead", "fragmentation"];
-    let fields =
-        counts.len() + books.dbs.len() + totals.len() + percentages.len() + pages.len() + 2 * ratio_names.len();
+    let fields = counts.len()
+        + books.dbs.len()
+        + totals.len()
+        + percentages.len()
+        + pages.len()
+        + 2 * ratio_names.len();
     reply.map(fields);
     write_counts(reply, &counts);
     for (db, overhead) in &books.dbs {

@@ -127,7 +127,8 @@ fn eviction_is_bounded_in_a_turn_and_goes_on() {
 
 #[test]
 fn use_is_kept_through_a_reload_as_the_policy_notes_it() {
-    let (_world, server) = start(&["--maxmemory-policy", "allkeys-lfu", "--lfu-log-factor", "0", "--lfu-decay-time", "0"]);
+    let (_world, server) =
+        start(&["--maxmemory-policy", "allkeys-lfu", "--lfu-log-factor", "0", "--lfu-decay-time", "0"]);
     let mut client = server.client();
     client.ok("SET k v");
     (0..20).for_each(|_| assert_eq!(client.ask("GET k"), "v"));
@@ -166,13 +167,16 @@ fn memory_is_told_in_redis_terms() {
     let mut client = server.client();
     fill(&mut client, "k", 1_000);
     let stats = client.ask("MEMORY STATS");
-    for name in ["peak.allocated", "db.0", "overhead.hashtable.main", "dataset.percentage", "allocator-rss.ratio"] {
+    for name in
+        ["peak.allocated", "db.0", "overhead.hashtable.main", "dataset.percentage", "allocator-rss.ratio"]
+    {
         assert!(stats.contains(name), "{name} in {stats}");
     }
     assert!(client.ask("MEMORY DOCTOR").len() > 20);
     assert!(client.ask("MEMORY MALLOC-STATS").contains("jemalloc statistics"));
     client.ok("MEMORY PURGE");
-    for field in ["used_memory_startup", "used_memory_overhead", "used_memory_dataset", "mem_clients_normal"] {
+    for field in ["used_memory_startup", "used_memory_overhead", "used_memory_dataset", "mem_clients_normal"]
+    {
         assert!(number(&mut client, field) > 0, "{field}");
     }
     let (dataset, used) = (number(&mut client, "used_memory_dataset"), used(&mut client));
