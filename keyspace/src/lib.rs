@@ -26,12 +26,14 @@
 #![recursion_limit = "256"]
 #![deny(unsafe_code)]
 
+mod access;
 mod ctx;
 mod db;
 mod digest;
 mod effect;
 mod entry;
 mod error;
+mod evict;
 mod expire;
 mod limits;
 mod memory;
@@ -49,13 +51,16 @@ use smallvec::SmallVec;
 
 use crate::table::packed::WARMED;
 
+pub use access::{Lfu, Noting, Usage};
 pub use ctx::{Call, Ctx};
 pub use db::Db;
 pub use digest::Digest;
 pub use effect::{Block, KeyEvent, Touch, Unit};
 pub use entry::Entry;
 pub use error::CommandError;
+pub use evict::{By, Policy};
 pub use limits::Limits;
+pub use memory::Overhead;
 pub use random::Random;
 pub use table::HashSeed;
 pub use value::{New, Str, Value, ValueRef};
@@ -86,6 +91,9 @@ pub struct Keyspace {
     seed: HashSeed,
     random: Random,
     garbage: Vec<Garbage>,
+    candidates: evict::Pool,
+    /// Where a random policy goes on.
+    next_db: DbIndex,
 }
 
 /// What takes long to free: drop it on another thread.
@@ -110,6 +118,8 @@ pub struct Stats {
     pub misses: u64,
     /// Keys that expired, lazily or actively.
     pub expired_keys: u64,
+    /// Keys that made room.
+    pub evicted_keys: u64,
 }
 
 /// The data as it was at one moment.
@@ -135,6 +145,8 @@ impl Keyspace {
             seed,
             random,
             garbage: Vec::new(),
+            candidates: evict::Pool::default(),
+            next_db: 0,
         }
     }
 
@@ -235,6 +247,12 @@ impl Keyspace {
     /// Takes the big values that were unlinked and the databases that were flushed, to be dropped on another thread.
     pub fn take_garbage(&mut self) -> Vec<Garbage> {
         std::mem::take(&mut self.garbage)
+    }
+
+    /// An access at some time.
+    #[inline]
+    pub(crate) fn access(&mut self, now_ms: i64) -> access::Access {
+        access::Access::new(now_ms, &self.limits, &mut self.random)
     }
 
     /// Drops a value: a small one here, a big one where the garbage goes.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aof::{Epoch, Fs, Log, Options, Position};
+use keyspace::Noting;
 
 use crate::Error;
 use crate::control::{Control, Progress, Written, discard};
@@ -56,6 +57,8 @@ pub struct RdbFormat {
     pub compress: bool,
     /// `rdbchecksum`.
     pub checksum: bool,
+    /// Whether each key's use is written, as the eviction policy notes it.
+    pub usage: Option<Noting>,
 }
 
 /// How a rewrite went.

@@ -15,6 +15,7 @@ use crate::clients::Clients;
 use crate::commands::{Command, CommandTable, Handler};
 use crate::config::Config;
 use crate::disk::Wish;
+use crate::evict::Room;
 use crate::gate::Gate;
 use crate::logger::{Level, Logger};
 use crate::observer::Observer;
@@ -53,8 +54,8 @@ pub struct Server {
     pub stats: Stats,
     /// Who is told of each command that is over.
     pub observer: Observer,
-    /// More memory is in use than `maxmemory` allows; as of this turn.
-    pub out_of_memory: bool,
+    /// What is in use, and what is done about it.
+    pub room: Room,
     /// What DEBUG has switched.
     pub debug: Debug,
     /// The data is being loaded: how far.
@@ -81,8 +82,6 @@ pub struct Server {
     pub executing_bytes: usize,
     /// More keys are due than the last cycle has deleted.
     pub expire_more: bool,
-    /// Bytes received when memory was last weighed.
-    pub weighed_at_bytes: u64,
     /// What the current unit leaves behind; reused.
     unit: Unit,
     /// In the middle of EXEC: units are one, nobody is parked.
@@ -159,6 +158,8 @@ pub struct Stats {
     pub usual_turn_cpu_us_max: u64,
     /// How many turns are still to be measured for it.
     pub turns_to_compare: u64,
+    /// Connections closed because all together took more than `maxmemory-clients`.
+    pub evicted_clients: u64,
     /// The largest memory use seen, bytes.
     pub used_memory_peak_bytes: u64,
 }
@@ -211,7 +212,7 @@ impl Server {
             clock: Clock::start(),
             stats: Stats::default(),
             observer: Observer::new(&config),
-            out_of_memory: false,
+            room: Room::default(),
             debug: Debug::default(),
             loading: None,
             exit: None,
@@ -225,7 +226,6 @@ impl Server {
             pushes: BytesMut::new(),
             executing_bytes: 0,
             expire_more: false,
-            weighed_at_bytes: 0,
             unit: Unit::default(),
             in_exec: false,
             flushed: false,
@@ -251,6 +251,7 @@ impl Server {
         }
         let mut parser = std::mem::take(&mut client.parser);
         let used = self.execute_all(id, &mut parser, received);
+        give_back(&mut parser, used);
         if let Some(client) = self.clients.get_mut(id) {
             client.parser = parser;
             let rest = &received[used..];
@@ -266,6 +267,7 @@ impl Server {
         let mut parser = std::mem::take(&mut client.parser);
         let mut input = std::mem::take(&mut client.input);
         let used = self.execute_all(id, &mut parser, &input);
+        give_back(&mut parser, used);
         let Some(client) = self.clients.get_mut(id) else { return };
         input.advance(used);
         client.input = if input.is_empty() { BytesMut::new() } else { input };
@@ -293,7 +295,6 @@ impl Server {
         self.clock.refresh();
         self.observer.begin(self.clock.now);
         self.executing_bytes = input.len();
-        self.weigh_by_input();
         self.answered.push(id);
         loop {
             // Once the log is closed nothing may be acknowledged any more.
@@ -338,6 +339,7 @@ impl Server {
     fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> bool {
         let looked_up = self.table.lookup(argv);
         let command = looked_up.as_ref().ok().copied();
+        self.make_room();
         let admitted = looked_up.and_then(|command| self.permit(id, command, argv).map(|()| command));
         if let Ok(command) = admitted
             && self.postpone(id, command)
@@ -491,7 +493,11 @@ impl Server {
 
     /// Whether memory, disk and replicas can take what a command, or the transaction that it executes, may write.
     fn permit_write(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> Result<(), CommandError> {
-        if self.out_of_memory && self.has_or_executes(id, command, flags::DENYOOM) {
+        // Whatever is queued takes memory.
+        let is_queued = || self.clients.get(id).is_some_and(|client| client.transaction.is_some());
+        let grows =
+            || !command.leaves_queue() && is_queued() || self.has_or_executes(id, command, flags::DENYOOM);
+        if self.room.is_exceeded() && grows() {
             return Err(CommandError::other("OOM command not allowed when used memory > 'maxmemory'."));
         }
         let writes = self.has_or_executes(id, command, flags::WRITE);
@@ -590,7 +596,8 @@ impl Server {
     /// Executes a data command; what it leaves behind is added to the current unit.
     fn execute_data(&mut self, id: ClientId, spec: &DataSpec, argv: &[&[u8]], may_block: bool) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let call = Call { db: client.db, now_ms: self.clock.unix_ms, argv, may_block };
+        let Client { db, no_touch, .. } = *client;
+        let call = Call { db, now_ms: self.clock.unix_ms, argv, may_block, no_touch };
         self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
     }
 
@@ -706,7 +713,8 @@ impl Server {
         self.unit.clear();
         let start = client.output.len_bytes();
         if let Handler::Data(spec) = blocked.command.handler() {
-            let call = Call { db: blocked.db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true };
+            let (db, no_touch) = (blocked.db, client.no_touch);
+            let call = Call { db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true, no_touch };
             self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
         }
         blocked.took += self.observer.lap(began);
@@ -795,6 +803,14 @@ impl Server {
         }
         // Who reads for a group of a stream that expired waits in vain.
         self.serve_ready();
+    }
+}
+
+/// A parser keeps the room of its longest request; after a very long one, it is given back.
+fn give_back(parser: &mut Parser, used_bytes: usize) {
+    const LONG_BYTES: usize = 128 << 10;
+    if used_bytes > LONG_BYTES {
+        parser.shrink();
     }
 }
 

@@ -18,6 +18,7 @@ pub mod commandstats;
 pub mod config;
 pub mod connection;
 pub mod disk;
+pub mod evict;
 pub mod executor;
 pub mod gate;
 pub mod info;
@@ -72,6 +73,7 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     config.check_renames(|name| stock.get(name).is_some())?;
     let mut server = Server::new(config, logger, random_u64()?);
     server.persistence.run_id = run_id()?;
+    server.room.startup_bytes = memory::used_bytes();
     server.greet(warnings);
     server.fit_maxclients().map_err(|reason| fail(&mut server, &reason))?;
     let listeners = listening::listen(&server.config).map_err(|reason| fail(&mut server, &reason))?;

@@ -12,6 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use keyspace::{By, Noting};
 use rewrite::emit::{Emitter, RdbEmitter};
 use rewrite::{Format, Progress, RdbFormat, Rewrite, Settings, Summary, Wake};
 
@@ -153,7 +154,15 @@ impl Server {
             aof_base,
             compress: self.config.rdbcompression,
             checksum: self.config.rdbchecksum,
+            usage: self.kept_usage(),
         }
+    }
+
+    /// How the use of keys is noted, if the policy asks for that to be kept.
+    fn kept_usage(&self) -> Option<Noting> {
+        let limits = &self.keyspace.limits;
+        let kept = limits.policy.is_some_and(|policy| matches!(policy.by, By::Lru | By::Lfu));
+        kept.then(|| limits.noting())
     }
 
     /// Where the RDB file is.
@@ -294,10 +303,8 @@ impl Server {
     pub(crate) fn flushed_all(&mut self) {
         self.abort_save();
         if !self.config.save.is_empty() && self.loading.is_none() {
-            let dirty = self.persistence.dirty;
             // A failure is logged, and the next save point tries again.
             let _ = self.save();
-            self.persistence.dirty = dirty;
         }
     }
 

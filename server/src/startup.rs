@@ -153,7 +153,7 @@ impl Sink for Loader<'_> {
         let spec = self.lookup(argv)?;
         self.reply.clear();
         self.unit.clear();
-        let call = Call { db, now_ms: self.server.clock.unix_ms, argv, may_block: false };
+        let call = Call { db, now_ms: self.server.clock.unix_ms, argv, may_block: false, no_touch: false };
         let mut encoder = Encoder::new(&mut self.reply, Version::Resp2);
         self.server.keyspace.execute_spec(spec, &call, &mut encoder, &mut self.unit);
         if self.reply.first() == Some(&b'-') {

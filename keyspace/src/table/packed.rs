@@ -1,7 +1,7 @@
 //! Records packed into blocks of bytes: what keys, hash fields and set members stand in. A segment is
 //!
 //! ```text
-//! slots    one to a record, by place     place u32, block u16, at u16, accessed u32
+//! slots    one to a record, by place     place u32, block u16, at u16, access u32
 //! blocks   the records, each in one      flags, key's length, value's length: a byte each
 //!          block, without gaps           key      its bytes, or an index of `values` (u32 LE) if LONG_KEY
 //!                                        value    its bytes (STR), i64 LE (INT), or an index of `values` (HANDLE)
@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 use super::HashSeed;
 use super::block::{BLOCK_BYTES, Block};
 use super::spine::{Segment, Spine, clone_all};
-use crate::entry::{Entry, NEVER, seconds};
+use crate::entry::{Entry, NEVER};
 use crate::types::string::copied;
 use crate::value::New;
 use crate::{Str, Value, ValueRef};
@@ -62,7 +62,8 @@ struct Slot {
     place: u32,
     block: u16,
     at: u16,
-    accessed_s: AtomicU32,
+    /// See [`crate::access`].
+    access: AtomicU32,
 }
 
 /// The value's form: two bits of the flags.
@@ -237,7 +238,7 @@ impl Arena {
         };
         let expire_at_ms =
             if head.flags & EXPIRES == 0 { NEVER } else { i64_of(&record[head.expire_at()..]) };
-        Entry { key: self.key(slot), value, expire_at_ms, accessed_s: &slot.accessed_s }
+        Entry { key: self.key(slot), value, expire_at_ms, access: &slot.access }
     }
 
     /// A record's value, if it does not stand in a block.
@@ -268,7 +269,7 @@ impl Arena {
         key: &[u8],
         value: New<'_>,
         expire_at_ms: i64,
-        now_ms: i64,
+        access: u32,
     ) {
         let index = self.lower_bound(place, shared_bits);
         let (key, value) = (self.piece(New::Str(key)), self.piece(value));
@@ -277,7 +278,7 @@ impl Arena {
         let record = record(flags, key.bytes(), value.bytes(), expire_at_ms);
         let (block, at) = self.append(&record);
         reserve(&mut self.slots, 1);
-        self.slots.insert(index, Slot { place, block, at, accessed_s: AtomicU32::new(seconds(now_ms)) });
+        self.slots.insert(index, Slot { place, block, at, access: AtomicU32::new(access) });
         self.note_due(expire_at_ms);
     }
 
@@ -381,11 +382,26 @@ impl Arena {
     fn tidy(&mut self) {
         let room = self.blocks.len() * BLOCK_BYTES;
         if self.blocks.len() > 2 && room > 2 * self.len_bytes as usize {
-            let (slots, due_ms) = (std::mem::take(&mut self.slots), self.due_ms());
-            *self = self.gather(&slots);
-            // Too early perhaps, but what the expire index has.
-            self.note_due(due_ms);
+            self.repack();
         }
+    }
+
+    /// Gives back what can be given back, which [`remove`](Self::remove) keeps for what comes next: whole blocks, and
+    /// the room of slots.
+    pub(crate) fn tighten(&mut self) {
+        let records = self.slots.len();
+        self.slots.shrink_to(roomy::<Slot>(records));
+        let Some(mean_bytes) = (self.len_bytes as usize + records).checked_div(records) else { return };
+        if records.div_ceil((BLOCK_BYTES / mean_bytes).max(1)) < self.blocks.len() {
+            self.repack();
+        }
+    }
+
+    fn repack(&mut self) {
+        let (slots, due_ms) = (std::mem::take(&mut self.slots), self.due_ms());
+        *self = self.gather(&slots);
+        // Too early perhaps, but what the expire index has.
+        self.note_due(due_ms);
     }
 
     /// Finds a form for a value; what is too big for the bytes goes among the values.
@@ -448,6 +464,12 @@ impl Arena {
         let entry = first.map(|slot| self.entry_of(slot)).filter(|entry| entry.expire_at_ms != NEVER);
         self.due_ms.store(entry.map_or(NEVER, |entry| entry.expire_at_ms), Relaxed);
         entry
+    }
+
+    /// All records, from the `first` on and around.
+    pub(crate) fn entries_from(&self, first: usize) -> impl Iterator<Item = Entry<'_>> {
+        let (before, behind) = self.slots.split_at(first.min(self.slots.len()));
+        behind.iter().chain(before).map(|slot| self.entry_of(slot))
     }
 
     /// The times of all records that have one.
@@ -529,8 +551,8 @@ fn trim<T>(vec: &mut Vec<T>) {
 impl Clone for Slot {
     #[inline]
     fn clone(&self) -> Self {
-        let accessed_s = AtomicU32::new(self.accessed_s.load(Relaxed));
-        Slot { accessed_s, ..*self }
+        let access = AtomicU32::new(self.access.load(Relaxed));
+        Slot { access, ..*self }
     }
 }
 

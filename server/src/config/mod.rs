@@ -134,6 +134,11 @@ pub struct Config {
     pub maxmemory_bytes: u64,
     pub maxmemory_policy: MaxmemoryPolicy,
     pub maxmemory_samples: u32,
+    /// 0 to 100: how long one turn may evict.
+    pub maxmemory_eviction_tenacity: u32,
+    pub lfu_log_factor: u32,
+    /// Zero never forgets.
+    pub lfu_decay_time_min: u32,
     pub lazyfree_lazy_eviction: bool,
     pub lazyfree_lazy_expire: bool,
     pub lazyfree_lazy_server_del: bool,

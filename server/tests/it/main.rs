@@ -8,6 +8,7 @@ mod check_aof;
 mod clients;
 mod config;
 mod durability;
+mod evict;
 mod full_disk;
 mod gating;
 mod observation;
