@@ -136,6 +136,8 @@ impl Server {
             self.evict_keys(excess + spare_bytes(limit))
         };
         self.room.enter(state, self.clock.now);
+        // The command that needed room has not begun yet.
+        self.observer.begin(Instant::now());
     }
 
     /// As in Redis: not while loading, so that the log decides what there is, and not while paused. Behind a disk that
