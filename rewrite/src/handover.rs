@@ -149,7 +149,9 @@ impl Rewrite {
 
     fn new(fs: Arc<dyn Fs>, stage: Stage, settings: Settings, wake: Wake, broken: Broken) -> Rewrite {
         let control = Arc::new(Control::new(fs, settings.temp_path.clone(), settings.key_delay_us, broken));
-        control.set_max_bytes_per_s(settings.max_bytes_per_s);
+        if settings.max_bytes_per_s > 0 {
+            control.set_max_bytes_per_s(settings.max_bytes_per_s);
+        }
         let (wake, begun) = (Wakeup(wake), Instant::now());
         Rewrite { stage, control, settings, wake, begun }
     }

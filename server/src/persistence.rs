@@ -28,8 +28,8 @@ use crate::log_end::LogEnd;
 use crate::logger::Level;
 use crate::rdb::{Saving, empty_file};
 
-/// How long a start waits for another that has the log's directory.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a start waits for who has the log's directory: a server that was killed a moment ago may not be gone yet.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Everything about durability.
 #[derive(Debug)]
@@ -351,15 +351,15 @@ impl Server {
         Ok((Directory::open(self.persistence.fs(), &options)?, options))
     }
 
-    /// Locks the log's directory, if there is one. A server that was killed a moment ago may not be gone yet.
+    /// Locks the log's directory, if there is one and nobody else has it, or gives it back within `patience`.
     ///
     /// # Errors
     /// [`aof::Error::InUse`].
-    pub(crate) fn lock_log_directory(&mut self, dir: &Path) -> Result<(), aof::Error> {
+    pub(crate) fn lock_log_directory(&mut self, dir: &Path, patience: Duration) -> Result<(), aof::Error> {
         let began = Instant::now();
         while self.persistence.lock.is_none() {
             match DirLock::take(&*self.persistence.fs, dir) {
-                Err(aof::Error::InUse { .. }) if began.elapsed() < LOCK_PATIENCE => {
+                Err(aof::Error::InUse { .. }) if began.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 Ok(None) => break,
@@ -376,7 +376,7 @@ impl Server {
     pub fn start_log(&mut self, directory: Directory, options: &Options) -> Result<(), aof::Error> {
         let wake = self.persistence.wake();
         let log = Log::start(directory, options, Box::new(move || wake()))?;
-        self.lock_log_directory(&options.dir)?;
+        self.lock_log_directory(&options.dir, Duration::ZERO)?;
         self.persistence.last.base_bytes = log.stats(self.clock.now).base_size;
         self.persistence.log = Some(log);
         self.persistence.home.clone_from(&options.adopt_from);
@@ -394,7 +394,7 @@ impl Server {
         self.abort_rewrite();
         let wake = self.persistence.wake();
         let options = self.log_options();
-        self.lock_log_directory(&options.dir)?;
+        self.lock_log_directory(&options.dir, Duration::ZERO)?;
         let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))?;
         self.persistence.log = Some(log);
         self.persistence.home = options.adopt_from;
@@ -428,7 +428,7 @@ impl Server {
         let key_delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
         let max_bytes_per_s = self.config.rewrite_max_bytes_per_s();
         let settings = Settings { max_bytes_per_s, ..self.rewrite_settings(&options, key_delay_us) };
-        self.lock_log_directory(&options.dir)?;
+        self.lock_log_directory(&options.dir, Duration::ZERO)?;
         let wake = self.persistence.wake();
         let begun = match &mut self.persistence.log {
             Some(log) => {

@@ -16,7 +16,7 @@ use crate::rdb::{Found, LoadOptions};
 use crate::startup::{Loader, WARMED_KEYS};
 
 /// A batch is given away once it has so many items.
-const BATCH_ITEMS: usize = 8 * WARMED_KEYS;
+const BATCH_ITEMS: usize = 32 * WARMED_KEYS;
 /// Or was decoded from so many bytes.
 const BATCH_BYTES: u64 = 256 * 1024;
 /// Batches on their way.

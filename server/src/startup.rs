@@ -17,7 +17,7 @@ use crate::commands::Handler;
 use crate::config::ReplayErrors;
 use crate::executor::{Loading, Server};
 use crate::logger::Level;
-use crate::persistence::Loaded;
+use crate::persistence::{LOCK_PATIENCE, Loaded};
 use crate::rdb::LoadOptions;
 use crate::turn::Turn;
 
@@ -213,7 +213,7 @@ impl Server {
             return Ok(());
         }
         let started = Instant::now();
-        self.lock_log_directory(&self.log_options().dir)?;
+        self.lock_log_directory(&self.log_options().dir, LOCK_PATIENCE)?;
         let (mut directory, options) = self.open_log_directory()?;
         if directory.is_empty() && self.load_rdb_file(Some(&mut *turn), LoadOptions::default())? {
             if self.exit.is_some() {

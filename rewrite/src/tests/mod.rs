@@ -34,6 +34,7 @@ fn settings() -> Settings {
         checksum: false,
         incremental_fsync: false,
         key_delay_us: 0,
+        max_bytes_per_s: 0,
         format: Format::Commands,
     }
 }

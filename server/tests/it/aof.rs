@@ -656,3 +656,23 @@ fn stock_redis_goes_on_with_our_log_and_we_with_its() {
     assert_eq!(client.ask("DECR n"), ":1");
     assert_eq!(client.ask("DEBUG DIGEST"), digest);
 }
+
+#[test]
+fn a_rewrite_keeps_to_its_limit_and_tells_how_far_it_is() {
+    let world = World::new();
+    let server = world.start_aof(&["--aof-rewrite-max-mb-per-sec", "1", "--aof-use-rdb-preamble", "no"]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 2000 key 5000");
+    assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    eventually("it has written something", || {
+        !["", "0"].contains(&client.info("aof_rewrite_bytes").as_str())
+    });
+    // All of it takes ten seconds.
+    assert_eq!(client.info("aof_rewrite_in_progress"), "1");
+    assert_eq!(client.info("aof_rewrite_keys_total"), "2000");
+    assert_ne!(client.info("aof_rewrite_keys"), "2000");
+    assert_ne!(client.info("aof_rewrite_eta_sec"), "-1");
+    client.ok("CONFIG SET aof-rewrite-max-mb-per-sec 0");
+    eventually("it ends", || client.info("aof_rewrite_in_progress") == "0");
+    assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
+}
