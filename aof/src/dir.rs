@@ -13,18 +13,22 @@
 //!
 //! A name counts once the directory is synced, and a file once the manifest names it: always in that order.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Position;
 use crate::block::{BaseFrame, Epoch, FilePoint, Head, IncrHead};
 use crate::error::{Error, io_error};
-use crate::fs::{File, Fs, read_all, retry, write_all};
+use crate::fs::{File, Fs, Reader, read_all, retry, write_all};
 use crate::manifest::{Entry, FileSeq, Manifest};
 use crate::options::Options;
+use crate::replay::Unsure;
 use crate::stats::Failure;
 use crate::tail::LiveFile;
+
+/// What is written again is read in pieces of this size, in bytes.
+const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// How a base is written: as a snapshot or as commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub(crate) struct Recovered {
     pub(crate) end: Position,
     /// Where each incr ends.
     pub(crate) incrs: Vec<(FileSeq, FilePoint)>,
+    /// What of them the kernel may have alone.
+    pub(crate) unsure: Vec<Unsure>,
     /// Why the torn tail of the last one is still there.
     pub(crate) uncut: Option<Failure>,
 }
@@ -207,7 +213,7 @@ impl Directory {
         let line = self.manifest.base.as_ref().map_or(Ok(None), |base| self.first_line(base))?;
         Ok(match line.and_then(|line| line.head) {
             Some(Head::Base(head)) => {
-                Recovered { epoch: Some(head.epoch), end: head.covers, incrs: Vec::new(), uncut: None }
+                Recovered { epoch: Some(head.epoch), end: head.covers, ..Recovered::default() }
             }
             _ => Recovered::default(),
         })
@@ -225,17 +231,46 @@ impl Directory {
 
     /// Makes durable what was just replayed and will be served: the files, then their names and the manifest's. After a
     /// kill -9 the kernel may be the only one who knows of it, and what is appended now counts on it: on the tail of a file
-    /// that is not the last one, on the manifest that lists the last one.
-    pub(crate) fn sync_replayed(&self) -> Result<(), Error> {
+    /// that is not the last one, on the manifest that lists the last one. What is [`Unsure`] is written again before.
+    pub(crate) fn sync_replayed(&self, unsure: &[Unsure]) -> Result<(), Error> {
         if self.manifest.is_empty() {
             return Ok(());
         }
         for entry in self.manifest.replayed() {
             let path = self.path(&entry.name);
+            // Before anything is written: a descriptor is told only of what fails after it was opened.
             let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
+            for unsure in unsure.iter().filter(|unsure| self.manifest.incrs.contains(entry) && unsure.seq == entry.seq) {
+                self.write_again(&path, unsure)?;
+            }
             retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
         }
         retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))
+    }
+
+    /// Writes bytes over themselves, so that the kernel takes them for new. They must still be those that were replayed: a
+    /// page that is clean may have been dropped and read from the disk again meanwhile.
+    fn write_again(&self, path: &Path, unsure: &Unsure) -> Result<(), Error> {
+        let file = Reader(self.fs.open_read(path).map_err(io_error("open", path))?);
+        let mut reader = file.take(unsure.to.offset_bytes);
+        let skipped = io::copy(&mut reader.by_ref().take(unsure.from.offset_bytes), &mut io::sink());
+        skipped.map_err(io_error("read", path))?;
+        let (mut at, mut chunk) = (unsure.from, vec![0; CHUNK_BYTES]);
+        loop {
+            let count = reader.read(&mut chunk).map_err(io_error("read", path))?;
+            let bytes = &chunk[..count];
+            if bytes.is_empty() {
+                break;
+            }
+            let again = retry(|| self.fs.overwrite(path, at.offset_bytes, bytes));
+            again.map_err(io_error("write", path))?;
+            at = at.after(bytes);
+        }
+        if at == unsure.to {
+            return Ok(());
+        }
+        let changed = io::Error::new(io::ErrorKind::InvalidData, "it is not what was replayed a moment ago");
+        Err(io_error("read", path)(changed))
     }
 
     /// Gives the base of a log that began empty its name, unless it has it already. The manifest lists that first: a crash

@@ -491,7 +491,7 @@ pub(crate) fn open(
 ) -> Result<(Tail, Volume), Error> {
     directory.prepare()?;
     let recovered = directory.recovered()?;
-    directory.sync_replayed()?;
+    directory.sync_replayed(&recovered.unsure)?;
     let (epoch, end) = (recovered.epoch.unwrap_or_else(Epoch::random), recovered.end);
     let uncut = recovered.uncut.clone();
     let live = directory.open_live(recovered, epoch, options)?;

@@ -21,6 +21,7 @@
 mod course;
 mod file;
 mod settle;
+mod sure;
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -30,12 +31,15 @@ use thiserror::Error;
 use self::course::Load;
 pub(crate) use self::course::{Course, Find, Good, Kind};
 use self::file::Replay;
+pub(crate) use self::sure::Unsure;
+use self::sure::FileEnd;
 pub(crate) use self::file::{LIMITS, is_rdb};
 pub(crate) use self::settle::command_lines;
 use crate::Position;
-use crate::block::{Epoch, FilePoint};
+use crate::block::Epoch;
 use crate::dir::{Directory, Recovered};
 use crate::error::Error;
+use crate::manifest::FileSeq;
 use crate::options::Options;
 use crate::set::Part;
 use crate::stats::Failure;
@@ -220,9 +224,11 @@ impl Directory {
             unverified_bytes: reading.trail.unverified_bytes,
         };
         let (epoch, end) = (reading.trail.epoch, reading.trail.expected.unwrap_or(0));
-        let incrs = parts.iter().zip(reading.ends).filter(|(part, _)| !part.is_base);
-        let incrs = incrs.map(|(part, end)| (part.entry.seq, end)).collect();
-        self.set_recovered(Recovered { epoch, end, incrs, uncut });
+        let incrs = parts.iter().zip(&reading.ends).filter(|(part, _)| !part.is_base);
+        let incrs: Vec<(FileSeq, FileEnd)> = incrs.map(|(part, end)| (part.entry.seq, *end)).collect();
+        let unsure = sure::unsure(&incrs, reading.trail.durable);
+        let incrs = incrs.into_iter().map(|(seq, end)| (seq, end.point)).collect();
+        self.set_recovered(Recovered { epoch, end, incrs, unsure, uncut });
         Ok(report)
     }
 
@@ -263,7 +269,7 @@ impl Directory {
 pub(crate) struct Reading {
     pub(crate) trail: Trail,
     /// Where each file ends.
-    pub(crate) ends: Vec<FilePoint>,
+    pub(crate) ends: Vec<FileEnd>,
     /// Given to the sink.
     pub(crate) commands: u64,
 }

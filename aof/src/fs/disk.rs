@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,6 +40,10 @@ impl Fs for Disk {
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(len_bytes)?;
         file.sync_all()
+    }
+
+    fn overwrite(&self, path: &Path, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.write_all_at(bytes, offset_bytes)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -18,6 +18,7 @@ pub enum Call {
     OpenRead,
     Len,
     Truncate,
+    Overwrite,
     Rename,
     Remove,
     List,
@@ -196,6 +197,14 @@ impl Fs for Mem {
             let len_bytes = usize::try_from(len_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
             world.content(id).truncate(len_bytes);
             Ok(())
+        })
+    }
+
+    fn overwrite(&self, path: &Path, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        self.call(Call::Overwrite, path, |world| {
+            let id = world.find(path)?;
+            let offset_bytes = usize::try_from(offset_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+            world.content(id).overwrite(offset_bytes, bytes)
         })
     }
 

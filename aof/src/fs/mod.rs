@@ -29,6 +29,9 @@ pub trait Fs: Debug + Send + Sync + 'static {
     fn len_bytes(&self, path: &Path) -> io::Result<u64>;
     /// Cuts a file to `len_bytes` and syncs it, length and bytes, through a descriptor of its own.
     fn truncate(&self, path: &Path, len_bytes: u64) -> io::Result<()>;
+    /// Writes over what a file holds from `offset_bytes` on, through a descriptor of its own; its length stays. Not durable
+    /// before a [`sync_data`](File::sync_data), which may be that of an older descriptor.
+    fn overwrite(&self, path: &Path, offset_bytes: u64, bytes: &[u8]) -> io::Result<()>;
     /// Gives a file another name, replacing what had it. Not durable before [`sync_dir`](Self::sync_dir).
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a name.

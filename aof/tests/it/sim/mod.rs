@@ -32,11 +32,6 @@ const CUTS: &[(PowerCut, bool)] = &[
     (PowerCut::PagesLeavingOldBlocks, false),
 ];
 
-/// Whether a process that is killed after an fdatasync failed, and starts again, is held to notice that the kernel has
-/// bytes which look durable and are not. Off: nothing tells them apart, unless a start writes again whatever is above the
-/// last line's durable mark.
-const KILL_AFTER_FAILED_SYNC: bool = false;
-
 type Fault = (&'static str, fn(&Request<'_>, &mut Dice) -> Verdict);
 
 /// What a call may suffer.

@@ -8,7 +8,7 @@ use aof::fs::{Call, Mem, PowerCut, Request, Verdict};
 use aof::{Fsync, Log, Options, Steps};
 
 use super::history::{Complaint, History, Promised, Wrong};
-use super::{ACTS, Act, CUTS, Dice, FAULTS, Fault, KILL_AFTER_FAILED_SYNC};
+use super::{ACTS, Act, CUTS, Dice, FAULTS, Fault};
 
 /// Steps within steps: three threads, each of them at a call.
 const DEEPEST: usize = 3;
@@ -270,9 +270,10 @@ impl State {
         self.has_forgotten |= fsync == Fsync::No;
     }
 
-    /// Whether a process that starts now would believe what is not on the disk, and recovery is not yet held to notice.
+    /// Whether a process that starts now believes what is not on the disk: without checksums no line says what is, and a
+    /// start does not write again all that there is.
     pub(super) fn deceives(&self) -> bool {
-        self.has_lost_pages && !KILL_AFTER_FAILED_SYNC
+        self.has_lost_pages && !self.options.checksum
     }
 
     /// Judges what a kill, or a power cut, leaves at this moment.
