@@ -185,7 +185,7 @@ impl Checkup {
         };
         let entry = Entry { seq, ..entry };
         let len_bytes = directory.len_bytes(&entry)?;
-        let single = Some(Part { entry, is_base: !is_incr, len_bytes, end: None, is_short: false });
+        let single = Some(Part::whole(entry, !is_incr, len_bytes));
         Ok(Checkup { directory, single })
     }
 

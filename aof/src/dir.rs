@@ -8,7 +8,8 @@
 //! <dir>/<appenddirname>/appendonly.aof.1.incr.aof.torn-81  bytes cut off after offset 81, kept for whoever wants them
 //! <dir>/<appenddirname>/temp-appendonly.aof.manifest       left by a crash, removed at start; so below
 //! <dir>/<appenddirname>/temp-appendonly.aof.incr           the log between CONFIG SET appendonly yes and its first base
-//! <dir>/<appenddirname>/temp-appendonly.aof.base           the base of a log that begins empty, until the manifest lists it
+//! <dir>/<appenddirname>/temp-appendonly.aof.base           that base, or the one of a log that begins empty, until the manifest
+//!                                                          lists it; so above: a start that finds them listed names them
 //! ```
 //!
 //! A name counts once the directory is synced, and a file once the manifest names it: always in that order.
@@ -96,8 +97,11 @@ impl Directory {
         directory.manifest = directory.read_manifest()?;
         if directory.manifest.is_empty() {
             directory.refuse_orphans(&names)?;
-        } else if names.iter().any(|name| directory.path(name) == directory.temp_base()) {
-            directory.name_first_base()?;
+        } else {
+            let temps = [directory.temp_base(), directory.temp_incr()];
+            if names.iter().any(|name| temps.contains(&directory.path(name))) {
+                directory.name_first_files(&directory.manifest)?;
+            }
         }
         Ok(directory)
     }
@@ -193,7 +197,7 @@ impl Directory {
             let base =
                 self.create_empty_base(checksum.then_some(epoch), options.empty_base_rdb.as_deref())?;
             self.create_first_incr(Some(base))?;
-            self.name_first_base()?;
+            self.name_first_files(&self.manifest)?;
         } else if self.manifest.incrs.is_empty() {
             self.create_first_incr(self.manifest.base.clone())?;
         }
@@ -273,24 +277,54 @@ impl Directory {
         Err(io_error("read", path)(changed))
     }
 
-    /// Gives the base of a log that began empty its name, unless it has it already. The manifest lists that first: a crash
-    /// between the two is told by the temporary name, whereas a base with bytes and without a manifest may be anybody's
-    /// data.
-    fn name_first_base(&self) -> Result<(), Error> {
-        let Some(base) = &self.manifest.base else { return Ok(()) };
-        let (temp, path) = (self.temp_base(), self.path(&base.name));
-        match self.fs.len_bytes(&path) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("stat", &path)(error));
+    /// Gives the first files of a log their names, unless they have them already. The manifest lists those first, durably: a
+    /// crash between the two is told by the temporary names, whereas files with bytes and without a manifest may be
+    /// anybody's data. A file that is not there under either name is lost; whoever wants to read it will say so.
+    fn name_first_files(&self, manifest: &Manifest) -> Result<(), Error> {
+        let base = manifest.base.iter().map(|base| (self.temp_base(), self.path(&base.name)));
+        let incrs = manifest.incrs.iter().map(|incr| (self.temp_incr(), self.path(&incr.name)));
+        let mut unnamed = Vec::new();
+        for (temp, path) in base.chain(incrs) {
+            if !self.is_there(&path)? && self.is_there(&temp)? {
+                unnamed.push((temp, path));
             }
-            Err(_) => retry(|| self.fs.rename(&temp, &path)).map_err(io_error("rename", &temp))?,
         }
-        retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        let sync_dir = || retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir));
+        sync_dir()?;
+        for (temp, path) in unnamed {
+            retry(|| self.fs.rename(&temp, &path)).map_err(io_error("rename", &temp))?;
+        }
+        sync_dir()
+    }
+
+    fn is_there(&self, path: &Path) -> Result<bool, Error> {
+        match retry(|| self.fs.len_bytes(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other.map(|_| true).map_err(io_error("stat", path)),
+        }
+    }
+
+    /// Publishes a base that stands at `temp_path` in place of all that is listed, and with it the temporary incr, if one is
+    /// listed. From the manifest on nothing can be taken back: if the names cannot be given now, the next start does so.
+    pub(crate) fn publish_first(&mut self, temp_path: &Path, manifest: Manifest) -> Result<(), Error> {
+        let base = manifest.base.clone();
+        let published = self.bring_in(temp_path, &self.temp_base()).and_then(|()| self.publish(manifest));
+        if let Err(error) = published {
+            // Publishing can fail late: the manifest on the disk may count on it.
+            if self.read_manifest().is_ok_and(|on_disk| on_disk.base != base) {
+                let _ = self.fs.remove(&self.temp_base());
+            }
+            return Err(error);
+        }
+        let _ = self.name_first_files(&self.manifest);
+        Ok(())
     }
 
     /// Creates a base without keys, as Redis does where there is nothing: an RDB file if its bytes are given. It names the
-    /// epoch, if there is to be one. It is durable but unlisted, and [has no name yet](Self::name_first_base).
+    /// epoch, if there is to be one. It is durable but unlisted, and [has no name yet](Self::name_first_files).
     fn create_empty_base(&self, epoch: Option<Epoch>, rdb: Option<&[u8]>) -> Result<Entry, Error> {
         let base = self.new_base_entry(if rdb.is_some() { BaseFormat::Rdb } else { BaseFormat::Resp })?;
         let path = self.temp_base();
@@ -306,23 +340,18 @@ impl Directory {
         Ok(base)
     }
 
-    /// Creates the next incr, empty and durable but unlisted. Numbers whose file exists are skipped: whatever it holds,
-    /// it is not ours to empty.
+    /// Creates the next incr, empty and durable but unlisted.
     pub(crate) fn create_incr(&self, after: FileSeq) -> Result<(Entry, Arc<dyn File>), Error> {
-        let taken = self.names()?;
-        let last = self.manifest.incrs.last().map_or(0, |incr| incr.seq).max(after);
-        let candidates = last.saturating_add(1)..;
-        let entries = candidates.map(|seq| Entry { name: self.incr_name(seq), seq });
-        let mut free = entries.filter(|entry| !taken.contains(&entry.name));
-        let entry = free.next().unwrap_or_else(|| Entry { name: self.incr_name(u64::MAX), seq: u64::MAX });
+        let entry = self.new_incr_entry(after)?;
         let file = self.create(&self.path(&entry.name))?;
         Ok((entry, file))
     }
 
     /// Creates the temporary incr of a log that waits for its first base. An earlier one loses its name, not its bytes:
-    /// it may still be written to.
+    /// it may still be written to. But a manifest whose publishing failed late may list it, and keeps it.
     pub(crate) fn create_temp_incr(&self) -> Result<Arc<dyn File>, Error> {
         let path = self.temp_incr();
+        self.name_first_files(&self.read_manifest()?)?;
         self.remove_if_there(&path)?;
         self.create(&path)
     }
@@ -338,9 +367,18 @@ impl Directory {
         Ok(Entry { name: format!("{}.{seq}.base.{suffix}", self.filename), seq })
     }
 
-    pub(crate) fn new_incr_entry(&self) -> Entry {
-        let seq = self.manifest.incrs.last().map_or(0, |incr| incr.seq) + 1;
+    /// The entry of the incr with a number.
+    pub(crate) fn incr_entry(&self, seq: FileSeq) -> Entry {
         Entry { name: self.incr_name(seq), seq }
+    }
+
+    /// The entry of the next incr. Numbers whose file exists are skipped: whatever it holds, it is not ours to empty.
+    pub(crate) fn new_incr_entry(&self, after: FileSeq) -> Result<Entry, Error> {
+        let taken = self.names()?;
+        let last = self.manifest.incrs.last().map_or(0, |incr| incr.seq).max(after);
+        let mut entries = (last.saturating_add(1)..).map(|seq| self.incr_entry(seq));
+        let free = entries.find(|entry| !taken.contains(&entry.name));
+        Ok(free.unwrap_or_else(|| self.incr_entry(u64::MAX)))
     }
 
     /// Makes the names durable, then the manifest that lists them; only then does `self` change.
@@ -351,10 +389,10 @@ impl Directory {
         Ok(())
     }
 
-    /// Brings a file of the parent directory in under its final name. Its new name is durable before its old one is
+    /// Brings a file of the parent directory in. Its new name is durable before its old one is
     /// forgotten: a power cut between the two leaves one of them at least.
-    pub(crate) fn bring_in(&self, from: &Path, entry: &Entry) -> Result<(), Error> {
-        retry(|| self.fs.rename(from, &self.path(&entry.name))).map_err(io_error("rename", from))?;
+    pub(crate) fn bring_in(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        retry(|| self.fs.rename(from, to)).map_err(io_error("rename", from))?;
         retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))?;
         retry(|| self.fs.sync_dir(&self.parent)).map_err(io_error("fsync", &self.parent))
     }
@@ -444,7 +482,7 @@ impl Directory {
         }
         self.prepare()?;
         self.publish(adopting)?;
-        self.bring_in(&single, &base)?;
+        self.bring_in(&single, &self.path(&base.name))?;
         self.adopted = Some(single);
         Ok(())
     }

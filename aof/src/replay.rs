@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use self::course::Load;
-pub(crate) use self::course::{Course, Find, Good, Kind};
+pub(crate) use self::course::{Course, Find, Good, Kind, missing_bytes};
 use self::file::Replay;
 pub(crate) use self::sure::Unsure;
 use self::sure::FileEnd;
@@ -127,13 +127,14 @@ pub struct Report {
     pub unverified_bytes: u64,
 }
 
-/// Damaged bytes that were not executed: copied beside their file, and still in it.
+/// Damaged bytes that were not executed: copied beside their file, and still in it; or missing ones. A start goes on
+/// without them where `aof-load-corrupt` says so, and where they were [lost](crate::Stats::lost_below) before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {
     /// What is damaged.
     pub damage: Damage,
-    /// Where the copy is.
-    pub side_file: PathBuf,
+    /// Where the copy is; none of what is missing.
+    pub side_file: Option<PathBuf>,
 }
 
 /// Bytes that were safe once and cannot be executed now.

@@ -116,7 +116,7 @@ impl Volume {
     /// Step 1.
     pub(crate) fn open_next(&mut self, temporary: bool) -> Result<NextFile, Error> {
         if temporary {
-            let (file, seq) = (self.directory.create_temp_incr()?, self.directory.new_incr_entry().seq);
+            let (file, seq) = (self.directory.create_temp_incr()?, self.directory.new_incr_entry(0)?.seq);
             return Ok(NextFile { file, path: self.directory.temp_incr().into(), seq, entry: None });
         }
         let next = self.create_next(0)?;
@@ -248,20 +248,14 @@ impl Volume {
         let Some(live) = live.filter(|live| live.start == base.covers) else {
             return Err(Error::BaseSplitsFile { covers: base.covers, file: "the temporary incr".to_owned() });
         };
-        let incr = self.directory.new_incr_entry();
+        let incr = self.directory.incr_entry(live.seq);
         let path = self.directory.path(&incr.name);
-        retry(|| self.directory.fs().rename(&live.path, &path)).map_err(io_error("rename", &*live.path))?;
+        let entry = self.directory.new_base_entry(base.format)?;
         let old = self.directory.manifest().clone();
         let history = old.incrs.into_iter().chain(old.base).chain(old.history).collect();
-        let seq = incr.seq;
-        let listed =
-            self.bring_in_base(base, |entry| Manifest { base: Some(entry), history, incrs: vec![incr] });
-        if let Err(error) = listed {
-            // Back under its old name, for the next attempt starts over from there.
-            let _ = self.directory.fs().rename(&path, &live.path);
-            return Err(error);
-        }
-        self.spans = vec![Span { seq, start: live.start, end: None }];
+        let manifest = Manifest { base: Some(entry), history, incrs: vec![incr] };
+        self.directory.publish_first(&base.temp_path, manifest)?;
+        self.spans = vec![Span { seq: live.seq, start: live.start, end: None }];
         Ok(Some(LiveFile { path: path.into(), ..live }))
     }
 
@@ -286,7 +280,7 @@ impl Volume {
         manifest: impl FnOnce(Entry) -> Manifest,
     ) -> Result<(), Error> {
         let entry = self.directory.new_base_entry(base.format)?;
-        self.directory.bring_in(&base.temp_path, &entry)?;
+        self.directory.bring_in(&base.temp_path, &self.directory.path(&entry.name))?;
         let published = self.directory.publish(manifest(entry.clone()));
         published.inspect_err(|_| self.directory.remove_unlisted(&[entry]))
     }

@@ -264,18 +264,19 @@ impl Writer {
 
     /// A file failed. Its un-durable tail, which is in memory, moves into a new one; see [`Volume::move_tail`].
     fn recover(&mut self, live: Option<LiveFile>) {
+        let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
+            return self.abandon_temp();
+        };
+        let started = self.shared.clock.now();
+        // Where that ends moves no more: whatever comes now is kept.
+        let cut = self.shared.tail.lock().retained_from();
+        self.sync_kept(&live, cut);
+        self.give_up_space(&live);
         let (moving, limit) = {
             let tail = self.shared.tail.lock();
             let limit = tail.switch_at.unwrap_or(tail.end);
             (tail.moving(limit), limit)
         };
-        let cut = moving.cut;
-        let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
-            return self.abandon_temp(limit);
-        };
-        let started = self.shared.clock.now();
-        self.sync_kept(&live, cut);
-        self.give_up_space(&live);
         let moved = self.volume.move_tail(&live, &moving);
         let took = self.shared.clock.since(started);
         let (stat, sizes) = self.sizes();
@@ -342,13 +343,13 @@ impl Writer {
     }
 
     /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all.
-    fn abandon_temp(&self, limit: Position) {
+    fn abandon_temp(&self) {
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
         tail.take_over(None);
         tail.temp_broken = true;
         tail.failure = None;
-        let limit = if tail.switch_at.is_some() { limit } else { tail.end };
+        let limit = tail.switch_at.unwrap_or(tail.end);
         tail.set_written(limit);
         tail.set_durable(limit);
         self.shared.changed(tail);

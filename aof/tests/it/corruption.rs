@@ -107,7 +107,7 @@ fn quarantine_drops_the_damaged_block_alone_and_keeps_a_copy() {
             let damage = &place.damage;
             let range = damage.offset_bytes as usize..(damage.offset_bytes + damage.len_bytes) as usize;
             let damaged = image.bytes(&path(name)).unwrap();
-            assert_eq!(image.bytes(&place.side_file).unwrap(), damaged[range]);
+            assert_eq!(image.bytes(place.side_file.as_ref().unwrap()).unwrap(), damaged[range]);
             // It goes on, and the next start finds the same damage and one copy.
             let mut log = start(image.clone(), &quarantine());
             turn(&mut log, &[("new", 1)]);
