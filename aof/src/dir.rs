@@ -63,8 +63,8 @@ pub(crate) struct Recovered {
     pub(crate) incrs: Vec<(FileSeq, FilePoint)>,
     /// What of them the kernel may have alone.
     pub(crate) unsure: Vec<Unsure>,
-    /// Why the torn tail of the last one is still there.
-    pub(crate) uncut: Option<Failure>,
+    /// Which of them still has its torn tail, and why.
+    pub(crate) uncut: Option<(FileSeq, Failure)>,
 }
 
 /// What a file's name says about it.
@@ -167,9 +167,10 @@ impl Directory {
         retry(|| self.fs.create_dir(&self.dir)).map_err(io_error("mkdir", &self.dir))?;
         // Redis forgets this one: a strict file system then forgets the whole directory in a power cut.
         retry(|| self.fs.sync_dir(&self.parent)).map_err(io_error("fsync", &self.parent))?;
-        self.remove_if_there(&self.temp_manifest())?;
-        self.remove_if_there(&self.temp_base())?;
-        self.remove_if_there(&self.temp_incr())
+        let names = self.names()?;
+        // A disk that is read-only refuses to remove even what is not there.
+        let temps = [self.temp_manifest(), self.temp_base(), self.temp_incr()].into_iter();
+        temps.filter(|temp| names.iter().any(|name| self.path(name) == *temp)).try_for_each(|temp| self.remove_if_there(&temp))
     }
 
     pub(crate) fn set_recovered(&mut self, recovered: Recovered) {
@@ -185,7 +186,8 @@ impl Directory {
         }
     }
 
-    /// The last incr, opened to go on with it; created first where there is none. The manifest is touched only then.
+    /// The last incr, opened to go on with it; created first where there is none. The manifest is touched only then. But a
+    /// file that could not be cut comes first, and must be left for a new one: an empty one may be listed behind it.
     pub(crate) fn open_live(
         &mut self,
         recovered: Recovered,
@@ -201,7 +203,9 @@ impl Directory {
         } else if self.manifest.incrs.is_empty() {
             self.create_first_incr(self.manifest.base.clone())?;
         }
-        let Some(last) = self.manifest.incrs.last() else { return Err(self.not_replayed()) };
+        let uncut = recovered.uncut.as_ref().map(|(seq, _)| *seq);
+        let torn = self.manifest.incrs.iter().find(|incr| Some(incr.seq) == uncut);
+        let Some(last) = torn.or(self.manifest.incrs.last()) else { return Err(self.not_replayed()) };
         let (path, seq) = (self.path(&last.name), last.seq);
         let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
         let Recovered { end: start, incrs: ends, .. } = recovered;

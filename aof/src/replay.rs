@@ -211,7 +211,13 @@ impl Directory {
         let repeating = parts.iter().filter(|part| part.repeated_bytes() > 0);
         let repeated = repeating.map(|part| self.cut_repeated(part)).collect();
         let cut_bytes = load.truncated.as_ref().map_or(0, |truncation| truncation.cut_bytes);
+        let is_torn = |part: &&Part| {
+            let path = self.path(&part.entry.name);
+            !part.is_base && load.truncated.as_ref().is_some_and(|cut| cut.path == path)
+        };
+        let torn = parts.iter().find(is_torn).map(|part| part.entry.seq);
         let uncut = load.truncated.as_ref().and_then(|cut| cut.side_file.clone().err());
+        let uncut = uncut.map(|failure| (torn.unwrap_or(0), failure));
         let base = parts.first().filter(|part| part.is_base);
         let report = Report {
             files: parts.len() as u32,

@@ -86,6 +86,8 @@ pub(crate) struct Moving {
     pub(crate) wants_next: bool,
     /// What stands behind them there stands nowhere else.
     pub(crate) is_torn: bool,
+    /// The file has lost its name.
+    pub(crate) is_unnamed: bool,
 }
 
 /// The directory, and which positions each of its incrs holds.
@@ -207,6 +209,9 @@ impl Volume {
 
     fn cut(&self, live: &LiveFile, moving: &Moving) -> Result<(), Error> {
         let at = moving.at.offset_bytes;
+        if moving.is_unnamed {
+            return Ok(());
+        }
         if moving.is_torn
             && let Some(entry) = self.directory.manifest().incrs.iter().find(|incr| incr.seq == live.seq)
         {

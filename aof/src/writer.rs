@@ -288,9 +288,9 @@ impl Writer {
         match moved {
             Ok((live, next)) => {
                 let failure = tail.failure.take();
-                if tail.durable < cut {
+                if tail.durable < cut || moving.is_unnamed {
                     // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say.
-                    let from = tail.lost.as_ref().map_or(tail.durable, |lost| lost.from);
+                    let from = tail.lost.as_ref().map_or(tail.durable.min(cut), |lost| lost.from);
                     tail.lost = Some(Lost { from, below: cut, failure });
                 }
                 tail.next = next;
@@ -333,7 +333,7 @@ impl Writer {
         let is_half_a_block = {
             let tail = self.shared.tail.lock();
             let is_full = tail.failure.as_ref().is_some_and(Failure::is_full);
-            is_full && !tail.sync_failed && !tail.is_torn
+            is_full && !tail.sync_failed && !tail.is_torn && !tail.is_unnamed
         };
         let _ = if is_half_a_block {
             retry(|| self.volume.fs().truncate(&live.path, live.point.offset_bytes))

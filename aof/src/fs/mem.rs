@@ -281,6 +281,10 @@ impl File for Handle {
         }
     }
 
+    fn is_named(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.mem.lock().find(path).is_ok_and(|id| id == self.id))
+    }
+
     fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {
         self.mem.lock().reserve(self.id, from.saturating_add(len_bytes))
     }

@@ -60,6 +60,8 @@ pub trait File: Debug + Send + Sync + 'static {
     fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Makes all that was written durable: fdatasync(2).
     fn sync_data(&self) -> io::Result<()>;
+    /// Whether `path` still names this file, and not another one or none.
+    fn is_named(&self, path: &Path) -> io::Result<bool>;
     /// Makes disk space for `len_bytes` behind offset `from` the file's own; its length stays: fallocate(2) with
     /// FALLOC_FL_KEEP_SIZE. `Unsupported` where there is no such thing.
     fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {

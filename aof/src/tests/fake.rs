@@ -134,6 +134,10 @@ impl File for FakeFile {
         Ok(count)
     }
 
+    fn is_named(&self, _: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Only what was there when it began is covered.
     fn sync_data(&self) -> io::Result<()> {
         let covered = self.len.load(SeqCst);
