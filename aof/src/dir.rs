@@ -170,7 +170,9 @@ impl Directory {
         let names = self.names()?;
         // A disk that is read-only refuses to remove even what is not there.
         let temps = [self.temp_manifest(), self.temp_base(), self.temp_incr()].into_iter();
-        temps.filter(|temp| names.iter().any(|name| self.path(name) == *temp)).try_for_each(|temp| self.remove_if_there(&temp))
+        temps
+            .filter(|temp| names.iter().any(|name| self.path(name) == *temp))
+            .try_for_each(|temp| self.remove_if_there(&temp))
     }
 
     pub(crate) fn set_recovered(&mut self, recovered: Recovered) {
@@ -248,7 +250,9 @@ impl Directory {
             let path = self.path(&entry.name);
             // Before anything is written: a descriptor is told only of what fails after it was opened.
             let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
-            for unsure in unsure.iter().filter(|unsure| self.manifest.incrs.contains(entry) && unsure.seq == entry.seq) {
+            for unsure in
+                unsure.iter().filter(|unsure| self.manifest.incrs.contains(entry) && unsure.seq == entry.seq)
+            {
                 self.write_again(&path, unsure)?;
             }
             retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;

@@ -261,7 +261,9 @@ impl Volume {
         let manifest = Manifest { base: Some(entry), history, incrs: vec![incr] };
         self.directory.publish_first(&base.temp_path, manifest)?;
         self.spans = vec![Span { seq: live.seq, start: live.start, end: None }];
-        Ok(Some(LiveFile { path: path.into(), ..live }))
+        // Where it could not be renamed, it has the old name until the next start.
+        let path = if live.file.is_named(&path).unwrap_or(true) { path.into() } else { live.path };
+        Ok(Some(LiveFile { path, ..live }))
     }
 
     /// The files of the history, and where they are.

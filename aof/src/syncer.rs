@@ -82,9 +82,11 @@ pub(crate) fn end<'a>(shared: &'a Shared, cover: &Cover) -> MutexGuard<'a, Tail>
     if took > DELAYED {
         tail.counters.delayed_fsync += 1;
     }
-    finish(&mut tail, cover, &result);
-    if !is_named && cover.live_id == tail.live_id && tail.failure.is_none() {
+    if result.is_ok() && !is_named && cover.live_id == tail.live_id {
+        // Durable in a file that nobody can find: what memory still has moves.
         tail.lose_name();
+    } else {
+        finish(&mut tail, cover, &result);
     }
     tail
 }

@@ -153,7 +153,17 @@ impl Mem {
         path: &Path,
         work: impl FnOnce(&mut World) -> io::Result<T>,
     ) -> io::Result<T> {
-        match self.ask(call, path, 0) {
+        self.call_with(call, path, 0, work)
+    }
+
+    fn call_with<T>(
+        &self,
+        call: Call,
+        path: &Path,
+        len_bytes: usize,
+        work: impl FnOnce(&mut World) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self.ask(call, path, len_bytes) {
             Verdict::Pass | Verdict::Short(_) => work(&mut self.lock()),
             Verdict::Fail(error) => Err(error),
             Verdict::FailAfter(error, _) => work(&mut self.lock()).and(Err(error)),
@@ -201,7 +211,7 @@ impl Fs for Mem {
     }
 
     fn overwrite(&self, path: &Path, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
-        self.call(Call::Overwrite, path, |world| {
+        self.call_with(Call::Overwrite, path, bytes.len(), |world| {
             let id = world.find(path)?;
             let offset_bytes = usize::try_from(offset_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
             world.content(id).overwrite(offset_bytes, bytes)

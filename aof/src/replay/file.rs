@@ -297,7 +297,9 @@ impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
             None => gap,
             Some(Head::Base(_)) if !self.is_base => stale("the head of a base"),
             Some(Head::Incr(_)) if self.is_base => misplaced("the head of an incr"),
-            Some(head) if epoch.is_some_and(|epoch| epoch != head.epoch()) => stale("a head of another epoch"),
+            Some(head) if epoch.is_some_and(|epoch| epoch != head.epoch()) => {
+                stale("a head of another epoch")
+            }
             Some(Head::Base(_)) if self.open_base => gap,
             Some(Head::Base(_)) if line.position != self.scan.offset_bytes() => {
                 misplaced(&format!("the end of a base of {} bytes", line.position))

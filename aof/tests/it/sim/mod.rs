@@ -20,7 +20,7 @@ use aof::{Fsync, Options};
 
 use self::history::{History, Wrong};
 use self::run::{Faults, Looks, Outcome, Sim};
-use crate::world::{options, path, request};
+use crate::world::{options, path, request, soak};
 
 /// How the power may fail, and whether recovery is held to it without checksums too: there a file that goes on behind wrong
 /// bytes, or that ends in others than zeros, is refused as damage.
@@ -110,10 +110,6 @@ impl Dice {
     }
 }
 
-fn soak() -> u64 {
-    std::env::var("EVERLOG_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
-}
-
 /// What many histories came to.
 #[derive(Default)]
 struct Tally {
@@ -200,7 +196,9 @@ const SCRIPTS: &[(&str, &[&str])] = &[("a log that goes on", &[
 fn whichever_call_of_a_rewrite_or_a_take_over_suffers_nothing_promised_is_lost() {
     let mut tally = Tally::default();
     for (seed, fsync) in (0..soak()).flat_map(|seed| POLICIES.map(|fsync| (seed, fsync))) {
-        for (&(name, script), &fault) in SCRIPTS.iter().flat_map(|script| FAULTS.iter().map(move |fault| (script, fault))) {
+        for (&(name, script), &fault) in
+            SCRIPTS.iter().flat_map(|script| FAULTS.iter().map(move |fault| (script, fault)))
+        {
             for nth in 0.. {
                 let faults = Faults::Once(nth, fault);
                 let sim = Sim::new(seed << 32 | nth as u64, options(fsync), faults, Looks::From(nth));
@@ -221,7 +219,9 @@ fn whichever_call_of_a_rewrite_or_a_take_over_suffers_nothing_promised_is_lost()
 #[test]
 fn a_crash_before_any_call_of_a_script_loses_nothing_promised() {
     let mut tally = Tally::default();
-    for (fsync, &(name, script)) in POLICIES.iter().flat_map(|fsync| SCRIPTS.iter().map(move |script| (fsync, script))) {
+    for (fsync, &(name, script)) in
+        POLICIES.iter().flat_map(|fsync| SCRIPTS.iter().map(move |script| (fsync, script)))
+    {
         for seed in 0..soak().min(20) {
             let sim = Sim::new(seed, options(*fsync), Faults::None, Looks::EveryWay);
             tally.add(&format!("{name}, {fsync:?}, seed {seed}"), sim.perform(script));
