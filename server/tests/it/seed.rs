@@ -516,7 +516,7 @@ fn a_log_file_that_is_removed_under_a_server_is_noticed_told_and_made_good() {
             break;
         }
         assert!(n < 200, "nobody looks");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
     // Its reply waits for the base that makes all of it durable.
     client.ok("SET after 2");
