@@ -180,12 +180,14 @@ impl Checkup {
         }
         let directory = Directory::around(fs, &options);
         let entry = Entry { name, seq: 1 };
-        let is_incr = match directory.first_line(&entry)?.and_then(|line| line.head) {
-            Some(head) => matches!(head, Head::Incr(_)),
-            None => !is_rdb(&start) && entry.name.ends_with(".incr.aof"),
+        let (is_incr, seq) = match directory.first_line(&entry)?.and_then(|line| line.head) {
+            Some(Head::Incr(head)) => (true, head.seq),
+            Some(Head::Base(_)) => (false, 0),
+            None => (!is_rdb(&start) && entry.name.ends_with(".incr.aof"), 0),
         };
+        let entry = Entry { seq, ..entry };
         let len_bytes = directory.len_bytes(&entry)?;
-        let single = Some(Part { entry, is_base: !is_incr, len_bytes, end: None, is_short: false });
+        let single = Some(Part::whole(entry, !is_incr, len_bytes));
         Ok(Checkup { directory, single })
     }
 

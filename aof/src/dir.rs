@@ -8,23 +8,28 @@
 //! <dir>/<appenddirname>/appendonly.aof.1.incr.aof.torn-81  bytes cut off after offset 81, kept for whoever wants them
 //! <dir>/<appenddirname>/temp-appendonly.aof.manifest       left by a crash, removed at start; so below
 //! <dir>/<appenddirname>/temp-appendonly.aof.incr           the log between CONFIG SET appendonly yes and its first base
-//! <dir>/<appenddirname>/temp-appendonly.aof.base           the base of a log that begins empty, until the manifest lists it
+//! <dir>/<appenddirname>/temp-appendonly.aof.base           that base, or the one of a log that begins empty, until the manifest
+//!                                                          lists it; so above: a start that finds them listed names them
 //! ```
 //!
 //! A name counts once the directory is synced, and a file once the manifest names it: always in that order.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Position;
 use crate::block::{BaseFrame, Epoch, FilePoint, Head, IncrHead};
 use crate::error::{Error, io_error};
-use crate::fs::{File, Fs, read_all, retry, write_all};
+use crate::fs::{File, Fs, Reader, read_all, retry, write_all};
 use crate::manifest::{Entry, FileSeq, Manifest};
 use crate::options::Options;
+use crate::replay::Unsure;
 use crate::stats::Failure;
 use crate::tail::LiveFile;
+
+/// What is written again is read in pieces of this size, in bytes.
+const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// How a base is written: as a snapshot or as commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +61,10 @@ pub(crate) struct Recovered {
     pub(crate) end: Position,
     /// Where each incr ends.
     pub(crate) incrs: Vec<(FileSeq, FilePoint)>,
-    /// Why the torn tail of the last one is still there.
-    pub(crate) uncut: Option<Failure>,
+    /// What of them the kernel may have alone.
+    pub(crate) unsure: Vec<Unsure>,
+    /// Which of them still has its torn tail, and why.
+    pub(crate) uncut: Option<(FileSeq, Failure)>,
 }
 
 /// What a file's name says about it.
@@ -90,8 +97,11 @@ impl Directory {
         directory.manifest = directory.read_manifest()?;
         if directory.manifest.is_empty() {
             directory.refuse_orphans(&names)?;
-        } else if names.iter().any(|name| directory.path(name) == directory.temp_base()) {
-            directory.name_first_base()?;
+        } else {
+            let temps = [directory.temp_base(), directory.temp_incr()];
+            if names.iter().any(|name| temps.contains(&directory.path(name))) {
+                directory.name_first_files(&directory.manifest)?;
+            }
         }
         Ok(directory)
     }
@@ -147,7 +157,7 @@ impl Directory {
 
     /// The length of a file that may not be there.
     pub(crate) fn len_bytes_if_there(&self, path: &Path) -> Result<Option<u64>, Error> {
-        match self.fs.len_bytes(path) {
+        match retry(|| self.fs.len_bytes(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             other => other.map(Some).map_err(io_error("stat", path)),
         }
@@ -165,9 +175,12 @@ impl Directory {
         retry(|| self.fs.create_dir(&self.dir)).map_err(io_error("mkdir", &self.dir))?;
         // Redis forgets this one: a strict file system then forgets the whole directory in a power cut.
         retry(|| self.fs.sync_dir(&self.parent)).map_err(io_error("fsync", &self.parent))?;
-        self.remove_if_there(&self.temp_manifest())?;
-        self.remove_if_there(&self.temp_base())?;
-        self.remove_if_there(&self.temp_incr())
+        let names = self.names()?;
+        // A disk that is read-only refuses to remove even what is not there.
+        let temps = [self.temp_manifest(), self.temp_base(), self.temp_incr()].into_iter();
+        temps
+            .filter(|temp| names.iter().any(|name| self.path(name) == *temp))
+            .try_for_each(|temp| self.remove_if_there(&temp))
     }
 
     pub(crate) fn set_recovered(&mut self, recovered: Recovered) {
@@ -183,7 +196,8 @@ impl Directory {
         }
     }
 
-    /// The last incr, opened to go on with it; created first where there is none. The manifest is touched only then.
+    /// The last incr, opened to go on with it; created first where there is none. The manifest is touched only then. But a
+    /// file that could not be cut comes first, and must be left for a new one: an empty one may be listed behind it.
     pub(crate) fn open_live(
         &mut self,
         recovered: Recovered,
@@ -195,11 +209,13 @@ impl Directory {
             let base =
                 self.create_empty_base(checksum.then_some(epoch), options.empty_base_rdb.as_deref())?;
             self.create_first_incr(Some(base))?;
-            self.name_first_base()?;
+            self.name_first_files(&self.manifest)?;
         } else if self.manifest.incrs.is_empty() {
             self.create_first_incr(self.manifest.base.clone())?;
         }
-        let Some(last) = self.manifest.incrs.last() else { return Err(self.not_replayed()) };
+        let uncut = recovered.uncut.as_ref().map(|(seq, _)| *seq);
+        let torn = self.manifest.incrs.iter().find(|incr| Some(incr.seq) == uncut);
+        let Some(last) = torn.or(self.manifest.incrs.last()) else { return Err(self.not_replayed()) };
         let (path, seq) = (self.path(&last.name), last.seq);
         let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
         let Recovered { end: start, incrs: ends, .. } = recovered;
@@ -215,7 +231,7 @@ impl Directory {
         let line = self.manifest.base.as_ref().map_or(Ok(None), |base| self.first_line(base))?;
         Ok(match line.and_then(|line| line.head) {
             Some(Head::Base(head)) => {
-                Recovered { epoch: Some(head.epoch), end: head.covers, incrs: Vec::new(), uncut: None }
+                Recovered { epoch: Some(head.epoch), end: head.covers, ..Recovered::default() }
             }
             _ => Recovered::default(),
         })
@@ -233,34 +249,91 @@ impl Directory {
 
     /// Makes durable what was just replayed and will be served: the files, then their names and the manifest's. After a
     /// kill -9 the kernel may be the only one who knows of it, and what is appended now counts on it: on the tail of a file
-    /// that is not the last one, on the manifest that lists the last one.
-    pub(crate) fn sync_replayed(&self) -> Result<(), Error> {
+    /// that is not the last one, on the manifest that lists the last one. What is [`Unsure`] is written again before.
+    pub(crate) fn sync_replayed(&self, unsure: &[Unsure]) -> Result<(), Error> {
         if self.manifest.is_empty() {
             return Ok(());
         }
         for entry in self.manifest.replayed() {
             let path = self.path(&entry.name);
+            // Before anything is written: a descriptor is told only of what fails after it was opened.
             let file = retry(|| self.fs.open_append(&path)).map_err(io_error("open", &path))?;
+            for unsure in
+                unsure.iter().filter(|unsure| self.manifest.incrs.contains(entry) && unsure.seq == entry.seq)
+            {
+                self.write_again(&path, unsure)?;
+            }
             retry(|| file.sync_data()).map_err(io_error("fdatasync", &path))?;
         }
         retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))
     }
 
-    /// Gives the base of a log that began empty its name, unless it has it already. The manifest lists that first: a crash
-    /// between the two is told by the temporary name, whereas a base with bytes and without a manifest may be anybody's
-    /// data.
-    fn name_first_base(&self) -> Result<(), Error> {
-        let Some(base) = &self.manifest.base else { return Ok(()) };
-        let (temp, path) = (self.temp_base(), self.path(&base.name));
-        if self.len_bytes_if_there(&path)?.is_some() {
+    /// Writes bytes over themselves, so that the kernel takes them for new. They must still be those that were replayed: a
+    /// page that is clean may have been dropped and read from the disk again meanwhile.
+    fn write_again(&self, path: &Path, unsure: &Unsure) -> Result<(), Error> {
+        let file = Reader(self.fs.open_read(path).map_err(io_error("open", path))?);
+        let mut reader = file.take(unsure.to.offset_bytes);
+        let skipped = io::copy(&mut reader.by_ref().take(unsure.from.offset_bytes), &mut io::sink());
+        skipped.map_err(io_error("read", path))?;
+        let (mut at, mut chunk) = (unsure.from, vec![0; CHUNK_BYTES]);
+        loop {
+            let count = reader.read(&mut chunk).map_err(io_error("read", path))?;
+            let bytes = &chunk[..count];
+            if bytes.is_empty() {
+                break;
+            }
+            let again = retry(|| self.fs.overwrite(path, at.offset_bytes, bytes));
+            again.map_err(io_error("write", path))?;
+            at = at.after(bytes);
+        }
+        if at == unsure.to {
             return Ok(());
         }
-        retry(|| self.fs.rename(&temp, &path)).map_err(io_error("rename", &temp))?;
-        retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))
+        let changed = io::Error::new(io::ErrorKind::InvalidData, "it is not what was replayed a moment ago");
+        Err(io_error("read", path)(changed))
+    }
+
+    /// Gives the first files of a log their names, unless they have them already. The manifest lists those first, durably: a
+    /// crash between the two is told by the temporary names, whereas files with bytes and without a manifest may be
+    /// anybody's data. A file that is not there under either name is lost; whoever wants to read it will say so.
+    fn name_first_files(&self, manifest: &Manifest) -> Result<(), Error> {
+        let base = manifest.base.iter().map(|base| (self.temp_base(), self.path(&base.name)));
+        let incrs = manifest.incrs.iter().map(|incr| (self.temp_incr(), self.path(&incr.name)));
+        let mut unnamed = Vec::new();
+        for (temp, path) in base.chain(incrs) {
+            if self.len_bytes_if_there(&path)?.is_none() && self.len_bytes_if_there(&temp)?.is_some() {
+                unnamed.push((temp, path));
+            }
+        }
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        let sync_dir = || retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir));
+        sync_dir()?;
+        for (temp, path) in unnamed {
+            retry(|| self.fs.rename(&temp, &path)).map_err(io_error("rename", &temp))?;
+        }
+        sync_dir()
+    }
+
+    /// Publishes a base that stands at `temp_path` in place of all that is listed, and with it the temporary incr, if one is
+    /// listed. From the manifest on nothing can be taken back: if the names cannot be given now, the next start does so.
+    pub(crate) fn publish_first(&mut self, temp_path: &Path, manifest: Manifest) -> Result<(), Error> {
+        let base = manifest.base.clone();
+        let published = self.bring_in(temp_path, &self.temp_base()).and_then(|()| self.publish(manifest));
+        if let Err(error) = published {
+            // Publishing can fail late: the manifest on the disk may count on it.
+            if self.read_manifest().is_ok_and(|on_disk| on_disk.base != base) {
+                let _ = self.fs.remove(&self.temp_base());
+            }
+            return Err(error);
+        }
+        let _ = self.name_first_files(&self.manifest);
+        Ok(())
     }
 
     /// Creates a base without keys, as Redis does where there is nothing: an RDB file if its bytes are given. It names the
-    /// epoch, if there is to be one. It is durable but unlisted, and [has no name yet](Self::name_first_base).
+    /// epoch, if there is to be one. It is durable but unlisted, and [has no name yet](Self::name_first_files).
     fn create_empty_base(&self, epoch: Option<Epoch>, rdb: Option<&[u8]>) -> Result<Entry, Error> {
         let base = self.new_base_entry(if rdb.is_some() { BaseFormat::Rdb } else { BaseFormat::Resp })?;
         let path = self.temp_base();
@@ -300,9 +373,10 @@ impl Directory {
     }
 
     /// Creates the temporary incr of a log that waits for its first base. An earlier one loses its name, not its bytes:
-    /// it may still be written to.
+    /// it may still be written to. But a manifest whose publishing failed late may list it, and keeps it.
     pub(crate) fn create_temp_incr(&self) -> Result<Arc<dyn File>, Error> {
         let path = self.temp_incr();
+        self.name_first_files(&self.read_manifest()?)?;
         self.remove_if_there(&path)?;
         self.create(&path)
     }
@@ -334,10 +408,10 @@ impl Directory {
         Ok(())
     }
 
-    /// Brings a file of the parent directory in under its final name. Its new name is durable before its old one is
+    /// Brings a file of the parent directory in. Its new name is durable before its old one is
     /// forgotten: a power cut between the two leaves one of them at least.
-    pub(crate) fn bring_in(&self, from: &Path, entry: &Entry) -> Result<(), Error> {
-        retry(|| self.fs.rename(from, &self.path(&entry.name))).map_err(io_error("rename", from))?;
+    pub(crate) fn bring_in(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        retry(|| self.fs.rename(from, to)).map_err(io_error("rename", from))?;
         retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))?;
         retry(|| self.fs.sync_dir(&self.parent)).map_err(io_error("fsync", &self.parent))
     }
@@ -429,7 +503,7 @@ impl Directory {
         }
         self.prepare()?;
         self.publish(adopting)?;
-        self.bring_in(&single, &base)?;
+        self.bring_in(&single, &self.path(&base.name))?;
         self.adopted = Some(single);
         Ok(())
     }

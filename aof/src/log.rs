@@ -508,9 +508,9 @@ pub(crate) fn open(
 ) -> Result<(Tail, Volume), Error> {
     directory.prepare()?;
     let recovered = directory.recovered()?;
-    directory.sync_replayed()?;
+    directory.sync_replayed(&recovered.unsure)?;
     let (epoch, end) = (recovered.epoch.unwrap_or_else(Epoch::random), recovered.end);
-    let uncut = recovered.uncut.clone();
+    let uncut = recovered.uncut.clone().map(|(_, failure)| failure);
     let live = directory.open_live(recovered, epoch, options)?;
     let (current_size, base_size) = directory.sizes()?;
     let mut tail = Tail::new(options, epoch, end, Some(live), clock, broken);

@@ -17,11 +17,9 @@ impl Directory {
     pub fn supersede(mut self, base: &NewBase, options: &Options) -> Result<(), Error> {
         self.prepare()?;
         let entry = self.new_base_entry(base.format)?;
-        self.bring_in(&base.temp_path, &entry)?;
         let old = self.manifest().clone();
         let history = old.incrs.into_iter().chain(old.base).chain(old.history).collect();
-        let published = self.publish(Manifest { base: Some(entry.clone()), history, incrs: Vec::new() });
-        published.inspect_err(|_| self.remove_unlisted(&[entry]))?;
+        self.publish_first(&base.temp_path, Manifest { base: Some(entry), history, incrs: Vec::new() })?;
         if !options.disable_auto_gc {
             // The base counts. What cannot be removed stays listed as history, and the next start tries again.
             let _ = self.remove_history();

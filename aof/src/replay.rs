@@ -22,6 +22,7 @@ mod ahead;
 mod course;
 mod file;
 mod settle;
+mod sure;
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -29,14 +30,17 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use self::course::Load;
-pub(crate) use self::course::{Course, Find, Good, Kind};
+pub(crate) use self::course::{Course, Find, Good, Kind, missing_bytes};
 use self::file::Replay;
 pub(crate) use self::file::{LIMITS, is_rdb};
 pub(crate) use self::settle::command_lines;
+use self::sure::FileEnd;
+pub(crate) use self::sure::Unsure;
 use crate::Position;
-use crate::block::{Epoch, FilePoint};
+use crate::block::Epoch;
 use crate::dir::{Directory, Recovered};
 use crate::error::Error;
+use crate::manifest::FileSeq;
 use crate::options::Options;
 use crate::scan::Scan;
 use crate::set::Part;
@@ -144,13 +148,14 @@ pub struct Report {
     pub unverified_bytes: u64,
 }
 
-/// Damaged bytes that were not executed: copied beside their file, and still in it.
+/// Damaged bytes that were not executed: copied beside their file, and still in it; or missing ones. A start goes on
+/// without them where `aof-load-corrupt` says so, and where they were [lost](crate::Stats::lost_below) before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {
     /// What is damaged.
     pub damage: Damage,
-    /// Where the copy is.
-    pub side_file: PathBuf,
+    /// Where the copy is; none of what is missing.
+    pub side_file: Option<PathBuf>,
 }
 
 /// Bytes that were safe once and cannot be executed now.
@@ -227,7 +232,13 @@ impl Directory {
         let repeating = parts.iter().filter(|part| part.repeated_bytes() > 0);
         let repeated = repeating.map(|part| self.cut_repeated(part)).collect();
         let cut_bytes = load.truncated.as_ref().map_or(0, |truncation| truncation.cut_bytes);
+        let is_torn = |part: &&Part| {
+            let path = self.path(&part.entry.name);
+            !part.is_base && load.truncated.as_ref().is_some_and(|cut| cut.path == path)
+        };
+        let torn = parts.iter().find(is_torn).map(|part| part.entry.seq);
         let uncut = load.truncated.as_ref().and_then(|cut| cut.side_file.clone().err());
+        let uncut = uncut.map(|failure| (torn.unwrap_or(0), failure));
         let base = parts.first().filter(|part| part.is_base);
         let report = Report {
             files: parts.len() as u32,
@@ -241,9 +252,11 @@ impl Directory {
             unverified_bytes: reading.trail.unverified_bytes,
         };
         let (epoch, end) = (reading.trail.epoch, reading.trail.expected.unwrap_or(0));
-        let incrs = parts.iter().zip(reading.ends).filter(|(part, _)| !part.is_base);
-        let incrs = incrs.map(|(part, end)| (part.entry.seq, end)).collect();
-        self.set_recovered(Recovered { epoch, end, incrs, uncut });
+        let incrs = parts.iter().zip(&reading.ends).filter(|(part, _)| !part.is_base);
+        let incrs: Vec<(FileSeq, FileEnd)> = incrs.map(|(part, end)| (part.entry.seq, *end)).collect();
+        let unsure = sure::unsure(&incrs, reading.trail.durable);
+        let incrs = incrs.into_iter().map(|(seq, end)| (seq, end.point)).collect();
+        self.set_recovered(Recovered { epoch, end, incrs, unsure, uncut });
         Ok(report)
     }
 
@@ -292,7 +305,7 @@ impl Directory {
 pub(crate) struct Reading {
     pub(crate) trail: Trail,
     /// Where each file ends.
-    pub(crate) ends: Vec<FilePoint>,
+    pub(crate) ends: Vec<FileEnd>,
     /// Given to the sink.
     pub(crate) commands: u64,
 }

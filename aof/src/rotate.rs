@@ -86,6 +86,8 @@ pub(crate) struct Moving {
     pub(crate) wants_next: bool,
     /// What stands behind them there stands nowhere else.
     pub(crate) is_torn: bool,
+    /// The file has lost its name.
+    pub(crate) is_unnamed: bool,
 }
 
 /// The directory, and which positions each of its incrs holds.
@@ -207,6 +209,9 @@ impl Volume {
 
     fn cut(&self, live: &LiveFile, moving: &Moving) -> Result<(), Error> {
         let at = moving.at.offset_bytes;
+        if moving.is_unnamed {
+            return Ok(());
+        }
         if moving.is_torn
             && let Some(entry) = self.directory.manifest().incrs.iter().find(|incr| incr.seq == live.seq)
         {
@@ -250,20 +255,15 @@ impl Volume {
         };
         let incr = self.directory.incr_entry(live.seq);
         let path = self.directory.path(&incr.name);
-        retry(|| self.directory.fs().rename(&live.path, &path)).map_err(io_error("rename", &*live.path))?;
+        let entry = self.directory.new_base_entry(base.format)?;
         let old = self.directory.manifest().clone();
         let history = old.incrs.into_iter().chain(old.base).chain(old.history).collect();
-        let incrs = vec![incr.clone()];
-        let listed = self.bring_in_base(base, |entry| Manifest { base: Some(entry), history, incrs });
-        if let Err(error) = listed {
-            if self.directory.is_unlisted(&incr) {
-                // Back under its old name, for the next attempt starts over from there.
-                let _ = self.directory.fs().rename(&path, &live.path);
-            }
-            return Err(error);
-        }
-        self.spans = vec![Span { seq: incr.seq, start: live.start, end: None }];
-        Ok(Some(LiveFile { path: path.into(), ..live }))
+        let manifest = Manifest { base: Some(entry), history, incrs: vec![incr] };
+        self.directory.publish_first(&base.temp_path, manifest)?;
+        self.spans = vec![Span { seq: live.seq, start: live.start, end: None }];
+        // Where it could not be renamed, it has the old name until the next start.
+        let path = if live.file.is_named(&path).unwrap_or(true) { path.into() } else { live.path };
+        Ok(Some(LiveFile { path, ..live }))
     }
 
     /// The files of the history, and where they are.
@@ -292,7 +292,7 @@ impl Volume {
         manifest: impl FnOnce(Entry) -> Manifest,
     ) -> Result<(), Error> {
         let entry = self.directory.new_base_entry(base.format)?;
-        self.directory.bring_in(&base.temp_path, &entry)?;
+        self.directory.bring_in(&base.temp_path, &self.directory.path(&entry.name))?;
         let published = self.directory.publish(manifest(entry.clone()));
         published.inspect_err(|_| self.directory.remove_unlisted(&[entry]))
     }

@@ -9,6 +9,7 @@
 
 use std::io::Read;
 
+use crate::Position;
 use crate::block::{Epoch, FilePoint, Head, IncrHead, Line, MAGIC, MAX_LINE_BYTES};
 use crate::dir::{Directory, Role};
 use crate::error::{Error, io_error};
@@ -26,9 +27,17 @@ pub(crate) struct Part {
     pub(crate) end: Option<FilePoint>,
     /// It ends before that: then the file itself is all there is.
     pub(crate) is_short: bool,
+    /// When another took over, an fdatasync had failed and memory had not kept what stands here from this position on: says
+    /// the head of the other. A power cut may have taken any of it.
+    pub(crate) lost_from: Option<Position>,
 }
 
 impl Part {
+    /// A file of which nobody says where it ends.
+    pub(crate) fn whole(entry: Entry, is_base: bool, len_bytes: u64) -> Part {
+        Part { entry, is_base, len_bytes, end: None, is_short: false, lost_from: None }
+    }
+
     pub(crate) fn counted_bytes(&self) -> u64 {
         self.end.map_or(self.len_bytes, |end| end.offset_bytes)
     }
@@ -48,7 +57,14 @@ impl Part {
 #[derive(Debug, Clone, Copy)]
 struct Opening {
     head: IncrHead,
-    position: u64,
+    position: Position,
+    durable: Position,
+}
+
+impl Opening {
+    fn lost_from(&self) -> Option<Position> {
+        (self.head.moved_bytes.is_some() && self.durable < self.position).then_some(self.durable)
+    }
 }
 
 impl Directory {
@@ -61,7 +77,7 @@ impl Directory {
         let mut parts = Vec::new();
         if let Some(base) = &self.manifest().base {
             let len_bytes = self.len_bytes(base)?;
-            parts.push(Part { entry: base.clone(), is_base: true, len_bytes, end: None, is_short: false });
+            parts.push(Part::whole(base.clone(), true, len_bytes));
         }
         let bases = parts.len();
         let mut openings: Vec<(FileSeq, Opening)> = Vec::new();
@@ -72,7 +88,7 @@ impl Directory {
                 self.end_predecessor(&mut parts[bases..], entry, &opening, course)?;
                 openings.push((entry.seq, opening));
             }
-            parts.push(Part { entry: entry.clone(), is_base: false, len_bytes, end: None, is_short: false });
+            parts.push(Part::whole(entry.clone(), false, len_bytes));
         }
         let first = openings.first().map(|(_, opening)| opening.head.epoch);
         // Where the first incr cannot tell where it begins, replay will say so.
@@ -118,18 +134,20 @@ impl Directory {
         let named = behind.map_or(0, |(seq, _)| seq);
         let before = incrs.iter_mut().rfind(|part| part.entry.seq == named || part.len_bytes > 0);
         match (before, behind) {
-            (Some(part), Some((seq, end))) if part.entry.seq == seq && part.len_bytes < end.offset_bytes => {
+            (Some(part), Some((seq, end))) if part.entry.seq == seq => {
+                part.lost_from = opening.lost_from();
+                if part.len_bytes >= end.offset_bytes {
+                    part.end = Some(end);
+                    return Ok(());
+                }
                 part.is_short = true;
-                course.shortened(Error::Shortened {
+                let error = Error::Shortened {
                     path: self.path(&part.entry.name),
                     expected_bytes: end.offset_bytes,
                     found_bytes: part.len_bytes,
                     successor: entry.name.clone(),
-                })
-            }
-            (Some(part), Some((seq, end))) if part.entry.seq == seq => {
-                part.end = Some(end);
-                Ok(())
+                };
+                course.shortened(error, part)
             }
             (None, None) => Ok(()),
             (None, Some((seq, _))) if self.manifest().base.is_some() && seq < entry.seq => Ok(()),
@@ -210,11 +228,12 @@ impl Directory {
 
     fn opening(&self, entry: &Entry) -> Result<Option<Opening>, Error> {
         let line = self.first_line(entry)?;
-        let head = line.and_then(|line| line.head.map(|head| (line.position, head)));
-        Ok(match head {
-            Some((position, Head::Incr(head))) => Some(Opening { head, position }),
+        Ok(line.and_then(|line| match line.head {
+            Some(Head::Incr(head)) => {
+                Some(Opening { head, position: line.position, durable: line.durable() })
+            }
             _ => None,
-        })
+        }))
     }
 
     /// The line of ours that a file begins with.

@@ -16,6 +16,8 @@ use crate::writer::Shared;
 
 /// An fdatasync that takes longer counts as `aof_delayed_fsync`: Redis waits this long for one.
 const DELAYED: Duration = Duration::from_secs(2);
+/// How often an fdatasync is followed by a look at the file's name.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What an fdatasync is about to make durable.
 pub(crate) struct Cover {
@@ -24,6 +26,8 @@ pub(crate) struct Cover {
     up_to: Position,
     mark: Option<(Position, FilePoint)>,
     started: Instant,
+    /// It is time to see whether the file still has its name.
+    looks: bool,
 }
 
 pub(crate) fn run(shared: &Arc<Shared>) {
@@ -57,13 +61,20 @@ pub(crate) fn begin(tail: &mut Tail) -> Option<Cover> {
     let live = tail.live.clone()?;
     let started = tail.clock.now();
     tail.sync_started = Some(started);
-    Some(Cover { live, live_id: tail.live_id, up_to: tail.written, mark: tail.unsynced_mark, started })
+    // Before the first base it is named anew.
+    let looks = !tail.waiting_rewrite && started.saturating_duration_since(tail.looked) >= LOOK;
+    if looks {
+        tail.looked = started;
+    }
+    let (live_id, up_to, mark) = (tail.live_id, tail.written, tail.unsynced_mark);
+    Some(Cover { live, live_id, up_to, mark, started, looks })
 }
 
 /// The call, and what follows from it.
 pub(crate) fn end<'a>(shared: &'a Shared, cover: &Cover) -> MutexGuard<'a, Tail> {
     let result = retry(|| cover.live.file.sync_data());
     let took = shared.clock.since(cover.started);
+    let is_named = !cover.looks || cover.live.file.is_named(&cover.live.path).unwrap_or(true);
 
     let mut tail = shared.tail.lock();
     tail.sync_started = None;
@@ -71,7 +82,12 @@ pub(crate) fn end<'a>(shared: &'a Shared, cover: &Cover) -> MutexGuard<'a, Tail>
     if took > DELAYED {
         tail.counters.delayed_fsync += 1;
     }
-    finish(&mut tail, cover, &result);
+    if result.is_ok() && !is_named && cover.live_id == tail.live_id {
+        // Durable in a file that nobody can find: what memory still has moves.
+        tail.lose_name();
+    } else {
+        finish(&mut tail, cover, &result);
+    }
     tail
 }
 

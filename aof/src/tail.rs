@@ -186,6 +186,10 @@ pub(crate) struct Tail {
     pub(crate) space: Space,
     /// The live file ends in bytes that a start could not copy: they must be, before they are cut off.
     pub(crate) is_torn: bool,
+    /// When it was last seen that the live file has its name; and that it has none any more, or another file has it. Then
+    /// nothing in it is safe, and nothing of that name is ours to cut.
+    pub(crate) looked: Instant,
+    pub(crate) is_unnamed: bool,
     /// The failure was that of an fdatasync of the live file: even what was written long ago may be gone.
     pub(crate) sync_failed: bool,
     pub(crate) retry_at: Option<Instant>,
@@ -251,7 +255,6 @@ impl Tail {
             marked: start,
             unsynced_mark: None,
             last_write: clock.now(),
-            clock,
             time_ms: 0,
             fsync: options.fsync,
             suspended: false,
@@ -263,6 +266,8 @@ impl Tail {
             last_failure: None,
             space: Space::default(),
             is_torn: false,
+            looked: clock.now(),
+            is_unnamed: false,
             sync_failed: false,
             retry_at: None,
             lost: None,
@@ -280,6 +285,7 @@ impl Tail {
             direct_after: None,
             counters: Counters::default(),
             broken,
+            clock,
         }
     }
 
@@ -377,6 +383,7 @@ impl Tail {
             time_ms,
             wants_next: self.next.is_some(),
             is_torn: self.is_torn,
+            is_unnamed: self.is_unnamed,
         }
     }
 
@@ -400,6 +407,13 @@ impl Tail {
         let failure = Failure::new(op, &path, error, self.clock.now());
         self.last_failure = Some(failure.clone());
         self.failure.get_or_insert(failure);
+    }
+
+    /// The live file was removed, or renamed: what it holds is gone with the process.
+    pub(crate) fn lose_name(&mut self) {
+        self.is_unnamed = true;
+        let gone = "the file was removed or renamed while it was written to; what it held is safe again after a rewrite";
+        self.retire("stat", &std::io::Error::new(std::io::ErrorKind::NotFound, gone));
     }
 
     /// Bytes that the live file can take for certain, on a disk that has no more; [`u64::MAX`] on any other, and 0 while
@@ -558,6 +572,7 @@ impl Tail {
         self.live_id += 1;
         self.sync_failed = false;
         self.is_torn = false;
+        self.is_unnamed = false;
         self.unsynced_mark = None;
         self.space.start_file();
     }

@@ -264,18 +264,19 @@ impl Writer {
 
     /// A file failed. Its un-durable tail, which is in memory, moves into a new one; see [`Volume::move_tail`].
     fn recover(&mut self, live: Option<LiveFile>) {
+        let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
+            return self.abandon_temp();
+        };
+        let started = self.shared.clock.now();
+        // Where that ends moves no more: whatever comes now is kept.
+        let cut = self.shared.tail.lock().retained_from();
+        self.sync_kept(&live, cut);
+        self.give_up_space(&live);
         let (moving, limit) = {
             let tail = self.shared.tail.lock();
             let limit = tail.switch_at.unwrap_or(tail.end);
             (tail.moving(limit), limit)
         };
-        let cut = moving.cut;
-        let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
-            return self.abandon_temp(limit);
-        };
-        let started = self.shared.clock.now();
-        self.sync_kept(&live, cut);
-        self.give_up_space(&live);
         let moved = self.volume.move_tail(&live, &moving);
         let took = self.shared.clock.since(started);
         let (stat, sizes) = self.sizes();
@@ -287,9 +288,9 @@ impl Writer {
         match moved {
             Ok((live, next)) => {
                 let failure = tail.failure.take();
-                if tail.durable < cut {
+                if tail.durable < cut || moving.is_unnamed {
                     // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say.
-                    let from = tail.lost.as_ref().map_or(tail.durable, |lost| lost.from);
+                    let from = tail.lost.as_ref().map_or(tail.durable.min(cut), |lost| lost.from);
                     tail.lost = Some(Lost { from, below: cut, failure });
                 }
                 tail.next = next;
@@ -332,7 +333,7 @@ impl Writer {
         let is_half_a_block = {
             let tail = self.shared.tail.lock();
             let is_full = tail.failure.as_ref().is_some_and(Failure::is_full);
-            is_full && !tail.sync_failed && !tail.is_torn
+            is_full && !tail.sync_failed && !tail.is_torn && !tail.is_unnamed
         };
         let _ = if is_half_a_block {
             retry(|| self.volume.fs().truncate(&live.path, live.point.offset_bytes))
@@ -342,13 +343,13 @@ impl Writer {
     }
 
     /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all.
-    fn abandon_temp(&self, limit: Position) {
+    fn abandon_temp(&self) {
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
         tail.take_over(None);
         tail.temp_broken = true;
         tail.failure = None;
-        let limit = if tail.switch_at.is_some() { limit } else { tail.end };
+        let limit = tail.switch_at.unwrap_or(tail.end);
         tail.set_written(limit);
         tail.set_durable(limit);
         self.shared.changed(tail);

@@ -64,6 +64,8 @@ pub struct Persistence {
     trouble: Trouble,
     /// Keeps our tools and other servers of ours away from the log.
     lock: Option<DirLock>,
+    /// Files of the log that failed, as far as the server's log tells of them.
+    told_retired: u64,
 }
 
 /// What a load found out about the files, for INFO.
@@ -116,6 +118,7 @@ impl Default for Persistence {
             last_watermark: Position::MAX,
             trouble: Trouble::default(),
             lock: None,
+            told_retired: 0,
         }
     }
 }
@@ -575,10 +578,11 @@ impl Server {
         {
             return;
         }
-        let mut lost = false;
+        let (mut lost, mut retired, mut failure) = (false, 0, None);
         let grown = persistence.log.as_ref().is_some_and(|log| {
             let stats = log.stats(self.clock.now);
             lost = stats.lost_below.is_some();
+            (retired, failure) = (stats.retired_files, stats.last_failure);
             Growth {
                 current_bytes: stats.current_size,
                 base_bytes: persistence.last.base_bytes,
@@ -587,13 +591,23 @@ impl Server {
             }
             .is_due()
         });
+        self.report_retired(retired, failure.as_ref());
         // What the disk has lost is still in memory: a new base is the repair.
-        if persistence.scheduled || grown || lost {
+        if self.persistence.scheduled || grown || lost {
             if grown {
                 self.log(Level::Notice, "Starting automatic rewriting of AOF");
             }
             // A failure is logged, and delays the next attempt.
             let _ = self.start_rewrite();
+        }
+    }
+
+    /// Logs that a file was left for a new one: that may be over before anybody had to wait.
+    fn report_retired(&mut self, retired: u64, failure: Option<&aof::Failure>) {
+        let told = std::mem::replace(&mut self.persistence.told_retired, retired);
+        if let Some(failure) = failure.filter(|_| retired > told) {
+            let line = format!("The log goes on in another file: {}", disk::describe(failure, None));
+            self.log(Level::Warning, line);
         }
     }
 

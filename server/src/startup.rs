@@ -289,11 +289,8 @@ impl Server {
             );
         }
         for Quarantine { damage, side_file } in &report.quarantined {
-            let copy = side_file.display();
-            self.log(
-                Level::Warning,
-                format!("{damage}; not loaded, and copied to {copy} (aof-load-corrupt quarantine)"),
-            );
+            let copy = side_file.as_ref().map(|copy| format!(", and copied to {}", copy.display()));
+            self.log(Level::Warning, format!("{damage}; not loaded{}", copy.unwrap_or_default()));
         }
         // What memory holds now is all there is: a new base leaves the damage behind.
         self.persistence.scheduled |= !report.quarantined.is_empty();

@@ -3,7 +3,7 @@
 use super::mend::Splice;
 use super::{FileReport, Findings, Place, Verdict};
 use crate::error::Error;
-use crate::replay::{Course, Damage, Find, Good, Kind, Trail, command_lines};
+use crate::replay::{Course, Find, Good, Kind, Trail, command_lines, missing_bytes};
 use crate::set::Part;
 
 /// Looks, and lets everything pass.
@@ -51,7 +51,7 @@ impl Course for Look {
         Ok(())
     }
 
-    fn shortened(&mut self, error: Error) -> Result<(), Error> {
+    fn shortened(&mut self, error: Error, _: &Part) -> Result<(), Error> {
         self.shortened.push(error);
         Ok(())
     }
@@ -82,7 +82,7 @@ impl Course for Look {
         }
         let (verdict, at_bytes) = match find.kind {
             Kind::Torn(_) => (Verdict::Torn, start),
-            Kind::Corrupt => (Verdict::Corrupt, start),
+            Kind::Corrupt | Kind::Lost => (Verdict::Corrupt, start),
             Kind::Wrong(at_bytes) => (Verdict::Wrong, at_bytes),
             Kind::NotAsRecorded { .. } => (Verdict::NotAsRecorded, start),
             Kind::Unwanted => (Verdict::Later, start),
@@ -108,15 +108,6 @@ impl Course for Look {
 
 /// The place where bytes are missing from the file of that name.
 fn missing(error: &Error, name: &str) -> Option<Place> {
-    let Error::Shortened { path, expected_bytes, found_bytes, successor } = error else { return None };
-    let damage = Damage {
-        path: path.clone(),
-        offset_bytes: *found_bytes,
-        position: None,
-        len_bytes: expected_bytes.saturating_sub(*found_bytes),
-        found: format!("its content ends at byte {expected_bytes}, says {successor}: bytes are missing"),
-        keys: Vec::new(),
-    };
-    let place = Place { verdict: Verdict::Missing, at_bytes: *found_bytes, can_cut: false, damage };
-    path.ends_with(name).then_some(place)
+    let damage = missing_bytes(error).filter(|damage| damage.path.ends_with(name))?;
+    Some(Place { verdict: Verdict::Missing, at_bytes: damage.offset_bytes, can_cut: false, damage })
 }

@@ -215,7 +215,7 @@ impl Course for Mend {
         Ok(())
     }
 
-    fn shortened(&mut self, error: Error) -> Result<(), Error> {
+    fn shortened(&mut self, error: Error, _: &Part) -> Result<(), Error> {
         // What is missing was named by the look before.
         drop(error);
         Ok(())

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,6 +41,10 @@ impl Fs for Disk {
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(len_bytes)?;
         file.sync_all()
+    }
+
+    fn overwrite(&self, path: &Path, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.write_all_at(bytes, offset_bytes)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -94,6 +98,14 @@ impl File for fs::File {
 
     fn sync_data(&self) -> io::Result<()> {
         fs::File::sync_data(self)
+    }
+
+    fn is_named(&self, path: &Path) -> io::Result<bool> {
+        let ours = self.metadata()?;
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other.map(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())),
+        }
     }
 
     fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {

@@ -18,6 +18,7 @@ pub enum Call {
     OpenRead,
     Len,
     Truncate,
+    Overwrite,
     Rename,
     Remove,
     List,
@@ -152,7 +153,17 @@ impl Mem {
         path: &Path,
         work: impl FnOnce(&mut World) -> io::Result<T>,
     ) -> io::Result<T> {
-        match self.ask(call, path, 0) {
+        self.call_with(call, path, 0, work)
+    }
+
+    fn call_with<T>(
+        &self,
+        call: Call,
+        path: &Path,
+        len_bytes: usize,
+        work: impl FnOnce(&mut World) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self.ask(call, path, len_bytes) {
             Verdict::Pass | Verdict::Short(_) => work(&mut self.lock()),
             Verdict::Fail(error) => Err(error),
             Verdict::FailAfter(error, _) => work(&mut self.lock()).and(Err(error)),
@@ -196,6 +207,14 @@ impl Fs for Mem {
             let len_bytes = usize::try_from(len_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
             world.content(id).truncate(len_bytes);
             Ok(())
+        })
+    }
+
+    fn overwrite(&self, path: &Path, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        self.call_with(Call::Overwrite, path, bytes.len(), |world| {
+            let id = world.find(path)?;
+            let offset_bytes = usize::try_from(offset_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+            world.content(id).overwrite(offset_bytes, bytes)
         })
     }
 
@@ -270,6 +289,10 @@ impl File for Handle {
             None if landed == 0 && wanted > 0 => Err(no_space()),
             None => Ok(landed),
         }
+    }
+
+    fn is_named(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.mem.lock().find(path).is_ok_and(|id| id == self.id))
     }
 
     fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {

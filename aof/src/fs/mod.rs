@@ -30,6 +30,9 @@ pub trait Fs: Debug + Send + Sync + 'static {
     fn len_bytes(&self, path: &Path) -> io::Result<u64>;
     /// Cuts a file to `len_bytes` and syncs it, length and bytes, through a descriptor of its own.
     fn truncate(&self, path: &Path, len_bytes: u64) -> io::Result<()>;
+    /// Writes over what a file holds from `offset_bytes` on, through a descriptor of its own; its length stays. Not durable
+    /// before a [`sync_data`](File::sync_data), which may be that of an older descriptor.
+    fn overwrite(&self, path: &Path, offset_bytes: u64, bytes: &[u8]) -> io::Result<()>;
     /// Gives a file another name, replacing what had it. Not durable before [`sync_dir`](Self::sync_dir).
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a name.
@@ -64,6 +67,8 @@ pub trait File: Debug + Send + Sync + 'static {
     fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Makes all that was written durable: fdatasync(2).
     fn sync_data(&self) -> io::Result<()>;
+    /// Whether `path` still names this file, and not another one or none.
+    fn is_named(&self, path: &Path) -> io::Result<bool>;
     /// Makes disk space for `len_bytes` behind offset `from` the file's own; its length stays: fallocate(2) with
     /// FALLOC_FL_KEEP_SIZE. `Unsupported` where there is no such thing.
     fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {

@@ -286,6 +286,14 @@ impl Content {
         }
     }
 
+    pub(super) fn overwrite(&mut self, offset_bytes: usize, bytes: &[u8]) -> io::Result<()> {
+        let end = offset_bytes.checked_add(bytes.len()).ok_or(io::ErrorKind::InvalidInput)?;
+        let place = self.now.get_mut(offset_bytes..end).ok_or(io::ErrorKind::InvalidInput)?;
+        place.copy_from_slice(bytes);
+        self.touch(offset_bytes / PAGE_BYTES..end.div_ceil(PAGE_BYTES));
+        Ok(())
+    }
+
     pub(super) fn sync(&mut self) {
         self.disk.resize(self.now.len(), 0);
         for page in std::mem::take(&mut self.dirty) {

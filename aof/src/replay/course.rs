@@ -19,9 +19,7 @@ pub(crate) trait Course {
     }
 
     /// A file has lost bytes, says another.
-    fn shortened(&mut self, error: Error) -> Result<(), Error> {
-        Err(error)
-    }
+    fn shortened(&mut self, error: Error, part: &Part) -> Result<(), Error>;
 
     /// Something was checked and given to the sink.
     #[inline]
@@ -83,6 +81,8 @@ pub(crate) enum Kind {
     Torn(&'static str),
     /// Damage in what was safe once.
     Corrupt,
+    /// It was never durable, and the file behind this one says so.
+    Lost,
     /// Commands that no block holds are wrong at this offset.
     Wrong(u64),
     /// All of the file is readable, and it is not what its successor recorded.
@@ -119,23 +119,37 @@ impl<'a> Load<'a> {
     }
 
     fn quarantine(&mut self, find: Find<'_>) -> Result<(), Error> {
-        let Find { directory, part, damage, .. } = find;
         if self.options.load_corrupt == LoadCorrupt::Fail {
-            let manifest = directory.manifest_path();
-            return Err(Error::Corrupt { damage: Box::new(damage), manifest });
+            let manifest = find.directory.manifest_path();
+            return Err(Error::Corrupt { damage: Box::new(find.damage), manifest });
         }
+        self.set_aside(find)
+    }
+
+    fn set_aside(&mut self, find: Find<'_>) -> Result<(), Error> {
+        let Find { directory, part, damage, .. } = find;
         let side_file =
             directory.copy_aside(&part.entry, damage.offset_bytes, damage.len_bytes, "corrupt")?;
-        self.quarantined.push(Quarantine { damage, side_file });
+        self.quarantined.push(Quarantine { damage, side_file: Some(side_file) });
         Ok(())
     }
 }
 
 impl Course for Load<'_> {
+    /// A loss that was known when it came is no reason not to start.
+    fn shortened(&mut self, error: Error, part: &Part) -> Result<(), Error> {
+        match missing_bytes(&error).filter(|_| part.lost_from.is_some()) {
+            Some(damage) => self.quarantined.push(Quarantine { damage, side_file: None }),
+            None => return Err(error),
+        }
+        Ok(())
+    }
+
     fn bad(&mut self, find: Find<'_>) -> Result<(), Error> {
         match find.kind {
             Kind::Torn(reason) => self.tear(&find, reason),
             Kind::Corrupt => self.quarantine(find),
+            Kind::Lost => self.set_aside(find),
             Kind::Wrong(offset_bytes) => {
                 let Damage { path, found, .. } = find.damage;
                 Err(Error::BadFormat { path, offset_bytes, found })
@@ -148,4 +162,17 @@ impl Course for Load<'_> {
             Kind::Unwanted => Ok(()),
         }
     }
+}
+
+/// The place where bytes are missing from the end of a file.
+pub(crate) fn missing_bytes(error: &Error) -> Option<Damage> {
+    let Error::Shortened { path, expected_bytes, found_bytes, successor } = error else { return None };
+    Some(Damage {
+        path: path.clone(),
+        offset_bytes: *found_bytes,
+        position: None,
+        len_bytes: expected_bytes.saturating_sub(*found_bytes),
+        found: format!("its content ends at byte {expected_bytes}, says {successor}: bytes are missing"),
+        keys: Vec::new(),
+    })
 }

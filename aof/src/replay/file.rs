@@ -6,12 +6,14 @@ use resp::request::Argv;
 use resp::{Limits, Parser};
 
 use super::ahead::Feed;
+use super::sure::{FileEnd, Sure};
 use super::{
     Context, Course, Good, MAX_ANNOTATION_BYTES, PROGRESS_BYTES, PROGRESS_COMMANDS, Progress, Sink, Trail,
 };
 use crate::Position;
 use crate::block::{FilePoint, Head, IncrHead, Line, MAGIC, crc32c};
 use crate::error::{Error, io_error};
+use crate::manifest::FileSeq;
 use crate::scan::Scan;
 use crate::set::Part;
 
@@ -25,6 +27,8 @@ pub(super) struct Replay<'a, 'f, C> {
     pub(super) course: &'a mut C,
     pub(super) trail: &'a mut Trail,
     pub(super) is_base: bool,
+    /// Its number; 0 if nobody knows it.
+    seq: FileSeq,
     /// Blocks of ours are what should stand here.
     pub(super) ours: bool,
     /// Bytes of commands that no block holds and no head vouches for.
@@ -38,6 +42,7 @@ pub(super) struct Replay<'a, 'f, C> {
     pub(super) in_multi: bool,
     pub(super) parser: Parser,
     pub(super) place: Place,
+    sure: Sure,
     pub(super) told: Progress,
     /// Loaded bytes when this file began.
     pub(super) start_bytes: u64,
@@ -71,6 +76,16 @@ impl Bad {
     fn wrong(found: impl Into<String>) -> Bad {
         Bad::Wrong { at: 0, found: found.into(), line: None }
     }
+}
+
+/// What a head says of the place where it is found.
+enum Stands {
+    /// It was written here.
+    Here,
+    /// It was, and something before it is not what it was.
+    Changed,
+    /// It was written into another file, or elsewhere in this one.
+    Elsewhere,
 }
 
 /// The commands that are framing, not effects.
@@ -124,6 +139,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
             course,
             trail,
             is_base: part.is_base,
+            seq: part.entry.seq,
             ours,
             loose_bytes: 0,
             open_base: false,
@@ -132,19 +148,20 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
             in_multi: false,
             parser: Parser::default(),
             place: Place { db: 0, progress },
+            sure: Sure::default(),
             told: progress,
             start_bytes: progress.loaded_bytes,
         }
     }
 
     /// Returns where the file ends now.
-    pub(super) fn run(&mut self, context: &Context<'_>) -> Result<FilePoint, Error> {
+    pub(super) fn run(&mut self, context: &Context<'_>) -> Result<FileEnd, Error> {
         let mut is_whole = true;
         while let Some(bad) = self.items_or_bad()? {
             is_whole = false;
             if let Some(end) = self.settle(bad, context)? {
                 self.end_file();
-                return Ok(end);
+                return Ok(self.sure.end(end));
             }
         }
         self.trail.unsure |= context.part.is_short;
@@ -152,7 +169,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
             self.not_as_recorded(end, context)?;
         }
         self.end_file();
-        Ok(self.scan.point())
+        Ok(self.sure.end(self.scan.point()))
     }
 
     /// Commands that are no log are a finding like any other.
@@ -270,42 +287,62 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
         })
     }
 
-    /// Why a block that is sound does not belong here. One that nothing is missing before may be what its sector held
-    /// earlier: a crash leaves that too.
+    /// Why a block that is sound does not belong here. It is [`Bad::Misplaced`] if no crash can have put it there; one that
+    /// a sector may have held earlier, when it was another file's or stood elsewhere in this one, is like any other bytes
+    /// that are no block: the marks decide.
     fn misplaced(&self, line: &Line) -> Option<Bad> {
         let Trail { epoch, expected, unsure, .. } = *self.trail;
         let expected = expected.filter(|_| !unsure);
-        let out_of_order = |found: String, is_elsewhere: bool| match expected {
-            Some(expected) if line.position < expected + u64::from(is_elsewhere) => Bad::wrong(found),
-            _ => Bad::Misplaced(found),
-        };
+        let misplaced = |found: &str| Some(Bad::Misplaced(found.to_owned()));
+        let stale = |found: &str| Some(Bad::wrong(found));
         let gap = expected.filter(|&expected| expected != line.position).map(|expected| {
             let found = format!("the block of position {} where that of {expected} should be", line.position);
-            out_of_order(found, false)
+            if line.position < expected { Bad::wrong(found) } else { Bad::Misplaced(found) }
         });
-        let misplaced = |found: &str| Some(Bad::Misplaced(found.to_owned()));
         match line.head {
             None if self.loose_bytes > 0 => misplaced("a block behind commands that no head vouches for"),
             None => gap,
+            Some(Head::Base(_)) if !self.is_base => stale("the head of a base"),
+            Some(Head::Incr(_)) if self.is_base => misplaced("the head of an incr"),
             Some(head) if epoch.is_some_and(|epoch| epoch != head.epoch()) => {
-                misplaced("a head of another epoch")
+                stale("a head of another epoch")
             }
-            Some(Head::Base(_)) if !self.is_base => misplaced("the head of a base"),
             Some(Head::Base(_)) if self.open_base => gap,
             Some(Head::Base(_)) if line.position != self.scan.offset_bytes() => {
                 misplaced(&format!("the end of a base of {} bytes", line.position))
             }
             Some(Head::Base(_)) => None,
-            Some(Head::Incr(_)) if self.is_base => misplaced("the head of an incr"),
-            Some(Head::Incr(IncrHead { behind: Some((_, point)), .. }))
-                if self.scan.offset_bytes() > 0 && point != self.scan.point() =>
-            {
-                let found = "what stands before this head is not what stood there when it was written";
-                let is_elsewhere = point.offset_bytes != self.scan.offset_bytes();
-                Some(out_of_order(found.to_owned(), is_elsewhere))
-            }
-            Some(Head::Incr(_)) => gap,
+            Some(Head::Incr(head)) => match self.stands(head) {
+                Stands::Here => gap,
+                Stands::Changed => {
+                    misplaced("what stands before this head is not what stood there when it was written")
+                }
+                Stands::Elsewhere if expected.is_some_and(|expected| line.position <= expected) => {
+                    stale("the head of another place")
+                }
+                Stands::Elsewhere => misplaced("the head of another place"),
+            },
         }
+    }
+
+    /// Whether a head was written here. One that opens a file [was looked at](crate::set) before; any other names the file
+    /// that it is in, and what precedes it there, which was durable before it was written.
+    fn stands(&self, head: IncrHead) -> Stands {
+        let here = self.scan.point();
+        match head.behind {
+            _ if here.offset_bytes == 0 => Stands::Here,
+            Some((seq, point)) if self.is_own(seq, head) && point == here => Stands::Here,
+            Some((seq, FilePoint { offset_bytes, .. }))
+                if self.is_own(seq, head) && offset_bytes == here.offset_bytes =>
+            {
+                Stands::Changed
+            }
+            _ => Stands::Elsewhere,
+        }
+    }
+
+    fn is_own(&self, behind: FileSeq, head: IncrHead) -> bool {
+        behind == head.seq && (self.seq == behind || self.seq == 0)
     }
 
     /// Executes a block that was checked.
@@ -354,6 +391,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
             self.open_base = opens_file;
         }
         if !self.is_base {
+            self.sure.note(line, self.scan.point());
             self.trail.durable = self.trail.durable.max(line.durable());
             self.trail.time_ms = Some(line.time_ms);
         }

@@ -49,7 +49,21 @@ impl<C: Course> Replay<'_, '_, C> {
                 Finding { next: self.next_block()?, ..finding }
             }
         };
-        self.place(boundary, finding, is_last, context)
+        self.place(boundary, self.or_lost(finding, context), is_last, context)
+    }
+
+    /// What was not durable when another file took over is no damage, whatever became of it. Commands without blocks have no
+    /// positions: of those only what merely stops is taken for that.
+    fn or_lost(&self, finding: Finding, context: &Context<'_>) -> Finding {
+        let is_lost = context.part.lost_from.is_some_and(|from| {
+            let is_above = finding.position.is_some_and(|position| position >= from);
+            matches!(finding.kind, Kind::Torn(_)) || finding.kind == Kind::Corrupt && is_above
+        });
+        if !is_lost {
+            return finding;
+        }
+        let found = format!("{}; an fdatasync of it had failed under appendfsync no", finding.found);
+        Finding { kind: Kind::Lost, found, ..finding }
     }
 
     /// It merely stops.

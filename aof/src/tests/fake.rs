@@ -84,6 +84,11 @@ impl Fs for FakeDisk {
         Ok(())
     }
 
+    /// Where nothing was replayed, nothing is written again.
+    fn overwrite(&self, path: &Path, _: u64, _: &[u8]) -> io::Result<()> {
+        self.get(path).map(drop)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut files = self.files.lock().unwrap();
         let file = files.remove(from).ok_or(io::ErrorKind::NotFound)?;
@@ -127,6 +132,10 @@ impl File for FakeFile {
         self.len.fetch_add(count as u64, SeqCst);
         self.busy.store(false, SeqCst);
         Ok(count)
+    }
+
+    fn is_named(&self, _: &Path) -> io::Result<bool> {
+        Ok(true)
     }
 
     /// Only what was there when it began is covered.

@@ -50,6 +50,11 @@ impl Sink for Recorder {
     }
 }
 
+/// How many times as much is to be tried by chance.
+pub(crate) fn soak() -> u64 {
+    std::env::var("EVERLOG_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
 pub(crate) fn load(mem: &Mem, options: &Options) -> Result<(Vec<String>, Report), Error> {
     let mut directory = Directory::open(Arc::new(mem.clone()), options)?;
     let mut recorder = Recorder::default();

@@ -502,6 +502,29 @@ impl Drop for FullDisk {
 
 /// 2.6.4 exited at the first write that found no room, under every policy, and with all that was in memory.
 #[test]
+fn a_log_file_that_is_removed_under_a_server_is_noticed_told_and_made_good() {
+    let world = World::new();
+    let mut server = world.start_aof(&["--appendfsync", "always"]);
+    let mut client = server.client();
+    client.ok("SET before 1");
+    std::fs::remove_file(world.path().join("appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
+    for n in 0.. {
+        client.ok(&format!("SET meanwhile {n}"));
+        if server.info("aof_retired_files") == "1" {
+            break;
+        }
+        assert!(n < 200, "nobody looks");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    // Its reply waits for the base that makes all of it durable.
+    client.ok("SET after 2");
+    assert!(world.log().contains("The log goes on in another file: the file was removed or renamed"));
+    server.kill();
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("MGET before after"), "[1 2]");
+}
+
+#[test]
 fn a_full_disk_ends_no_server_and_is_over_when_there_is_room() {
     for policy in ["always", "everysec", "no"] {
         let world = World::new();

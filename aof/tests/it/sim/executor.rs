@@ -238,7 +238,12 @@ impl Sim {
             state.is_healed = true;
             let (seed, reboots) = (state.dice.roll(), state.deceives());
             state.has_lost_pages &= !reboots;
-            reboots.then(|| state.mem.power_cut_with(PowerCut::Tail, seed))
+            reboots.then(|| {
+                // What only the kernel had is gone, and no later kill brings it back.
+                let by_power_cut = state.history.floor().by_power_cut;
+                state.history.end(Promised { by_kill: by_power_cut, by_power_cut });
+                state.mem.power_cut_with(PowerCut::Tail, seed)
+            })
         };
         if let Some(image) = image {
             self.mount(image);

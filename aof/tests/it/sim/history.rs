@@ -39,6 +39,14 @@ impl Complaint {
     }
 }
 
+/// What a start finds.
+#[derive(Debug, PartialEq)]
+pub(super) struct Found {
+    /// So many units from the first on.
+    pub(super) count: usize,
+    commands: Vec<String>,
+}
+
 /// Of how many units a crash may take nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Promised {
@@ -144,26 +152,46 @@ impl History {
         rest.is_empty().then_some(self.units.len())
     }
 
-    /// How many units a start finds in `image`, which it may cut; at least those that are promised.
-    pub(super) fn judge(&self, image: &Mem, options: &Options, promised: usize) -> Result<usize, Complaint> {
+    /// The same, if any others may follow them, in order.
+    fn count_before_a_hole(&self, commands: &[String]) -> Option<usize> {
+        let (mut rest, mut missing) = (commands, None);
+        for (n, unit) in self.units.iter().enumerate() {
+            match rest.strip_prefix(&unit[..]) {
+                Some(behind) => rest = behind,
+                None => missing = missing.or(Some(n)),
+            }
+        }
+        rest.is_empty().then_some(missing.unwrap_or(self.units.len()))
+    }
+
+    /// What a start finds in `image`, which it may cut: at least the units that are promised, and, if there was a loss under
+    /// `no`, perhaps others behind a hole.
+    pub(super) fn judge(
+        &self,
+        image: &Mem,
+        options: &Options,
+        promised: usize,
+        is_lossy: bool,
+    ) -> Result<Found, Complaint> {
         let refused = |error: Error| Complaint::new(Wrong::Refused, error);
         let (commands, _) = load(image, options).map_err(refused)?;
-        let count = self.count(&commands).ok_or_else(|| {
+        let count = if is_lossy { self.count_before_a_hole(&commands) } else { self.count(&commands) };
+        let count = count.ok_or_else(|| {
             Complaint::new(Wrong::NotPrefix, format!("{commands:?} begins not {:?}", self.units))
         })?;
         if count < promised {
             let text = format!("{promised} units were promised, {count} of {} are there", self.units.len());
             return Err(Complaint::new(Wrong::Lost, text));
         }
-        Ok(count)
+        Ok(Found { count, commands })
     }
 
-    /// A start on `image` finds `count` units again, takes another one, and all of that survives a crash.
+    /// A start on `image` finds the same again, takes another unit, and all of that survives a crash.
     pub(super) fn goes_on(
         &self,
         image: &Mem,
         options: &Options,
-        count: usize,
+        expected: &Found,
         crash: fn(&Mem) -> Mem,
     ) -> Result<(), Complaint> {
         let failed = |what: &str, error: Error| Complaint::new(Wrong::GoesNotOn, format!("{what}: {error}"));
@@ -184,10 +212,10 @@ impl History {
         let (last, first) =
             after.0.split_last().map_or(("", &[][..]), |(last, first)| (last.as_str(), first));
         let is_whole = report.truncated.is_none() && last == "1:PING" && first == found.commands;
-        if is_whole && self.count(first) == Some(count) {
+        if is_whole && first == expected.commands {
             return Ok(());
         }
-        let text = format!("{count} units, then {:?} and {:?}, then {:?}", found.commands, report, after.0);
+        let text = format!("{expected:?}, then {:?} and {report:?}, then {:?}", found.commands, after.0);
         Err(Complaint::new(Wrong::GoesNotOn, text))
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use aof::fs::{Call, Mem, PowerCut, Request, Verdict};
 use aof::{Fsync, Log, Options, Steps};
 
-use super::history::{Complaint, History, Promised, Wrong};
-use super::{ACTS, Act, CUTS, Dice, FAULTS, Fault, KILL_AFTER_FAILED_SYNC};
+use super::history::{Complaint, History, Promised};
+use super::{ACTS, Act, CUTS, Dice, FAULTS, Fault, named};
 
 /// Steps within steps: three threads, each of them at a call.
 const DEEPEST: usize = 3;
@@ -55,7 +55,7 @@ pub(super) struct State {
     pub(super) is_waiting: bool,
     /// This log was under `no`: memory has not kept all that is not durable.
     pub(super) has_forgotten: bool,
-    /// Then an fdatasync failed: what only the kernel had may be gone, and that hole is refused, by name.
+    /// Then an fdatasync failed: what only the kernel had may be gone, and a start steps over that hole.
     pub(super) is_lossy: bool,
     /// An fdatasync failed: pages are clean that are not on the disk.
     pub(super) has_lost_pages: bool,
@@ -176,6 +176,14 @@ impl Sim {
         chosen.map(|act| self.act(act));
     }
 
+    /// Does what a list says, one after the other.
+    pub(super) fn perform(&self, script: &[&str]) -> Outcome {
+        for name in script.iter().filter(|_| !self.is_over()) {
+            self.act(named(name));
+        }
+        self.finish()
+    }
+
     /// Everything succeeds from now on: then all is durable in the end, and a power cut takes nothing.
     pub(super) fn finish(&self) -> Outcome {
         self.state().is_healed = true;
@@ -186,7 +194,7 @@ impl Sim {
             let state = &mut *self.state();
             let (all, image) = (state.history.len(), state.mem.power_cut());
             state.images += 1;
-            state.complaint = state.history.judge(&image, &state.options, all).err();
+            state.complaint = state.history.judge(&image, &state.options, all, false).err();
         }
         self.mount(Mem::new());
         let mut state = self.state();
@@ -270,25 +278,27 @@ impl State {
         self.has_forgotten |= fsync == Fsync::No;
     }
 
-    /// Whether a process that starts now would believe what is not on the disk, and recovery is not yet held to notice.
+    /// Whether a process that starts now believes what is not on the disk: without checksums no line says what is, and a
+    /// start does not write again all that there is.
     pub(super) fn deceives(&self) -> bool {
-        self.has_lost_pages && !KILL_AFTER_FAILED_SYNC
+        self.has_lost_pages && !self.options.checksum
     }
 
     /// Judges what a kill, or a power cut, leaves at this moment.
     fn judge(&mut self, way: Option<PowerCut>, seed: u64, promised: Promised) -> Result<(), Complaint> {
+        let is_lossy = self.is_lossy && way.is_some();
+        // The hole may be inside a value, and nothing tells.
+        if is_lossy && !self.options.checksum {
+            return Ok(());
+        }
         self.images += 1;
         let (image, least) = match way {
             None => (self.mem.kill(), promised.by_kill),
             Some(cut) => (self.mem.power_cut_with(cut, seed), promised.by_power_cut),
         };
-        match self.history.judge(&image, &self.options, least) {
-            Err(Complaint { wrong: Wrong::Refused, .. }) if self.is_lossy && way.is_some() => Ok(()),
-            judged => {
-                let crash = if way.is_none() && self.deceives() { Mem::kill } else { Mem::power_cut };
-                self.history.goes_on(&image, &self.options, judged?, crash)
-            }
-        }
+        let found = self.history.judge(&image, &self.options, least, is_lossy)?;
+        let crash = if way.is_none() && self.deceives() { Mem::kill } else { Mem::power_cut };
+        self.history.goes_on(&image, &self.options, &found, crash)
     }
 
     fn verdict(&mut self, faults: Faults, call: usize, request: &Request<'_>) -> Verdict {
