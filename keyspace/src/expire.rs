@@ -8,8 +8,10 @@ impl Keyspace {
     /// Deletes a key whose time is over, as an effect of its own.
     pub(crate) fn expire_key(&mut self, db: DbIndex, hash: u64, key: &[u8], unit: &mut Unit) {
         let Some((value, _)) = self.dbs[db].remove(hash, key) else { return };
-        let lazy = self.limits.lazy_expire;
-        unit.push(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        if self.has_log {
+            let lazy = self.limits.lazy_expire;
+            unit.push(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        }
         if self.has_listeners {
             unit.events.push(KeyEvent { db, class: 'x', name: "expired", key: Str::from(key) });
         }
