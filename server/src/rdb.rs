@@ -15,8 +15,9 @@ use keyspace::rdb::{Item, Key, Loaded, Reader};
 use rewrite::emit::{Emitter, RdbEmitter};
 use rewrite::{Format, RdbFormat, Rewrite, Settings, Summary, Wake};
 
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::executor::{Clock, Loading, Server};
+use crate::executor::{Loading, Server};
 use crate::info::Fields;
 use crate::logger::Level;
 use crate::startup::Loader;

@@ -594,3 +594,21 @@ fn stock_redis_goes_on_with_our_log_and_we_with_its() {
     assert_eq!(client.ask("DECR n"), ":1");
     assert_eq!(client.ask("DEBUG DIGEST"), digest);
 }
+
+#[test]
+fn a_transaction_that_turns_the_log_on_is_kept_whole() {
+    let world = World::new();
+    let mut server = world.start(&[]);
+    let mut client = server.client();
+    client.ok("SET before 1");
+    client.ok("MULTI");
+    for line in ["SET a 1", "CONFIG SET appendonly yes", "SET b 2"] {
+        assert_eq!(client.ask(line), "QUEUED");
+    }
+    assert_eq!(client.ask("EXEC"), "[OK OK OK]");
+    client.ok("SET c 3");
+    server.wait_for_info("aof_pending_rewrite", "0");
+    client.ok("SET d 4");
+    server.kill();
+    assert_eq!(world.start_aof(&[]).client().ask("MGET before a b c d"), "[1 1 2 3 4]");
+}
