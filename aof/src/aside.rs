@@ -75,11 +75,11 @@ impl Directory {
         let mut side = PathBuf::new();
         for name in names {
             side = name;
-            match fs.len_bytes(&side) {
+            match self.len_bytes_if_there(&side)? {
                 // Nothing damaged is cut, so each start meets it again.
-                Ok(found) if why == "corrupt" && found == len_bytes => return Ok(side),
-                Ok(_) => {}
-                Err(_) => break,
+                Some(found) if why == "corrupt" && found == len_bytes => return Ok(side),
+                Some(_) => {}
+                None => break,
             }
         }
         let mut reader =
@@ -92,7 +92,8 @@ impl Directory {
         Ok(side)
     }
 
-    fn copy_to(&self, side: &Path, source: &Path, mut reader: impl Read) -> Result<(), Error> {
+    /// Durably.
+    pub(crate) fn copy_to(&self, side: &Path, source: &Path, mut reader: impl Read) -> Result<(), Error> {
         let fs = self.fs();
         let copy = fs.create(side).map_err(io_error("create", side))?;
         let mut chunk = vec![0; CHUNK_BYTES];

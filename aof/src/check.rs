@@ -51,6 +51,8 @@ pub struct Findings {
     pub commands: u64,
     /// What the base says of itself.
     base: Option<(Epoch, Position)>,
+    /// The length of the RDB that the base begins with.
+    base_rdb_bytes: Option<u64>,
     /// Payload of the incrs that a repair would keep.
     incr_payload_bytes: u64,
 }
@@ -235,15 +237,16 @@ impl Checkup {
         }
         let old = self.directory.manifest().clone();
         let manifest_copy = self.copy_manifest()?;
-        let mut mend = Mend::new(&self.directory, findings)?;
-        let base = mend.base.clone().or(old.base.clone());
-        let new: Vec<Entry> = mend.base.iter().chain([&mend.incr]).cloned().collect();
+        let (base, incr) = new_files(&self.directory, findings)?;
+        let new: Vec<Entry> = base.iter().chain([&incr]).cloned().collect();
+        let mut mend = Mend::new(&self.directory, findings, base.as_ref(), &incr)
+            .inspect_err(|_| self.directory.remove_unlisted(&new))?;
+        let base = base.or(old.base.clone());
         let written = self.directory.parts(&mut mend).and_then(|(parts, epoch)| {
             self.directory.read(&parts, epoch, sink, &mut mend)?;
             mend.finish()
         });
-        let incrs = vec![new[new.len() - 1].clone()];
-        let manifest = Manifest { base, history: old.history.clone(), incrs };
+        let manifest = Manifest { base, history: old.history.clone(), incrs: vec![incr] };
         let published = written.and_then(|()| self.directory.publish(manifest));
         published.inspect_err(|_| self.directory.remove_unlisted(&new))?;
         let listed = self.directory.manifest().clone();
@@ -292,8 +295,10 @@ fn is_manifest(start: &[u8]) -> bool {
     lines.next().is_some_and(|line| line.starts_with(b"file "))
 }
 
-/// The new files of a repair.
-fn new_files(directory: &Directory, keeps_base: bool) -> Result<(Option<Entry>, Entry), Error> {
-    let base = if keeps_base { None } else { Some(directory.new_base_entry(BaseFormat::Resp)?) };
+/// The new files of a repair: a base only if the old one is not kept.
+fn new_files(directory: &Directory, findings: &Findings) -> Result<(Option<Entry>, Entry), Error> {
+    let format = if findings.base_rdb_bytes.is_some() { BaseFormat::Rdb } else { BaseFormat::Resp };
+    let keeps_base = findings.base_is_sound();
+    let base = if keeps_base { None } else { Some(directory.new_base_entry(format)?) };
     Ok((base, directory.create_incr(0)?.0))
 }

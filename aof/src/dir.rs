@@ -145,6 +145,14 @@ impl Directory {
         self.fs.len_bytes(&path).map_err(unavailable)
     }
 
+    /// The length of a file that may not be there.
+    pub(crate) fn len_bytes_if_there(&self, path: &Path) -> Result<Option<u64>, Error> {
+        match self.fs.len_bytes(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some).map_err(io_error("stat", path)),
+        }
+    }
+
     /// The length of everything that is replayed, and of the base alone.
     pub(crate) fn sizes(&self) -> Result<(u64, u64), Error> {
         let base_bytes = self.manifest.base.as_ref().map_or(Ok(0), |base| self.len_bytes(base))?;
@@ -244,13 +252,10 @@ impl Directory {
     fn name_first_base(&self) -> Result<(), Error> {
         let Some(base) = &self.manifest.base else { return Ok(()) };
         let (temp, path) = (self.temp_base(), self.path(&base.name));
-        match self.fs.len_bytes(&path) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("stat", &path)(error));
-            }
-            Err(_) => retry(|| self.fs.rename(&temp, &path)).map_err(io_error("rename", &temp))?,
+        if self.len_bytes_if_there(&path)?.is_some() {
+            return Ok(());
         }
+        retry(|| self.fs.rename(&temp, &path)).map_err(io_error("rename", &temp))?;
         retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))
     }
 
@@ -271,17 +276,27 @@ impl Directory {
         Ok(base)
     }
 
-    /// Creates the next incr, empty and durable but unlisted. Numbers whose file exists are skipped: whatever it holds,
-    /// it is not ours to empty.
+    /// Creates the next incr, empty and durable but unlisted.
     pub(crate) fn create_incr(&self, after: FileSeq) -> Result<(Entry, Arc<dyn File>), Error> {
-        let taken = self.names()?;
-        let last = self.manifest.incrs.last().map_or(0, |incr| incr.seq).max(after);
-        let candidates = last.saturating_add(1)..;
-        let entries = candidates.map(|seq| Entry { name: self.incr_name(seq), seq });
-        let mut free = entries.filter(|entry| !taken.contains(&entry.name));
-        let entry = free.next().unwrap_or_else(|| Entry { name: self.incr_name(u64::MAX), seq: u64::MAX });
+        let entry = self.incr_entry(self.free_incr_seq(after)?);
         let file = self.create(&self.path(&entry.name))?;
         Ok((entry, file))
+    }
+
+    /// The next number that no file has, nor had: whatever exists is not ours to empty, and what the history lists is
+    /// removed by its name.
+    pub(crate) fn free_incr_seq(&self, after: FileSeq) -> Result<FileSeq, Error> {
+        let taken: Vec<FileSeq> = self.used(Role::Incr)?.collect();
+        let last = self.manifest.incrs.last().map_or(0, |incr| incr.seq).max(after);
+        Ok((last.saturating_add(1)..).find(|seq| !taken.contains(seq)).unwrap_or(FileSeq::MAX))
+    }
+
+    /// The numbers of files that are there or listed.
+    fn used(&self, role: Role) -> Result<impl Iterator<Item = FileSeq>, Error> {
+        let Manifest { base, incrs, history } = &self.manifest;
+        let listed = base.iter().chain(incrs).chain(history).map(|entry| entry.name.clone());
+        let used = self.names()?.into_iter().chain(listed).filter_map(|name| self.role(&name));
+        Ok(used.filter(move |(other, _)| *other == role).map(|(_, seq)| seq))
     }
 
     /// Creates the temporary incr of a log that waits for its first base. An earlier one loses its name, not its bytes:
@@ -295,17 +310,20 @@ impl Directory {
     /// The entry of a base that is about to be published. Here too a file that exists keeps its name: a manifest whose
     /// publishing failed late may list it all the same.
     pub(crate) fn new_base_entry(&self, format: BaseFormat) -> Result<Entry, Error> {
-        let used = self.names()?.into_iter().filter_map(|name| self.role(&name));
-        let used = used.filter(|(role, _)| *role == Role::Base).map(|(_, seq)| seq);
         let listed = self.manifest.base.as_ref().map(|base| base.seq);
-        let seq = used.chain(listed).max().unwrap_or(0).saturating_add(1);
+        let seq = self.used(Role::Base)?.chain(listed).max().unwrap_or(0).saturating_add(1);
         let suffix = if format == BaseFormat::Rdb { "rdb" } else { "aof" };
         Ok(Entry { name: format!("{}.{seq}.base.{suffix}", self.filename), seq })
     }
 
-    pub(crate) fn new_incr_entry(&self) -> Entry {
-        let seq = self.manifest.incrs.last().map_or(0, |incr| incr.seq) + 1;
-        Entry { name: self.incr_name(seq), seq }
+    pub(crate) fn incr_entry(&self, seq: FileSeq) -> Entry {
+        Entry { name: format!("{}.{seq}.incr.aof", self.filename), seq }
+    }
+
+    /// What the history lists and nothing else does.
+    pub(crate) fn superseded(&self) -> Vec<Entry> {
+        let counts = |entry: &Entry| self.manifest.replayed().any(|listed| listed.name == entry.name);
+        self.manifest.history.iter().filter(|entry| !counts(entry)).cloned().collect()
     }
 
     /// Makes the names durable, then the manifest that lists them; only then does `self` change.
@@ -324,14 +342,18 @@ impl Directory {
         retry(|| self.fs.sync_dir(&self.parent)).map_err(io_error("fsync", &self.parent))
     }
 
-    /// Removes files that a failed publish was to list, unless the manifest on disk may list them all the same: the
-    /// rename can have happened although the sync after it failed.
+    /// Removes files that a failed publish was to list.
     pub(crate) fn remove_unlisted(&self, entries: &[Entry]) {
-        let Ok(on_disk) = self.read_manifest() else { return };
-        for entry in entries.iter().filter(|entry| on_disk.replayed().all(|listed| listed != *entry)) {
+        for entry in entries.iter().filter(|entry| self.is_unlisted(entry)) {
             // If it stays, its number is skipped from now on.
             let _ = self.fs.remove(&self.path(&entry.name));
         }
+    }
+
+    /// The manifest on disk does not list it. A publish that failed may have got as far as that: the rename can have
+    /// happened although the sync after it failed.
+    pub(crate) fn is_unlisted(&self, entry: &Entry) -> bool {
+        self.read_manifest().is_ok_and(|on_disk| on_disk.replayed().all(|listed| listed != entry))
     }
 
     /// Drops `removed` from the history, once their files are gone.
@@ -352,10 +374,6 @@ impl Directory {
         let file = retry(|| self.fs.create(path)).map_err(io_error("create", path))?;
         retry(|| file.sync_data()).map_err(io_error("fdatasync", path))?;
         Ok(file)
-    }
-
-    fn incr_name(&self, seq: FileSeq) -> String {
-        format!("{}.{seq}.incr.aof", self.filename)
     }
 
     pub(crate) fn manifest_path(&self) -> PathBuf {
@@ -403,8 +421,10 @@ impl Directory {
         let single = self.parent.join(&self.filename);
         let base = Entry { name: self.filename.clone(), seq: 1 };
         let adopting = Manifest { base: Some(base.clone()), ..Manifest::default() };
-        let interrupted = self.manifest == adopting && self.fs.len_bytes(&self.path(&base.name)).is_err();
-        if self.fs.len_bytes(&single).is_err() || !(self.manifest.is_empty() || interrupted) {
+        let is_interrupted =
+            self.manifest == adopting && self.len_bytes_if_there(&self.path(&base.name))?.is_none();
+        let is_wanted = self.manifest.is_empty() || is_interrupted;
+        if !is_wanted || self.len_bytes_if_there(&single)?.is_none() {
             return Ok(());
         }
         self.prepare()?;

@@ -68,6 +68,9 @@ impl Log {
     ///
     /// Replay first: that is what tells where the last file ends, and that it may be gone on with.
     ///
+    /// Should one of its threads panic, the process ends: without it nothing could be promised any more, and what was
+    /// promised is in the files.
+    ///
     /// # Errors
     /// [`Error::Io`]; [`Error::NotReplayed`]. Nothing runs then.
     pub fn start(directory: Directory, options: &Options, wake: Wake) -> Result<Log, Error> {
@@ -99,8 +102,8 @@ impl Log {
         let (mut log, writer) = Self::assemble(tail, volume, options, wake);
         let for_syncer = log.shared.clone();
         log.threads = vec![
-            ("writer", spawn(move || writer.run())),
-            ("syncer", spawn(move || syncer::run(&for_syncer))),
+            ("writer", spawn(|| or_abort(|| writer.run()))),
+            ("syncer", spawn(move || or_abort(|| syncer::run(&for_syncer)))),
         ];
         log
     }
@@ -480,6 +483,20 @@ impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log").field("end", &self.end).field("fsync", &self.fsync).finish_non_exhaustive()
     }
+}
+
+/// Does the work of a thread; a panic ends the process.
+fn or_abort(work: impl FnOnce()) {
+    struct Alarm;
+    impl Drop for Alarm {
+        fn drop(&mut self) {
+            std::process::abort();
+        }
+    }
+    // A model that fails unwinds through here.
+    let alarm = (!cfg!(loom)).then_some(Alarm);
+    work();
+    std::mem::forget(alarm);
 }
 
 /// A tail that goes on where the directory ends.

@@ -30,12 +30,11 @@ impl Directory {
     }
 
     fn remove_history(&mut self) -> Result<(), Error> {
-        let history = self.manifest().history.clone();
         let is_gone = |entry: &Entry| match self.fs().remove(&self.path(&entry.name)) {
             Err(error) => error.kind() == ErrorKind::NotFound,
             Ok(()) => true,
         };
-        let removed: Vec<Entry> = history.into_iter().filter(is_gone).collect();
+        let removed: Vec<Entry> = self.superseded().into_iter().filter(is_gone).collect();
         self.forget(&removed)
     }
 }

@@ -284,8 +284,8 @@ pub(crate) struct Trail {
     pub(crate) unverified_bytes: u64,
     /// What the base that was just read says that it covers.
     pub(crate) covers: Option<Position>,
-    /// The file that was just read begins as an RDB.
-    pub(crate) is_rdb: bool,
+    /// The length of the RDB that the file that was just read begins with, if it does.
+    pub(crate) rdb_bytes: Option<u64>,
 }
 
 /// What a file is replayed by.

@@ -116,7 +116,7 @@ impl Volume {
     /// Step 1.
     pub(crate) fn open_next(&mut self, temporary: bool) -> Result<NextFile, Error> {
         if temporary {
-            let (file, seq) = (self.directory.create_temp_incr()?, self.directory.new_incr_entry().seq);
+            let (file, seq) = (self.directory.create_temp_incr()?, self.directory.free_incr_seq(0)?);
             return Ok(NextFile { file, path: self.directory.temp_incr().into(), seq, entry: None });
         }
         let next = self.create_next(0)?;
@@ -248,27 +248,33 @@ impl Volume {
         let Some(live) = live.filter(|live| live.start == base.covers) else {
             return Err(Error::BaseSplitsFile { covers: base.covers, file: "the temporary incr".to_owned() });
         };
-        let incr = self.directory.new_incr_entry();
+        let incr = self.directory.incr_entry(live.seq);
         let path = self.directory.path(&incr.name);
         retry(|| self.directory.fs().rename(&live.path, &path)).map_err(io_error("rename", &*live.path))?;
         let old = self.directory.manifest().clone();
         let history = old.incrs.into_iter().chain(old.base).chain(old.history).collect();
-        let seq = incr.seq;
-        let listed =
-            self.bring_in_base(base, |entry| Manifest { base: Some(entry), history, incrs: vec![incr] });
+        let incrs = vec![incr.clone()];
+        let listed = self.bring_in_base(base, |entry| Manifest { base: Some(entry), history, incrs });
         if let Err(error) = listed {
-            // Back under its old name, for the next attempt starts over from there.
-            let _ = self.directory.fs().rename(&path, &live.path);
+            if self.directory.is_unlisted(&incr) {
+                // Back under its old name, for the next attempt starts over from there.
+                let _ = self.directory.fs().rename(&path, &live.path);
+            }
             return Err(error);
         }
-        self.spans = vec![Span { seq, start: live.start, end: None }];
+        self.spans = vec![Span { seq: incr.seq, start: live.start, end: None }];
         Ok(Some(LiveFile { path: path.into(), ..live }))
     }
 
     /// The files of the history, and where they are.
     pub(crate) fn history(&self) -> Vec<(Entry, PathBuf)> {
-        let history = self.directory.manifest().history.iter();
-        history.map(|entry| (entry.clone(), self.directory.path(&entry.name))).collect()
+        let history = self.directory.superseded().into_iter();
+        history
+            .map(|entry| {
+                let path = self.directory.path(&entry.name);
+                (entry, path)
+            })
+            .collect()
     }
 
     /// Drops the lines of files that are gone.

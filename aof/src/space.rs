@@ -149,7 +149,7 @@ pub(crate) fn claim(fs: &dyn Fs, live: &LiveFile, place: Option<Range<u64>>) -> 
         if free_bytes.is_some_and(|free| free < LEAST_BYTES) {
             break Err(io::Error::from_raw_os_error(ENOSPC));
         }
-        match take(&*live.file, reserved_to, piece, free_bytes.map(|free| free + end)) {
+        match take(&*live.file, reserved_to, piece, free_bytes.map(|free| free.saturating_add(end))) {
             Ok(()) => {
                 reserved_to += piece;
                 if reserved_to >= end + ENOUGH_BYTES {

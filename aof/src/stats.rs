@@ -13,8 +13,8 @@ pub enum Health {
     /// It can.
     #[default]
     Healthy,
-    /// A write or fsync failed and no new file could take over yet. The watermarks stand still; it tries again every
-    /// second, by itself.
+    /// A write or fsync failed and no new file could take over yet. The watermarks stand still; it tries again four
+    /// times a second, by itself.
     Failing(Failure),
     /// It can for now: the disk has no more space than [`Stats::reserved_bytes`]. It asks again, several times a second.
     Full(Failure),

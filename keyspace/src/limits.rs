@@ -29,6 +29,8 @@ pub struct Limits {
     pub stream_node_max_entries: usize,
     /// `proto-max-bulk-len`, the longest string, bytes.
     pub max_string_bytes: u64,
+    /// How long a reply may get, in bytes, that is as long as the client says, not as the data are.
+    pub max_repeated_bytes: usize,
     /// `lazyfree-lazy-expire`: expired keys are logged as UNLINK.
     pub lazy_expire: bool,
     /// `lazyfree-lazy-server-del`: values that a write replaces are freed elsewhere.
@@ -55,6 +57,7 @@ impl Default for Limits {
             stream_node_max_bytes: 4096,
             stream_node_max_entries: 100,
             max_string_bytes: 512 * 1024 * 1024,
+            max_repeated_bytes: 512 * 1024 * 1024,
             lazy_expire: false,
             lazy_server_del: false,
             lazy_user_del: false,

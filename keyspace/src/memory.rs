@@ -78,7 +78,7 @@ fn stream_bytes(stream: &Stream, samples: usize) -> usize {
         let pending = group.pending().len() * (size_of::<Pending>() + size_of::<StreamId>());
         size_of::<Group>() + group.name.len() + consumers.sum::<usize>() + pending
     });
-    sampled * nodes.len() / samples.max(1) + groups.sum::<usize>()
+    scale(sampled, nodes.len(), samples) + groups.sum::<usize>()
 }
 
 /// A table's segments, and what its records have on the heap.
@@ -89,5 +89,25 @@ fn table_bytes<'a, S: Segment>(
 ) -> usize {
     let samples = if samples == 0 { table.len() } else { samples.min(table.len()) };
     let sampled: usize = table.iter().take(samples).map(heap).sum();
-    table.heap_bytes() + sampled * table.len() / samples.max(1)
+    table.heap_bytes() + scale(sampled, table.len(), samples)
+}
+
+/// What `len` items take, of which `samples` take so many bytes.
+fn scale(sampled_bytes: usize, len: usize, samples: usize) -> usize {
+    // Gigabytes times billions.
+    let bytes = sampled_bytes as u128 * len as u128 / samples.max(1) as u128;
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scale;
+
+    #[test]
+    fn samples_of_any_size_stand_for_any_number() {
+        assert_eq!(scale(1000, 50, 5), 10_000);
+        assert_eq!(scale(0, 50, 0), 0);
+        assert_eq!(scale(1 << 40, 1 << 30, 1 << 30), 1 << 40);
+        assert_eq!(scale(usize::MAX, usize::MAX, 1), usize::MAX);
+    }
 }

@@ -38,10 +38,12 @@ pub mod error;
 pub mod fuzz;
 mod grisu;
 pub mod number;
+mod quote;
 pub mod reply;
 pub mod request;
 
 pub use encoder::{Encoder, Version};
 pub use error::{ProtocolError, ProtocolErrorKind};
+pub use quote::quote;
 pub use reply::{Decoder, Reply};
 pub use request::{Limits, Parser};

@@ -14,7 +14,6 @@ impl Server {
         self.note_ops_per_s();
         self.close_idle_clients();
         self.close_unanswered();
-        self.end_pause();
         self.weigh();
         let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
@@ -84,6 +83,7 @@ impl Server {
 
     /// Looks again at what clients sent while they were parked, paused or held back.
     pub fn resume_all(&mut self) {
+        self.end_pause();
         if !self.held.is_empty() && !self.persistence.writes_are_held() {
             self.resumed.append(&mut self.held);
         }
@@ -103,9 +103,10 @@ impl Server {
         /// Keys to a cycle: some 100 microseconds. What is due beyond is due in the next turn, which does not wait.
         const BUDGET: usize = 200;
         self.expire_more = false;
-        // Behind a disk that fails or is late, the DELs would only pile up; reads find an expired key absent all the same.
         let idle = !self.debug.active_expire || self.loading.is_some() || self.paused.is_some();
-        if idle || !self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 }) {
+        // Behind a disk that is late or fails, the DELs would only pile up; reads find an expired key absent all the same.
+        let is_late = self.persistence.writes_are_held();
+        if idle || is_late || !self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 }) {
             return;
         }
         let began = self.watches_latency().then(Instant::now);

@@ -93,6 +93,8 @@ pub struct Server {
     pub(crate) unit: Unit,
     /// In the middle of EXEC: units are one, nobody is parked.
     pub in_exec: bool,
+    /// FLUSHALL has taken place in the current unit.
+    flushed: bool,
 }
 
 /// CLIENT PAUSE's two kinds.
@@ -171,6 +173,7 @@ impl Server {
             weighed_at_bytes: 0,
             unit: Unit::default(),
             in_exec: false,
+            flushed: false,
             config,
         }
     }

@@ -69,10 +69,10 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
         .with_context(|| format!("Can't open the log file {}", config.logfile.display()))?;
     let stock = CommandTable::new(&[]);
     config.check_renames(|name| stock.get(name).is_some())?;
-    allow_descriptors();
     let mut server = Server::new(config, logger, random_u64()?);
     server.persistence.run_id = run_id()?;
     server.greet(warnings);
+    server.fit_maxclients().map_err(|reason| fail(&mut server, &reason))?;
     let listeners = listening::listen(&server.config).map_err(|reason| fail(&mut server, &reason))?;
     let mut turn = Turn::new(listeners).context("the event loop cannot be made")?;
     server.persistence.set_waker(turn.waker());
@@ -82,6 +82,7 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
         return Err(fail(&mut server, &error.to_string()));
     }
     if server.exit.is_none() {
+        server.remove_stale_files(&std::env::current_dir().unwrap_or_default());
         server.log(Level::Notice, format!("Ready to accept connections tcp on port {}", server.config.port));
     }
     let code = turn.run(&mut server)?;
@@ -136,22 +137,19 @@ impl Server {
             ("SIGTERM", self.config.shutdown_on_sigterm)
         };
         self.log(Level::Warning, format!("Received {name} scheduling shutdown..."));
-        // A first base that is being written does not hold up an operator's signal.
         let save = match (flags.save, flags.nosave) {
             (true, _) => Some(true),
             (_, true) => Some(false),
             _ => None,
         };
-        self.shut_down(flags.force || self.persistence.is_rewriting(), save);
+        // A first base that is being written does not hold up an operator's signal. Should the data be kept from being
+        // saved, so that the server goes on, it is begun again.
+        if self.persistence.is_rewriting() && self.persistence.is_waiting_rewrite() {
+            self.abort_rewrite();
+            self.schedule_rewrite();
+        }
+        self.shut_down(flags.force, save);
     }
-}
-
-/// Raises the limit of open descriptors as far as the process may.
-fn allow_descriptors() {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    // What is refused leaves fewer clients, told so when they come.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
 }
 
 fn write_pid_file(config: &Config) {

@@ -1,11 +1,15 @@
-//! Where clients may come from: the addresses to listen on, and whom to turn away at the door.
+//! Where clients may come from: the addresses to listen on, how many there is room for, and whom to turn away at the
+//! door.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::config::Config;
 use crate::connection::{Connection, Listener};
 use crate::executor::Server;
+use crate::logger::Level;
 
 /// Opens all listeners that the configuration names. An address that is marked optional (`-::1`) and not there is
 /// passed over.
@@ -57,12 +61,73 @@ fn is_absent(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
+/// Descriptors that no client may take: without one the log could not begin a new file. Source: redis 7.2
+/// `src/server.h` `CONFIG_MIN_RESERVED_FDS`.
+const RESERVED_DESCRIPTORS: u64 = 32;
+
+/// Lets the process have descriptors for so many clients, as far as it may: the soft limit up to the hard one, and where
+/// that is not enough the hard one too, which root can raise. Returns how many clients there is room for.
+fn make_room(maxclients: u32) -> u32 {
+    let (limit, wanted) = (getrlimit(Resource::Nofile), u64::from(maxclients) + RESERVED_DESCRIPTORS);
+    let is_enough = |maximum: Option<u64>| maximum.is_none_or(|maximum| maximum >= wanted);
+    let beyond = Rlimit { current: Some(wanted), maximum: Some(wanted) };
+    if is_enough(limit.maximum) || setrlimit(Resource::Nofile, beyond).is_err() {
+        // What is refused leaves fewer.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
+    clients_within(getrlimit(Resource::Nofile).current).min(maxclients)
+}
+
+/// How many clients so many descriptors are enough for.
+fn clients_within(descriptors: Option<u64>) -> u32 {
+    let clients = descriptors.map(|descriptors| descriptors.saturating_sub(RESERVED_DESCRIPTORS));
+    clients.and_then(|clients| u32::try_from(clients).ok()).unwrap_or(u32::MAX)
+}
+
 /// What a client that is turned away in protected mode is told.
 const DENIED: &str = "-DENIED Everlog is running in protected mode: it has no password and this connection does not \
                       come from the machine itself. Set a password with 'requirepass', or, if nobody else can reach \
                       the port, turn the mode off with 'protected-mode no'.\r\n";
 
 impl Server {
+    /// Reduces `maxclients` to what the system has descriptors for.
+    ///
+    /// # Errors
+    /// There are not enough for a single one.
+    pub(crate) fn fit_maxclients(&mut self) -> Result<(), String> {
+        let maxclients = self.config.maxclients;
+        let room = make_room(maxclients);
+        let descriptors = u64::from(room) + RESERVED_DESCRIPTORS;
+        if room == 0 {
+            return Err(format!(
+                "The limit of open files is not enough for the server to start. Please increase 'ulimit -n' to at least {}. Exiting.",
+                u64::from(maxclients) + RESERVED_DESCRIPTORS
+            ));
+        }
+        if room < maxclients {
+            let line = format!(
+                "You requested maxclients of {maxclients}. Current maximum open files is {descriptors}. maxclients has been reduced to {room} to compensate for low ulimit. If you need higher maxclients increase 'ulimit -n'."
+            );
+            self.log(Level::Warning, line);
+            self.config.maxclients = room;
+        }
+        Ok(())
+    }
+
+    /// CONFIG SET maxclients.
+    ///
+    /// # Errors
+    /// Redis's words where the system cannot have so many.
+    pub(crate) fn raise_maxclients(&self) -> Result<(), String> {
+        let room = make_room(self.config.maxclients);
+        if room < self.config.maxclients {
+            return Err(format!(
+                "The operating system is not able to handle the specified number of clients, try with {room}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Why a new connection is not let in, if it is not.
     pub fn refusal(&self, connection: &Connection) -> Option<String> {
         if self.clients.len() >= self.config.maxclients as usize {
@@ -71,5 +136,24 @@ impl Server {
         let remote = connection.peer().is_some_and(|peer| !peer.ip().to_canonical().is_loopback());
         let protected = self.config.protected_mode && self.config.requirepass.is_empty();
         (remote && protected).then(|| DENIED.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_no_clients() {
+        for (descriptors, clients) in [
+            (Some(0), 0),
+            (Some(32), 0),
+            (Some(33), 1),
+            (Some(1024), 992),
+            (Some(u64::MAX), u32::MAX),
+            (None, u32::MAX),
+        ] {
+            assert_eq!(clients_within(descriptors), clients, "{descriptors:?}");
+        }
     }
 }

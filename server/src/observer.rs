@@ -5,6 +5,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyspace::commands::flags;
+use resp::quote;
 
 use crate::client::ClientId;
 use crate::clock::monotonic_ns;
@@ -151,7 +152,7 @@ impl Server {
             let Some(client) = self.clients.get_mut(monitor) else { continue };
             // What it has sent itself is shown behind the reply.
             let out = if monitor == id { &mut self.pushes } else { client.output.buffer() };
-            out.extend_from_slice(line.as_bytes());
+            out.extend_from_slice(&line);
             self.answered.push(monitor);
         }
     }
@@ -177,29 +178,14 @@ impl Server {
 }
 
 /// `+1700000000.123456 [0 127.0.0.1:50000] "SET" "k" "v"`. Source: redis 7.2 `replicationFeedMonitors`.
-fn monitor_line(now: Duration, db: usize, peer: &str, words: &[&[u8]]) -> String {
-    let mut line = format!("+{}.{:06} [{db} {peer}]", now.as_secs(), now.subsec_micros());
+fn monitor_line(now: Duration, db: usize, peer: &str, words: &[&[u8]]) -> Vec<u8> {
+    let mut line = format!("+{}.{:06} [{db} {peer}]", now.as_secs(), now.subsec_micros()).into_bytes();
     for word in words {
-        line.push_str(" \"");
-        word.iter().for_each(|&byte| push_escaped(&mut line, byte));
-        line.push('"');
+        line.push(b' ');
+        quote(word, &mut line);
     }
-    line.push_str("\r\n");
+    line.extend(b"\r\n");
     line
-}
-
-/// Writes a byte as Redis's `sdscatrepr` does.
-fn push_escaped(line: &mut String, byte: u8) {
-    match byte {
-        b'"' | b'\\' => line.extend(['\\', byte as char]),
-        b'\n' => line.push_str("\\n"),
-        b'\r' => line.push_str("\\r"),
-        b'\t' => line.push_str("\\t"),
-        7 => line.push_str("\\a"),
-        8 => line.push_str("\\b"),
-        b' '..=b'~' => line.push(byte as char),
-        _ => line.push_str(&format!("\\x{byte:02x}")),
-    }
 }
 
 #[cfg(test)]
@@ -211,7 +197,7 @@ mod tests {
         let words: [&[u8]; 3] = [b"SET", b"a \"b\"\\", b"\r\n\t\x07\x08\x00\xff\x7f"];
         assert_eq!(
             monitor_line(Duration::new(1_700_000_000, 12_345_678), 3, "127.0.0.1:5", &words),
-            "+1700000000.012345 [3 127.0.0.1:5] \"SET\" \"a \\\"b\\\"\\\\\" \"\\r\\n\\t\\a\\b\\x00\\xff\\x7f\"\r\n"
+            b"+1700000000.012345 [3 127.0.0.1:5] \"SET\" \"a \\\"b\\\"\\\\\" \"\\r\\n\\t\\a\\b\\x00\\xff\\x7f\"\r\n"
         );
     }
 }

@@ -7,7 +7,7 @@
 //!      '------------ CONFIG SET appendonly no -+-----------------------------'
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub struct Persistence {
     last: LastRewrite,
     fs: Arc<dyn Fs>,
     waker: Option<Arc<Waker>>,
+    /// Where `dir` pointed when the log was started: it stays there.
+    home: PathBuf,
     /// The RDB file.
     pub saving: Saving,
     /// Changes since the last save, or the start.
@@ -99,6 +101,7 @@ impl Default for Persistence {
             last: LastRewrite { ok: true, took: None, count: 0, base_bytes: 0 },
             fs: Arc::new(Disk),
             waker: None,
+            home: PathBuf::new(),
             saving: Saving::default(),
             dirty: 0,
             replay_errors: 0,
@@ -138,6 +141,11 @@ impl Persistence {
     /// Whether a base is being written.
     pub fn is_rewriting(&self) -> bool {
         self.rewrite.is_some()
+    }
+
+    /// Whether the log is to begin with a base that is not there yet.
+    pub fn is_waiting_rewrite(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::is_waiting_rewrite)
     }
 
     /// Whether writes wait until the log has caught up.
@@ -204,8 +212,8 @@ impl Persistence {
         let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
         let running = self.rewrite.as_ref();
         let progress = running.map(|running| running.rewrite.progress());
-        let (keys, keys_total) =
-            progress.as_ref().map_or((0, 0), |progress| (progress.keys, progress.keys_total));
+        let of_either = progress.or_else(|| self.saving.progress());
+        let (keys, keys_total) = of_either.map_or((0, 0), |progress| (progress.keys, progress.keys_total));
         fields.add("current_cow_peak", 0);
         fields.add("current_cow_size", 0);
         fields.add("current_cow_size_age", 0);
@@ -265,13 +273,12 @@ impl Persistence {
     }
 }
 
-/// What the configuration says to `aof`.
-fn options(config: &Config) -> Options {
+/// What the configuration says to `aof`, for a log that lives in `home`.
+fn options(config: &Config, home: PathBuf) -> Options {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let dir = std::env::current_dir().unwrap_or_default();
     Options {
-        dir: dir.join(text(&config.appenddirname)),
-        adopt_from: dir,
+        dir: home.join(text(&config.appenddirname)),
+        adopt_from: home,
         filename: text(&config.appendfilename),
         fsync: fsync(config.appendfsync),
         load_truncated: config.aof_load_truncated,
@@ -298,12 +305,22 @@ fn fsync(policy: AppendFsync) -> aof::Fsync {
 }
 
 impl Server {
+    /// What the configuration says to the log. One that is on stays where it is, wherever `dir` points since: its
+    /// manifest may name no files of another folder, and a base may be moved on one file system only.
+    fn log_options(&self) -> Options {
+        let home = match self.persistence.log {
+            Some(_) => self.persistence.home.clone(),
+            None => std::env::current_dir().unwrap_or_default(),
+        };
+        options(&self.config, home)
+    }
+
     /// Opens the log's directory, as the configuration names it.
     ///
     /// # Errors
     /// What `aof` says of a directory that contradicts itself.
     pub fn open_log_directory(&self) -> Result<(Directory, Options), aof::Error> {
-        let mut options = options(&self.config);
+        let mut options = self.log_options();
         if self.config.aof_use_rdb_preamble {
             options.empty_base_rdb = Some(empty_file(self.rdb_format(true), self.clock.unix_s()));
         }
@@ -319,6 +336,7 @@ impl Server {
         let log = Log::start(directory, options, Box::new(move || wake()))?;
         self.persistence.last.base_bytes = log.stats(self.clock.now).base_size;
         self.set_log(Some(log));
+        self.persistence.home.clone_from(&options.adopt_from);
         Ok(())
     }
 
@@ -338,15 +356,22 @@ impl Server {
         }
         self.abort_rewrite();
         let wake = self.persistence.wake();
-        let options = options(&self.config);
+        let options = self.log_options();
         let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))?;
         self.set_log(Some(log));
-        if self.persistence.saving.is_running() {
+        self.persistence.home = options.adopt_from;
+        // Within a transaction the snapshot would hold a part of it.
+        let hindrance = match self.in_exec {
+            true => Some("AOF was enabled during a transaction."),
+            false if self.persistence.saving.is_running() => {
+                Some("AOF was enabled but there is already another background operation.")
+            }
+            false => None,
+        };
+        if let Some(hindrance) = hindrance {
             self.persistence.scheduled = true;
-            self.log(
-                Level::Notice,
-                "AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible.",
-            );
+            let line = format!("{hindrance} An AOF background was scheduled to start when possible.");
+            self.log(Level::Notice, line);
             return Ok(());
         }
         if let Err(error) = self.start_rewrite() {
@@ -371,7 +396,7 @@ impl Server {
     /// # Errors
     /// When no file can be made; the log goes on as it was.
     pub fn start_rewrite(&mut self) -> anyhow::Result<()> {
-        let options = options(&self.config);
+        let options = self.log_options();
         let key_delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
         let settings = self.rewrite_settings(&options, key_delay_us);
         let wake = self.persistence.wake();
@@ -505,7 +530,7 @@ impl Server {
         persistence.last.ok = false;
         persistence.backoff.failed(self.clock.now);
         // Without a base there is no log: it is tried again.
-        persistence.scheduled |= persistence.log.as_ref().is_some_and(Log::is_waiting_rewrite);
+        persistence.scheduled |= persistence.is_waiting_rewrite();
     }
 
     /// Starts a rewrite that is scheduled, or due by `auto-aof-rewrite-percentage`.
@@ -588,9 +613,9 @@ impl Server {
         }
     }
 
-    /// Carries changed directives to the log and the rewrite.
-    pub fn apply_log_options(&mut self) {
-        let options = options(&self.config);
+    /// Carries changed directives to the log and the rewrite; `new_policy`: `appendfsync` is one of them.
+    pub fn apply_log_options(&mut self, new_policy: bool) {
+        let options = self.log_options();
         if let Some(running) = &self.persistence.rewrite {
             running.rewrite.set_key_delay_us(u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0));
         }
@@ -598,7 +623,7 @@ impl Server {
         self.persistence.saving.set_key_delay_us(delay_us);
         let Some(log) = &mut self.persistence.log else { return };
         // Under `always` nothing may be told before it is durable, not even what was answered under another policy.
-        if options.fsync == aof::Fsync::Always && log.durable() < log.end() {
+        if new_policy && options.fsync == aof::Fsync::Always && log.durable() < log.end() {
             let everything: Vec<Touch> =
                 (0..self.keyspace.dbs().len()).map(|db| Touch::Db { db, wrote: true }).collect();
             self.gate.wrote(&everything, log.end());
@@ -619,8 +644,7 @@ impl Server {
     /// `save`: whether an RDB file is written; where nobody says so, if there are save points.
     pub fn shut_down(&mut self, force: bool, save: Option<bool>) -> bool {
         self.log(Level::Warning, "User requested shutdown...");
-        let waiting = self.persistence.log.as_ref().is_some_and(Log::is_waiting_rewrite);
-        if waiting && self.persistence.rewrite.is_some() && !force {
+        if self.persistence.is_waiting_rewrite() && self.persistence.is_rewriting() && !force {
             self.log(Level::Warning, "Writing initial AOF, can't exit.");
             return false;
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use keyspace::rdb::{Item, Key, Loaded, Reader};
 use rewrite::emit::{Emitter, RdbEmitter};
-use rewrite::{Format, RdbFormat, Rewrite, Settings, Summary, Wake};
+use rewrite::{Format, Progress, RdbFormat, Rewrite, Settings, Summary, Wake};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -90,6 +90,11 @@ impl Saving {
         self.running.is_some()
     }
 
+    /// How far a background save has come.
+    pub fn progress(&self) -> Option<Progress> {
+        self.running.as_ref().map(|running| running.save.progress())
+    }
+
     /// When the data was saved last, seconds since 1970; the start of the server counts.
     pub fn last_unix_s(&self) -> i64 {
         self.last.at_unix_s
@@ -107,11 +112,6 @@ impl Saving {
         let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
         let running = self.running.as_ref();
         let current = running.map(|running| clock.now.saturating_duration_since(running.started));
-        if let Some(running) = running {
-            let progress = running.save.progress();
-            fields.add("current_save_keys_processed", progress.keys);
-            fields.add("current_save_keys_total", progress.keys_total);
-        }
         fields.add("rdb_changes_since_last_save", dirty);
         fields.add("rdb_bgsave_in_progress", u8::from(running.is_some()));
         fields.add("rdb_last_save_time", self.last.at_unix_s);
@@ -156,7 +156,8 @@ impl Server {
         }
     }
 
-    fn rdb_path(&self) -> PathBuf {
+    /// Where the RDB file is.
+    pub(crate) fn rdb_path(&self) -> PathBuf {
         let dir = std::env::current_dir().unwrap_or_default();
         dir.join(String::from_utf8_lossy(&self.config.dbfilename).into_owned())
     }

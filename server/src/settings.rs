@@ -12,6 +12,10 @@ impl Config {
     /// The thresholds that `keyspace` goes by.
     pub fn keyspace_limits(&self) -> Limits {
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let max_string_bytes = u64::try_from(self.proto_max_bulk_len_bytes).unwrap_or(0);
+        // Redis closes a client whose reply gets longer than its buffer may, and where that has no limit runs out of
+        // memory.
+        let max_output_bytes = self.client_output_buffer_limit.normal.hard_bytes;
         Limits {
             hash_max_listpack_entries: count(self.hash_max_listpack_entries),
             hash_max_listpack_value: count(self.hash_max_listpack_value_bytes),
@@ -25,7 +29,8 @@ impl Config {
             hll_sparse_max_bytes: count(self.hll_sparse_max_bytes),
             stream_node_max_bytes: count(self.stream_node_max_bytes),
             stream_node_max_entries: count(self.stream_node_max_entries),
-            max_string_bytes: u64::try_from(self.proto_max_bulk_len_bytes).unwrap_or(0),
+            max_string_bytes,
+            max_repeated_bytes: count(if max_output_bytes > 0 { max_output_bytes } else { max_string_bytes }),
             lazy_expire: self.lazyfree_lazy_expire,
             lazy_server_del: self.lazyfree_lazy_server_del,
             lazy_user_del: self.lazyfree_lazy_user_del,
@@ -76,7 +81,7 @@ impl Server {
         self.keyspace.has_listeners = self.config.notify_keyspace_events.0 != 0;
         self.logger.set_level(self.config.log_level());
         self.observer.set_thresholds(&self.config);
-        self.apply_log_options();
+        self.apply_log_options(names.contains(&"appendfsync"));
         self.weigh();
         Ok(())
     }
@@ -90,6 +95,7 @@ impl Server {
     fn apply(&mut self, name: &str) -> Result<(), String> {
         match name {
             "dir" => change_dir(&self.config.dir),
+            "maxclients" => self.raise_maxclients(),
             "appendonly" if self.config.appendonly => self.turn_log_on().map_err(|error| {
                 self.log(Level::Warning, format!("AOF can't be turned on: {error}"));
                 "Unable to turn on AOF. Check server logs.".into()

@@ -161,7 +161,6 @@ impl Server {
             }
             let directory = self.adopt_rdb(&options)?;
             self.start_log(directory, &options)?;
-            self.remove_stale_files(&options.adopt_from);
             return Ok(());
         }
         if let Some(path) = directory.adopted() {
@@ -178,7 +177,6 @@ impl Server {
         let report = report?;
         self.report_load(&report, &options, started);
         self.start_log(directory, &options)?;
-        self.remove_stale_files(&options.adopt_from);
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! THE TURN: one pass of the event loop through every room of the server.
 //!
 //! ```text
-//! poll -> accept -> read + parse + execute -> parked, resumed, due -> cron -> seal the block -> release replies
-//!  ^                                                                                                |
-//!  '------------------------------------------------------------------------------------------------'
+//! poll -> accept -> read + parse + execute -> parked, resumed, due -> cron -> expire -> seal the block -> release replies
+//!  ^                                                                                                         |
+//!  '---------------------------------------------------------------------------------------------------------'
 //! ```
 //! Everything that clients sent in one turn goes to the log as one block, and everything they are told leaves after
 //! that block is as safe as `appendfsync` promises.
@@ -162,7 +162,9 @@ impl Turn {
         if !self.unread.is_empty() || server.has_work() {
             return Duration::ZERO;
         }
-        let next = server.blocking.next_deadline().map_or(self.next_cron, |at| at.min(self.next_cron));
+        let pause_end = server.paused.map(|(until, _)| until);
+        let next = [server.blocking.next_deadline(), pause_end].into_iter().flatten().min();
+        let next = next.map_or(self.next_cron, |at| at.min(self.next_cron));
         next.saturating_duration_since(Instant::now())
     }
 
@@ -338,6 +340,7 @@ impl Turn {
         }
         if client.output.is_held() {
             self.gated.push(id);
+            server.limit_output(id);
         } else if client.closing {
             drop(server.forget(id));
         }
@@ -348,4 +351,26 @@ impl Turn {
 fn thread_cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::PauseMode;
+    use crate::logger::Logger;
+
+    #[test]
+    fn a_turn_ends_when_a_pause_does() {
+        let logger = Logger::open(std::path::Path::new("/dev/null"), Level::Warning).unwrap();
+        let mut server = Server::new(crate::config::Config::default(), logger, 1);
+        let mut turn = Turn::new(Vec::new()).unwrap();
+        turn.next_cron = Instant::now() + Duration::from_secs(1000);
+        server.paused = Some((Instant::now() + Duration::from_millis(1), PauseMode::All));
+        let timeout = turn.timeout(&server);
+        assert!(timeout <= Duration::from_millis(1), "{timeout:?}");
+        while server.paused.is_some() {
+            turn.once(&mut server, timeout).unwrap();
+        }
+        assert!(turn.timeout(&server) > Duration::from_secs(500), "which cron did not do");
+    }
 }

@@ -6,6 +6,7 @@
 //! | `start` | milliseconds to load the same append-only directory with a RESP base |
 //! | `memory` | resident bytes per key, 16-byte key and 32-byte value |
 //! | `rewrite` | the longest gap between two PING replies during BGREWRITEAOF under writes |
+//! | `disk` | reads beside synced writes, writes while an fsync runs, and a disk that another process keeps busy |
 //!
 //! The servers take turns within a round, in another order each round, and medians over the rounds are printed: a
 //! noisy machine then harms all alike. `ratio` is ours to the better peer's. The floor (`server/examples/floor.rs`)
@@ -26,9 +27,12 @@ use crate::client::Client;
 use crate::server::{Party, Server, free_port, redis_and_valkey};
 use crate::{install, workspace};
 
+mod disk;
+
 type Part = (&'static str, fn(&Bench) -> Result<String>);
 
-const PARTS: &[Part] = &[("load", load), ("start", start), ("memory", memory), ("rewrite", rewrite)];
+const PARTS: &[Part] =
+    &[("load", load), ("start", start), ("memory", memory), ("rewrite", rewrite), ("disk", disk::disk)];
 
 /// `cargo xtask bench`.
 pub(crate) fn run(args: &mut Args) -> Result<()> {
@@ -95,6 +99,7 @@ impl Bench {
 }
 
 /// Load and server on cores of their own, where there is more than one: half of them each.
+#[derive(Clone)]
 struct Cores {
     count: usize,
     server: Option<String>,
@@ -460,8 +465,8 @@ fn table(
             Better::Higher => peers.reduce(f64::max),
             Better::Lower => peers.reduce(f64::min),
         };
-        let ratio =
-            value(names[0]).zip(peer).map_or_else(String::new, |(ours, peer)| format!("{:.2}", ours / peer));
+        let ratio = value(names[0]).zip(peer.filter(|peer| *peer != 0.0));
+        let ratio = ratio.map_or_else(String::new, |(ours, peer)| format!("{:.2}", ours / peer));
         text += &format!("| {row} | {} | {ratio} |\n", cells.join(" | "));
     }
     text

@@ -77,6 +77,12 @@ const FILES: &[Row] = &[
     ("integration/convert-ziplist-zset-on-load", 2, 2, true),
 ];
 
+/// Tests that are not run, for what they leave behind fails those that follow; they count as not passed.
+const SKIPPED: &[(&str, &str)] = &[
+    // Without REPLICAOF it ends inside of MULTI.
+    ("unit/multi", "exec with read commands and stale replica state change"),
+];
+
 /// `cargo xtask compat`.
 pub(crate) fn run(args: &mut Args) -> Result<()> {
     let (all, update, verbose) = (args.flag("--all"), args.flag("--update"), args.flag("--verbose"));
@@ -267,6 +273,9 @@ impl Bench {
         let port = BASE_PORT + slot * PORTS_PER_SLOT;
         command.args(["--single", name, "--clients", "1", "--durable", "--ignore-encoding"]);
         command.args(["--baseport", &port.to_string(), "--portcount", &PORTS_PER_SLOT.to_string()]);
+        for (_, test) in SKIPPED.iter().filter(|(file, _)| *file == name) {
+            command.args(["--skiptest", test]);
+        }
         let log = File::create(log)?;
         // The suite colours its words by the terminal's name.
         command.env("TERM", "dumb").current_dir(scratch).stdin(Stdio::null());

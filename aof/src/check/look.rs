@@ -93,13 +93,14 @@ impl Course for Look {
 
     fn end(&mut self, trail: &Trail) -> Result<(), Error> {
         let Some(file) = self.findings.files.last_mut() else { return Ok(()) };
-        file.is_rdb = trail.is_rdb;
+        file.is_rdb = trail.rdb_bytes.is_some();
         file.blocks_verified = trail.blocks - self.blocks;
         file.unverified_bytes = trail.unverified_bytes - self.unverified_bytes;
         file.places.sort_by_key(|place| place.damage.offset_bytes);
         (self.blocks, self.unverified_bytes) = (trail.blocks, trail.unverified_bytes);
         if file.is_base {
             self.findings.base = trail.epoch.zip(trail.covers);
+            self.findings.base_rdb_bytes = trail.rdb_bytes;
         }
         Ok(())
     }

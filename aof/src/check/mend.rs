@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! appendonly.aof.4.base.aof      if the old base was damaged: head, blocks, head
+//! appendonly.aof.4.base.rdb      the same, if it began as an RDB: that, commands, head
 //! appendonly.aof.7.incr.aof      head, and the blocks of all old incrs, each with a new line: their positions have moved
 //! ```
 //!
@@ -11,19 +12,19 @@
 //! Until the manifest lists it, the new incr is a file that brings along all that it holds: should the repair be
 //! interrupted, no start takes it for a part of the log.
 
-use std::io::IoSlice;
+use std::io::{IoSlice, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use resp::Parser;
 
-use super::{Findings, new_files};
+use super::Findings;
 use crate::Position;
 use crate::block::{BaseFrame, Epoch, IncrHead, Line, crc32c};
 use crate::dir::Directory;
 use crate::error::{Error, io_error};
-use crate::fs::{File, retry, write_all};
+use crate::fs::{File, Reader, retry, write_all};
 use crate::manifest::{Entry, FileSeq};
 use crate::record::select;
 use crate::replay::{Course, Find, Good, LIMITS};
@@ -78,7 +79,15 @@ fn commands(bytes: &[u8], out: &mut Vec<u8>) {
 /// How a file is framed.
 enum Frame {
     Base(BaseFrame),
-    Incr { epoch: Epoch, position: Position },
+    /// The length of all that is before the payload.
+    Rdb {
+        frame: BaseFrame,
+        len_bytes: u64,
+    },
+    Incr {
+        epoch: Epoch,
+        position: Position,
+    },
 }
 
 /// A file that is being written.
@@ -123,6 +132,7 @@ impl Output {
         }
         match &mut self.frame {
             Frame::Base(frame) => frame.block(self.db, &self.payload, &mut lines),
+            Frame::Rdb { len_bytes, .. } => *len_bytes += (lines.len() + self.payload.len()) as u64,
             Frame::Incr { epoch, position } => {
                 let (payload_bytes, payload_crc) = (self.payload.len() as u64, crc32c(&self.payload));
                 let (db, time_ms) = (self.db, self.time_ms);
@@ -144,9 +154,13 @@ impl Output {
         self.flush()?;
         // An incr without a block has no head either, as one that nobody has written to.
         let mut lines = Vec::new();
-        if let Frame::Base(frame) = &self.frame {
-            lines = self.opening.take().unwrap_or_default();
-            frame.head(&mut lines);
+        match &self.frame {
+            Frame::Base(frame) => {
+                lines = self.opening.take().unwrap_or_default();
+                frame.head(&mut lines);
+            }
+            Frame::Rdb { frame, len_bytes } => frame.clone().rdb_head(*len_bytes, &mut lines),
+            Frame::Incr { .. } => {}
         }
         write_all(&*self.file, &mut [IoSlice::new(&lines)]).map_err(io_error("write", &self.path))?;
         retry(|| self.file.sync_data()).map_err(io_error("fdatasync", &self.path))
@@ -155,28 +169,33 @@ impl Output {
 
 /// Keeps what is good.
 pub(super) struct Mend {
-    /// The new base; none where the old one is kept.
-    pub(super) base: Option<Entry>,
-    pub(super) incr: Entry,
+    /// None where the old base is kept.
     base_out: Option<Output>,
     incr_out: Output,
     in_base: bool,
 }
 
 impl Mend {
-    /// Creates the new files, empty and unlisted.
-    pub(super) fn new(directory: &Directory, findings: &Findings) -> Result<Self, Error> {
-        let keeps_base = findings.base_is_sound();
-        let (base, incr) = new_files(directory, keeps_base)?;
-        let kept = findings.base.filter(|_| keeps_base);
+    /// Into `base`, where the old one is not kept, and `incr`, which is there and empty.
+    pub(super) fn new(
+        directory: &Directory,
+        findings: &Findings,
+        base: Option<&Entry>,
+        incr: &Entry,
+    ) -> Result<Self, Error> {
+        let kept = findings.base.filter(|_| base.is_none());
         // Positions of the new files are not those of the old ones, and must not be taken for them.
         let (epoch, position) = kept.unwrap_or_else(|| (Epoch::random(), 0));
-        let listed = directory.manifest().base.as_ref().map_or(0, |base| base.seq);
-        let base_seq = base.as_ref().map_or(listed, |base| base.seq);
-        let base_out = base.as_ref().map(|base| base_output(directory, base, epoch)).transpose()?;
-        let head = incr_head(epoch, &incr, base_seq, findings.incr_payload_bytes);
-        let incr_out = incr_output(directory, &incr, head, position)?;
-        Ok(Mend { base, incr, base_out, incr_out, in_base: false })
+        let base_seq = base.or(directory.manifest().base.as_ref()).map_or(0, |base| base.seq);
+        let frame = BaseFrame::new(epoch, 0, 0);
+        let base_out = base.map(|base| match findings.base_rdb_bytes {
+            Some(len_bytes) => rdb_output(directory, base, frame, len_bytes),
+            None => base_output(directory, base, frame),
+        });
+        let base_out = base_out.transpose()?;
+        let head = incr_head(epoch, incr, base_seq, findings.incr_payload_bytes);
+        let incr_out = incr_output(directory, incr, head, position)?;
+        Ok(Mend { base_out, incr_out, in_base: false })
     }
 
     pub(super) fn finish(self) -> Result<(), Error> {
@@ -223,13 +242,27 @@ impl Course for Mend {
     }
 }
 
-fn base_output(directory: &Directory, entry: &Entry, epoch: Epoch) -> Result<Output, Error> {
+fn base_output(directory: &Directory, entry: &Entry, frame: BaseFrame) -> Result<Output, Error> {
     let path = directory.path(&entry.name);
     let file = retry(|| directory.fs().create(&path)).map_err(io_error("create", &path))?;
-    let frame = BaseFrame::new(epoch, 0, 0);
     let mut opening = Vec::new();
     frame.head(&mut opening);
     Ok(Output::new(path, file, Frame::Base(frame), opening))
+}
+
+/// Begins with the RDB of the old base, which has a checksum of its own and was read to its end.
+fn rdb_output(
+    directory: &Directory,
+    entry: &Entry,
+    frame: BaseFrame,
+    len_bytes: u64,
+) -> Result<Output, Error> {
+    let Some(old) = &directory.manifest().base else { return base_output(directory, entry, frame) };
+    let (source, path) = (directory.path(&old.name), directory.path(&entry.name));
+    let rdb = Reader(directory.fs().open_read(&source).map_err(io_error("open", &source))?).take(len_bytes);
+    directory.copy_to(&path, &source, rdb)?;
+    let file = retry(|| directory.fs().open_append(&path)).map_err(io_error("open", &path))?;
+    Ok(Output::new(path, file, Frame::Rdb { frame, len_bytes }, Vec::new()))
 }
 
 fn incr_head(epoch: Epoch, incr: &Entry, base: FileSeq, payload_bytes: u64) -> IncrHead {

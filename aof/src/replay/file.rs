@@ -157,13 +157,14 @@ impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
         let path = self.scan.path().to_path_buf();
         let source = self.scan.source();
         let head = source.fill_buf().map_err(io_error("read", &path))?;
-        self.trail.is_rdb = is_rdb(head);
-        if !self.trail.is_rdb {
+        self.trail.rdb_bytes = None;
+        if !is_rdb(head) {
             return Ok(());
         }
         let refused = |source| Error::BaseRefused { path: path.clone(), source };
         self.sink.base_rdb(&path, source).map_err(refused)?;
         let offset_bytes = source.consumed_bytes;
+        self.trail.rdb_bytes = Some(offset_bytes);
         self.scan.resume(FilePoint { offset_bytes, crc: 0 });
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Writes and fsyncs that fail: nothing acknowledged is lost or executed twice, and nobody exits.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -301,4 +302,28 @@ fn what_takes_long_is_told_once_and_fdatasyncs_are_timed() {
     assert!(events.iter().all(|event| event.took() >= SLOW));
     assert!(matches!(events[..], [Event::WriteAlone(_), Event::FsyncAlways(_)]), "{events:?}");
     assert_eq!(log.take_events(), []);
+}
+
+/// The process that dies is this test again, told so by its environment.
+#[test]
+fn a_thread_that_panics_ends_the_process_instead_of_acknowledging_nothing_for_ever() {
+    const VARIABLE: &str = "EVERLOG_TEST_PANIC";
+    for call in ["Write", "SyncData"] {
+        if std::env::var(VARIABLE).is_ok_and(|wanted| wanted == call) {
+            let mem = Mem::new();
+            let mut log = start(mem.clone(), &options(Fsync::Always));
+            mem.fail_with(move |found, _| (format!("{found:?}") != call).then_some(None).expect("a bug"));
+            turn(&mut log, &[("k", 1)]);
+            std::thread::sleep(Duration::from_secs(60));
+        }
+    }
+    if std::env::var_os(VARIABLE).is_some() {
+        return;
+    }
+    for call in ["Write", "SyncData"] {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "faults::a_thread_that_panics_ends_the_process_instead_of_acknowledging_nothing_for_ever";
+        let output = again.args(["--exact", name]).env(VARIABLE, call).output().unwrap();
+        assert_eq!(output.status.signal(), Some(6), "{output:?}");
+    }
 }

@@ -4,7 +4,7 @@ use resp::{Encoder, number};
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::string::{longest, range};
-use super::{DataSpec, keys, spec};
+use super::{DataSpec, integer, keys, spec};
 use crate::types::string::{StringRef, grow};
 use crate::{CommandError, Ctx, New};
 
@@ -458,8 +458,4 @@ fn bit_offset(ctx: &Ctx<'_>, text: &[u8], field_bits: Option<u32>) -> Result<usi
         .and_then(|offset| usize::try_from(offset).ok())
         .filter(|&offset| (offset as u64 >> 3) < longest(ctx))
         .ok_or(CommandError::other("ERR bit offset is not an integer or out of range"))
-}
-
-fn integer(text: &[u8]) -> Result<i64, CommandError> {
-    number::parse_i64(text).ok_or(CommandError::NotAnInteger)
 }

@@ -38,12 +38,9 @@ fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     }
     let value = rdb::restore(payload, ctx.keyspace.rdb_shapes());
     let value = value.map_err(|error: PayloadError| CommandError::other(format!("ERR {error}")))?;
-    let expire_at_ms = match ttl_ms {
-        0 => None,
-        at_ms if options.absolute => Some(at_ms),
-        // As Redis: a sum beyond the end of time is the end of time.
-        ttl_ms => Some(ctx.now_ms.saturating_add(ttl_ms)),
-    };
+    // As Redis: a sum beyond the end of time is the end of time.
+    let since_ms = if options.absolute { 0 } else { ctx.now_ms };
+    let expire_at_ms = Some(since_ms.saturating_add(ttl_ms)).filter(|_| ttl_ms > 0);
     if expire_at_ms.is_some_and(|at_ms| at_ms <= ctx.now_ms) && !ctx.keyspace.loading {
         if is_taken {
             drop_instead(ctx, key);
@@ -61,14 +58,19 @@ fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     }
     ctx.changed(key, 'g', "restore", 1);
     if let Some(at_ms) = expire_at_ms.filter(|_| !options.absolute) {
-        let at = format_i64(at_ms);
-        let mut effect = argv.to_vec();
-        effect[2] = at.as_bytes();
-        effect.push(b"ABSTTL");
-        ctx.propagate(&effect);
+        propagate_at(ctx, argv, at_ms);
     }
     out.ok();
     Ok(())
+}
+
+/// A time to live that is relative is logged as the time when it is over.
+fn propagate_at(ctx: &mut Ctx<'_>, argv: &[&[u8]], at_ms: i64) {
+    let at = format_i64(at_ms);
+    let mut effect = argv.to_vec();
+    effect[2] = at.as_bytes();
+    effect.push(b"ABSTTL");
+    ctx.propagate(&effect);
 }
 
 /// The key that was to be replaced goes, and the one that is over already does not come.

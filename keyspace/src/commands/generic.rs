@@ -4,7 +4,7 @@ use resp::{Encoder, number};
 
 use super::flags::*;
 use super::scan::{self, Options};
-use super::{DataSpec, Keys, keys, spec, unknown_subcommand};
+use super::{DataSpec, Keys, integer, keys, spec, unknown_subcommand, write_help};
 use crate::{CommandError, Ctx, Str, ValueRef, glob};
 
 /// The rows of single keys.
@@ -234,7 +234,7 @@ fn pexpireat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 fn expire_when(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>, when: &When) -> Done {
     let key = argv[1];
     let conditions = Conditions::parse(&argv[3..])?;
-    let number = number::parse_i64(argv[2]).ok_or(CommandError::NotAnInteger)?;
+    let number = integer(argv[2])?;
     let base_ms = if when.relative { ctx.now_ms } else { 0 };
     let at_ms = number.checked_mul(when.unit_ms).and_then(|ms| ms.checked_add(base_ms));
     let at_ms = at_ms.ok_or(CommandError::InvalidExpire(when.command))?;
@@ -396,13 +396,7 @@ fn object_freq(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done
 }
 
 fn object_help(_: &mut Ctx<'_>, _: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    out.array(1 + 2 * OBJECT.len());
-    out.simple("OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
-    for row in OBJECT {
-        let argument = if row.arity == 3 { " <key>" } else { "" };
-        out.simple(&format!("{}{argument}", row.name.to_ascii_uppercase()));
-        out.simple(&format!("    {}", row.summary));
-    }
+    write_help("OBJECT", OBJECT, out);
     Ok(())
 }
 

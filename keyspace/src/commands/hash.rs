@@ -186,40 +186,30 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Res
 
 fn hrandfield(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
     let mut random = ctx.random().fork();
-    let (key, count, with_values) = match *argv {
-        [_, key] => {
-            let field = read(ctx, key)?.and_then(|hash| hash.random(&mut random));
-            write_value(out, field.map(|(field, _)| field));
-            return Ok(());
-        }
-        [_, key, count] => (key, parse_random_count(count)?, false),
-        [_, key, count, word] => {
-            let count = parse_random_count(count)?;
-            if !word.eq_ignore_ascii_case(b"withvalues") {
-                return Err(CommandError::Syntax);
-            }
-            if count.unsigned_abs() > i64::MAX as u64 / 2 {
-                return Err(CommandError::other("ERR value is out of range"));
-            }
-            (key, count, true)
-        }
-        [_, _, count, ..] => return Err(parse_random_count(count).err().unwrap_or(CommandError::Syntax)),
-        _ => return Err(CommandError::Syntax),
-    };
-    match read(ctx, key)? {
-        Some(hash) => write_random(hash, count, with_values, &mut random, out),
-        None => out.array(0),
-    }
+    let [_, key] = *argv else { return many_random(ctx, argv, &mut random, out) };
+    let field = read(ctx, key)?.and_then(|hash| hash.random(&mut random));
+    write_value(out, field.map(|(field, _)| field));
     Ok(())
 }
 
 /// Writes `count` different fields, or `-count` that may be the same.
-fn write_random(hash: &Hash, count: i64, with_values: bool, random: &mut Random, out: &mut Encoder<'_>) {
+fn many_random(
+    ctx: &mut Ctx<'_>,
+    argv: &[&[u8]],
+    random: &mut Random,
+    out: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
+    let (key, count, with_values) = parse_random(argv)?;
+    let max_bytes = ctx.limits().max_repeated_bytes;
+    let Some(hash) = read(ctx, key)? else {
+        out.array(0);
+        return Ok(());
+    };
     let wanted = count.unsigned_abs() as usize;
     let len = if count < 0 { wanted } else { wanted.min(hash.len()) };
     let nested = with_values && out.version() == Version::Resp3;
     out.array(if with_values && !nested { 2 * len } else { len });
-    let mut write = |pair: Pair<'_>| match (with_values, nested) {
+    let write = |out: &mut Encoder<'_>, pair: Pair<'_>| match (with_values, nested) {
         (false, _) => write_element(out, pair.0),
         (true, false) => write_pair(out, pair),
         (true, true) => {
@@ -228,10 +218,26 @@ fn write_random(hash: &Hash, count: i64, with_values: bool, random: &mut Random,
         }
     };
     if count >= 0 {
-        return hash.sample(wanted, random, write);
+        hash.sample(wanted, random, |pair| write(out, pair));
+        return Ok(());
     }
     // A hash that is stored has fields.
-    (0..len).map_while(|_| hash.random(random)).for_each(&mut write);
+    super::repeat(len, max_bytes, out, |out| hash.random(random).map(|pair| write(out, pair)))
+}
+
+/// HRANDFIELD's key and count, and whether it wants values.
+fn parse_random<'a>(argv: &[&'a [u8]]) -> Result<(&'a [u8], i64, bool), CommandError> {
+    let [_, key, count, options @ ..] = argv else { return Err(CommandError::Syntax) };
+    let count = parse_random_count(count)?;
+    let with_values = match options {
+        [] => false,
+        [word] if word.eq_ignore_ascii_case(b"withvalues") => true,
+        _ => return Err(CommandError::Syntax),
+    };
+    if with_values && count.unsigned_abs() > i64::MAX as u64 / 2 {
+        return Err(CommandError::other("ERR value is out of range"));
+    }
+    Ok((*key, count, with_values))
 }
 
 fn hscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {

@@ -4,7 +4,7 @@ use resp::{Encoder, number};
 
 use super::flags::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
 use super::timeout::parse_timeout;
-use super::{DataSpec, Keys, keys, spec};
+use super::{DataSpec, Keys, integer, keys, spec};
 use crate::types::list::{ChunkLimit, End, List};
 use crate::types::listpack::Element;
 use crate::{Block, CommandError, Ctx, Str, Value, ValueRef};
@@ -596,10 +596,6 @@ fn range(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
     let start = place(start, len).unwrap_or(0);
     let end = place(end, len).map_or(0, |end| end.saturating_add(1).min(len));
     if start < end { start..end } else { 0..0 }
-}
-
-fn integer(text: &[u8]) -> Result<i64, CommandError> {
-    number::parse_i64(text).ok_or(CommandError::NotAnInteger)
 }
 
 /// Reads a count of at least `min`; anything else is refused with `refusal`.

@@ -29,7 +29,7 @@ pub(crate) mod timeout;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use resp::Encoder;
+use resp::{Encoder, number};
 use smallvec::SmallVec;
 
 use crate::{CommandError, Ctx};
@@ -311,4 +311,46 @@ pub fn unknown_subcommand(argv: &[&[u8]]) -> CommandError {
         word(1),
         word(0).to_ascii_uppercase()
     ))
+}
+
+/// Lets `write` write `count` items, or as many as it has.
+///
+/// # Errors
+/// The count is one that no memory would be enough for: nothing is as long as this but what the client has made up.
+fn repeat(
+    count: usize,
+    max_bytes: usize,
+    out: &mut Encoder<'_>,
+    mut write: impl FnMut(&mut Encoder<'_>) -> Option<()>,
+) -> Result<(), CommandError> {
+    let end_bytes = out.len_bytes().saturating_add(max_bytes);
+    for _ in 0..count {
+        if write(out).is_none() {
+            break;
+        }
+        if out.len_bytes() > end_bytes {
+            let text = format!("ERR value is out of range, the reply would be longer than {max_bytes} bytes");
+            return Err(CommandError::other(text));
+        }
+    }
+    Ok(())
+}
+
+/// Reads an integer argument.
+///
+/// # Errors
+/// [`CommandError::NotAnInteger`].
+pub fn integer(text: &[u8]) -> Result<i64, CommandError> {
+    number::parse_i64(text).ok_or(CommandError::NotAnInteger)
+}
+
+/// A container's HELP: its subcommands.
+pub fn write_help<H>(container: &str, rows: &[Spec<H>], out: &mut Encoder<'_>) {
+    out.array(1 + 2 * rows.len());
+    out.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for row in rows {
+        let key = if row.keys == Keys::None { "" } else { " <key>" };
+        out.simple(&format!("{}{key}", row.name.to_ascii_uppercase()));
+        out.simple(&format!("    {}", row.summary));
+    }
 }

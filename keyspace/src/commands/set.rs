@@ -229,8 +229,9 @@ fn srandmember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Resu
         }
         [_, key, count] => {
             let count = super::hash::parse_random_count(count)?;
+            let max_bytes = ctx.limits().max_repeated_bytes;
             match read(ctx, key)? {
-                Some(set) => write_random(set, count, &mut random, out),
+                Some(set) => return write_random(set, count, max_bytes, &mut random, out),
                 None => out.array(0),
             }
             Ok(())
@@ -240,16 +241,22 @@ fn srandmember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Resu
 }
 
 /// Writes `count` different members, or `-count` that may be the same.
-fn write_random(set: &Set, count: i64, random: &mut Random, out: &mut Encoder<'_>) {
+fn write_random(
+    set: &Set,
+    count: i64,
+    max_bytes: usize,
+    random: &mut Random,
+    out: &mut Encoder<'_>,
+) -> Result<(), CommandError> {
     let len = count.unsigned_abs() as usize;
     if count >= 0 {
         out.array(len.min(set.len()));
         set.sample(len, random, |element| write_element(out, element));
-        return;
+        return Ok(());
     }
     out.array(len);
     // A set that is stored has members.
-    (0..len).map_while(|_| set.random(random)).for_each(|element| write_element(out, element));
+    super::repeat(len, max_bytes, out, |out| set.random(random).map(|element| write_element(out, element)))
 }
 
 fn sinter(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {

@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use resp::{Encoder, number};
 
 use super::flags::*;
-use super::{DataSpec, Keys, keys, spec};
+use super::{DataSpec, Keys, integer, keys, spec};
 use crate::types::list::{ChunkLimit, End, List};
 use crate::types::string::{StringRef, copied};
 use crate::{CommandError, Ctx, Str, Value, ValueRef};
@@ -47,7 +47,6 @@ struct Options<'a> {
 
 impl<'a> Options<'a> {
     fn parse(words: &[&'a [u8]], may_store: bool) -> Result<Self, CommandError> {
-        let integer = |text: &[u8]| number::parse_i64(text).ok_or(CommandError::NotAnInteger);
         let mut options = Options::default();
         let mut words = words;
         while let [name, rest @ ..] = words {

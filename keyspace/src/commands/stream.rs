@@ -12,7 +12,7 @@ use self::group::{XGROUP, xack, xgroup, xpending};
 use self::info::{XINFO, xinfo};
 use self::read::{xread, xreadgroup};
 use super::flags::*;
-use super::{DataSpec, Keys, keys, spec};
+use super::{DataSpec, Keys, integer, keys, spec, write_help};
 use crate::types::stream::{Entry, NodeLimits, Stream, StreamId, Trim, TrimTo};
 use crate::{CommandError, Ctx, Value, ValueRef};
 
@@ -393,10 +393,6 @@ fn write<'c>(ctx: &'c mut Ctx<'_>, key: &[u8]) -> Result<Option<&'c mut Stream>,
     }
 }
 
-fn integer(text: &[u8]) -> Result<i64, CommandError> {
-    number::parse_i64(text).ok_or(CommandError::NotAnInteger)
-}
-
 /// Reads an ID; one without a sequence gets `missing_seq`.
 fn strict_id(text: &[u8], missing_seq: u64) -> Result<StreamId, CommandError> {
     StreamId::parse(text, missing_seq)
@@ -476,16 +472,6 @@ fn wrong_subcommand(argv: &[&[u8]]) -> CommandError {
         String::from_utf8_lossy(argv[1]),
         String::from_utf8_lossy(argv[0]).to_ascii_uppercase()
     ))
-}
-
-/// Lists a container's subcommands.
-fn write_help(container: &str, rows: &[DataSpec], out: &mut Encoder<'_>) {
-    out.array(1 + 2 * rows.len());
-    out.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-    for row in rows {
-        out.simple(&row.name.to_ascii_uppercase());
-        out.simple(&format!("    {}", row.summary));
-    }
 }
 
 /// The effect of handing out an entry: done again, it changes nothing more.

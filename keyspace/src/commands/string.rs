@@ -3,7 +3,7 @@
 use resp::{Encoder, number};
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
-use super::{DataSpec, keys, spec};
+use super::{DataSpec, integer, keys, spec};
 use crate::types::long_double::LongDouble;
 use crate::types::string::{StringRef, grow};
 use crate::{CommandError, Ctx, New, ValueRef};
@@ -483,10 +483,6 @@ fn note_set(ctx: &mut Ctx<'_>, key: &[u8]) {
 
 fn propagate_set_at(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], at_ms: i64) {
     ctx.propagate(&[b"SET", key, value, b"PXAT", number::format_i64(at_ms).as_bytes()]);
-}
-
-fn integer(text: &[u8]) -> Result<i64, CommandError> {
-    number::parse_i64(text).ok_or(CommandError::NotAnInteger)
 }
 
 /// How long a string may become. A log's strings were allowed when they were written, perhaps under a greater limit; but

@@ -21,7 +21,7 @@ use super::error::ErrorKind;
 use super::source::Source;
 use super::write::Writer;
 use crate::types::listpack::Listpack;
-use crate::types::stream::{Consumer, Group, Header, Node, Stream, StreamId};
+use crate::types::stream::{COUNT_MAX, Consumer, Group, Header, Node, Stream, StreamId};
 
 type Result<T> = std::result::Result<T, ErrorKind>;
 
@@ -119,7 +119,8 @@ fn read_header<R: BufRead>(layout: Layout, source: &mut Source<R>) -> Result<Hea
         header.max_deleted_id = read_id(source)?;
         header.entries_added = source.count()?;
     }
-    Ok(header)
+    // What no command could say must not get into the log either.
+    if header.entries_added > COUNT_MAX { Err(DAMAGED) } else { Ok(header) }
 }
 
 fn read_group<R: BufRead>(layout: Layout, header: Header, source: &mut Source<R>) -> Result<Group> {
@@ -147,6 +148,9 @@ fn read_pending<R: BufRead>(source: &mut Source<R>) -> Result<Deliveries> {
     for _ in 0..source.count()? {
         let id = id_of(source.array()?);
         let delivery = (i64::from_le_bytes(source.array()?), source.count()?);
+        if delivery.1 > COUNT_MAX {
+            return Err(DAMAGED);
+        }
         if pending.insert(id, delivery).is_some() {
             return Err(ErrorKind::Duplicate("pending entry"));
         }

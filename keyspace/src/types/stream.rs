@@ -48,6 +48,9 @@ pub struct Header {
     pub entries_added: u64,
 }
 
+/// No counter goes beyond: requests and replies, and so the log, have them as signed numbers.
+pub const COUNT_MAX: u64 = i64::MAX as u64;
+
 /// When a node is full.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeLimits {
@@ -110,10 +113,11 @@ impl Header {
         if id > self.last_id || gaps {
             return None;
         }
-        let before_first = self.entries_added.wrapping_sub(self.len);
+        // A file may count fewer entries than it has.
+        let before_first = self.entries_added.checked_sub(self.len)?;
         match id.cmp(&self.first_id) {
             std::cmp::Ordering::Less => Some(before_first),
-            std::cmp::Ordering::Equal => Some(before_first.wrapping_add(1)),
+            std::cmp::Ordering::Equal => before_first.checked_add(1),
             std::cmp::Ordering::Greater => None,
         }
     }
@@ -134,7 +138,7 @@ impl Header {
             return;
         }
         group.entries_read = match group.entries_read {
-            Some(read) if !self.has_gaps_from(id) => Some(read + 1),
+            Some(read) if !self.has_gaps_from(id) => Some(one_more(read)),
             read if self.entries_added == 0 => read,
             _ => self.entries_up_to(id),
         };
@@ -257,7 +261,7 @@ impl Stream {
         }
         let header = &mut inner.header;
         header.len += 1;
-        header.entries_added = header.entries_added.wrapping_add(1);
+        header.entries_added = one_more(header.entries_added);
         header.last_id = id;
         if header.len == 1 {
             header.first_id = id;
@@ -354,6 +358,11 @@ impl Stream {
     fn search_group(&self, name: &[u8]) -> Result<usize, usize> {
         search(&self.0.groups, |group| group.name[..].cmp(name))
     }
+}
+
+/// Counts on, as far as numbers go.
+fn one_more(count: u64) -> u64 {
+    count.saturating_add(1).min(COUNT_MAX)
 }
 
 /// Nodes that go as a whole, and the live entries in them.

@@ -28,6 +28,28 @@ fn bulks(reply: &str) -> Vec<String> {
     bulks
 }
 
+/// The reply was built until no memory was left.
+#[test]
+fn a_count_beyond_all_memory_is_refused() {
+    let mut session = Session::new();
+    session.keyspace.limits.max_repeated_bytes = 1000;
+    session.run("SADD s a");
+    session.run("HSET h f v");
+    session.run("ZADD z 1 a");
+    let refusal = "-ERR value is out of range, the reply would be longer than 1000 bytes\r\n";
+    for (command, member) in
+        [("SRANDMEMBER s", "$1\r\na\r\n"), ("HRANDFIELD h", "$1\r\nf\r\n"), ("ZRANDMEMBER z", "$1\r\na\r\n")]
+    {
+        assert_eq!(session.run(&format!("{command} -9000000000000000000")), refusal);
+        assert_eq!(session.run(&format!("{command} -100")), format!("*100\r\n{}", member.repeat(100)));
+    }
+    for command in
+        ["HRANDFIELD h -4000000000000000000 WITHVALUES", "ZRANDMEMBER z -4000000000000000000 WITHSCORES"]
+    {
+        assert_eq!(session.run(command), refusal);
+    }
+}
+
 #[test]
 fn replies_are_those_of_redis() {
     Session::new().check(&[

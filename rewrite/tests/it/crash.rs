@@ -4,9 +4,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use aof::fs::Mem;
-use aof::{Fsync, Options};
+use aof::{Fs, Fsync, Options};
 
-use super::{Dump, World, load};
+use super::{Dump, World, load_and_go_on};
 
 /// The directory at one moment, and how many units the log had promised before it.
 struct Image {
@@ -66,7 +66,8 @@ fn every_image_loads(fsync: Fsync, image_of: fn(&Mem) -> Mem, promised_of: fn(&m
     let images = std::mem::take(&mut *images.lock().expect("not poisoned"));
     assert!(images.len() > 40, "{} images", images.len());
     for (at, Image { call, mem, promised }) in images.into_iter().enumerate() {
-        let loaded = load(Arc::new(mem), &options)
+        let fs: Arc<dyn Fs> = Arc::new(mem);
+        let loaded = load_and_go_on(&fs, &options)
             .unwrap_or_else(|error| panic!("image {at}, before {call}: {error}"));
         let found = history.iter().position(|(_, dump)| same_but_for_half_a_turn(dump, &loaded));
         let found = found.unwrap_or_else(|| panic!("image {at}, before {call}: never was {loaded:?}"));
@@ -131,8 +132,9 @@ fn a_crash_during_a_rewrite_without_a_log_leaves_the_old_data_or_the_new() {
         let after = world.dump();
         let mut is_new = false;
         for (call, image) in images.lock().expect("not poisoned").drain(..) {
-            let loaded = load(Arc::new(image), &world.options)
-                .unwrap_or_else(|error| panic!("before {call}: {error}"));
+            let fs: Arc<dyn Fs> = Arc::new(image);
+            let loaded =
+                load_and_go_on(&fs, &world.options).unwrap_or_else(|error| panic!("before {call}: {error}"));
             assert!(loaded == before || loaded == after, "before {call}: {loaded:?}");
             assert!(!is_new || loaded == after, "before {call}: the old data is back");
             is_new = loaded == after;

@@ -200,12 +200,29 @@ impl Sink for Loader {
 }
 
 fn load(fs: Arc<dyn Fs>, options: &Options) -> Result<Dump, aof::Error> {
+    Ok(replay(fs, options)?.1)
+}
+
+/// Loads, goes on with the log, and loads again.
+fn load_and_go_on(fs: &Arc<dyn Fs>, options: &Options) -> Result<Dump, aof::Error> {
+    let (directory, loaded) = replay(Arc::clone(fs), options)?;
+    let mut log = Log::start(directory, options, Box::new(|| {}))?;
+    log.append(START_MS, &[Op { db: 0, command: b"*3\r\n$3\r\nSET\r\n$7\r\ngoes on\r\n$1\r\n1\r\n" }]);
+    log.seal(Instant::now());
+    log.stop()?;
+    let mut again = load(Arc::clone(fs), options)?;
+    assert!(again.remove(&(0, b"goes on".to_vec())).is_some(), "what was appended is gone");
+    assert_eq!(again, loaded);
+    Ok(loaded)
+}
+
+fn replay(fs: Arc<dyn Fs>, options: &Options) -> Result<(Directory, Dump), aof::Error> {
     let mut directory = Directory::open(fs, options)?;
     // Another seed: nothing may depend on the order of tables.
     let mut loader = Loader(Keyspace::new(16, 99));
     loader.0.loading = true;
     directory.replay(&mut loader, options)?;
-    Ok(dump(&loader.0))
+    Ok((directory, dump(&loader.0)))
 }
 
 fn dump(keyspace: &Keyspace) -> Dump {

@@ -142,33 +142,8 @@ fn authenticate(server: &mut Server, id: ClientId, user: &[u8], password: &[u8])
 }
 
 fn hello(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let version = match argv.get(1) {
-        None => None,
-        Some(&text) => Some(match resp::number::parse_i64(text) {
-            None => {
-                return Err(CommandError::other("ERR Protocol version is not an integer or out of range"));
-            }
-            Some(2) => Version::Resp2,
-            Some(3) => Version::Resp3,
-            Some(_) => return Err(CommandError::other("NOPROTO unsupported protocol version")),
-        }),
-    };
-    let (mut name, mut credentials) = (None, None);
-    let mut words = argv.get(2..).unwrap_or_default().iter();
-    while let Some(&option) = words.next() {
-        let rest = words.as_slice();
-        if option.eq_ignore_ascii_case(b"auth") && rest.len() >= 2 {
-            credentials = Some((rest[0], rest[1]));
-            words.nth(1);
-        } else if option.eq_ignore_ascii_case(b"setname") && !rest.is_empty() {
-            check_name(rest[0])?;
-            name = words.next();
-        } else {
-            let option = String::from_utf8_lossy(option);
-            return Err(CommandError::other(format!("ERR Syntax error in HELLO option '{option}'")));
-        }
-    }
-    if let Some((user, password)) = credentials {
+    let greeting = Greeting::parse(argv)?;
+    if let Some((user, password)) = greeting.credentials {
         authenticate(server, id, user, password)?;
     }
     if !server.clients.get(id).is_some_and(|client| server.may_speak(client)) {
@@ -177,10 +152,10 @@ fn hello(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         ));
     }
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
-    if let Some(name) = name {
+    if let Some(name) = greeting.name {
         client.name = name.to_vec();
     }
-    client.version = version.unwrap_or(client.version);
+    client.version = greeting.version.unwrap_or(client.version);
     let protocol = if client.version == Version::Resp3 { 3 } else { 2 };
     let mut reply = client.reply();
     reply.map(7);
@@ -199,6 +174,49 @@ fn hello(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     reply.bulk(b"modules");
     reply.array(0);
     Ok(())
+}
+
+/// HELLO's words.
+#[derive(Default)]
+struct Greeting<'a> {
+    version: Option<Version>,
+    credentials: Option<(&'a [u8], &'a [u8])>,
+    name: Option<&'a [u8]>,
+}
+
+impl<'a> Greeting<'a> {
+    fn parse(argv: &[&'a [u8]]) -> std::result::Result<Self, CommandError> {
+        let version = argv.get(1).map(|text| protocol_version(text)).transpose()?;
+        let mut greeting = Greeting { version, ..Greeting::default() };
+        let mut words = argv.get(2..).unwrap_or_default();
+        while let [option, rest @ ..] = words {
+            words = match (&option.to_ascii_lowercase()[..], rest) {
+                (b"auth", [user, password, rest @ ..]) => {
+                    greeting.credentials = Some((user, password));
+                    rest
+                }
+                (b"setname", [name, rest @ ..]) => {
+                    check_name(name)?;
+                    greeting.name = Some(name);
+                    rest
+                }
+                _ => {
+                    let option = String::from_utf8_lossy(option);
+                    return Err(CommandError::other(format!("ERR Syntax error in HELLO option '{option}'")));
+                }
+            };
+        }
+        Ok(greeting)
+    }
+}
+
+fn protocol_version(text: &[u8]) -> std::result::Result<Version, CommandError> {
+    match resp::number::parse_i64(text) {
+        None => Err(CommandError::other("ERR Protocol version is not an integer or out of range")),
+        Some(2) => Ok(Version::Resp2),
+        Some(3) => Ok(Version::Resp3),
+        Some(_) => Err(CommandError::other("NOPROTO unsupported protocol version")),
+    }
 }
 
 fn ping(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {

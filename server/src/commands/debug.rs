@@ -127,15 +127,22 @@ fn reload(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         }
     }
     if save {
+        // It would write the same temporary file.
+        server.abort_save();
         server.save().map_err(|error| CommandError::other(format!("ERR {error}")))?;
+    }
+    let failed = |why: &str| {
+        CommandError::other(format!("ERR Error trying to load the RDB dump, check server logs. ({why})"))
+    };
+    // Redis would empty the data before it finds that there is nothing to load.
+    if !server.rdb_path().exists() {
+        return Err(failed("there is no file"));
     }
     if flush {
         server.drop_all();
     }
     let options = LoadOptions { replace, ..LoadOptions::default() };
-    server.load_rdb_file(None, options).map_err(|error| {
-        CommandError::other(format!("ERR Error trying to load the RDB dump, check server logs. ({error:#})"))
-    })?;
+    server.load_rdb_file(None, options).map_err(|error| failed(&format!("{error:#}")))?;
     reply(server, id, |reply| reply.ok());
     Ok(())
 }
@@ -191,6 +198,10 @@ fn populate(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let count = super::integer(argv[2])?;
     let prefix = String::from_utf8_lossy(argv.get(3).copied().unwrap_or(b"key")).into_owned();
     let size = argv.get(4).map(|size| super::integer(size)).transpose()?;
+    let max_bytes = server.keyspace.limits.max_string_bytes;
+    if size.is_some_and(|size| u64::try_from(size).is_ok_and(|size| size > max_bytes)) {
+        return Err(CommandError::other("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
+    }
     let size = size.map(|size| usize::try_from(size).unwrap_or(0));
     let db = server.clients.get(id).map_or(0, |client| client.db);
     let mut out = bytes::BytesMut::new();

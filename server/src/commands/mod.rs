@@ -15,7 +15,10 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 use keyspace::CommandError;
-use keyspace::commands::{DataSpec, GROUPS, Group, Keys, Spec, flags, unknown_command, unknown_subcommand};
+pub(crate) use keyspace::commands::integer;
+use keyspace::commands::{
+    DataSpec, GROUPS, Group, Keys, Spec, flags, unknown_command, unknown_subcommand, write_help,
+};
 
 use crate::client::ClientId;
 use crate::config::RenamedCommand;
@@ -306,24 +309,10 @@ impl CommandTable {
 pub(crate) fn help(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result<(), CommandError> {
     let name = String::from_utf8_lossy(argv[0]).to_ascii_uppercase();
     let command = server.table.get(argv[0]);
-    let subcommands = command.iter().flat_map(|command| {
-        (0..command.subcommands_len()).filter_map(|at| command.nth(at)).map(|command| command.columns())
-    });
-    let mut lines = vec![format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
-    for columns in subcommands {
-        lines.extend([columns.name.to_ascii_uppercase(), format!("    {}", columns.summary)]);
-    }
-    connection::reply(server, id, |reply| {
-        reply.array(lines.len());
-        lines.iter().for_each(|line| reply.simple(line));
+    connection::reply(server, id, |reply| match command.map(|command| command.row) {
+        Some(Row::Data(spec)) => write_help(&name, spec.subcommands, reply),
+        Some(Row::Process(spec)) => write_help(&name, spec.subcommands, reply),
+        None => {}
     });
     Ok(())
-}
-
-/// Reads an integer argument.
-///
-/// # Errors
-/// [`CommandError::NotAnInteger`].
-pub(crate) fn integer(text: &[u8]) -> Result<i64, CommandError> {
-    resp::number::parse_i64(text).ok_or(CommandError::NotAnInteger)
 }

@@ -30,7 +30,8 @@ fn bgrewriteaof(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     if server.persistence.is_rewriting() {
         return Err(CommandError::other("ERR Background append only file rewriting already in progress"));
     }
-    if server.persistence.saving.is_running() {
+    // Within a transaction the snapshot would hold a part of it.
+    if server.persistence.saving.is_running() || server.in_exec {
         server.schedule_rewrite();
         return answer(server, id, "Background append only file rewriting scheduled");
     }

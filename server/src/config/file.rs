@@ -19,6 +19,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
+use resp::quote;
 use thiserror::Error;
 
 use super::{Config, DIRECTIVES, Directive, Status, bytes_to_path, find, path_to_bytes, strerror};
@@ -383,24 +384,6 @@ pub(crate) fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (mut bytes, mut spans) = (Vec::new(), Vec::new());
     resp::request::split_words(line, &mut bytes, |start, len| spans.push((start, len))).ok()?;
     spans.into_iter().map(|(start, len)| bytes.get(start..start + len).map(<[u8]>::to_vec)).collect()
-}
-
-/// Appends `text` in quotes, so that [`words`] gives it back. Source: redis 7.2 `src/sds.c` `sdscatrepr`.
-pub(crate) fn quote(text: &[u8], out: &mut Vec<u8>) {
-    out.push(b'"');
-    for &byte in text {
-        match byte {
-            b'\\' | b'"' => out.extend([b'\\', byte]),
-            b'\n' => out.extend(b"\\n"),
-            b'\r' => out.extend(b"\\r"),
-            b'\t' => out.extend(b"\\t"),
-            0x07 => out.extend(b"\\a"),
-            0x08 => out.extend(b"\\b"),
-            b' '..=b'~' => out.push(byte),
-            _ => out.extend(format!("\\x{byte:02x}").into_bytes()),
-        }
-    }
-    out.push(b'"');
 }
 
 /// Without the blanks around it, and without what follows a NUL, which ends Redis's strings.

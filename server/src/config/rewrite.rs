@@ -12,9 +12,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use resp::quote;
 use thiserror::Error;
 
-use super::file::{quote, trim, words};
+use super::file::{trim, words};
 use super::value::{KeyspaceEvents, OutputBufferLimits, Value};
 use super::{Config, DIRECTIVES, Directive, Kind, find, strerror};
 

@@ -28,15 +28,22 @@ impl Server {
                 if let Some(block) = self.unit.block.take() {
                     self.park_for_key(id, argv, block);
                 }
-                if spec.name == "flushall" {
-                    self.flushed_all();
-                }
             }
+        }
+        self.flushed |= command.is("flushall") && self.has_succeeded(id, start);
+        if !self.in_exec && std::mem::take(&mut self.flushed) {
+            self.flushed_all();
         }
         self.end_call(id, command, argv, began_ns, start);
         if !self.in_exec {
             self.serve_ready();
         }
+    }
+
+    /// Whether the reply at `start` is none that refuses.
+    fn has_succeeded(&mut self, id: ClientId, start: usize) -> bool {
+        let client = self.clients.get_mut(id);
+        client.is_some_and(|client| client.output.buffer().get(start) != Some(&b'-'))
     }
 
     /// A command's handler has returned: it is over, unless it has parked its client.

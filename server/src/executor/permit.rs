@@ -3,7 +3,7 @@
 use keyspace::CommandError;
 use keyspace::commands::flags;
 
-use crate::client::{ClientId, WORD_BYTES};
+use crate::client::{Client, ClientId, WORD_BYTES};
 use crate::commands::Command;
 use crate::disk::Wish;
 use crate::executor::{PauseMode, Server};
@@ -13,9 +13,13 @@ impl Server {
     /// Whether a command may run now. The order is Redis's: the first reason is the one that is told.
     pub(crate) fn permit(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> Result<(), CommandError> {
         let Some(client) = self.clients.get(id) else { return Ok(()) };
-        if !self.may_speak(client) && !command.has(flags::NO_AUTH) {
-            return Err(CommandError::other("NOAUTH Authentication required."));
-        }
+        self.permit_to(client, command)?;
+        self.permit_write(id, command, argv)?;
+        self.permit_here(client, command)
+    }
+
+    /// Whether a client may send a command at all.
+    fn permit_to(&self, client: &Client, command: Command) -> Result<(), CommandError> {
         if command.is("debug") && !self.config.enable_debug_command.allows(client.is_local()) {
             return Err(CommandError::other(
                 "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
@@ -23,6 +27,17 @@ impl Server {
                  then restart the server.",
             ));
         }
+        if !self.may_speak(client) && !command.has(flags::NO_AUTH) {
+            return Err(CommandError::other("NOAUTH Authentication required."));
+        }
+        if client.transaction.is_some() && command.has(flags::NO_MULTI) {
+            return Err(CommandError::other("ERR Command not allowed inside a transaction"));
+        }
+        Ok(())
+    }
+
+    /// Whether memory, disk and replicas can take what a command, or the transaction that it executes, may write.
+    fn permit_write(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> Result<(), CommandError> {
         if self.out_of_memory && self.has_or_executes(id, command, flags::DENYOOM) {
             return Err(CommandError::other("OOM command not allowed when used memory > 'maxmemory'."));
         }
@@ -40,8 +55,13 @@ impl Server {
         if writes && self.config.min_replicas_to_write > 0 {
             return Err(CommandError::other("NOREPLICAS Not enough good replicas to write."));
         }
+        Ok(())
+    }
+
+    /// Whether a command fits what its client, and the server, is about.
+    fn permit_here(&self, client: &Client, command: Command) -> Result<(), CommandError> {
         if client.version == resp::Version::Resp2
-            && self.pubsub.is_subscribed(id)
+            && self.pubsub.is_subscribed(client.id)
             && !command.serves_listeners()
         {
             return Err(CommandError::other(format!(
@@ -52,10 +72,8 @@ impl Server {
         if self.loading.is_some() && !command.has(flags::LOADING) {
             return Err(CommandError::other("LOADING Redis is loading the dataset in memory"));
         }
-        if client.transaction.is_some() && command.has(flags::NO_MULTI) {
-            return Err(CommandError::other("ERR Command not allowed inside a transaction"));
-        }
-        if client.monitors && (command.has(flags::READ) || command.has(flags::WRITE)) {
+        let touches = |flag| self.has_or_executes(client.id, command, flag);
+        if client.monitors && [flags::READ, flags::WRITE, flags::MAY_REPLICATE].into_iter().any(touches) {
             return Err(CommandError::other("ERR Replica can't interact with the keyspace"));
         }
         Ok(())

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 
-use crate::harness::{Client, Server, World, eventually, names};
+use crate::harness::{Client, Server, World, eventually, names, not_tested};
 
 const INCR: &str = "appendonly.aof.1.incr.aof";
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -308,6 +308,30 @@ fn a_rewritten_log_restores_the_same_data() {
     assert_eq!(server.info("aof_rewrite_in_progress"), "0");
 }
 
+/// `dir` is where the next log begins; bases of the one that is on were written there, too.
+#[test]
+fn a_log_that_is_on_stays_where_it_is() {
+    let world = World::new();
+    let mut server = world.start_aof(&["--enable-protected-configs", "yes"]);
+    let mut client = server.client();
+    let digest = fill(&mut client);
+    let other = world.path().join("other");
+    fs::create_dir(&other).unwrap();
+    client.ok(&format!("CONFIG SET dir {}", other.display()));
+    client.ok("DEBUG LOADAOF");
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+    client.ok("CONFIG SET rdb-key-save-delay 20000");
+    assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    eventually("the base is being written", || {
+        names(world.path()).iter().any(|name| name.starts_with("temp-rewriteaof-bg-"))
+    });
+    client.ok("CONFIG SET rdb-key-save-delay 0");
+    eventually("the rewrite ends", || client.info("aof_rewrites") == "1");
+    assert_eq!(names(&other), [""; 0]);
+    server.kill();
+    assert_eq!(world.start_aof(&[]).client().ask("DEBUG DIGEST"), digest);
+}
+
 #[test]
 fn a_second_rewrite_is_refused_while_one_runs() {
     let world = World::new();
@@ -320,6 +344,24 @@ fn a_second_rewrite_is_refused_while_one_runs() {
     client.ok("CONFIG SET rdb-key-save-delay 0");
     eventually("the rewrite ends", || client.info("aof_rewrite_in_progress") == "0");
     assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
+}
+
+#[test]
+fn a_rewrite_asked_for_by_a_transaction_begins_behind_it() {
+    let world = World::new();
+    let server = world.start(&["--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    for command in ["MULTI", "SET k 1", "CONFIG SET appendonly yes", "BGREWRITEAOF", "INCR k"] {
+        client.ask(command);
+    }
+    assert_eq!(client.ask("EXEC"), "[OK OK Background append only file rewriting scheduled :2]");
+    assert!(world.log().contains(
+        "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
+    ));
+    eventually("the first base is there", || client.info("aof_rewrites") == "1");
+    drop(client);
+    assert!(server.terminate().success());
+    assert_eq!(world.start_aof(&[]).client().ask("GET k"), "2");
 }
 
 #[test]
@@ -375,6 +417,26 @@ fn the_log_is_switched_on_and_off_while_writes_go_on() {
     server.kill();
     let server = world.start_aof(&[]);
     assert_eq!(server.client().ask("MGET during after unlogged"), "[rewrite rewrite nil]");
+}
+
+#[test]
+fn a_log_that_is_switched_off_and_on_does_not_take_the_names_of_kept_files() {
+    let world = World::new();
+    let mut server = world.start_aof(&["--aof-disable-auto-gc", "yes"]);
+    let mut client = server.client();
+    client.ok("SET a 1");
+    client.ok("CONFIG SET appendonly no");
+    server.rewrite();
+    client.ok("CONFIG SET appendonly yes");
+    eventually("the first base is there", || client.info("aof_rewrite_in_progress") == "0");
+    client.ok("SET b 2");
+    client.ok("CONFIG SET aof-disable-auto-gc no");
+    eventually("the history is gone", || {
+        !fs::read_to_string(world.aof_file("appendonly.aof.manifest")).unwrap().contains("type h")
+    });
+    client.ok("SET c 3");
+    server.kill();
+    assert_eq!(world.start_aof(&[]).client().ask("MGET a b c"), "[1 2 3]");
 }
 
 #[test]
@@ -575,7 +637,7 @@ fn stock_redis_goes_on_with_our_log_and_we_with_its() {
     let port = server.port();
     assert!(server.terminate().success());
     let Ok(process) = redis(&world, port) else {
-        println!("not tested: there is no redis-server here");
+        not_tested("redis-server");
         return;
     };
     let theirs = Server::adopt(process, port);

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Client, Server, World, eventually, names};
+use crate::harness::{Client, Server, World, eventually, names, not_tested};
 
 const CHECKER: &str = env!("CARGO_BIN_EXE_everlog-check-aof");
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -37,11 +37,10 @@ fn words(output: &Output) -> (String, i32) {
 }
 
 /// What Redis's own prints; none where it is not installed. `cargo xtask ci` installs it.
-#[expect(clippy::print_stdout, reason = "a test that was not run says so")]
 fn stock(dir: &Path, args: &[&str], answer: &str) -> Option<(String, i32)> {
     let output = run("redis-check-aof", dir, args, answer);
     if output.is_none() {
-        println!("not tested: there is no redis-check-aof here");
+        not_tested("redis-check-aof");
     }
     output.as_ref().map(words)
 }
@@ -274,13 +273,12 @@ fn the_repair_that_a_refused_start_advises_keeps_every_other_key() {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "a test that was not run says so")]
 fn redis_server(world: &World, port: u16) -> Option<Server> {
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
     command.arg("--dir").arg(world.path()).stdout(Stdio::null());
     let Ok(process) = command.spawn() else {
-        println!("not tested: there is no redis-server here");
+        not_tested("redis-server");
         return None;
     };
     let server = Server::adopt(process, port);
@@ -288,6 +286,40 @@ fn redis_server(world: &World, port: u16) -> Option<Server> {
         Client::try_connect(port).is_ok_and(|mut client| client.ask("PING") == "PONG")
     });
     Some(server)
+}
+
+#[test]
+fn a_repair_keeps_the_rdb_that_a_damaged_base_begins_with() {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "always"]);
+    let mut client = server.client();
+    assert_eq!(client.ask("MSET a 1 b 2"), "OK");
+    server.rewrite();
+    assert_eq!(client.ask("SET c 3"), "OK");
+    drop(client);
+    assert!(server.terminate().success());
+    damage(&world, "appendonly.aof.2.base.rdb", " b ");
+    assert!(world.refused(&["--appendonly", "yes"]).output.contains("everlog-check-aof repair"));
+    let (text, code) = check(&world, &["repair", MANIFEST], "");
+    assert!(text.contains("appendonly.aof.3.base.rdb") && code == 0, "{text}");
+    if let Some((text, code)) = stock(&world.aof_dir(), &[MANIFEST], "") {
+        assert!(text.contains("All AOF files and manifest are valid") && code == 0, "{text}");
+    }
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("MGET a b c"), "[1 2 3]");
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn a_repair_keeps_sound_commands_behind_an_rdb_and_before_the_damage() {
+    let empty_rdb = b"REDIS0009\xff\0\0\0\0\0\0\0\0".as_slice();
+    let base = [empty_rdb, &request(&["SET", "a", "1"]), b"damage\r\n"].concat();
+    let world = foreign(&base, &request(&["SET", "b", "2"]));
+    let (text, code) = check(&world, &["repair", MANIFEST], "");
+    assert!(text.contains("appendonly.aof.2.base.rdb") && code == 0, "{text}");
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("MGET a b"), "[1 2]");
+    assert!(server.terminate().success());
 }
 
 #[test]
@@ -309,6 +341,9 @@ fn what_cannot_be_checked_is_said_and_fails() {
     assert_eq!(check(&world, &["--fix", "--truncate-to-timestamp", "1", MANIFEST], "").1, 1);
     assert_eq!(check(&world, &["repair", INCR], "").1, 1);
     assert!(check(&world, &["nonesuch"], "").0.starts_with("Cannot open file nonesuch: "));
+    let endless = format!("{}/{MANIFEST}", "x/".repeat(5_000));
+    let (text, code) = check(&world, &[&endless], "");
+    assert!(text.contains("File name too long") && code == 1, "{text}");
     let (text, code) = check(&world, &["-v"], "");
     assert!(text.contains("v=7.2.5") && code == 0, "{text}");
     let link = world.path().join("redis-check-aof");

@@ -2,6 +2,7 @@
 //! watch, wait for lists, listen to channels, are paused, refused and killed. What each of them sees is what Redis 7.2
 //! would show it.
 
+use std::fs;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,23 @@ fn without_the_password_little_is_possible() {
     client.ok("SET a 2");
     assert!(server.client().ask("AUTH secret").starts_with("-WRONGPASS "));
     server.client().ok("AUTH default other");
+}
+
+#[test]
+fn of_several_reasons_to_refuse_the_first_is_told() {
+    let world = World::new();
+    let server = world.start(&["--min-replicas-to-write", "1", "--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    client.ok("MULTI");
+    assert!(client.ask("DEBUG POPULATE 1").starts_with("-ERR Command not allowed inside a transaction"));
+    client.ok("DISCARD");
+    assert!(client.ask("DEBUG POPULATE 1").starts_with("-NOREPLICAS"));
+    client.ask("SUBSCRIBE c");
+    assert!(client.ask("SET k v").starts_with("-NOREPLICAS"));
+    assert!(client.ask("GET k").starts_with("-ERR Can't execute 'get'"));
+    let server = world.start(&["--requirepass", "secret"]);
+    assert!(server.client().ask("DEBUG SLEEP 0").starts_with("-ERR DEBUG command not allowed"));
+    assert!(server.client().ask("SAVE").starts_with("-NOAUTH"));
 }
 
 #[test]
@@ -477,10 +495,10 @@ fn a_pause_holds_commands_back_and_loses_none() {
     operator.ok("CLIENT UNPAUSE");
     assert_eq!([one.reply(), one.reply()], [":1", "1"]);
     // It ends by itself.
-    operator.ok("CLIENT PAUSE 50 ALL");
     let start = Instant::now();
+    operator.ok("CLIENT PAUSE 50 ALL");
     assert_eq!(one.ask("INCR k"), ":2");
-    assert!(start.elapsed() >= Duration::from_millis(40));
+    assert!(start.elapsed() >= Duration::from_millis(50));
     // EXEC with a write in it is one.
     one.ok("MULTI");
     assert_eq!(one.ask("INCR k"), "QUEUED");
@@ -522,6 +540,26 @@ fn too_many_clients_are_turned_away() {
         client.try_send_bytes(b"PING\r\n");
         client.try_reply().is_some_and(|reply| show(&reply) == "PONG")
     });
+}
+
+/// More than any system has descriptors for: clients would have taken those that the log needs.
+#[test]
+fn maxclients_leaves_descriptors_for_the_log() {
+    let world = World::new();
+    let server = world.start(&["--maxclients", "4294967295"]);
+    let mut client = server.client();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", client.info("process_id"))).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let descriptors: u64 = line.split_whitespace().nth(3).unwrap().parse().unwrap();
+    let room = format!("[maxclients {}]", descriptors - 32);
+    assert_eq!(client.ask("CONFIG GET maxclients"), room);
+    assert!(world.log().contains("to compensate for low ulimit"));
+    assert!(
+        client.ask("CONFIG SET maxclients 4294967295").contains(
+            "The operating system is not able to handle the specified number of clients, try with "
+        )
+    );
+    assert_eq!(client.ask("CONFIG GET maxclients"), room);
 }
 
 #[test]

@@ -4,9 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Server, World, eventually};
+use crate::harness::{Client, Server, World, eventually, not_tested};
 
 /// A tmpfs in a folder of the world's, unmounted at the end.
 struct SmallDisk {
@@ -14,14 +13,13 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    #[expect(clippy::print_stdout, reason = "a test that was not run says so")]
     fn mount(world: &World, megabytes: u32) -> Option<SmallDisk> {
         let path = world.path().join("disk");
         fs::create_dir(&path).unwrap();
         let size = format!("size={megabytes}m");
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).output();
         if !mount.is_ok_and(|output| output.status.success()) {
-            println!("not tested: nothing can be mounted here");
+            not_tested("mount");
             return None;
         }
         Some(SmallDisk { path })
@@ -71,7 +69,7 @@ fn write_until_refused(client: &mut Client) -> (u64, String) {
 }
 
 #[test]
-fn a_full_disk_refuses_writes_before_they_run_and_recovers_within_a_second() {
+fn a_full_disk_refuses_writes_before_they_run_and_recovers_by_itself() {
     for policy in ["always", "everysec", "no"] {
         let world = World::new();
         let Some(disk) = SmallDisk::mount(&world, 16) else { return };
@@ -97,10 +95,8 @@ fn a_full_disk_refuses_writes_before_they_run_and_recovers_within_a_second() {
         assert!(client.info("aof_reserved_bytes").parse::<u64>().unwrap() > 100_000);
 
         disk.clear();
-        let started = Instant::now();
         let back = format!("SET back {}", "v".repeat(10_000));
         eventually("a write is accepted", || client.ask(&back) == "OK");
-        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
         server.wait_for_info("aof_last_write_status", "ok");
         disk.fill();
         assert_eq!(server.terminate().code(), Some(0));
@@ -159,9 +155,7 @@ fn a_server_starts_on_a_full_disk_and_cuts_a_torn_tail_when_there_is_room_for_it
     assert_eq!(fs::metadata(incr).unwrap().len(), len_bytes, "no byte goes without a copy");
     assert!(world.log().contains("are not cut off yet"));
     disk.clear();
-    let started = Instant::now();
     eventually("a write is accepted", || client.ask("SET k 2") == "OK");
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     assert!(fs::metadata(incr).unwrap().len() < torn.len() as u64);
     assert_eq!(server.terminate().code(), Some(0));
     let server = start(&world, &disk, &[]);

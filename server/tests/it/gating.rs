@@ -65,6 +65,35 @@ fn transactions_and_served_waiters_are_answered_when_their_writes_are_durable() 
     assert_eq!(pusher.info("aof_unsynced_bytes"), "0");
 }
 
+/// Every CONFIG SET let all databases wait for the disk, not only one of `appendfsync`.
+#[test]
+fn a_directive_that_promises_nothing_lets_nobody_wait() {
+    let world = World::new();
+    let Some(server) = world.start_on_slow_disk(FSYNC, &["--appendfsync", "always"]) else { return };
+    let mut writer = begin(&server, "SET k 1");
+    let mut operator = server.client();
+    operator.ok("CONFIG SET maxmemory 1gb");
+    assert_eq!(operator.ask("GET stranger"), "nil");
+    assert!(writer.is_silent());
+    operator.ok("CONFIG SET appendfsync everysec");
+    operator.ok("CONFIG SET appendfsync always");
+    assert_eq!(operator.info("aof_unsynced_bytes"), "0");
+}
+
+#[test]
+fn replies_that_wait_for_the_disk_count_as_unsent() {
+    let world = World::new();
+    let limit = ["--appendfsync", "always", "--client-output-buffer-limit", "normal 1mb 0 0"];
+    let Some(server) = world.start_on_slow_disk(FSYNC, &limit) else { return };
+    server.client().ok(&format!("SET big {}", "x".repeat(100_000)));
+    let mut writer = begin(&server, "SET k 1");
+    for _ in 0..20 {
+        writer.send("GET big");
+    }
+    assert!(writer.try_reply().is_none(), "it is closed before the first reply may leave");
+    eventually("the log says why", || world.log().contains("for overcoming of output buffer limits"));
+}
+
 #[test]
 fn who_ends_its_side_after_a_write_is_told_of_it() {
     let world = World::new();
@@ -102,6 +131,32 @@ fn under_everysec_and_no_nobody_waits_for_an_fsync() {
             assert_eq!(client.info("aof_pending_bio_fsync"), "1", "it is still under way");
         }
     }
+}
+
+#[test]
+fn nothing_expires_into_a_log_that_holds_writes_back() {
+    let world = World::new();
+    let limits = ["--appendfsync", "everysec", "--aof-max-unsynced-bytes", "1mb", "--hz", "500"];
+    let Some(server) = world.start_on_slow_disk(FSYNC, &limits) else { return };
+    let (mut held, mut witness) = (server.client(), server.client());
+    held.ok("DEBUG SET-ACTIVE-EXPIRE 0");
+    for number in 0..100 {
+        held.ok(&format!("SET key:{number} v PX 1"));
+    }
+    held.ok(&format!("SET big {}", "v".repeat(2 << 20)));
+    held.send("SET last 1");
+    witness.ok("DEBUG SET-ACTIVE-EXPIRE 1");
+    let mut looks = 0;
+    loop {
+        let keys = witness.ask("DBSIZE");
+        if !held.is_silent() {
+            break;
+        }
+        assert_eq!(keys, ":101");
+        looks += 1;
+    }
+    assert!(looks > 1, "writes were held");
+    eventually("they expire then", || witness.ask("DBSIZE") == ":2");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use crate::harness::{Server, World, eventually, names, request};
 
 const DEBUG: &[&str] = &["--enable-debug-command", "yes"];
@@ -54,11 +56,15 @@ fn a_background_save_holds_the_moment_it_was_asked_for() {
     let mut server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "20000"]);
     let digest = fill(&server);
     let mut client = server.client();
+    assert!(client.ask("DEBUG POPULATE 1 key 1000000000000000000").starts_with("-ERR string exceeds"));
     client.ok("DEBUG POPULATE 100");
     assert_eq!(client.ask("DEL key:0"), ":1");
     assert_eq!(client.ask("BGSAVE"), "Background saving started");
     client.ok("SET later 1");
     assert_eq!(client.info("rdb_bgsave_in_progress"), "1");
+    let told = client.ask("INFO persistence");
+    assert_eq!(told.matches("current_save_keys_processed:").count(), 1);
+    eventually("it comes on", || client.info("current_fork_perc") != "0.00");
     assert_eq!(client.ask("BGSAVE"), "-ERR Background save already in progress");
     assert_eq!(client.ask("SAVE"), "-ERR Background save already in progress");
     assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting scheduled");
@@ -76,6 +82,18 @@ fn a_background_save_holds_the_moment_it_was_asked_for() {
         client.ask(&format!("DEL key:{number}"));
     }
     assert_eq!(client.ask("DEBUG DIGEST"), digest);
+}
+
+#[test]
+fn the_file_of_a_killed_save_is_removed() {
+    let world = World::new();
+    let mut server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "20000"]);
+    server.client().ok("DEBUG POPULATE 1000");
+    assert_eq!(server.client().ask("BGSAVE"), "Background saving started");
+    eventually("the file is being written", || names(world.path()).len() == 2);
+    server.kill();
+    let _server = world.start(&[]);
+    assert_eq!(names(world.path()), ["server.log"]);
 }
 
 #[test]
@@ -127,6 +145,36 @@ fn a_failed_save_refuses_writes_until_one_succeeds() {
     fs::remove_dir_all(world.path().join("dump.rdb")).unwrap();
     client.ok("SAVE");
     client.ok("SET a 3");
+}
+
+/// A rewrite that ran made the signal one that takes no refusal, and the data were lost.
+#[test]
+fn a_signal_ends_no_server_whose_last_save_failed() {
+    let world = World::new();
+    for begin in ["BGREWRITEAOF", "CONFIG SET appendonly yes"] {
+        let server = world.start(&[
+            "--enable-debug-command",
+            "yes",
+            "--save",
+            "1000 1",
+            "--rdb-key-save-delay",
+            "20000",
+        ]);
+        let mut client = server.client();
+        client.ok("DEBUG POPULATE 1000");
+        assert!(!client.ask(begin).starts_with('-'));
+        assert_eq!(client.info("aof_rewrite_in_progress"), "1");
+        fs::create_dir_all(world.path().join("dump.rdb/x")).unwrap();
+        let refused = || world.log().matches("Error trying to save the DB, can't exit.").count();
+        let before = refused();
+        server.signal(Signal::TERM);
+        eventually("it does not end", || refused() > before);
+        assert_eq!(client.ask("DBSIZE"), ":1000");
+        fs::remove_dir_all(world.path().join("dump.rdb")).unwrap();
+        assert_eq!(server.terminate().code(), Some(0));
+        assert!(world.path().join("dump.rdb").exists());
+        fs::remove_file(world.path().join("dump.rdb")).unwrap();
+    }
 }
 
 #[test]
@@ -218,6 +266,22 @@ fn debug_reload_goes_through_the_file() {
 }
 
 #[test]
+fn debug_reload_loses_nothing_beside_a_save_or_without_a_file() {
+    let world = World::new();
+    let server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "20000"]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 1000");
+    let digest = client.ask("DEBUG DIGEST");
+    assert!(client.ask("DEBUG RELOAD NOSAVE").starts_with("-ERR Error trying to load the RDB dump"));
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+    assert_eq!(client.ask("BGSAVE"), "Background saving started");
+    client.ok("DEBUG RELOAD");
+    assert_eq!(client.ask("DEBUG DIGEST"), digest);
+    assert_eq!(client.info("rdb_bgsave_in_progress"), "0");
+    assert_eq!(names(world.path()), ["dump.rdb", "server.log"]);
+}
+
+#[test]
 fn flushall_empties_the_file_too() {
     let world = World::new();
     let mut server = world.start(&["--save", "1000 1"]);
@@ -228,6 +292,28 @@ fn flushall_empties_the_file_too() {
     server.kill();
     let server = world.start(&[]);
     assert_eq!(server.client().ask("DBSIZE"), ":0");
+}
+
+/// One that was refused killed a save that ran; one in a transaction left the file as it was.
+#[test]
+fn flushall_ends_a_save_if_it_takes_place() {
+    let world = World::new();
+    let options = ["--enable-debug-command", "yes", "--save", "1000 1", "--rdb-key-save-delay", "20000"];
+    let mut server = world.start(&options);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 1000");
+    assert_eq!(client.ask("BGSAVE"), "Background saving started");
+    assert!(client.ask("FLUSHALL NOW").starts_with("-ERR syntax"));
+    assert_eq!((client.info("rdb_bgsave_in_progress"), client.info("rdb_saves")), ("1".into(), "1".into()));
+    client.ok("MULTI");
+    for command in ["SET a 1", "FLUSHALL", "SET b 1"] {
+        assert_eq!(client.ask(command), "QUEUED");
+    }
+    assert_eq!(client.ask("EXEC"), "[OK OK OK]");
+    assert_eq!((client.info("rdb_bgsave_in_progress"), client.info("rdb_saves")), ("0".into(), "2".into()));
+    server.kill();
+    let server = world.start(&[]);
+    assert_eq!(server.client().ask("KEYS *"), "[b]", "the transaction as a whole");
 }
 
 #[test]

@@ -9,19 +9,18 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Client, Server, World, eventually, free_port, names};
+use crate::harness::{Client, Server, World, eventually, free_port, names, not_tested};
 
 const INCR: &str = "appendonly.aof.1.incr.aof";
 
 /// Redis itself on this folder; `None` where it is not installed.
-#[expect(clippy::print_stdout, reason = "a test that was not run says so")]
 fn start_redis(world: &World, options: &[&str]) -> Option<Server> {
     let port = free_port();
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
     command.args(options).arg("--dir").arg(world.path()).stdout(Stdio::null());
     let Ok(process) = command.spawn() else {
-        println!("not tested: there is no redis-server here");
+        not_tested("redis-server");
         return None;
     };
     let server = Server::adopt(process, port);
@@ -466,7 +465,6 @@ struct FullDisk(Child);
 
 impl FullDisk {
     /// `None` where strace is missing or forbidden.
-    #[expect(clippy::print_stdout, reason = "a test that was not run says so")]
     fn of(server: &Server) -> Option<FullDisk> {
         let pid = server.info("process_id");
         let mut strace = Command::new("strace");
@@ -474,7 +472,7 @@ impl FullDisk {
         strace.args(["-f", "-qq", "-e", "trace=writev", "-e", "inject=writev:error=ENOSPC", "-p", &pid]);
         let strace = strace.args(["-o", "/dev/null"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
         let Ok(mut strace) = strace else {
-            println!("not tested: strace is not here");
+            not_tested("strace");
             return None;
         };
         let mut traced = false;
@@ -487,7 +485,7 @@ impl FullDisk {
             traced || strace.try_wait().unwrap().is_some()
         });
         if !traced {
-            println!("not tested: strace may not trace here");
+            not_tested("strace");
         }
         traced.then_some(FullDisk(strace))
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use resp::{Encoder, Version, number};
 
 use super::{Done, read, write_member, write_members};
+use crate::commands::repeat;
 use crate::types::zset::ZSet;
 use crate::{CommandError, Ctx, Random};
 
@@ -24,14 +25,16 @@ pub(super) fn zrandmember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'
     if with_scores && count.unsigned_abs() > i64::MAX as u64 / 2 {
         return Err(CommandError::other("ERR value is out of range"));
     }
-    let mut random = branch(ctx);
+    let (mut random, max_bytes) = (branch(ctx), ctx.limits().max_repeated_bytes);
     let Some(zset) = read(ctx, argv[1])? else {
         out.array(0);
         return Ok(());
     };
     match usize::try_from(count) {
         Ok(count) => distinct(zset, count, with_scores, &mut random, out),
-        Err(_) => repeated(zset, count.unsigned_abs() as usize, with_scores, &mut random, out),
+        Err(_) => {
+            return repeated(zset, count.unsigned_abs() as usize, with_scores, max_bytes, &mut random, out);
+        }
     }
     Ok(())
 }
@@ -51,16 +54,24 @@ fn one(ctx: &mut Ctx<'_>, key: &[u8], out: &mut Encoder<'_>) -> Done {
 }
 
 /// `count` members that may be the same.
-fn repeated(zset: &ZSet, count: usize, with_scores: bool, random: &mut Random, out: &mut Encoder<'_>) {
+fn repeated(
+    zset: &ZSet,
+    count: usize,
+    with_scores: bool,
+    max_bytes: usize,
+    random: &mut Random,
+    out: &mut Encoder<'_>,
+) -> Done {
     let nested = with_scores && out.version() == Version::Resp3;
     out.array(if with_scores && !nested { 2 * count } else { count });
-    for _ in 0..count {
-        let Some(member) = zset.random(random) else { return };
+    repeat(count, max_bytes, out, |out| {
+        let member = zset.random(random)?;
         if nested {
             out.array(2);
         }
         write_member(out, member, with_scores);
-    }
+        Some(())
+    })
 }
 
 /// `count` different members, or all.

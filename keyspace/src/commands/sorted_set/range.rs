@@ -5,6 +5,7 @@ use std::ops::Range;
 use resp::{Encoder, number};
 
 use super::{Done, read, removed_from, store, write, write_members};
+use crate::commands::integer;
 use crate::types::zset::{LexBound, LexRange, ScoreRange, Scored, ZSet};
 use crate::{CommandError, Ctx};
 
@@ -27,7 +28,6 @@ enum Bounds<'a> {
 
 impl<'a> Bounds<'a> {
     fn parse(kind: Kind, min: &'a [u8], max: &'a [u8]) -> Result<Self, CommandError> {
-        let integer = |text| number::parse_i64(text).ok_or(CommandError::NotAnInteger);
         Ok(match kind {
             Kind::Rank => Bounds::Rank(integer(min)?, integer(max)?),
             Kind::Score => {
@@ -123,7 +123,6 @@ impl<'a> Query<'a> {
         let [min, max, options @ ..] = words else { return Err(CommandError::Syntax) };
         let Form { mut kind, mut reverse, may_have_scores } = form;
         let (mut with_scores, mut offset, mut limit) = (false, 0, -1);
-        let integer = |text| number::parse_i64(text).ok_or(CommandError::NotAnInteger);
         let mut options = options;
         while let [option, rest @ ..] = options {
             options = rest;

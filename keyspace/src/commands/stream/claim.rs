@@ -6,7 +6,7 @@ use super::{
     Claim, Done, no_key_or_group, propagate_consumer, propagate_group_id, range_start, strict_id, write,
     write_entry, write_id,
 };
-use crate::types::stream::{Group, Pending, Stream, StreamId};
+use crate::types::stream::{COUNT_MAX, Group, Pending, Stream, StreamId};
 use crate::{CommandError, Ctx, Str};
 
 pub(super) fn xclaim(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
@@ -250,7 +250,8 @@ impl<'a> Claiming<'a> {
     }
 
     fn take(&mut self, id: StreamId, deliveries: u64) {
-        let deliveries = self.deliveries.unwrap_or(deliveries.saturating_add(u64::from(self.counts)));
+        let deliveries = deliveries.saturating_add(u64::from(self.counts)).min(COUNT_MAX);
+        let deliveries = self.deliveries.unwrap_or(deliveries);
         let (consumer, now_ms, delivered_at_ms) = (self.consumer, self.now_ms, self.delivered_at_ms);
         self.stream.update_group(self.group, |group| {
             group.assign(id, consumer, delivered_at_ms, deliveries);

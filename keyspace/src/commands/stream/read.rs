@@ -271,20 +271,7 @@ impl Reader<'_> {
                 ids.len()
             });
         }
-        let header = stream.header();
-        let delivered = stream.update_group(self.group, |group| {
-            let hand_over = |&id: &StreamId| {
-                header.advance(group, id);
-                if !no_ack {
-                    group.assign(id, self.consumer, self.now_ms, 1);
-                    group.touch_consumer(self.consumer, self.now_ms, true);
-                }
-                group.last_id
-            };
-            let last_ids: Vec<StreamId> = ids.iter().map(hand_over).collect();
-            (last_ids, group.entries_read)
-        });
-        let (last_ids, entries_read) = delivered.unwrap_or_default();
+        let (last_ids, entries_read) = self.hand_over(stream, &ids, no_ack);
         self.note(ctx, created, created && (no_ack || ids.is_empty()), has_new);
         if !no_ack {
             for (&id, &last_id) in ids.iter().zip(&last_ids) {
@@ -298,6 +285,25 @@ impl Reader<'_> {
             propagate_group_id(ctx, self.key, self.group, last_id, entries_read);
         }
         Ok(has_new)
+    }
+
+    /// Moves the group on over entries, which are pending from now on unless nobody will acknowledge them. Returns how
+    /// far the group was with each, and what it has read then.
+    fn hand_over(&self, stream: &mut Stream, ids: &[StreamId], no_ack: bool) -> (Vec<StreamId>, Option<u64>) {
+        let header = stream.header();
+        let delivered = stream.update_group(self.group, |group| {
+            let hand_over = |&id: &StreamId| {
+                header.advance(group, id);
+                if !no_ack {
+                    group.assign(id, self.consumer, self.now_ms, 1);
+                    group.touch_consumer(self.consumer, self.now_ms, true);
+                }
+                group.last_id
+            };
+            let last_ids = ids.iter().map(hand_over).collect();
+            (last_ids, group.entries_read)
+        });
+        delivered.unwrap_or_default()
     }
 
     /// Lists entries that the consumer has, from behind `from` on, and counts it as another delivery. That is not
