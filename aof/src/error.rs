@@ -195,6 +195,12 @@ pub enum Error {
         /// The file that holds positions on both sides.
         file: String,
     },
+    /// Another program of ours has locked the directory: a server that uses the log, or a tool that changes it.
+    #[error("{path}: another program is using this log: it has locked the directory", path = path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A thread of the log is gone.
     #[error("the log's {0} thread has died")]
     ThreadDied(&'static str),

@@ -18,6 +18,7 @@
 //! Reading finds, and a `Course` says what becomes of it: [`Directory::replay`] cuts, sets aside or refuses, and
 //! [`check`](crate::check) only writes it down.
 
+mod ahead;
 mod course;
 mod file;
 mod settle;
@@ -37,6 +38,7 @@ use crate::block::{Epoch, FilePoint};
 use crate::dir::{Directory, Recovered};
 use crate::error::Error;
 use crate::options::Options;
+use crate::scan::Scan;
 use crate::set::Part;
 use crate::stats::Failure;
 
@@ -55,12 +57,22 @@ pub trait Sink {
     /// Those that must stop the start; an error *reply* is not one.
     fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError>;
 
+    /// Executes commands that follow each other. Who gains something by looking at all of them first overrides this.
+    ///
+    /// # Errors
+    /// The first that stops the start: its index, and why.
+    fn commands(&mut self, requests: &[Request<'_>]) -> Result<(), (usize, SinkError)> {
+        let mut requests = requests.iter().enumerate();
+        requests
+            .try_for_each(|(at, request)| self.command(request.db, request.argv).map_err(|error| (at, error)))
+    }
+
     /// Loads an RDB base or preamble: `rdb` stands at its magic, and must be left behind its last byte, for commands may
     /// follow.
     ///
     /// # Errors
     /// Any failure; the default refuses.
-    fn base_rdb(&mut self, path: &Path, rdb: &mut dyn BufRead) -> Result<(), SinkError> {
+    fn base_rdb(&mut self, path: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
         let _ = rdb;
         Err(SinkError::new(format!("{}: RDB bases are not supported yet", path.display())))
     }
@@ -75,6 +87,15 @@ pub trait Sink {
     fn progress(&mut self, progress: Progress) {
         let _ = progress;
     }
+}
+
+/// A command of a log.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Its database.
+    pub db: u32,
+    /// Its words.
+    pub argv: &'a [&'a [u8]],
 }
 
 /// Why a sink stops the start.
@@ -232,20 +253,28 @@ impl Directory {
         parts: &[Part],
         epoch: Option<Epoch>,
         sink: &mut impl Sink,
-        course: &mut impl Course,
+        course: &mut (impl Course + Send),
     ) -> Result<Reading, Error> {
         let total_bytes = parts.iter().map(Part::counted_bytes).sum();
         let mut progress = Progress { total_bytes, ..Progress::default() };
+        sink.progress(progress);
         let mut trail = Trail { epoch, ..Trail::default() };
         let mut ends = Vec::new();
         for (n, part) in parts.iter().enumerate() {
             let is_last = self.may_be_torn(part, &parts[n + 1..]);
             let context = Context { directory: self, part, is_last };
             course.begin(part)?;
-            let mut file = Replay::open(&context, &mut *sink, &mut *course, &mut trail, progress)?;
-            ends.push(file.run(&context)?);
-            progress = file.place.progress;
-            course.end(&trail)?;
+            let scan = Scan::open_behind_rdb(&context, &mut *sink, &mut trail)?;
+            let (path, left_bytes) = (self.path(&part.entry.name), scan.left_bytes());
+            let (trail, course) = (&mut trail, &mut *course);
+            let end = ahead::feed(&mut *sink, &path, left_bytes, |feed| {
+                let mut file = Replay::new(scan, feed, &mut *course, &mut *trail, part, progress);
+                let end = file.run(&context)?;
+                progress = file.place.progress;
+                Ok(end)
+            })?;
+            ends.push(end);
+            course.end(trail)?;
         }
         Ok(Reading { trail, ends, commands: progress.commands })
     }

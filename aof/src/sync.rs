@@ -5,6 +5,12 @@
 
 pub(crate) use std::sync::Arc;
 
+// Reading ahead, which no model runs: its two ends share nothing but these.
+pub(crate) use std::{
+    sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+    thread::{Builder, scope},
+};
+
 #[cfg(not(loom))]
 pub(crate) use {
     parking_lot::{Condvar, Mutex, MutexGuard},

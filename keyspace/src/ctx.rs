@@ -1,5 +1,6 @@
 //! The view that a command's handler has of the keyspace: lookups that expire lazily, writes that leave their traces.
 
+use crate::access::Access;
 use crate::db::Db;
 use crate::effect::{Block, KeyEvent, Touch, Unit};
 use crate::entry::Entry;
@@ -19,12 +20,14 @@ pub struct Call<'a> {
     pub argv: &'a [&'a [u8]],
     /// False inside a transaction or a replay: a blocking command then answers at once as if its time were over.
     pub may_block: bool,
+    /// CLIENT NO-TOUCH: what it looks up is as idle as before.
+    pub no_touch: bool,
 }
 
 impl<'a> Call<'a> {
     /// A call that may not block.
     pub fn new(db: DbIndex, now_ms: i64, argv: &'a [&'a [u8]]) -> Self {
-        Call { db, now_ms, argv, may_block: false }
+        Call { db, now_ms, argv, may_block: false, no_touch: false }
     }
 }
 
@@ -40,6 +43,8 @@ pub struct Ctx<'a> {
     pub now_ms: i64,
     /// Whether the command may park its client.
     pub may_block: bool,
+    /// Whether lookups leave no trace of an access.
+    pub no_touch: bool,
     argv: &'a [&'a [u8]],
     unit: &'a mut Unit,
     dirty: u64,
@@ -50,8 +55,8 @@ pub struct Ctx<'a> {
 impl<'a> Ctx<'a> {
     #[inline]
     pub(crate) fn new(keyspace: &'a mut Keyspace, call: &Call<'a>, unit: &'a mut Unit) -> Self {
-        let Call { db, now_ms, argv, may_block } = *call;
-        Ctx { keyspace, db, now_ms, may_block, argv, unit, dirty: 0, explicit: false }
+        let Call { db, now_ms, argv, may_block, no_touch } = *call;
+        Ctx { keyspace, db, now_ms, may_block, no_touch, argv, unit, dirty: 0, explicit: false }
     }
 
     /// The command succeeded: if it changed something and named no effects, it is its own effect. A log that is being
@@ -82,11 +87,14 @@ impl<'a> Ctx<'a> {
     #[inline]
     pub fn read_in(&mut self, db: DbIndex, key: &[u8]) -> Option<ValueRef<'_>> {
         let hash = self.visit(db, key, false);
+        let access = self.access();
         let entry = self.keyspace.dbs[db].find(hash, key);
         match entry {
             Some(entry) => {
                 self.keyspace.stats.hits += 1;
-                entry.touch(self.now_ms);
+                if let Some(access) = access {
+                    entry.touch(access);
+                }
                 Some(entry.value())
             }
             None => {
@@ -142,7 +150,14 @@ impl<'a> Ctx<'a> {
     #[inline]
     fn write_any(&mut self, key: &[u8]) -> Option<Option<&mut Value>> {
         let hash = self.visit(self.db, key, false);
-        self.keyspace.dbs[self.db].value_mut(hash, key, self.now_ms)
+        let access = self.access();
+        self.keyspace.dbs[self.db].value_mut(hash, key, access)
+    }
+
+    /// What a lookup notes.
+    #[inline]
+    fn access(&mut self) -> Option<Access> {
+        (!self.no_touch).then(|| self.keyspace.access(self.now_ms))
     }
 
     /// Whether the key is there (expired keys are not).
@@ -185,8 +200,8 @@ impl<'a> Ctx<'a> {
         expire_at_ms: Option<i64>,
     ) {
         let hash = self.visit(db, key, true);
-        let now_ms = self.now_ms;
-        if let Some(old) = self.keyspace.dbs[db].put(hash, key, value.into(), expire_at_ms, now_ms) {
+        let access = self.keyspace.access(self.now_ms);
+        if let Some(old) = self.keyspace.dbs[db].put(hash, key, value.into(), expire_at_ms, access) {
             self.discard(old, self.keyspace.limits.lazy_server_del);
         }
         self.note_ready(db, key);
@@ -250,16 +265,14 @@ impl<'a> Ctx<'a> {
     /// As [`changed`](Self::changed), in another database.
     #[inline]
     pub fn changed_in(&mut self, db: DbIndex, key: &[u8], class: char, event: &'static str, changes: usize) {
-        let hash = self.keyspace.hash(key);
-        self.mark(Touch::Key { db, hash, wrote: true });
+        self.mark_written(db, key);
         self.dirty += changes as u64;
         self.notify_in(db, class, event, key);
     }
 
     /// As [`changed`](Self::changed), where Redis has no event for it.
     pub fn changed_without_event(&mut self, key: &[u8], changes: usize) {
-        let hash = self.keyspace.hash(key);
-        self.mark(Touch::Key { db: self.db, hash, wrote: true });
+        self.mark_written(self.db, key);
         self.dirty += changes as u64;
     }
 
@@ -357,11 +370,23 @@ impl<'a> Ctx<'a> {
     #[inline]
     fn visit(&mut self, db: DbIndex, key: &[u8], wrote: bool) -> u64 {
         let hash = self.keyspace.hash(key);
+        if self.keyspace.loading {
+            return hash;
+        }
         self.mark(Touch::Key { db, hash, wrote });
-        if self.keyspace.dbs[db].has_expires() && !self.keyspace.loading {
+        if self.keyspace.dbs[db].has_expires() {
             self.expire_if_due(db, hash, key);
         }
         hash
+    }
+
+    /// Nobody waits for what a log that is being replayed has changed.
+    #[inline]
+    fn mark_written(&mut self, db: DbIndex, key: &[u8]) {
+        if !self.keyspace.loading {
+            let hash = self.keyspace.hash(key);
+            self.mark(Touch::Key { db, hash, wrote: true });
+        }
     }
 
     #[inline]

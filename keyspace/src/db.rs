@@ -7,11 +7,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::access::Access;
 use crate::entry::{Entry, NEVER, stored_time};
 use crate::table::packed::place_of;
-use crate::table::{HashSeed, Packed};
+use crate::table::{HashSeed, Packed, Segment};
 use crate::value::New;
-use crate::{Str, Value};
+use crate::{Random, Str, Value};
 
 /// One database. Cloning it is a snapshot of its keys, in O(1); the clone has no expire index of its own, because a
 /// reader of a snapshot finds each key's time in its [`Entry`].
@@ -62,6 +63,11 @@ impl Db {
         self.expires
     }
 
+    /// Number of segments with a key that expires.
+    pub(crate) fn due_len(&self) -> usize {
+        self.due.len()
+    }
+
     /// The table, for iteration: SCAN, KEYS, RANDOMKEY, the rewrite.
     pub fn table(&self) -> &Packed {
         &self.table
@@ -70,6 +76,24 @@ impl Db {
     /// Gives the table away, for a snapshot's reader that consumes it.
     pub fn into_table(self) -> Packed {
         self.table
+    }
+
+    /// Makes room for keys that are expected, ahead of them: a segment that is split while it is nearly empty is split
+    /// cheaply. An expectation may be wrong, so there is never room for more than four times the keys that are there.
+    pub fn expect(&mut self, keys: usize) {
+        let is_full = self.len() + self.len() / 4 > self.table.capacity();
+        let keys = keys.min(4 * self.len());
+        while is_full && self.table.capacity() < keys {
+            self.grow();
+        }
+    }
+
+    /// Gives back room that was expected to be needed.
+    pub(crate) fn fit(&mut self) {
+        let is_roomy = self.table.capacity() > self.len() + self.len() / 4;
+        while is_roomy && self.table.has_spare_segment() {
+            self.shrink();
+        }
     }
 
     #[inline]
@@ -90,10 +114,17 @@ impl Db {
 
     /// A key's value, to be changed in place: `None` without the key, `Some(None)` for a short string or an integer,
     /// which can only be replaced.
-    pub(crate) fn value_mut(&mut self, hash: u64, key: &[u8], now_ms: i64) -> Option<Option<&mut Value>> {
+    pub(crate) fn value_mut(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        access: Option<Access>,
+    ) -> Option<Option<&mut Value>> {
         let (index, slot) = self.table.seek(hash, key)?;
         let segment = self.table.segment_mut(index)?;
-        segment.entry(slot).touch(now_ms);
+        if let Some(access) = access {
+            segment.entry(slot).touch(access);
+        }
         Some(segment.value_mut(slot))
     }
 
@@ -104,7 +135,7 @@ impl Db {
         key: &[u8],
         value: New<'_>,
         expire_at_ms: Option<i64>,
-        now_ms: i64,
+        access: Access,
     ) -> Option<Value> {
         let at = stored_time(expire_at_ms);
         let index = self.table.index(hash);
@@ -112,7 +143,7 @@ impl Db {
         let segment = self.table.segment_mut(index)?;
         let indexed = segment.due_ms();
         let Some(slot) = segment.find(place, shared_bits, key) else {
-            segment.insert(place, shared_bits, key, value, at, now_ms);
+            segment.insert(place, shared_bits, key, value, at, access.first());
             self.reindex(index, indexed, NEVER, at);
             if self.table.count_added() {
                 self.grow();
@@ -120,7 +151,7 @@ impl Db {
             return None;
         };
         let entry = segment.entry(slot);
-        entry.touch(now_ms);
+        entry.touch(access);
         let before = entry.expire_at_ms;
         let old = segment.replace(slot, value, at);
         self.reindex(index, indexed, before, at);
@@ -136,6 +167,77 @@ impl Db {
             self.shrink();
         }
         Some((value, (at != NEVER).then_some(at)))
+    }
+
+    /// As [`remove`](Self::remove), for the sake of the memory.
+    pub(crate) fn evict(&mut self, hash: u64, key: &[u8]) -> Option<(Option<Value>, Option<i64>)> {
+        let removed = self.remove(hash, key)?;
+        if let Some(segment) = self.table.segment_mut(self.table.index(hash)) {
+            segment.tighten();
+        }
+        Some(removed)
+    }
+
+    /// Some keys by chance, perhaps fewer than `count`; `volatile_only`: of those that expire. There are none only if
+    /// there is no such key.
+    pub(crate) fn sample(
+        &mut self,
+        volatile_only: bool,
+        count: usize,
+        random: &mut Random,
+    ) -> Vec<Entry<'_>> {
+        if volatile_only && self.expires == 0 {
+            return Vec::new();
+        }
+        let mut first = random.below(self.table.segments_len());
+        // Those that expire may be few among many: then the index knows where they are.
+        if volatile_only && self.sample_from(first, true, 1, random).is_empty() {
+            first = self.volatile_segment(random).unwrap_or(first);
+        }
+        self.sample_from(first, volatile_only, count, random)
+    }
+
+    /// The same, from one segment on.
+    fn sample_from(
+        &self,
+        first: usize,
+        volatile_only: bool,
+        count: usize,
+        random: &mut Random,
+    ) -> Vec<Entry<'_>> {
+        /// A sample costs no more cache misses, whatever it finds.
+        const SEGMENTS: usize = 32;
+        let segments = self.table.segments_len();
+        let visited =
+            (first..first + SEGMENTS.min(segments)).filter_map(|at| self.table.segment(at % segments));
+        let eligible = visited.filter(|segment| !volatile_only || segment.due_ms() != NEVER);
+        let entries = eligible.flat_map(|segment| segment.entries_from(random.below(segment.records())));
+        entries.filter(|entry| !volatile_only || entry.expire_at_ms != NEVER).take(count).collect()
+    }
+
+    /// A segment with a key that expires, among those that are due first.
+    fn volatile_segment(&mut self, random: &mut Random) -> Option<usize> {
+        const FIRST: usize = 256;
+        loop {
+            let at = random.below(self.due.len().min(FIRST));
+            let &(indexed, index) = self.due.iter().nth(at)?;
+            let due_ms = self.table.segment(index)?.find_due().map_or(NEVER, |entry| entry.expire_at_ms);
+            self.move_due(index, indexed, due_ms);
+            if due_ms != NEVER {
+                return Some(index);
+            }
+        }
+    }
+
+    /// The key that expires first, and when.
+    pub(crate) fn first_to_expire(&mut self) -> Option<(i64, Str)> {
+        loop {
+            match self.first_due(NEVER) {
+                Due::Key(hash, key) => return Some((self.find(hash, &key)?.expire_at_ms, key)),
+                Due::Corrected => {}
+                Due::Nothing => return None,
+            }
+        }
     }
 
     /// Sets or clears a key's time to live; false if the key is not there.

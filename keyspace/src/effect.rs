@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 
 use crate::{DbIndex, Str};
 
-/// The residue of a unit of execution. Reused from unit to unit: [`clear`](Self::clear) keeps its buffers.
+/// The residue of a unit of execution. Reused from unit to unit: [`clear`](Self::clear) keeps its buffers, unless
+/// they are large.
 #[derive(Debug, Default)]
 pub struct Unit {
     /// Changes made (Redis's `dirty`).
@@ -89,6 +90,15 @@ impl Unit {
         self.block = None;
         self.encoded.clear();
         self.ends.clear();
+        self.give_back();
+    }
+
+    /// A unit that was unusually large leaves no room behind that the next ones do not need.
+    fn give_back(&mut self) {
+        const KEPT_BYTES: usize = 64 << 10;
+        if self.encoded.capacity() > KEPT_BYTES {
+            self.encoded = BytesMut::new();
+        }
     }
 
     /// The effects: database and encoded request, in order. More than one must be logged as a transaction.

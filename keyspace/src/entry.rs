@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::ValueRef;
+use crate::access::{Access, Noting, Usage};
 
 /// Stands for "no time to live"; a time as late as this is stored one millisecond earlier.
 pub(crate) const NEVER: i64 = i64::MAX;
@@ -12,11 +13,6 @@ pub(crate) fn stored_time(expire_at_ms: Option<i64>) -> i64 {
     expire_at_ms.map_or(NEVER, |at| at.min(NEVER - 1))
 }
 
-/// Seconds of the wall clock, modulo 2^32.
-pub(crate) fn seconds(now_ms: i64) -> u32 {
-    (now_ms / 1000) as u32
-}
-
 /// A key, its value and its bookkeeping.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
@@ -24,9 +20,9 @@ pub struct Entry<'a> {
     pub(crate) value: ValueRef<'a>,
     /// [`NEVER`] without a time to live.
     pub(crate) expire_at_ms: i64,
-    /// [`seconds`] of the last access. Readers refresh it even where the segment is shared with a snapshot, so that a
-    /// GET during a rewrite copies nothing.
-    pub(crate) accessed_s: &'a AtomicU32,
+    /// What [`Usage`] is made of. Readers refresh it even where the segment is shared with a snapshot, so that a GET
+    /// during a rewrite copies nothing.
+    pub(crate) access: &'a AtomicU32,
 }
 
 impl<'a> Entry<'a> {
@@ -62,14 +58,33 @@ impl<'a> Entry<'a> {
         self.expire_at_ms < now_ms
     }
 
-    /// Notes an access.
+    /// Notes an access. What stays the same is not written: the line of the cache stays clean.
     #[inline]
-    pub(crate) fn touch(&self, now_ms: i64) {
-        self.accessed_s.store(seconds(now_ms), Relaxed);
+    pub(crate) fn touch(&self, access: Access) {
+        let before = self.access.load(Relaxed);
+        let after = access.next(before);
+        if after != before {
+            self.access.store(after, Relaxed);
+        }
+    }
+
+    /// Notes what is known of its use, if the policy asks for that.
+    pub(crate) fn set_usage(&self, usage: Usage, noting: Noting, now_ms: i64) {
+        if let Some(bits) = usage.bits(noting, now_ms) {
+            self.access.store(bits, Relaxed);
+        }
+    }
+
+    /// How it is used.
+    pub fn usage(&self, noting: Noting, now_ms: i64) -> Usage {
+        Usage::of(self.access.load(Relaxed), noting, now_ms)
     }
 
     /// Seconds since the last access.
-    pub fn idle_s(&self, now_ms: i64) -> u32 {
-        seconds(now_ms).wrapping_sub(self.accessed_s.load(Relaxed))
+    pub fn idle_s(&self, now_ms: i64) -> u64 {
+        match self.usage(None, now_ms) {
+            Usage::Idle(idle_s) => idle_s,
+            Usage::Freq(_) => 0,
+        }
     }
 }

@@ -8,20 +8,31 @@ impl Keyspace {
     /// Deletes a key whose time is over, as an effect of its own.
     pub(crate) fn expire_key(&mut self, db: DbIndex, hash: u64, key: &[u8], unit: &mut Unit) {
         let Some((value, _)) = self.dbs[db].remove(hash, key) else { return };
-        if self.has_log {
-            let lazy = self.limits.lazy_expire;
-            unit.push(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
-        }
-        if self.has_listeners {
-            unit.events.push(KeyEvent { db, class: 'x', name: "expired", key: Str::from(key) });
-        }
-        if self.has_blocked {
-            unit.ready.push((db, Str::from(key)));
-        }
         self.stats.expired_keys += 1;
+        self.leave_deletion(db, key, self.limits.lazy_expire, ('x', "expired"), unit);
         // Nobody waits for an expired value: a big one never stalls the executor.
         if let Some(value) = value {
             self.discard(value);
+        }
+    }
+
+    /// What a deletion leaves behind that no client has asked for.
+    pub(crate) fn leave_deletion(
+        &self,
+        db: DbIndex,
+        key: &[u8],
+        lazy: bool,
+        (class, name): (char, &'static str),
+        unit: &mut Unit,
+    ) {
+        if self.has_log {
+            unit.push(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        }
+        if self.has_listeners {
+            unit.events.push(KeyEvent { db, class, name, key: Str::from(key) });
+        }
+        if self.has_blocked {
+            unit.ready.push((db, Str::from(key)));
         }
     }
 

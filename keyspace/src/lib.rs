@@ -26,12 +26,14 @@
 #![recursion_limit = "256"]
 #![deny(unsafe_code)]
 
+mod access;
 mod ctx;
 mod db;
 mod digest;
 mod effect;
 mod entry;
 mod error;
+mod evict;
 mod expire;
 mod limits;
 mod memory;
@@ -45,14 +47,20 @@ pub mod table;
 pub mod types;
 
 use resp::Encoder;
+use smallvec::SmallVec;
 
+use crate::table::packed::WARMED;
+
+pub use access::{Lfu, Noting, Usage};
 pub use ctx::{Call, Ctx};
 pub use db::Db;
 pub use digest::Digest;
 pub use effect::{Block, KeyEvent, Touch, Unit};
 pub use entry::Entry;
 pub use error::CommandError;
+pub use evict::{By, Policy};
 pub use limits::Limits;
+pub use memory::Overhead;
 pub use random::Random;
 pub use table::HashSeed;
 pub use value::{New, Str, Value, ValueRef};
@@ -73,7 +81,8 @@ pub struct Keyspace {
     pub limits: Limits,
     /// Counters since the start (or `CONFIG RESETSTAT`).
     pub stats: Stats,
-    /// True while a log is replayed: nothing expires then, as in Redis, and a command is not encoded as its own effect.
+    /// True while a log is replayed: nothing expires then, as in Redis, a command is not encoded as its own effect, and
+    /// the keys that it visits are not noted.
     pub loading: bool,
     /// True unless nobody logs effects: then none are left in a [`Unit`].
     pub has_log: bool,
@@ -84,6 +93,9 @@ pub struct Keyspace {
     seed: HashSeed,
     random: Random,
     garbage: Vec<Garbage>,
+    candidates: evict::Pool,
+    /// Where a random policy goes on.
+    next_db: DbIndex,
 }
 
 /// What takes long to free: drop it on another thread.
@@ -108,6 +120,8 @@ pub struct Stats {
     pub misses: u64,
     /// Keys that expired, lazily or actively.
     pub expired_keys: u64,
+    /// Keys that made room.
+    pub evicted_keys: u64,
 }
 
 /// The data as it was at one moment.
@@ -134,6 +148,8 @@ impl Keyspace {
             seed,
             random,
             garbage: Vec::new(),
+            candidates: evict::Pool::default(),
+            next_db: 0,
         }
     }
 
@@ -206,9 +222,40 @@ impl Keyspace {
         self.seed
     }
 
+    /// Makes room for what is still to come, if the rest brings as many keys as the part of it that was loaded.
+    pub fn expect_growth(&mut self, part: u64, whole: u64) {
+        for db in &mut self.dbs {
+            let keys = db.len() as u128 * u128::from(whole) / u128::from(part.max(1));
+            db.expect(usize::try_from(keys).unwrap_or(usize::MAX));
+        }
+    }
+
+    /// Gives back room that was expected to be needed.
+    pub fn fit(&mut self) {
+        self.dbs.iter_mut().for_each(Db::fit);
+    }
+
+    /// Reads ahead of writes what finding these keys will read, for several at once: the misses of the cache overlap then.
+    /// It changes nothing, and a key may be anything.
+    pub fn warm<'a>(&self, keys: impl Iterator<Item = (DbIndex, &'a [u8])>) {
+        let keys: SmallVec<[(DbIndex, u64); WARMED]> = keys.map(|(db, key)| (db, self.hash(key))).collect();
+        for keys in keys.chunk_by(|one, next| one.0 == next.0) {
+            let hashes: SmallVec<[u64; WARMED]> = keys.iter().map(|key| key.1).collect();
+            if let Some(db) = keys.first().and_then(|key| self.dbs.get(key.0)) {
+                db.table().warm(&hashes);
+            }
+        }
+    }
+
     /// Takes the big values that were unlinked and the databases that were flushed, to be dropped on another thread.
     pub fn take_garbage(&mut self) -> Vec<Garbage> {
         std::mem::take(&mut self.garbage)
+    }
+
+    /// An access at some time.
+    #[inline]
+    pub(crate) fn access(&mut self, now_ms: i64) -> access::Access {
+        access::Access::new(now_ms, &self.limits, &mut self.random)
     }
 
     /// Drops a value: a small one here, a big one where the garbage goes.

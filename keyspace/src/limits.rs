@@ -1,5 +1,8 @@
 //! Thresholds between compact and expanded encodings, with Redis 7.2's names and defaults.
 
+use crate::access::{Lfu, Noting};
+use crate::{By, Policy};
+
 /// What the server's configuration says to this crate.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -39,6 +42,30 @@ pub struct Limits {
     pub lazy_user_del: bool,
     /// `lazyfree-lazy-user-flush`: FLUSHALL and FLUSHDB free elsewhere unless told SYNC.
     pub lazy_user_flush: bool,
+    /// `lazyfree-lazy-eviction`: evicted keys are logged as UNLINK.
+    pub lazy_eviction: bool,
+    /// `maxmemory`, bytes; 0: no limit. Whoever knows how much is in use asks for evictions.
+    pub maxmemory_bytes: u64,
+    /// `maxmemory-policy`; `None` for `noeviction`.
+    pub policy: Option<Policy>,
+    /// `maxmemory-samples`.
+    pub maxmemory_samples: usize,
+    /// `lfu-log-factor` and `lfu-decay-time`.
+    pub lfu: Lfu,
+}
+
+impl Limits {
+    /// How accesses are noted.
+    #[inline]
+    pub fn noting(&self) -> Noting {
+        self.policy.filter(|policy| policy.by == By::Lfu).map(|_| self.lfu)
+    }
+
+    /// Whether small integers are one object for all, as OBJECT REFCOUNT tells it: not where each has its own access.
+    pub(crate) fn shares_integers(&self) -> bool {
+        let ranks = |policy: Policy| matches!(policy.by, By::Lru | By::Lfu);
+        self.maxmemory_bytes == 0 || !self.policy.is_some_and(ranks)
+    }
 }
 
 impl Default for Limits {
@@ -62,6 +89,11 @@ impl Default for Limits {
             lazy_server_del: false,
             lazy_user_del: false,
             lazy_user_flush: false,
+            lazy_eviction: false,
+            maxmemory_bytes: 0,
+            policy: None,
+            maxmemory_samples: 5,
+            lfu: Lfu { log_factor: 10, decay_minutes: 1 },
         }
     }
 }

@@ -1,11 +1,12 @@
 //! MEMORY USAGE: what a key takes, from the sizes of its allocations; the members of a table are judged by a sample.
 
-use crate::ValueRef;
 use crate::entry::Entry;
 use crate::table::packed::{PACKED_MAX_BYTES, RECORD_BYTES};
 use crate::table::{Packed, Segment, Spine};
+use crate::types::list::List;
 use crate::types::listpack::Listpack;
 use crate::types::stream::{Consumer, Group, Node, Pending, Stream, StreamId};
+use crate::{Db, Garbage, ValueRef};
 
 /// What precedes the bytes of a [`Str`](crate::Str) on the heap: count and capacity.
 const STR_HEADER_BYTES: usize = 16;
@@ -19,12 +20,35 @@ impl Entry<'_> {
     }
 }
 
+impl Garbage {
+    /// About how many bytes fall free with it, from a sample.
+    pub fn memory_bytes(&self) -> usize {
+        const SAMPLES: usize = 16;
+        match self {
+            Garbage::Value(value) => value.view().memory_bytes(SAMPLES),
+            Garbage::Db(db) => {
+                let heap = |entry: Entry<'_>| heap_bytes(entry.key()) + entry.value().heap_bytes(SAMPLES);
+                table_bytes(db.table(), SAMPLES, heap)
+            }
+        }
+    }
+}
+
 impl ValueRef<'_> {
-    fn memory_bytes(self, samples: usize) -> usize {
+    /// What it has outside of its record.
+    fn heap_bytes(self, samples: usize) -> usize {
+        match self {
+            ValueRef::Int(_) => 0,
+            ValueRef::Str(bytes) => heap_bytes(bytes),
+            value => value.memory_bytes(samples),
+        }
+    }
+
+    pub(crate) fn memory_bytes(self, samples: usize) -> usize {
         match self {
             ValueRef::Int(value) => size_of_val(&value),
             ValueRef::Str(bytes) => string_bytes(bytes),
-            ValueRef::List(list) => size_of_val(list) + list.chunks().map(pack_bytes).sum::<usize>(),
+            ValueRef::List(list) => size_of_val(list) + list_bytes(list, samples),
             ValueRef::Set(set) => {
                 let compact = set.as_listpack().map_or(0, pack_bytes)
                     + set.as_intset().map_or(0, |set| set.as_bytes().len());
@@ -66,19 +90,35 @@ fn packed_bytes(table: &Packed, samples: usize) -> usize {
     table_bytes(table, samples, |entry| heap_bytes(entry.key()) + heap_bytes(entry.string()))
 }
 
+/// A list's chunks, judged by a sample.
+fn list_bytes(list: &List, samples: usize) -> usize {
+    sampled(list.chunks(), list.free_effort(), samples, pack_bytes)
+}
+
+/// The sum over `len` things, judged by the first few; 0 samples are all.
+fn sampled<T>(
+    things: impl Iterator<Item = T>,
+    len: usize,
+    samples: usize,
+    bytes: impl Fn(T) -> usize,
+) -> usize {
+    let samples = if samples == 0 { len } else { samples.min(len) };
+    let sum: usize = things.take(samples).map(bytes).sum();
+    scale(sum, len, samples)
+}
+
 /// A stream's nodes, judged by a sample, and what its groups wait for.
 fn stream_bytes(stream: &Stream, samples: usize) -> usize {
     let nodes = stream.nodes();
-    let samples = if samples == 0 { nodes.len() } else { samples.min(nodes.len()) };
     let node = |node: &Node| size_of::<Node>() + pack_bytes(node.pack());
-    let sampled: usize = nodes.iter().take(samples).map(node).sum();
+    let nodes = sampled(nodes.iter(), nodes.len(), samples, node);
     // Each pending entry is known to the group and to the consumer.
     let groups = stream.groups().iter().map(|group| {
         let consumers = group.consumers().iter().map(|consumer| size_of::<Consumer>() + consumer.name.len());
         let pending = group.pending().len() * (size_of::<Pending>() + size_of::<StreamId>());
         size_of::<Group>() + group.name.len() + consumers.sum::<usize>() + pending
     });
-    scale(sampled, nodes.len(), samples) + groups.sum::<usize>()
+    nodes + groups.sum::<usize>()
 }
 
 /// A table's segments, and what its records have on the heap.
@@ -87,9 +127,27 @@ fn table_bytes<'a, S: Segment>(
     samples: usize,
     heap: impl Fn(S::Item<'a>) -> usize,
 ) -> usize {
-    let samples = if samples == 0 { table.len() } else { samples.min(table.len()) };
-    let sampled: usize = table.iter().take(samples).map(heap).sum();
-    table.heap_bytes() + scale(sampled, table.len(), samples)
+    let segments = sampled(table.segments(), table.segments_len(), samples, Segment::heap_bytes);
+    segments + table.own_bytes() + sampled(table.iter(), table.len(), samples, heap)
+}
+
+/// A database beside its data, as MEMORY STATS tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overhead {
+    /// What the table takes for each key beside its bytes.
+    pub main_bytes: usize,
+    /// What times to live take beside the times themselves.
+    pub expires_bytes: usize,
+}
+
+impl Db {
+    /// What it takes beside keys and values; found without looking at them.
+    pub fn overhead(&self) -> Overhead {
+        Overhead {
+            main_bytes: self.table().own_bytes() + self.len() * RECORD_BYTES,
+            expires_bytes: self.due_len() * size_of::<(i64, usize)>(),
+        }
+    }
 }
 
 /// What `len` items take, of which `samples` take so many bytes.

@@ -41,7 +41,7 @@ fn emit(criterion: &mut Criterion) {
         let emit = |out: &mut Vec<u8>| {
             out.clear();
             for entry in keyspace.dbs()[0].table().iter() {
-                let written = RespEmitter::default().key(entry.key(), entry.value(), None, out);
+                let written = RespEmitter::default().key(entry, out);
                 written.expect("a Vec takes it");
             }
         };
@@ -60,6 +60,7 @@ fn rewrite_all(keyspace: &Keyspace) -> Summary {
         checksum: true,
         incremental_fsync: false,
         key_delay_us: 0,
+        max_bytes_per_s: 0,
         format: Format::Commands,
     };
     let (wake, woken) = channel();

@@ -41,7 +41,7 @@ impl Sink for Loader {
         }
     }
 
-    fn base_rdb(&mut self, _: &Path, rdb: &mut dyn BufRead) -> Result<(), SinkError> {
+    fn base_rdb(&mut self, _: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
         let mut reader = Reader::new(rdb, self.keyspace.rdb_shapes()).map_err(SinkError::new)?;
         while let Some(item) = reader.next().map_err(SinkError::new)? {
             match item {
@@ -71,6 +71,7 @@ fn compact(options: &Options) -> Result<(u64, rewrite::Summary), Box<dyn Error>>
         checksum: true,
         incremental_fsync: true,
         key_delay_us: 0,
+        max_bytes_per_s: 0,
         format: Format::Commands,
     };
     let (wake, woken) = channel();

@@ -33,6 +33,15 @@ pub struct Progress {
     pub bytes: u64,
 }
 
+impl Progress {
+    /// How long the rest takes, if it goes on as in the time that has elapsed; nobody knows before the first key.
+    pub fn eta(&self, elapsed: Duration) -> Option<Duration> {
+        let left = self.keys_total.saturating_sub(self.keys);
+        let nanos = elapsed.as_nanos().saturating_mul(left.into()).checked_div(self.keys.into())?;
+        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
+}
+
 /// A whole base, durable, under its temporary name or (offline) published already.
 #[derive(Debug)]
 pub(crate) struct Written {
@@ -65,6 +74,7 @@ pub(crate) struct Control {
     pace: Mutex<()>,
     stirred: Condvar,
     key_delay_us: AtomicU32,
+    max_bytes_per_s: AtomicU64,
     keys: AtomicU64,
     keys_total: AtomicU64,
     bytes: AtomicU64,
@@ -82,6 +92,7 @@ impl Control {
             pace: Mutex::new(()),
             stirred: Condvar::new(),
             key_delay_us: AtomicU32::new(key_delay_us),
+            max_bytes_per_s: AtomicU64::new(0),
             keys: AtomicU64::new(0),
             keys_total: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -182,15 +193,28 @@ impl Control {
     #[inline]
     pub(crate) fn rest(&self) {
         if self.key_delay_us.load(Ordering::Relaxed) > 0 {
-            self.rest_since(Instant::now());
+            let delay_us = || self.key_delay_us.load(Ordering::Acquire);
+            self.rest_since(Instant::now(), || Duration::from_micros(delay_us().into()));
         }
     }
 
-    fn rest_since(&self, start: Instant) {
+    pub(crate) fn set_max_bytes_per_s(&self, max_bytes_per_s: u64) {
+        self.max_bytes_per_s.store(max_bytes_per_s, Ordering::Release);
+        self.stir();
+    }
+
+    /// After bytes that were begun at `start`: rests until they have taken as long as they must, or until that changes.
+    pub(crate) fn keep_pace(&self, start: Instant, bytes: u64) {
+        let max_bytes_per_s = || self.max_bytes_per_s.load(Ordering::Acquire);
+        if max_bytes_per_s() > 0 {
+            self.rest_since(start, || least_time(bytes, max_bytes_per_s()));
+        }
+    }
+
+    fn rest_since(&self, start: Instant, delay: impl Fn() -> Duration) {
         let mut pace = self.pace.lock();
         while !self.is_aborted() {
-            let delay = Duration::from_micros(self.key_delay_us.load(Ordering::Acquire).into());
-            let left = delay.saturating_sub(start.elapsed());
+            let left = delay().saturating_sub(start.elapsed());
             if left.is_zero() {
                 return;
             }
@@ -231,9 +255,41 @@ impl Control {
     }
 }
 
+/// What so many bytes take at least; 0 a second means that there is no limit.
+fn least_time(bytes: u64, max_bytes_per_s: u64) -> Duration {
+    let nanos = (u128::from(bytes) * 1_000_000_000).checked_div(max_bytes_per_s.into()).unwrap_or(0);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
 /// Closes a file whose name is gone, on a thread: that is when the kernel frees its blocks, and gigabytes take long.
 pub(crate) fn discard(file: Arc<dyn File>) {
     let spawned = Builder::new().name("discard".to_owned()).spawn(move || drop(file));
     // Without a thread it was dropped right here.
     drop(spawned);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_take_as_long_as_the_limit_says() {
+        for (bytes, max_bytes_per_s, expected_ms) in
+            [(0, 1, 0), (1, 1, 1_000), (1_048_576, 0, 0), (262_144, 1_048_576, 250), (3, 1_500, 2)]
+        {
+            let expected = Duration::from_millis(expected_ms);
+            assert_eq!(least_time(bytes, max_bytes_per_s), expected, "{bytes} at {max_bytes_per_s}/s");
+        }
+        assert_eq!(least_time(u64::MAX, 1), Duration::from_nanos(u64::MAX), "no overflow");
+    }
+
+    #[test]
+    fn the_rest_is_expected_to_go_on_like_the_start() {
+        let progress = |keys, keys_total| Progress { keys, keys_total, bytes: 0 };
+        let elapsed = Duration::from_secs(10);
+        assert_eq!(progress(0, 100).eta(elapsed), None);
+        assert_eq!(progress(25, 100).eta(elapsed), Some(Duration::from_secs(30)));
+        assert_eq!(progress(100, 100).eta(elapsed), Some(Duration::ZERO));
+        assert_eq!(progress(1, u64::MAX).eta(Duration::MAX).map(|eta| eta.is_zero()), Some(false));
+    }
 }

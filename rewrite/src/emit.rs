@@ -18,7 +18,7 @@ mod stream;
 use std::io::{self, Write};
 
 use keyspace::types::listpack::Element;
-use keyspace::{DbIndex, ValueRef};
+use keyspace::{DbIndex, Entry, ValueRef};
 use resp::number::{format_f64, format_i64};
 
 pub use rdb::RdbEmitter;
@@ -40,14 +40,8 @@ pub trait Emitter {
     /// What precedes the keys of a database; it has at least one.
     fn database(&mut self, db: DbIndex, keys: usize, out: &mut impl Write) -> io::Result<()>;
 
-    /// A key, its value, and when it expires, in milliseconds since 1970.
-    fn key(
-        &mut self,
-        key: &[u8],
-        value: ValueRef<'_>,
-        expire_at_ms: Option<i64>,
-        out: &mut impl Write,
-    ) -> io::Result<()>;
+    /// A key, its value, and when it expires.
+    fn key(&mut self, entry: Entry<'_>, out: &mut impl Write) -> io::Result<()>;
 
     /// What follows all keys.
     fn end(&mut self, out: &mut impl Write) -> io::Result<()>;
@@ -75,17 +69,11 @@ impl Emitter for RespEmitter {
         integer(out, db as i64)
     }
 
-    fn key(
-        &mut self,
-        key: &[u8],
-        value: ValueRef<'_>,
-        expire_at_ms: Option<i64>,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
-        self.value(key, value, out)?;
-        let Some(at_ms) = expire_at_ms else { return Ok(()) };
+    fn key(&mut self, entry: Entry<'_>, out: &mut impl Write) -> io::Result<()> {
+        self.value(entry.key(), entry.value(), out)?;
+        let Some(at_ms) = entry.expire_at_ms() else { return Ok(()) };
         command(out, b"PEXPIREAT", 2)?;
-        bulk(out, key)?;
+        bulk(out, entry.key())?;
         integer(out, at_ms)
     }
 

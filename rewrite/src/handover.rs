@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aof::{Epoch, Fs, Log, Options, Position};
+use keyspace::Noting;
 
 use crate::Error;
 use crate::control::{Control, Progress, Written, discard};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub incremental_fsync: bool,
     /// `rdb-key-save-delay`: microseconds of rest after each key, for tests; 0: none.
     pub key_delay_us: u32,
+    /// `aof-rewrite-max-mb-per-sec`, in bytes; 0: no limit.
+    pub max_bytes_per_s: u64,
     /// How the base is written.
     pub format: Format,
 }
@@ -54,6 +57,8 @@ pub struct RdbFormat {
     pub compress: bool,
     /// `rdbchecksum`.
     pub checksum: bool,
+    /// Whether each key's use is written, as the eviction policy notes it.
+    pub usage: Option<Noting>,
 }
 
 /// How a rewrite went.
@@ -144,6 +149,7 @@ impl Rewrite {
 
     fn new(fs: Arc<dyn Fs>, stage: Stage, settings: Settings, wake: Wake, broken: Broken) -> Rewrite {
         let control = Arc::new(Control::new(fs, settings.temp_path.clone(), settings.key_delay_us, broken));
+        control.set_max_bytes_per_s(settings.max_bytes_per_s);
         let (wake, begun) = (Wakeup(wake), Instant::now());
         Rewrite { stage, control, settings, wake, begun }
     }
@@ -183,6 +189,11 @@ impl Rewrite {
     /// `rdb-key-save-delay`, in microseconds; it also ends a rest that has begun.
     pub fn set_key_delay_us(&self, key_delay_us: u32) {
         self.control.set_key_delay_us(key_delay_us);
+    }
+
+    /// `aof-rewrite-max-mb-per-sec`, in bytes; it also ends a rest that has begun.
+    pub fn set_max_bytes_per_s(&self, max_bytes_per_s: u64) {
+        self.control.set_max_bytes_per_s(max_bytes_per_s);
     }
 
     /// Ends the job and removes its file. What the log did for it stays: one more incr, which loads. A base that the

@@ -15,7 +15,7 @@
 //! | 7 | log | removes the history, then its lines | history files, removed by the next start |
 //!
 //! What it costs: memory for the segments that writers change before the job has released them; no pause that grows with
-//! the data. The job runs at nice 10, rests `rdb-key-save-delay` after each key, and can be [aborted](Rewrite::abort) at
+//! the data. The job runs at nice 10, rests `rdb-key-save-delay` after each key and as `aof-rewrite-max-mb-per-sec` demands, and can be [aborted](Rewrite::abort) at
 //! any moment. One rewrite at a time: the server sees to it, [`trigger`] says when.
 //!
 //! Under `CONFIG SET appendonly yes` the same steps write the first base; with `appendonly no`
@@ -37,6 +37,7 @@
 //!     checksum: true,
 //!     incremental_fsync: true,
 //!     key_delay_us: 0,
+//!     max_bytes_per_s: 0,
 //!     format: Format::Commands,
 //! };
 //! let wake = Arc::new(move || {

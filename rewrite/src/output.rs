@@ -1,6 +1,7 @@
 //! The temporary base as a stream: buffered, framed, synced as it grows, slowed down as told, and cut off by an abort.
 
 use std::io::{self, IoSlice, Write};
+use std::time::Instant;
 
 use aof::BaseFrame;
 use aof::fs::{File, retry, write_all};
@@ -29,6 +30,8 @@ pub struct Output<'a> {
     db: (Option<u32>, Option<u32>),
     written_bytes: u64,
     synced_bytes: u64,
+    /// Since when the next bytes are being made.
+    paced_at: Instant,
     incremental_fsync: bool,
     /// The call that is being made, for the error that it may end in.
     op: &'static str,
@@ -52,6 +55,7 @@ impl<'a> Output<'a> {
             db,
             written_bytes: 0,
             synced_bytes: 0,
+            paced_at: Instant::now(),
             incremental_fsync,
             op,
         }
@@ -137,6 +141,8 @@ impl<'a> Output<'a> {
             if self.incremental_fsync && self.written_bytes - self.synced_bytes >= AUTOSYNC_BYTES {
                 self.sync()?;
             }
+            self.control.keep_pace(self.paced_at, chunk.len() as u64);
+            self.paced_at = Instant::now();
         }
         Ok(())
     }

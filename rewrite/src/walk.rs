@@ -38,7 +38,7 @@ fn walk(snapshot: Snapshot, emitter: &mut impl Emitter, unix_s: i64, out: &mut O
 
 fn write_segment(segment: &Arena, emitter: &mut impl Emitter, out: &mut Output<'_>) -> io::Result<()> {
     for entry in segment.iter() {
-        emitter.key(entry.key(), entry.value(), entry.expire_at_ms(), out)?;
+        emitter.key(entry, out)?;
         out.key_done()?;
     }
     Ok(())

@@ -203,7 +203,8 @@ impl Server {
         self.unit.clear();
         let start = client.output.len_bytes();
         if let Handler::Data(spec) = blocked.command.handler() {
-            let call = Call { db: blocked.db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true };
+            let (db, no_touch) = (blocked.db, client.no_touch);
+            let call = Call { db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true, no_touch };
             self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
         }
         blocked.took_ns += self.observer.lap(began_ns);

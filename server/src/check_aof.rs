@@ -14,13 +14,14 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail, ensure};
 use aof::check::{Checkup, FileReport, Findings, Place, Repaired, Verdict};
 use aof::fs::Disk;
-use aof::{Error, Progress, Sink, SinkError, Truncation};
+use aof::{DirLock, Error, Progress, Sink, SinkError, Truncation};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use keyspace::Keyspace;
 use keyspace::rdb::Reader;
 use serde_json::{Value, json};
 
+use crate::bar;
 use crate::startup::keys_of;
 
 const USAGE: &str =
@@ -127,6 +128,8 @@ impl Session<'_> {
             }
             error => error.into(),
         })?;
+        // Whoever only looks disturbs nobody.
+        let _lock = (self.request.action != Action::Check).then(|| lock(path)).transpose()?;
         match (self.request.action, self.request.json) {
             (Action::Repair, _) => self.repair(checkup),
             (_, true) => {
@@ -309,6 +312,12 @@ impl Session<'_> {
     }
 }
 
+/// Keeps servers of ours away from the log while it is changed.
+fn lock(file: &Path) -> Result<Option<DirLock>, Error> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    DirLock::take(&Disk, dir.unwrap_or(Path::new(".")))
+}
+
 fn look(checkup: &Checkup, until: Option<i64>) -> Result<Findings> {
     Ok(checkup.look(&mut Validator::new(), until)?)
 }
@@ -385,11 +394,7 @@ struct Validator {
 
 impl Validator {
     fn new() -> Self {
-        let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}, {eta} left") {
-            bar.set_style(style);
-        }
-        Validator { bar }
+        Validator { bar: bar::bytes() }
     }
 }
 
@@ -404,7 +409,7 @@ impl Sink for Validator {
         Ok(())
     }
 
-    fn base_rdb(&mut self, _path: &Path, rdb: &mut dyn BufRead) -> Result<(), SinkError> {
+    fn base_rdb(&mut self, _path: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
         let shapes = Keyspace::new(1, 0).rdb_shapes();
         let mut reader = Reader::new(rdb, shapes).map_err(SinkError::new)?;
         while reader.next().map_err(SinkError::new)?.is_some() {}

@@ -240,6 +240,11 @@ impl Output {
         self.bytes.len()
     }
 
+    /// Bytes that the buffer takes.
+    pub fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The replies of this turn tell of (or have seen) a write at `position`.
     #[inline]
     pub fn wait_for(&mut self, position: Position) {

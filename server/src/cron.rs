@@ -15,31 +15,13 @@ impl Server {
         self.close_idle_clients();
         self.close_unanswered();
         self.weigh();
+        self.make_room();
         let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
         self.save_if_due();
         self.rewrite_if_due();
         self.note_log_events();
         Duration::from_millis(1000 / hz)
-    }
-
-    /// Compares the memory in use with `maxmemory`. Without eviction, a full memory refuses writes under every policy.
-    /// What the log still holds is no data, and goes with the next fsync: a slow disk must not look like a full memory.
-    pub fn weigh(&mut self) {
-        let limit = self.config.maxmemory_bytes;
-        let data = || crate::memory::used_bytes().saturating_sub(self.persistence.retained_bytes());
-        self.out_of_memory = limit > 0 && data() > limit;
-        self.weighed_at_bytes = self.stats.input_bytes;
-    }
-
-    /// Weighs again if so much has come in since the last time that it may matter; weighing takes microseconds.
-    pub fn weigh_by_input(&mut self) {
-        const INPUT_BYTES: u64 = 256 << 10;
-        if self.config.maxmemory_bytes > 0
-            && self.stats.input_bytes.wrapping_sub(self.weighed_at_bytes) > INPUT_BYTES
-        {
-            self.weigh();
-        }
     }
 
     /// Closes a client that lets its replies pile up beyond `client-output-buffer-limit`.
@@ -68,6 +50,7 @@ impl Server {
     /// Whether the next poll need not wait.
     pub fn has_work(&self) -> bool {
         self.expire_more
+            || self.room.is_emptying()
             || !self.answered.is_empty()
             || !self.readable.is_empty()
             || !self.resumed.is_empty() && self.paused.is_none()

@@ -17,6 +17,7 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::commands::CommandTable;
 use crate::config::Config;
+use crate::evict::Room;
 use crate::gate::Gate;
 use crate::logger::{Level, Logger};
 use crate::observer::Observer;
@@ -59,8 +60,8 @@ pub struct Server {
     pub stats: Stats,
     /// Who is told of each command that is over.
     pub observer: Observer,
-    /// More memory is in use than `maxmemory` allows; as of this turn.
-    pub out_of_memory: bool,
+    /// What is in use, and what is done about it.
+    pub room: Room,
     /// What DEBUG has switched.
     pub debug: Debug,
     /// The data is being loaded: how far.
@@ -87,8 +88,6 @@ pub struct Server {
     pub executing_bytes: usize,
     /// More keys are due than the last cycle has deleted.
     pub expire_more: bool,
-    /// Bytes received when memory was last weighed.
-    pub weighed_at_bytes: u64,
     /// What the current unit leaves behind; reused.
     pub(crate) unit: Unit,
     /// In the middle of EXEC: units are one, nobody is parked.
@@ -156,7 +155,7 @@ impl Server {
             turn_ends_ns: u64::MAX,
             stats: Stats::default(),
             observer: Observer::new(&config),
-            out_of_memory: false,
+            room: Room::default(),
             debug: Debug::default(),
             loading: None,
             exit: None,
@@ -170,7 +169,6 @@ impl Server {
             pushes: BytesMut::new(),
             executing_bytes: 0,
             expire_more: false,
-            weighed_at_bytes: 0,
             unit: Unit::default(),
             in_exec: false,
             flushed: false,

@@ -130,23 +130,35 @@ fn blocking_keys(server: &Server, wanted: impl Fn(&Block) -> bool) -> usize {
 }
 
 fn memory_section(server: &Server, fields: &mut Fields) {
-    let used = memory::used_bytes();
-    let (active, resident) = memory::allocator_bytes();
-    let rss = memory::resident_bytes();
-    let ratio = |a: u64, b: u64| format!("{:.2}", a as f64 / b.max(1) as f64);
-    fields.add_bytes("used_memory", used);
-    fields.add_bytes("used_memory_rss", rss);
-    fields.add_bytes("used_memory_peak", server.stats.used_memory_peak_bytes.max(used));
+    let books = server.memory_books();
+    let percent = |part: u64, whole: u64| format!("{:.2}%", part as f64 * 100.0 / whole.max(1) as f64);
+    fields.add_bytes("used_memory", books.used);
+    fields.add_bytes("used_memory_rss", books.rss);
+    fields.add_bytes("used_memory_peak", books.peak);
+    fields.add("used_memory_peak_perc", percent(books.used, books.peak));
+    fields.add("used_memory_overhead", books.overhead);
+    fields.add("used_memory_startup", books.startup);
+    fields.add("used_memory_dataset", books.dataset());
+    fields.add("used_memory_dataset_perc", percent(books.dataset(), books.net()));
+    fields.add("allocator_allocated", books.used);
+    fields.add("allocator_active", books.active);
+    fields.add("allocator_resident", books.resident);
     fields.add_bytes("total_system_memory", memory::system_bytes());
-    fields.add("allocator_allocated", used);
-    fields.add("allocator_active", active);
-    fields.add("allocator_resident", resident);
     fields.add_bytes("maxmemory", server.config.maxmemory_bytes);
-    fields.add("maxmemory_policy", "noeviction");
-    fields.add("mem_fragmentation_ratio", ratio(rss, used));
+    fields.add("maxmemory_policy", server.config.maxmemory_policy.word());
+    for ratio in books.ratios() {
+        fields.add(&format!("{}_ratio", ratio.name), format!("{:.2}", ratio.value()));
+        fields.add(&format!("{}_bytes", ratio.name), ratio.bytes());
+    }
     fields.add("mem_not_counted_for_evict", server.persistence.retained_bytes());
-    fields.add("mem_aof_buffer", server.persistence.buffer_bytes());
+    fields.add("mem_replication_backlog", 0);
+    fields.add("mem_total_replication_buffers", 0);
+    fields.add("mem_clients_slaves", 0);
+    fields.add("mem_clients_normal", books.clients);
+    fields.add("mem_cluster_links", 0);
+    fields.add("mem_aof_buffer", books.log_buffer);
     fields.add("mem_allocator", "jemalloc");
+    fields.add("active_defrag_running", 0);
     fields.add("lazyfree_pending_objects", server.lazyfree.pending());
     fields.add("lazyfreed_objects", server.lazyfree.freed());
 }
@@ -180,7 +192,11 @@ fn stats(server: &Server, fields: &mut Fields) {
     fields.add("sync_partial_ok", 0);
     fields.add("sync_partial_err", 0);
     fields.add("expired_keys", server.keyspace.stats.expired_keys);
-    fields.add("evicted_keys", 0);
+    let (exceeded, exceeded_now) = server.room.exceeded(server.clock.now);
+    fields.add("evicted_keys", server.keyspace.stats.evicted_keys);
+    fields.add("evicted_clients", stats.evicted_clients);
+    fields.add("total_eviction_exceeded_time", exceeded.as_millis());
+    fields.add("current_eviction_exceeded_time", exceeded_now.as_millis());
     fields.add("keyspace_hits", server.keyspace.stats.hits);
     fields.add("keyspace_misses", server.keyspace.stats.misses);
     fields.add("pubsub_channels", server.pubsub.channels().count());

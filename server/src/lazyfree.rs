@@ -10,14 +10,22 @@ use keyspace::Garbage;
 /// The thread, started with the first piece of garbage.
 #[derive(Debug, Default)]
 pub struct Lazyfree {
-    queue: Option<Sender<(usize, Garbage)>>,
+    queue: Option<Sender<(Load, Garbage)>>,
     counts: Arc<Counts>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     pending: AtomicU64,
+    pending_bytes: AtomicU64,
     freed: AtomicU64,
+}
+
+/// What one piece of garbage is.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    objects: u64,
+    bytes: u64,
 }
 
 impl Lazyfree {
@@ -29,7 +37,8 @@ impl Lazyfree {
                 Garbage::Value(_) => 1,
                 Garbage::Db(db) => db.len(),
             };
-            self.send(objects, garbage);
+            let bytes = garbage.memory_bytes() as u64;
+            self.send(Load { objects: objects as u64, bytes }, garbage);
         }
     }
 
@@ -38,29 +47,51 @@ impl Lazyfree {
         self.counts.pending.load(Relaxed)
     }
 
+    /// About how many bytes they take.
+    pub fn pending_bytes(&self) -> u64 {
+        self.counts.pending_bytes.load(Relaxed)
+    }
+
+    /// Forgets how many were dropped.
+    pub fn reset_stats(&self) {
+        self.counts.freed.store(0, Relaxed);
+    }
+
     /// Objects dropped so far.
     pub fn freed(&self) -> u64 {
         self.counts.freed.load(Relaxed)
     }
 
-    fn send(&mut self, objects: usize, garbage: Garbage) {
+    fn send(&mut self, load: Load, garbage: Garbage) {
         let counts = &self.counts;
-        counts.pending.fetch_add(objects as u64, Relaxed);
+        counts.add(load);
         let queue = self.queue.get_or_insert_with(|| {
-            let (queue, garbage) = channel::<(usize, Garbage)>();
+            let (queue, garbage) = channel::<(Load, Garbage)>();
             let counts = Arc::clone(counts);
             // Without a thread, the send below fails and the garbage is dropped right here.
             let _ = thread::Builder::new().name("lazyfree".into()).spawn(move || {
-                for (objects, garbage) in garbage {
+                for (load, garbage) in garbage {
                     drop(garbage);
-                    counts.pending.fetch_sub(objects as u64, Relaxed);
-                    counts.freed.fetch_add(objects as u64, Relaxed);
+                    counts.take(load);
+                    counts.freed.fetch_add(load.objects, Relaxed);
                 }
             });
             queue
         });
-        if queue.send((objects, garbage)).is_err() {
-            counts.pending.fetch_sub(objects as u64, Relaxed);
+        if queue.send((load, garbage)).is_err() {
+            counts.take(load);
         }
+    }
+}
+
+impl Counts {
+    fn add(&self, load: Load) {
+        self.pending.fetch_add(load.objects, Relaxed);
+        self.pending_bytes.fetch_add(load.bytes, Relaxed);
+    }
+
+    fn take(&self, load: Load) {
+        self.pending.fetch_sub(load.objects, Relaxed);
+        self.pending_bytes.fetch_sub(load.bytes, Relaxed);
     }
 }

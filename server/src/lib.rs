@@ -19,6 +19,7 @@ pub mod commandstats;
 pub mod config;
 pub mod connection;
 pub mod disk;
+pub mod evict;
 pub mod executor;
 pub mod gate;
 pub mod info;
@@ -31,16 +32,19 @@ pub mod persistence;
 pub mod pubsub;
 pub mod rdb;
 pub mod redact;
+pub mod rewrite_aof;
 pub mod slowlog;
 pub mod startup;
 pub mod stats;
 pub mod transaction;
 pub mod turn;
 
+mod bar;
 mod cron;
 mod listening;
 mod memory;
 mod propagate;
+mod rdb_load;
 mod settings;
 
 use std::fs;
@@ -71,6 +75,7 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     config.check_renames(|name| stock.get(name).is_some())?;
     let mut server = Server::new(config, logger, random_u64()?);
     server.persistence.run_id = run_id()?;
+    server.room.startup_bytes = memory::used_bytes();
     server.greet(warnings);
     server.fit_maxclients().map_err(|reason| fail(&mut server, &reason))?;
     let listeners = listening::listen(&server.config).map_err(|reason| fail(&mut server, &reason))?;

@@ -2,17 +2,61 @@
 
 use std::fs;
 
+use keyspace::{DbIndex, Overhead};
+use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
+use tikv_jemalloc_ctl::{Access, AsName, Name, arenas, stats, stats_print};
+
+use crate::client::Client;
+use crate::executor::Server;
+
+/// All arenas together: jemalloc's `MALLCTL_ARENAS_ALL`.
+const CACHED: &[u8] = b"stats.arenas.4096.tcache_bytes\0";
+
 /// Bytes that live allocations take, as of now.
 pub(crate) fn used_bytes() -> u64 {
     // Statistics are cached until the epoch advances.
     let _ = tikv_jemalloc_ctl::epoch::advance();
-    tikv_jemalloc_ctl::stats::allocated::read().unwrap_or(0) as u64
+    // What threads hold ready for their next allocations counts as allocated.
+    let cached = Access::<usize>::read(CACHED.name()).unwrap_or(0);
+    stats::allocated::read().unwrap_or(0).saturating_sub(cached) as u64
+}
+
+/// Bytes that this thread has allocated, less those that it has freed, whoever allocated them: its changes are exact,
+/// and cost nothing to be read.
+pub(crate) fn thread_bytes() -> i64 {
+    thread_local! {
+        static COUNTERS: Option<(ThreadLocal<u64>, ThreadLocal<u64>)> =
+            allocatedp::read().ok().zip(deallocatedp::read().ok());
+    }
+    COUNTERS.with(|counters| {
+        counters.map_or(0, |(allocated, freed)| allocated.get().wrapping_sub(freed.get()) as i64)
+    })
+}
+
+/// Gives pages that nothing stands in back to the kernel at once, as MEMORY PURGE asks.
+pub(crate) fn purge() {
+    for arena in 0..arenas::narenas::read().unwrap_or(0) {
+        // A decay time of 0 is that; then it is what it was. An arena that is not there yet has nothing to give.
+        let decay = format!("arena.{arena}.dirty_decay_ms\0");
+        let decay: &Name = decay.as_bytes().name();
+        if let Ok(before) = Access::<isize>::update(decay, 0) {
+            let _ = Access::<isize>::write(decay, before);
+        }
+    }
+}
+
+/// The allocator's report.
+pub(crate) fn report() -> String {
+    let mut text = Vec::new();
+    // Writing to a vector does not fail.
+    let _ = stats_print::stats_print(&mut text, stats_print::Options::default());
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Bytes of the allocator's pages: in use, and resident.
 pub(crate) fn allocator_bytes() -> (u64, u64) {
-    let active = tikv_jemalloc_ctl::stats::active::read().unwrap_or(0) as u64;
-    let resident = tikv_jemalloc_ctl::stats::resident::read().unwrap_or(0) as u64;
+    let active = stats::active::read().unwrap_or(0) as u64;
+    let resident = stats::resident::read().unwrap_or(0) as u64;
     (active, resident)
 }
 
@@ -30,4 +74,165 @@ pub(crate) fn system_bytes() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// The books of memory, bytes: what INFO and MEMORY say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Books {
+    /// What live allocations take.
+    pub(crate) used: u64,
+    /// The most that they ever took.
+    pub(crate) peak: u64,
+    /// What they took before anything was loaded.
+    pub(crate) startup: u64,
+    /// The allocator's pages that something stands in.
+    pub(crate) active: u64,
+    /// Its pages that the kernel keeps for it.
+    pub(crate) resident: u64,
+    /// The process's pages.
+    pub(crate) rss: u64,
+    /// What clients' buffers take.
+    pub(crate) clients: u64,
+    /// What the log has not written yet.
+    pub(crate) log_buffer: u64,
+    /// What each database takes beside its data; those without keys are left out.
+    pub(crate) dbs: Vec<(DbIndex, Overhead)>,
+    /// Everything that is not data.
+    pub(crate) overhead: u64,
+}
+
+/// How much more is held than is needed for something.
+pub(crate) struct Ratio {
+    /// INFO's name for it.
+    pub(crate) name: &'static str,
+    held: u64,
+    needed: u64,
+}
+
+impl Ratio {
+    pub(crate) fn value(&self) -> f64 {
+        self.held as f64 / self.needed.max(1) as f64
+    }
+
+    pub(crate) fn bytes(&self) -> i64 {
+        self.held as i64 - self.needed as i64
+    }
+}
+
+impl Books {
+    /// What the data takes.
+    pub(crate) fn dataset(&self) -> u64 {
+        self.used.saturating_sub(self.overhead)
+    }
+
+    /// What came after the start.
+    pub(crate) fn net(&self) -> u64 {
+        self.used.saturating_sub(self.startup)
+    }
+
+    /// What is lost to fragmentation, on each level.
+    pub(crate) fn ratios(&self) -> [Ratio; 4] {
+        [
+            Ratio { name: "allocator_frag", held: self.active, needed: self.used },
+            Ratio { name: "allocator_rss", held: self.resident, needed: self.active },
+            Ratio { name: "rss_overhead", held: self.rss, needed: self.resident },
+            Ratio { name: "mem_fragmentation", held: self.rss, needed: self.used },
+        ]
+    }
+
+    /// What may be wrong, and what may help.
+    pub(crate) fn diagnosis(&self, clients: usize) -> String {
+        const SMALL: u64 = 5 << 20;
+        if self.used < SMALL {
+            return "There is so little data that figures about its memory would mean nothing.".into();
+        }
+        let [fragmentation, allocator, process, _] = self.ratios();
+        let notable = |ratio: &Ratio, most: f64| ratio.value() > most && ratio.bytes() > 10 << 20;
+        let findings = [
+            (
+                self.peak > self.used / 2 * 3,
+                "Peak: more than 1.5 times as much memory as now was in use once. Pages that were needed then may still \
+                 be held; MEMORY PURGE gives them back.",
+            ),
+            (
+                notable(&fragmentation, 1.1),
+                "Fragmentation: the allocator's pages are not full, because what stood beside live data was freed. \
+                 What is written next fills them.",
+            ),
+            (
+                notable(&allocator, 1.1),
+                "Unused pages: the allocator holds pages that nothing stands in. It gives them back in time, or at \
+                 once on MEMORY PURGE.",
+            ),
+            (
+                notable(&process, 1.1),
+                "Process: it has more resident memory than its allocator: threads' stacks, the program, mapped files.",
+            ),
+            (
+                self.clients / clients.max(1) as u64 > 200 << 10,
+                "Clients: their buffers take more than 200 KiB each on average. CLIENT LIST names them (qbuf, omem); \
+                 maxmemory-clients and client-output-buffer-limit bound them.",
+            ),
+        ];
+        let found: Vec<&str> =
+            findings.into_iter().filter_map(|(is_so, text)| is_so.then_some(text)).collect();
+        if found.is_empty() { "Nothing about the memory is remarkable.".into() } else { found.join("\n") }
+    }
+}
+
+impl Server {
+    /// Looks everything up that is known of memory.
+    pub(crate) fn memory_books(&self) -> Books {
+        let used = used_bytes();
+        let (active, resident) = allocator_bytes();
+        let startup = self.room.startup_bytes;
+        let clients = self.clients.iter().map(Client::memory_bytes).sum();
+        let log_buffer = self.persistence.buffer_bytes();
+        let dbs = self.keyspace.dbs().iter().enumerate().filter(|(_, db)| !db.is_empty());
+        let dbs: Vec<_> = dbs.map(|(index, db)| (index, db.overhead())).collect();
+        let tables: usize = dbs.iter().map(|(_, db)| db.main_bytes + db.expires_bytes).sum();
+        Books {
+            used,
+            peak: self.stats.used_memory_peak_bytes.max(used),
+            startup,
+            active,
+            resident,
+            rss: resident_bytes(),
+            clients,
+            log_buffer,
+            dbs,
+            overhead: startup + clients + log_buffer + tables as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_doctor_names_what_stands_out() {
+        let sound = Books {
+            used: 100 << 20,
+            peak: 100 << 20,
+            active: 101 << 20,
+            resident: 102 << 20,
+            rss: 103 << 20,
+            ..Books::default()
+        };
+        assert_eq!(sound.diagnosis(1), "Nothing about the memory is remarkable.");
+        for (books, word) in [
+            (Books { peak: 151 << 20, ..sound.clone() }, "Peak"),
+            (Books { active: 120 << 20, resident: 120 << 20, ..sound.clone() }, "Fragmentation"),
+            (Books { resident: 120 << 20, ..sound.clone() }, "Unused pages"),
+            (Books { rss: 120 << 20, ..sound.clone() }, "Process"),
+            (Books { clients: 3 << 20, ..sound.clone() }, "Clients"),
+        ] {
+            let text = books.diagnosis(10);
+            assert!(text.starts_with(word) && text.lines().count() == 1, "{word}: {text}");
+        }
+        assert!(
+            Books { used: 1 << 20, peak: 9 << 20, ..sound }.diagnosis(1).starts_with("There is so little")
+        );
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aof::fs::{Disk, Fs};
-use aof::{Directory, Log, Options, Position};
+use aof::{DirLock, Directory, Log, Options, Position};
 use keyspace::Touch;
 use mio::Waker;
 use rewrite::trigger::{Backoff, Growth, Reason, Situation, decide};
@@ -28,6 +28,9 @@ use crate::info::Fields;
 use crate::log_end::LogEnd;
 use crate::logger::Level;
 use crate::rdb::{Saving, empty_file};
+
+/// How long a start waits for another that has the log's directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Everything about durability.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ pub struct Persistence {
     last_watermark: Position,
     /// Why the log cannot take all writes, since the last turn.
     trouble: Trouble,
+    /// Keeps our tools and other servers of ours away from the log.
+    lock: Option<DirLock>,
 }
 
 /// What a load found out about the files, for INFO.
@@ -111,6 +116,7 @@ impl Default for Persistence {
             log_end: None,
             last_watermark: Position::MAX,
             trouble: Trouble::default(),
+            lock: None,
         }
     }
 }
@@ -239,6 +245,9 @@ impl Persistence {
         }
         if let Some(progress) = progress {
             fields.add("aof_rewrite_bytes", progress.bytes);
+            fields.add("aof_rewrite_keys", progress.keys);
+            fields.add("aof_rewrite_keys_total", progress.keys_total);
+            fields.add("aof_rewrite_eta_sec", seconds(progress.eta(current.unwrap_or_default())));
         }
     }
 
@@ -270,6 +279,12 @@ impl Persistence {
         fields.add("aof_load_unverified_bytes", self.loaded.unverified_bytes);
         fields.add("aof_load_truncated_bytes", self.loaded.truncated_bytes);
         fields.add("aof_load_replay_errors", self.replay_errors);
+    }
+}
+
+impl Config {
+    fn rewrite_max_bytes_per_s(&self) -> u64 {
+        u64::from(self.aof_rewrite_max_mb_per_sec) << 20
     }
 }
 
@@ -307,7 +322,7 @@ fn fsync(policy: AppendFsync) -> aof::Fsync {
 impl Server {
     /// What the configuration says to the log. One that is on stays where it is, wherever `dir` points since: its
     /// manifest may name no files of another folder, and a base may be moved on one file system only.
-    fn log_options(&self) -> Options {
+    pub(crate) fn log_options(&self) -> Options {
         let home = match self.persistence.log {
             Some(_) => self.persistence.home.clone(),
             None => std::env::current_dir().unwrap_or_default(),
@@ -327,6 +342,24 @@ impl Server {
         Ok((Directory::open(self.persistence.fs(), &options)?, options))
     }
 
+    /// Locks the log's directory, if there is one. A server that was killed a moment ago may not be gone yet.
+    ///
+    /// # Errors
+    /// [`aof::Error::InUse`].
+    pub(crate) fn lock_log_directory(&mut self, dir: &Path) -> Result<(), aof::Error> {
+        let began = Instant::now();
+        while self.persistence.lock.is_none() {
+            match DirLock::take(&*self.persistence.fs, dir) {
+                Err(aof::Error::InUse { .. }) if began.elapsed() < LOCK_PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(None) => break,
+                taken => self.persistence.lock = taken?,
+            }
+        }
+        Ok(())
+    }
+
     /// Starts logging behind what has been loaded.
     ///
     /// # Errors
@@ -334,6 +367,7 @@ impl Server {
     pub fn start_log(&mut self, directory: Directory, options: &Options) -> Result<(), aof::Error> {
         let wake = self.persistence.wake();
         let log = Log::start(directory, options, Box::new(move || wake()))?;
+        self.lock_log_directory(&options.dir)?;
         self.persistence.last.base_bytes = log.stats(self.clock.now).base_size;
         self.set_log(Some(log));
         self.persistence.home.clone_from(&options.adopt_from);
@@ -357,6 +391,7 @@ impl Server {
         self.abort_rewrite();
         let wake = self.persistence.wake();
         let options = self.log_options();
+        self.lock_log_directory(&options.dir)?;
         let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))?;
         self.set_log(Some(log));
         self.persistence.home = options.adopt_from;
@@ -389,6 +424,7 @@ impl Server {
         self.set_log(None);
         self.persistence.scheduled = false;
         self.persistence.log_end = None;
+        self.persistence.lock = None;
     }
 
     /// Starts writing a new base.
@@ -398,7 +434,9 @@ impl Server {
     pub fn start_rewrite(&mut self) -> anyhow::Result<()> {
         let options = self.log_options();
         let key_delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
-        let settings = self.rewrite_settings(&options, key_delay_us);
+        let max_bytes_per_s = self.config.rewrite_max_bytes_per_s();
+        let settings = Settings { max_bytes_per_s, ..self.rewrite_settings(&options, key_delay_us) };
+        self.lock_log_directory(&options.dir)?;
         let wake = self.persistence.wake();
         let begun = match &mut self.persistence.log {
             Some(log) => {
@@ -434,6 +472,7 @@ impl Server {
             checksum: self.config.aof_checksum,
             incremental_fsync: self.config.aof_rewrite_incremental_fsync,
             key_delay_us,
+            max_bytes_per_s: 0,
             format,
         }
     }
@@ -618,6 +657,7 @@ impl Server {
         let options = self.log_options();
         if let Some(running) = &self.persistence.rewrite {
             running.rewrite.set_key_delay_us(u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0));
+            running.rewrite.set_max_bytes_per_s(self.config.rewrite_max_bytes_per_s());
         }
         let delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
         self.persistence.saving.set_key_delay_us(delay_us);

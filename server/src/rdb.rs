@@ -5,13 +5,14 @@
 //! refused or scheduled, in Redis's words.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use keyspace::rdb::{Item, Key, Loaded, Reader};
+use anyhow::bail;
+use keyspace::{By, Noting};
 use rewrite::emit::{Emitter, RdbEmitter};
 use rewrite::{Format, Progress, RdbFormat, Rewrite, Settings, Summary, Wake};
 
@@ -23,10 +24,11 @@ use crate::logger::Level;
 use crate::startup::Loader;
 use crate::turn::Turn;
 
-/// Clients are answered at least this often while a file is loaded, in bytes.
-const PROGRESS_BYTES: u64 = 2 * 1024 * 1024;
 /// After a failure save points wait. Source: redis 7.2 `src/server.h` `CONFIG_BGSAVE_RETRY_DELAY`.
 const RETRY_S: i64 = 5;
+
+/// How often somebody sees how far a job is that he waits for.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the server knows about saves.
 #[derive(Debug, Default)]
@@ -153,7 +155,15 @@ impl Server {
             aof_base,
             compress: self.config.rdbcompression,
             checksum: self.config.rdbchecksum,
+            usage: self.kept_usage(),
         }
+    }
+
+    /// How the use of keys is noted, if the policy asks for that to be kept.
+    fn kept_usage(&self) -> Option<Noting> {
+        let limits = &self.keyspace.limits;
+        let kept = limits.policy.is_some_and(|policy| matches!(policy.by, By::Lru | By::Lfu));
+        kept.then(|| limits.noting())
     }
 
     /// Where the RDB file is.
@@ -170,14 +180,16 @@ impl Server {
             checksum: false,
             incremental_fsync: self.config.rdb_save_incremental_fsync,
             key_delay_us,
+            max_bytes_per_s: 0,
             format: Format::Rdb(self.rdb_format(false)),
         }
     }
 
-    /// Runs a rewrite or a save that concerns no log to its end; the executor waits.
+    /// Runs a rewrite or a save that concerns no log to its end, and lets `watch` see how far it is; the executor waits.
     pub(crate) fn run_to_end(
         &mut self,
         make: impl FnOnce(&Self, Wake) -> Rewrite,
+        watch: impl Fn(Progress),
     ) -> anyhow::Result<Summary> {
         let (sender, woken) = mpsc::channel();
         let wake: Wake = Arc::new(move || {
@@ -189,7 +201,11 @@ impl Server {
             if let Some(outcome) = job.step(None, self.clock.unix_s(), || self.keyspace.snapshot()) {
                 return Ok(outcome?);
             }
-            woken.recv().context("the job has died")?;
+            watch(job.progress());
+            match woken.recv_timeout(WATCH_INTERVAL) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => bail!("the job has died"),
+            }
         }
     }
 
@@ -199,8 +215,10 @@ impl Server {
     /// What kept it from being written; the former file is as it was.
     pub fn save(&mut self) -> anyhow::Result<()> {
         let (settings, target) = (self.save_settings(0), self.rdb_path());
-        let saved = self
-            .run_to_end(|server, wake| Rewrite::begin_save(server.persistence.fs(), target, settings, wake));
+        let saved = self.run_to_end(
+            |server, wake| Rewrite::begin_save(server.persistence.fs(), target, settings, wake),
+            |_| (),
+        );
         self.persistence.saving.last.count += 1;
         match saved {
             Ok(_) => {
@@ -286,10 +304,8 @@ impl Server {
     pub(crate) fn flushed_all(&mut self) {
         self.abort_save();
         if !self.config.save.is_empty() && self.loading.is_none() {
-            let dirty = self.persistence.dirty;
             // A failure is logged, and the next save point tries again.
             let _ = self.save();
-            self.persistence.dirty = dirty;
         }
     }
 
@@ -338,76 +354,5 @@ impl Server {
         let line = format!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64());
         self.log(Level::Notice, line);
         Ok(true)
-    }
-}
-
-impl Loader<'_> {
-    /// Loads an RDB file or preamble, and leaves `source` behind its last byte.
-    pub(crate) fn rdb(&mut self, source: impl BufRead, options: LoadOptions) -> anyhow::Result<Found> {
-        let server = &mut *self.server;
-        let mut reader = Reader::new(source, server.keyspace.rdb_shapes())?;
-        if !server.config.rdbchecksum {
-            reader = reader.without_checksum();
-        }
-        let (mut found, mut told) = (Found::default(), 0);
-        while let Some(item) = reader.next()? {
-            match item {
-                Item::Key(key) => self.rdb_key(key, options, &mut found)?,
-                Item::Aux { name, value } => self.rdb_aux(&name, &value),
-                Item::Function(_) => {
-                    bail!("function libraries are not supported yet, at byte {}", reader.offset_bytes())
-                }
-                Item::Db(_) | Item::Sizes { .. } | Item::Skipped(_) | Item::End(_) => {}
-            }
-            if reader.offset_bytes() - told >= PROGRESS_BYTES || self.server.config.key_load_delay_us > 0 {
-                told = reader.offset_bytes();
-                self.rdb_progress(told)?;
-            }
-        }
-        self.server.persistence.saving.loaded = found;
-        let Found { loaded, expired, empty } = found;
-        let line = format!(
-            "Done loading RDB, keys loaded: {loaded}, keys expired: {expired}, empty keys skipped: {empty}."
-        );
-        self.server.log(Level::Notice, line);
-        Ok(found)
-    }
-
-    fn rdb_key(&mut self, key: Key, options: LoadOptions, found: &mut Found) -> anyhow::Result<()> {
-        let now_ms = self.server.clock.unix_ms;
-        if !options.is_base && key.expire_at_ms.is_some_and(|at_ms| at_ms < now_ms) {
-            found.expired += 1;
-            return Ok(());
-        }
-        match self.server.keyspace.load_key(key, options.replace, now_ms)? {
-            Loaded::Stored | Loaded::Replaced => found.loaded += 1,
-            Loaded::Empty => found.empty += 1,
-        }
-        self.rest_after_key();
-        Ok(())
-    }
-
-    fn rdb_aux(&mut self, name: &[u8], value: &[u8]) {
-        let text = String::from_utf8_lossy(value);
-        let number = resp::number::parse_i64(value).unwrap_or(0);
-        let line = match name {
-            b"redis-ver" | b"valkey-ver" => format!("Loading RDB produced by version {text}"),
-            b"ctime" => format!("RDB age {} seconds", (self.server.clock.unix_s() - number).max(0)),
-            b"used-mem" => {
-                format!("RDB memory usage when created {:.2} Mb", number as f64 / (1024.0 * 1024.0))
-            }
-            b"aof-base" if number == 1 => "RDB is base AOF".to_owned(),
-            _ => return,
-        };
-        self.server.log(Level::Notice, line);
-    }
-
-    fn rdb_progress(&mut self, loaded_bytes: u64) -> anyhow::Result<()> {
-        if let Some(loading) = &mut self.server.loading {
-            loading.loaded_bytes = loaded_bytes;
-        }
-        self.serve();
-        anyhow::ensure!(self.server.exit.is_none(), "the server is to end");
-        Ok(())
     }
 }

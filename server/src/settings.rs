@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use keyspace::{CommandError, Limits};
+use keyspace::{CommandError, Lfu, Limits};
 
 use crate::config::{Config, LogLevel, Origin, SetError};
 use crate::executor::Server;
@@ -35,6 +35,11 @@ impl Config {
             lazy_server_del: self.lazyfree_lazy_server_del,
             lazy_user_del: self.lazyfree_lazy_user_del,
             lazy_user_flush: self.lazyfree_lazy_user_flush,
+            lazy_eviction: self.lazyfree_lazy_eviction,
+            maxmemory_bytes: self.maxmemory_bytes,
+            policy: self.maxmemory_policy.policy(),
+            maxmemory_samples: self.maxmemory_samples as usize,
+            lfu: Lfu { log_factor: self.lfu_log_factor, decay_minutes: self.lfu_decay_time_min },
         }
     }
 
@@ -82,7 +87,9 @@ impl Server {
         self.logger.set_level(self.config.log_level());
         self.observer.set_thresholds(&self.config);
         self.apply_log_options(names.contains(&"appendfsync"));
-        self.weigh();
+        if names.contains(&"maxmemory") {
+            self.limit_memory();
+        }
         Ok(())
     }
 

@@ -4,13 +4,15 @@ use std::io::BufRead;
 use std::path::Path;
 use std::time::Instant;
 
-use aof::{Directory, Options, Progress, Quarantine, Report, Sink, SinkError};
+use aof::{Directory, Options, Progress, Quarantine, Report, Request, Sink, SinkError};
 use bytes::BytesMut;
+use indicatif::ProgressBar;
 use keyspace::commands::{self, DataSpec};
 use keyspace::{Call, CommandError, Unit};
 use resp::{Encoder, Version};
 use rewrite::Rewrite;
 
+use crate::bar;
 use crate::commands::Handler;
 use crate::config::ReplayErrors;
 use crate::executor::{Loading, Server};
@@ -19,6 +21,9 @@ use crate::persistence::Loaded;
 use crate::rdb::LoadOptions;
 use crate::turn::Turn;
 
+/// Keys that the table reads ahead of their commands.
+pub(crate) const WARMED_KEYS: usize = 32;
+
 /// Replays a log into the keyspace.
 pub struct Loader<'a> {
     pub(crate) server: &'a mut Server,
@@ -26,18 +31,44 @@ pub struct Loader<'a> {
     turn: Option<&'a mut Turn>,
     reply: BytesMut,
     unit: Unit,
+    /// The last command that was looked up, by its name as the log writes it: the next is likely to be the same.
+    last: Option<(Vec<u8>, &'static DataSpec)>,
+    /// How far it is, for who looks at a terminal.
+    bar: ProgressBar,
 }
 
 impl<'a> Loader<'a> {
     /// Replays into `server`'s keyspace.
     pub fn new(server: &'a mut Server, turn: Option<&'a mut Turn>) -> Self {
         server.keyspace.loading = true;
-        Loader { server, turn, reply: BytesMut::new(), unit: Unit::default() }
+        let bar = if turn.is_some() { bar::bytes() } else { ProgressBar::hidden() };
+        Loader { server, turn, reply: BytesMut::new(), unit: Unit::default(), last: None, bar }
+    }
+
+    /// Shows how far it is, although no client is served.
+    pub(crate) fn with_bar(mut self, bar: ProgressBar) -> Self {
+        self.bar = bar;
+        self
     }
 
     /// A command by the name that clients must use, or by Redis's own: bases and expired keys' DELs carry that, whatever
     /// `rename-command` says.
-    fn lookup(&self, argv: &[&[u8]]) -> Result<&'static DataSpec, SinkError> {
+    fn lookup(&mut self, argv: &[&[u8]]) -> Result<&'static DataSpec, SinkError> {
+        let name = argv.first().copied().unwrap_or_default();
+        if let Some((last, spec)) = &self.last
+            && last == name
+            && spec.takes(argv.len())
+        {
+            return Ok(spec);
+        }
+        let spec = self.look_up(argv)?;
+        // Where a subcommand decides, the name does not tell the row.
+        let is_told = spec.name.as_bytes().eq_ignore_ascii_case(name) && spec.subcommands.is_empty();
+        self.last = is_told.then(|| (name.to_vec(), spec));
+        Ok(spec)
+    }
+
+    fn look_up(&self, argv: &[&[u8]]) -> Result<&'static DataSpec, SinkError> {
         if let Ok(command) = self.server.table.lookup(argv)
             && let Handler::Data(spec) = command.handler()
         {
@@ -52,6 +83,17 @@ impl<'a> Loader<'a> {
         })
     }
 
+    /// Lets the table read ahead. Most commands have their key behind their name; where not, nothing is lost.
+    fn warm<'r>(&self, requests: &[Request<'r>]) {
+        let key = |request: &Request<'r>| Some((request.db as usize, *request.argv.get(1)?));
+        self.server.keyspace.warm(requests.iter().filter_map(key));
+    }
+
+    /// Shows how far it is.
+    pub(crate) fn show(&self, loaded_bytes: u64) {
+        self.bar.set_position(loaded_bytes);
+    }
+
     pub(crate) fn serve(&mut self) {
         if let Some(turn) = &mut self.turn {
             // A poll that fails now fails again when the load is over.
@@ -62,7 +104,9 @@ impl<'a> Loader<'a> {
     /// `key-load-delay`; false if there is none.
     pub(crate) fn rest_after_key(&self) -> bool {
         let delay_us = u64::try_from(self.server.config.key_load_delay_us).unwrap_or(0);
-        std::thread::sleep(std::time::Duration::from_micros(delay_us));
+        if delay_us > 0 {
+            std::thread::sleep(std::time::Duration::from_micros(delay_us));
+        }
         delay_us > 0
     }
 
@@ -88,6 +132,8 @@ impl<'a> Loader<'a> {
 
 impl Drop for Loader<'_> {
     fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.server.keyspace.fit();
         self.server.keyspace.loading = false;
     }
 }
@@ -107,7 +153,7 @@ impl Sink for Loader<'_> {
         let spec = self.lookup(argv)?;
         self.reply.clear();
         self.unit.clear();
-        let call = Call { db, now_ms: self.server.clock.unix_ms, argv, may_block: false };
+        let call = Call { db, now_ms: self.server.clock.unix_ms, argv, may_block: false, no_touch: false };
         let mut encoder = Encoder::new(&mut self.reply, Version::Resp2);
         self.server.keyspace.execute_spec(spec, &call, &mut encoder, &mut self.unit);
         if self.reply.first() == Some(&b'-') {
@@ -119,11 +165,21 @@ impl Sink for Loader<'_> {
         Ok(())
     }
 
+    fn commands(&mut self, requests: &[Request<'_>]) -> Result<(), (usize, SinkError)> {
+        for (n, ahead) in requests.chunks(WARMED_KEYS).enumerate() {
+            self.warm(ahead);
+            for (at, Request { db, argv }) in ahead.iter().enumerate() {
+                self.command(*db, argv).map_err(|error| (n * WARMED_KEYS + at, error))?;
+            }
+        }
+        Ok(())
+    }
+
     fn keys_of(&self, argv: &[&[u8]]) -> Vec<Vec<u8>> {
         keys_of(argv)
     }
 
-    fn base_rdb(&mut self, _: &Path, rdb: &mut dyn BufRead) -> Result<(), SinkError> {
+    fn base_rdb(&mut self, _: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
         let options = LoadOptions { is_base: true, ..LoadOptions::default() };
         self.rdb(rdb, options).map(drop).map_err(|error| SinkError::new(format!("{error:#}")))
     }
@@ -133,6 +189,9 @@ impl Sink for Loader<'_> {
             loading.loaded_bytes = progress.loaded_bytes;
             loading.total_bytes = progress.total_bytes;
         }
+        self.bar.set_length(progress.total_bytes);
+        self.show(progress.loaded_bytes);
+        self.server.keyspace.expect_growth(progress.loaded_bytes, progress.total_bytes);
         self.serve();
     }
 }
@@ -154,6 +213,7 @@ impl Server {
             return Ok(());
         }
         let started = Instant::now();
+        self.lock_log_directory(&self.log_options().dir)?;
         let (mut directory, options) = self.open_log_directory()?;
         if directory.is_empty() && self.load_rdb_file(Some(&mut *turn), LoadOptions::default())? {
             if self.exit.is_some() {
@@ -176,6 +236,10 @@ impl Server {
         }
         let report = report?;
         self.report_load(&report, &options, started);
+        // What cannot be looked at stays where it is.
+        for name in directory.remove_leftovers().unwrap_or_default() {
+            self.log(Level::Notice, format!("Removed {name}, left by a process that was killed"));
+        }
         self.start_log(directory, &options)?;
         Ok(())
     }
@@ -184,9 +248,9 @@ impl Server {
     /// Redis would begin with nothing. Until that base is published the RDB file is all there is.
     fn adopt_rdb(&mut self, options: &Options) -> anyhow::Result<Directory> {
         let settings = self.rewrite_settings(options, 0);
-        let written = self.run_to_end(|server, wake| {
-            Rewrite::begin_offline(server.persistence.fs(), options, settings, wake)
-        })?;
+        let begin =
+            |server: &Self, wake| Rewrite::begin_offline(server.persistence.fs(), options, settings, wake);
+        let written = self.run_to_end(begin, |_| ())?;
         let line = format!("The append only file begins with the RDB file: {} keys", written.keys);
         self.log(Level::Notice, line);
         Ok(self.open_log_directory()?.0)

@@ -30,6 +30,8 @@ pub struct Stats {
     pub usual_turn_cpu_us_max: u64,
     /// How many turns are still to be measured for it.
     pub turns_to_compare: u64,
+    /// Connections closed because all together took more than `maxmemory-clients`.
+    pub evicted_clients: u64,
     /// The largest memory use seen, bytes.
     pub used_memory_peak_bytes: u64,
 }

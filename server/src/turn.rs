@@ -135,6 +135,7 @@ impl Turn {
         }
         if server.exit.is_none_or(|code| code == 0) {
             self.release(server);
+            server.evict_clients();
         }
         if let Some(before) = measured {
             let cpu_us = thread_cpu().saturating_sub(before).as_micros() as u64;
@@ -154,6 +155,7 @@ impl Turn {
         }
         if server.exit.is_none() {
             server.expire_cycle();
+            server.make_room();
         }
     }
 

@@ -65,6 +65,13 @@ const FILES: &[Row] = &[
     ("unit/introspection-2",      43,   7,  true),
     ("unit/aofrw",                20,  25,  false),
     ("unit/dump",                 26,  27,  true),
+    ("unit/maxmemory",            31,  34,  false),
+    ("unit/lazyfree",              4,   2,  true),
+    ("unit/other",                26,   8,  true),
+    ("unit/bitops",               45,   3,  true),
+    ("unit/bitfield",             20,   2,  true),
+    ("unit/sort",                 52,   9,  true),
+    ("unit/pubsub",               30,   2,  true),
     ("integration/aof",           40,  16,  true),
     ("integration/aof-multi-part", 35, 14,  false),
     // Some of their tests read the log themselves, and know no lines between commands.

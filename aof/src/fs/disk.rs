@@ -1,12 +1,13 @@
 //! The real file system.
 
+use std::any::Any;
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
 use super::{File, Fs};
@@ -65,6 +66,15 @@ impl Fs for Disk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         fs::File::open(dir)?.sync_all()
+    }
+
+    fn lock_dir(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        let dir = fs::File::open(dir)?;
+        match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(io::ErrorKind::WouldBlock.into()),
+            // Whatever else it says: this file system has no such locks.
+            Ok(()) | Err(_) => Ok(Box::new(dir)),
+        }
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {

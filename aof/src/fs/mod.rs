@@ -5,6 +5,7 @@ mod disk;
 mod mem;
 mod sim;
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::io::{self, BufRead, IoSlice, Read};
 use std::path::Path;
@@ -39,6 +40,12 @@ pub trait Fs: Debug + Send + Sync + 'static {
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Keeps everybody else who asks for the same away from a directory, in whatever process, until the guard is dropped;
+    /// `WouldBlock` if somebody has it. Where there are no locks nobody is kept away.
+    fn lock_dir(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+        let _ = dir;
+        Ok(Box::new(()))
+    }
     /// Bytes that may still be written to the file system of a directory; `Unsupported` if nobody can tell.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let _ = dir;

@@ -5,6 +5,7 @@ use std::io::BufRead;
 use resp::request::Argv;
 use resp::{Limits, Parser};
 
+use super::ahead::Feed;
 use super::{
     Context, Course, Good, MAX_ANNOTATION_BYTES, PROGRESS_BYTES, PROGRESS_COMMANDS, Progress, Sink, Trail,
 };
@@ -12,14 +13,15 @@ use crate::Position;
 use crate::block::{FilePoint, Head, IncrHead, Line, MAGIC, crc32c};
 use crate::error::{Error, io_error};
 use crate::scan::Scan;
+use crate::set::Part;
 
 /// A log may hold any value that any `proto-max-bulk-len` let in; this bound only keeps sums in range.
 pub(crate) const LIMITS: Limits = Limits { max_bulk_bytes: 1 << 40, authenticated: true, check_crlf: true };
 
 /// One file on its way into the sink.
-pub(super) struct Replay<'a, S, C> {
+pub(super) struct Replay<'a, 'f, C> {
     pub(super) scan: Scan,
-    pub(super) sink: &'a mut S,
+    pub(super) feed: Feed<'f>,
     pub(super) course: &'a mut C,
     pub(super) trail: &'a mut Trail,
     pub(super) is_base: bool,
@@ -80,23 +82,45 @@ pub(super) enum Frame {
     Effect,
 }
 
-impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
-    pub(super) fn open(
+impl Scan {
+    /// A file, behind its RDB base or preamble, which is known by its magic and goes to the sink.
+    pub(super) fn open_behind_rdb(
         context: &Context<'_>,
-        sink: &'a mut S,
-        course: &'a mut C,
-        trail: &'a mut Trail,
-        progress: Progress,
-    ) -> Result<Self, Error> {
+        sink: &mut impl Sink,
+        trail: &mut Trail,
+    ) -> Result<Scan, Error> {
         let Context { directory, part, .. } = context;
         let path = directory.path(&part.entry.name);
         let scan = Scan::open(&**directory.fs(), &path, part.counted_bytes());
-        let name = part.entry.name.clone();
-        let scan = scan.map_err(|source| Error::Unavailable { name, path, source })?;
+        let (name, in_path) = (part.entry.name.clone(), path.clone());
+        let mut scan = scan.map_err(|source| Error::Unavailable { name, path: in_path, source })?;
+        let source = scan.source();
+        let head = source.fill_buf().map_err(io_error("read", &path))?;
+        trail.rdb_bytes = None;
+        if is_rdb(head) {
+            let refused = |source| Error::BaseRefused { path: path.clone(), source };
+            sink.base_rdb(&path, source).map_err(refused)?;
+            let offset_bytes = source.consumed_bytes;
+            trail.rdb_bytes = Some(offset_bytes);
+            scan.resume(FilePoint { offset_bytes, crc: 0 });
+        }
+        Ok(scan)
+    }
+}
+
+impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
+    pub(super) fn new(
+        scan: Scan,
+        feed: Feed<'f>,
+        course: &'a mut C,
+        trail: &'a mut Trail,
+        part: &Part,
+        progress: Progress,
+    ) -> Self {
         let ours = trail.epoch.is_some();
-        Ok(Replay {
+        Replay {
             scan,
-            sink,
+            feed,
             course,
             trail,
             is_base: part.is_base,
@@ -110,12 +134,11 @@ impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
             place: Place { db: 0, progress },
             told: progress,
             start_bytes: progress.loaded_bytes,
-        })
+        }
     }
 
     /// Returns where the file ends now.
     pub(super) fn run(&mut self, context: &Context<'_>) -> Result<FilePoint, Error> {
-        self.rdb()?;
         let mut is_whole = true;
         while let Some(bad) = self.items_or_bad()? {
             is_whole = false;
@@ -150,23 +173,6 @@ impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
         }
         self.advance_progress();
         self.tell();
-    }
-
-    /// An RDB base, or the RDB preamble of a mixed file, is known by its magic.
-    fn rdb(&mut self) -> Result<(), Error> {
-        let path = self.scan.path().to_path_buf();
-        let source = self.scan.source();
-        let head = source.fill_buf().map_err(io_error("read", &path))?;
-        self.trail.rdb_bytes = None;
-        if !is_rdb(head) {
-            return Ok(());
-        }
-        let refused = |source| Error::BaseRefused { path: path.clone(), source };
-        self.sink.base_rdb(&path, source).map_err(refused)?;
-        let offset_bytes = source.consumed_bytes;
-        self.trail.rdb_bytes = Some(offset_bytes);
-        self.scan.resume(FilePoint { offset_bytes, crc: 0 });
-        Ok(())
     }
 
     /// Executes until something is wrong, or nothing is left.
@@ -317,7 +323,7 @@ impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
                 return Err(self.bad_format(at, "a command without a name"));
             }
             if !matches!(frame(&argv), Frame::Multi | Frame::Exec) {
-                self.place.deliver(&mut *self.sink, &self.scan, at, &argv)?;
+                self.place.deliver(&mut self.feed, &self.scan, at, &argv)?;
             }
             drop(argv);
             at += len;
@@ -362,7 +368,7 @@ impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
         match (frame(&argv), self.in_multi) {
             (Frame::Effect | Frame::Select, false) => {
                 let db = Some(self.place.db);
-                self.place.deliver(&mut *self.sink, &self.scan, 0, &argv)?;
+                self.place.deliver(&mut self.feed, &self.scan, 0, &argv)?;
                 drop(argv);
                 self.consume_loose(db, len)?;
             }
@@ -397,7 +403,7 @@ impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
             };
             if at > 0 {
                 let argv = parser.argv(rest);
-                self.place.deliver(&mut *self.sink, &self.scan, at, &argv)?;
+                self.place.deliver(&mut self.feed, &self.scan, at, &argv)?;
             }
             at += len;
         }
@@ -449,7 +455,7 @@ impl<'a, S: Sink, C: Course> Replay<'a, S, C> {
 
     fn tell(&mut self) {
         self.told = self.place.progress;
-        self.sink.progress(self.place.progress);
+        self.feed.progress(self.place.progress);
     }
 
     pub(super) fn bad_format(&self, at: usize, found: impl Into<String>) -> Error {
@@ -486,28 +492,19 @@ pub(super) struct Place {
 
 impl Place {
     /// Gives one command to the sink, or follows its SELECT. It stands at `at` in the window.
-    fn deliver(
-        &mut self,
-        sink: &mut impl Sink,
-        scan: &Scan,
-        at: usize,
-        argv: &Argv<'_>,
-    ) -> Result<(), Error> {
-        let place = || (scan.path().to_path_buf(), scan.offset_bytes() + at as u64);
+    fn deliver(&mut self, feed: &mut Feed<'_>, scan: &Scan, at: usize, argv: &Argv<'_>) -> Result<(), Error> {
+        let offset_bytes = scan.offset_bytes() + at as u64;
         if let Frame::Select = frame(argv) {
             let index = argv.get(1).and_then(|text| resp::number::parse_i64(text));
             let index = index.and_then(|index| u32::try_from(index).ok()).filter(|_| argv.len() == 2);
             self.db = index.ok_or_else(|| {
-                let (path, offset_bytes) = place();
-                Error::BadFormat { path, offset_bytes, found: "a SELECT without a database".to_owned() }
+                let (path, found) = (scan.path().to_path_buf(), "a SELECT without a database".to_owned());
+                Error::BadFormat { path, offset_bytes, found }
             })?;
             return Ok(());
         }
         self.progress.commands += 1;
-        sink.command(self.db, argv).map_err(|source| {
-            let (path, offset_bytes) = place();
-            Error::Refused { path, offset_bytes, source }
-        })
+        feed.command(offset_bytes, self.db, argv)
     }
 }
 

@@ -3,7 +3,7 @@
 use resp::Parser;
 
 use super::file::{Bad, Frame, LIMITS, Replay, frame};
-use super::{Context, Course, Damage, Find, Kind, Sink};
+use super::{Context, Course, Damage, Find, Kind};
 use crate::Position;
 use crate::block::{FilePoint, Line, MAGIC};
 use crate::error::{Error, io_error};
@@ -26,7 +26,7 @@ struct Finding {
     next: Option<FilePoint>,
 }
 
-impl<S: Sink, C: Course> Replay<'_, S, C> {
+impl<C: Course> Replay<'_, '_, C> {
     /// Decides what they are, and hands that to the course. Returns the end of the file, if it ends here; else the next
     /// items can be read.
     pub(super) fn settle(&mut self, bad: Bad, context: &Context<'_>) -> Result<Option<FilePoint>, Error> {
@@ -134,6 +134,7 @@ impl<S: Sink, C: Course> Replay<'_, S, C> {
         let (path, offset_bytes) = (self.scan.path().to_path_buf(), boundary.offset_bytes);
         let damage =
             Damage { path, offset_bytes, position, len_bytes: end.saturating_sub(offset_bytes), found, keys };
+        self.feed.settle(offset_bytes)?;
         self.course.bad(Find { directory, part, is_last, kind, damage, lines })?;
         self.trail.unsure = true;
         if matches!(kind, Kind::Torn(_) | Kind::Unwanted) {
@@ -171,6 +172,7 @@ impl<S: Sink, C: Course> Replay<'_, S, C> {
             keys: Vec::new(),
         };
         let kind = Kind::NotAsRecorded { expected, found };
+        self.feed.settle(damage.offset_bytes)?;
         self.course.bad(Find { directory, part, is_last: false, kind, damage, lines: 0 })
     }
 
@@ -185,7 +187,7 @@ impl<S: Sink, C: Course> Replay<'_, S, C> {
         {
             let argv = parser.argv(bytes);
             if !argv.is_empty() && frame(&argv) == Frame::Effect {
-                keys.extend(self.sink.keys_of(&argv));
+                keys.extend(self.feed.keys_of(&argv));
             }
             at += len;
         }

@@ -126,7 +126,7 @@ fn an_rdb_base_is_handed_to_the_sink_and_refused_by_default() {
         fn base_rdb(
             &mut self,
             _: &std::path::Path,
-            rdb: &mut dyn std::io::BufRead,
+            rdb: &mut (dyn std::io::BufRead + Send),
         ) -> Result<(), aof::SinkError> {
             let mut bytes = [0; 13];
             rdb.read_exact(&mut bytes).map_err(aof::SinkError::new)?;

@@ -1,11 +1,13 @@
 //! The log through its public face: what stands in the files, what comes back, and what faults leave behind.
 
 mod adoption;
+mod ahead;
 mod check;
 mod corruption;
 mod crash;
 mod faults;
 mod full_disk;
+mod leftovers;
 mod rotation;
 mod seed;
 mod sim;

@@ -6,7 +6,7 @@ use resp::number::{format_i64, parse_i64};
 use super::flags::*;
 use super::{DataSpec, keys, spec};
 use crate::rdb::{self, PayloadError};
-use crate::{CommandError, Ctx};
+use crate::{CommandError, Ctx, Usage};
 
 /// The rows.
 #[rustfmt::skip]
@@ -49,11 +49,10 @@ fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         return Ok(());
     }
     ctx.set_in(ctx.db, key, value, expire_at_ms);
-    if let Some(idle_s) = options.idle_s {
-        let accessed_ms = ctx.now_ms.saturating_sub(idle_s.saturating_mul(1000));
-        let db = ctx.db;
+    if let Some(usage) = options.usage {
+        let (db, noting, now_ms) = (ctx.db, ctx.limits().noting(), ctx.now_ms);
         if let Some(entry) = ctx.peek_entry(db, key) {
-            entry.touch(accessed_ms);
+            entry.set_usage(usage, noting, now_ms);
         }
     }
     ctx.changed(key, 'g', "restore", 1);
@@ -85,9 +84,7 @@ fn drop_instead(ctx: &mut Ctx<'_>, key: &[u8]) {
 struct Options {
     replace: bool,
     absolute: bool,
-    idle_s: Option<i64>,
-    /// Whether a frequency is given; there is no LFU policy that would look at it.
-    has_freq: bool,
+    usage: Option<Usage>,
 }
 
 impl Options {
@@ -98,14 +95,14 @@ impl Options {
             match (word.to_ascii_lowercase().as_slice(), words) {
                 (b"replace", _) => options.replace = true,
                 (b"absttl", _) => options.absolute = true,
-                (b"idletime", [number, rest @ ..]) if !options.has_freq => {
-                    let refusal = "ERR Invalid IDLETIME value, must be >= 0";
-                    options.idle_s = Some(within(number, 0..=i64::MAX, refusal)?);
+                (b"idletime", [number, rest @ ..]) if !matches!(options.usage, Some(Usage::Freq(_))) => {
+                    let idle_s = within(number, i64::MAX, "ERR Invalid IDLETIME value, must be >= 0")?;
+                    options.usage = Some(Usage::Idle(idle_s));
                     words = rest;
                 }
-                (b"freq", [number, rest @ ..]) if options.idle_s.is_none() => {
-                    within(number, 0..=255, "ERR Invalid FREQ value, must be >= 0 and <= 255")?;
-                    options.has_freq = true;
+                (b"freq", [number, rest @ ..]) if !matches!(options.usage, Some(Usage::Idle(_))) => {
+                    let freq = within(number, 255, "ERR Invalid FREQ value, must be >= 0 and <= 255")?;
+                    options.usage = Some(Usage::Freq(freq as u8));
                     words = rest;
                 }
                 _ => return Err(CommandError::Syntax),
@@ -115,11 +112,8 @@ impl Options {
     }
 }
 
-fn within(
-    number: &[u8],
-    range: std::ops::RangeInclusive<i64>,
-    refusal: &'static str,
-) -> Result<i64, CommandError> {
+/// A number from 0 to `most`.
+fn within(number: &[u8], most: i64, refusal: &'static str) -> Result<u64, CommandError> {
     let number = parse_i64(number).ok_or(CommandError::NotAnInteger)?;
-    if range.contains(&number) { Ok(number) } else { Err(CommandError::other(refusal)) }
+    u64::try_from(number).ok().filter(|_| number <= most).ok_or(CommandError::other(refusal))
 }

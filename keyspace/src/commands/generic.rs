@@ -5,7 +5,7 @@ use resp::{Encoder, number};
 use super::flags::*;
 use super::scan::{self, Options};
 use super::{DataSpec, Keys, integer, keys, spec, unknown_subcommand, write_help};
-use crate::{CommandError, Ctx, Str, ValueRef, glob};
+use crate::{CommandError, Ctx, Str, Usage, ValueRef, glob};
 
 /// The rows of single keys.
 #[rustfmt::skip]
@@ -118,6 +118,8 @@ fn exists(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 }
 
 fn touch(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    // To touch is what it is for, whatever CLIENT NO-TOUCH says.
+    ctx.no_touch = false;
     out.count(argv[1..].iter().filter(|key| ctx.read(key).is_some()).count());
     Ok(())
 }
@@ -385,14 +387,26 @@ fn object_encoding(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> 
 }
 
 fn object_freq(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    if ctx.exists(argv[2]) {
-        return Err(CommandError::other(
-            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
-             switching between policies at runtime LRU and LFU data will take some time to adjust.",
-        ));
+    match usage(ctx, argv[2]) {
+        Some(Usage::Freq(counter)) => out.integer(i64::from(counter)),
+        Some(Usage::Idle(_)) => {
+            return Err(not_tracked("An LFU maxmemory policy is not selected, access frequency"));
+        }
+        None => out.null(),
     }
-    out.null();
     Ok(())
+}
+
+fn usage(ctx: &mut Ctx<'_>, key: &[u8]) -> Option<Usage> {
+    let (noting, now_ms) = (ctx.limits().noting(), ctx.now_ms);
+    ctx.peek_entry(ctx.db, key).map(|entry| entry.usage(noting, now_ms))
+}
+
+fn not_tracked(what: &str) -> CommandError {
+    CommandError::other(format!(
+        "ERR {what} not tracked. Please note that when switching between policies at runtime LRU and LFU data will \
+         take some time to adjust."
+    ))
 }
 
 fn object_help(_: &mut Ctx<'_>, _: &[&[u8]], out: &mut Encoder<'_>) -> Done {
@@ -401,9 +415,9 @@ fn object_help(_: &mut Ctx<'_>, _: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 }
 
 fn object_idletime(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    let now_ms = ctx.now_ms;
-    match ctx.peek_entry(ctx.db, argv[2]) {
-        Some(entry) => out.integer(i64::from(entry.idle_s(now_ms))),
+    match usage(ctx, argv[2]) {
+        Some(Usage::Idle(idle_s)) => out.integer(idle_s as i64),
+        Some(Usage::Freq(_)) => return Err(not_tracked("An LFU maxmemory policy is selected, idle time")),
         None => out.null(),
     }
     Ok(())
@@ -412,8 +426,9 @@ fn object_idletime(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> 
 fn object_refcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     /// What Redis says of the small integers that it keeps once for all.
     const SHARED: i64 = i32::MAX as i64;
+    let shared = ctx.limits().shares_integers();
     match ctx.peek(argv[2]) {
-        Some(ValueRef::Int(0..=9999)) => out.integer(SHARED),
+        Some(ValueRef::Int(0..=9999)) if shared => out.integer(SHARED),
         Some(_) => out.integer(1),
         None => out.null(),
     }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::{Key, Shapes};
-use crate::Keyspace;
+use crate::{Keyspace, Usage};
 
 /// What became of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +50,20 @@ impl Keyspace {
         let db = db.ok_or(LoadError::Database(databases))?;
         let Some(value) = key.value else { return Ok(Loaded::Empty) };
         let hash = self.hash(&key.key);
-        let idle_ms =
-            key.idle_s.and_then(|idle_s| i64::try_from(idle_s).ok()?.checked_mul(1000)).unwrap_or(0);
-        let accessed_ms = now_ms.saturating_sub(idle_ms);
+        let usages = [key.idle_s.map(Usage::Idle), key.freq.map(Usage::Freq)];
+        let (access, noting) = (self.access(now_ms), self.limits.noting());
         let target = &mut self.dbs[db];
         let is_taken = target.find(hash, &key.key).is_some();
         if !replace && is_taken {
             return Err(LoadError::Duplicate { key: key.key, db: key.db });
         }
-        if let Some(old) = target.put(hash, &key.key, value.into(), key.expire_at_ms, accessed_ms) {
+        let old = target.put(hash, &key.key, value.into(), key.expire_at_ms, access);
+        for usage in usages.into_iter().flatten() {
+            if let Some(entry) = target.find(hash, &key.key) {
+                entry.set_usage(usage, noting, now_ms);
+            }
+        }
+        if let Some(old) = old {
             self.discard(old);
         }
         Ok(if is_taken { Loaded::Replaced } else { Loaded::Stored })

@@ -14,7 +14,7 @@ use crate::types::list::List;
 use crate::types::listpack::Element;
 use crate::types::set::Set;
 use crate::types::zset::ZSet;
-use crate::{DbIndex, ValueRef};
+use crate::{DbIndex, Entry, Usage, ValueRef};
 
 /// Written in pieces of about this size; a longer string is written without being copied.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -94,22 +94,27 @@ impl Writer {
         self.length(0);
     }
 
-    /// A key, its value, and when it expires, in milliseconds since 1970.
+    /// A key, its value, when it expires, and, if that is to be kept, how it is used.
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn key(
-        &mut self,
-        key: &[u8],
-        value: ValueRef<'_>,
-        expire_at_ms: Option<i64>,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
-        if let Some(at_ms) = expire_at_ms {
+    pub fn key(&mut self, entry: Entry<'_>, usage: Option<Usage>, out: &mut impl Write) -> io::Result<()> {
+        if let Some(at_ms) = entry.expire_at_ms() {
             self.byte(opcode::EXPIRETIME_MS);
             self.buf.extend_from_slice(&at_ms.to_le_bytes());
         }
-        self.typed_value(value, Some(key), out)
+        match usage {
+            Some(Usage::Idle(idle_s)) => {
+                self.byte(opcode::IDLE);
+                self.length(usize::try_from(idle_s).unwrap_or(usize::MAX));
+            }
+            Some(Usage::Freq(counter)) => {
+                self.byte(opcode::FREQ);
+                self.byte(counter);
+            }
+            None => {}
+        }
+        self.typed_value(entry.value(), Some(entry.key()), out)
     }
 
     /// Ends the file.

@@ -20,6 +20,11 @@ impl Block {
         usize::from(self.len)
     }
 
+    /// What stands at `at`, be it a record's or not.
+    pub(super) fn byte(&self, at: usize) -> u8 {
+        self.bytes.get(at).copied().unwrap_or_default()
+    }
+
     /// The bytes from `at` on; where the record there ends it says itself. To ask for the length would be one cache
     /// miss more.
     #[inline]

@@ -1,7 +1,7 @@
 //! Records packed into blocks of bytes: what keys, hash fields and set members stand in. A segment is
 //!
 //! ```text
-//! slots    one to a record, by place     place u32, block u16, at u16, accessed u32
+//! slots    one to a record, by place     place u32, block u16, at u16, access u32
 //! blocks   the records, each in one      flags, key's length, value's length: a byte each
 //!          block, without gaps           key      its bytes, or an index of `values` (u32 LE) if LONG_KEY
 //!                                        value    its bytes (STR), i64 LE (INT), or an index of `values` (HANDLE)
@@ -17,6 +17,7 @@
 //! vector instead the allocator held 97 bytes for a key of 16 and a value of 32, since segments outgrow its sizes
 //! together and leave each behind half used.
 
+use std::hint::black_box;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
@@ -26,7 +27,7 @@ use smallvec::SmallVec;
 use super::HashSeed;
 use super::block::{BLOCK_BYTES, Block};
 use super::spine::{Segment, Spine, clone_all};
-use crate::entry::{Entry, NEVER, seconds};
+use crate::entry::{Entry, NEVER};
 use crate::types::string::copied;
 use crate::value::New;
 use crate::{Str, Value, ValueRef};
@@ -53,6 +54,9 @@ pub struct Arena {
     due_ms: AtomicI64,
 }
 
+/// Hashes that are best warmed at once.
+pub(crate) const WARMED: usize = 32;
+
 /// So many blocks a segment has room for in itself: more than records of some fifty bytes take.
 const BLOCKS: usize = 16;
 
@@ -61,7 +65,8 @@ struct Slot {
     place: u32,
     block: u16,
     at: u16,
-    accessed_s: AtomicU32,
+    /// See [`crate::access`].
+    access: AtomicU32,
 }
 
 /// The value's form: two bits of the flags.
@@ -194,8 +199,7 @@ impl Arena {
     /// where it would be if they were even.
     #[inline]
     fn lower_bound(&self, place: u32, shared_bits: u32) -> usize {
-        let own_bits = u64::from(place.checked_shl(shared_bits).unwrap_or(0));
-        let mut index = ((own_bits * self.slots.len() as u64) >> 32) as usize;
+        let mut index = self.guess(place, shared_bits);
         while self.slots.get(index).is_some_and(|slot| slot.place < place) {
             index += 1;
         }
@@ -203,6 +207,13 @@ impl Arena {
             index -= 1;
         }
         index
+    }
+
+    /// Where a place would be if places were even.
+    #[inline]
+    fn guess(&self, place: u32, shared_bits: u32) -> usize {
+        let own_bits = u64::from(place.checked_shl(shared_bits).unwrap_or(0));
+        ((own_bits * self.slots.len() as u64) >> 32) as usize
     }
 
     /// A record, and what is behind it.
@@ -259,7 +270,7 @@ impl Arena {
         };
         let expire_at_ms =
             if head.flags & EXPIRES == 0 { NEVER } else { i64_of(&record[head.expire_at()..]) };
-        Entry { key: self.key(slot), value, expire_at_ms, accessed_s: &slot.accessed_s }
+        Entry { key: self.key(slot), value, expire_at_ms, access: &slot.access }
     }
 
     /// A record's value, if it does not stand in a block.
@@ -290,7 +301,7 @@ impl Arena {
         key: &[u8],
         value: New<'_>,
         expire_at_ms: i64,
-        now_ms: i64,
+        access: u32,
     ) {
         let index = self.lower_bound(place, shared_bits);
         let (key, value) = (self.piece(New::Str(key)), self.piece(value));
@@ -299,7 +310,7 @@ impl Arena {
         let record = record(flags, key.bytes(), value.bytes(), expire_at_ms);
         let (block, at) = self.append(&record);
         reserve(&mut self.slots, 1);
-        self.slots.insert(index, Slot { place, block, at, accessed_s: AtomicU32::new(seconds(now_ms)) });
+        self.slots.insert(index, Slot { place, block, at, access: AtomicU32::new(access) });
         self.note_due(expire_at_ms);
     }
 
@@ -427,11 +438,26 @@ impl Arena {
     fn tidy(&mut self) {
         let room = self.blocks.len() * BLOCK_BYTES;
         if self.blocks.len() > 2 && room > 2 * self.len_bytes as usize {
-            let (slots, due_ms) = (std::mem::take(&mut self.slots), self.due_ms());
-            *self = self.gather(&slots);
-            // Too early perhaps, but what the expire index has.
-            self.note_due(due_ms);
+            self.repack();
         }
+    }
+
+    /// Gives back what can be given back, which [`remove`](Self::remove) keeps for what comes next: whole blocks, and
+    /// the room of slots.
+    pub(crate) fn tighten(&mut self) {
+        let records = self.slots.len();
+        self.slots.shrink_to(roomy::<Slot>(records));
+        let Some(mean_bytes) = (self.len_bytes as usize + records).checked_div(records) else { return };
+        if records.div_ceil((BLOCK_BYTES / mean_bytes).max(1)) < self.blocks.len() {
+            self.repack();
+        }
+    }
+
+    fn repack(&mut self) {
+        let (slots, due_ms) = (std::mem::take(&mut self.slots), self.due_ms());
+        *self = self.gather(&slots);
+        // Too early perhaps, but what the expire index has.
+        self.note_due(due_ms);
     }
 
     /// Finds a form for a value; what is too big for the bytes goes among the values.
@@ -494,6 +520,12 @@ impl Arena {
         let entry = first.map(|slot| self.entry_of(slot)).filter(|entry| entry.expire_at_ms != NEVER);
         self.due_ms.store(entry.map_or(NEVER, |entry| entry.expire_at_ms), Relaxed);
         entry
+    }
+
+    /// All records, from the `first` on and around.
+    pub(crate) fn entries_from(&self, first: usize) -> impl Iterator<Item = Entry<'_>> {
+        let (before, behind) = self.slots.split_at(first.min(self.slots.len()));
+        behind.iter().chain(before).map(|slot| self.entry_of(slot))
     }
 
     /// The times of all records that have one.
@@ -579,8 +611,8 @@ fn trim<T>(vec: &mut Vec<T>) {
 impl Clone for Slot {
     #[inline]
     fn clone(&self) -> Self {
-        let accessed_s = AtomicU32::new(self.accessed_s.load(Relaxed));
-        Slot { accessed_s, ..*self }
+        let access = AtomicU32::new(self.access.load(Relaxed));
+        Slot { access, ..*self }
     }
 }
 
@@ -689,6 +721,36 @@ impl Packed {
         let index = self.index(hash);
         let segment = self.segment(index)?;
         Some(segment.entry(segment.find(place_of(hash), self.shared_bits(index), key)?))
+    }
+
+    /// Reads what finding these hashes, or adding them, will read, step by step for all of them: the cache misses of a
+    /// step overlap, which those of writers, with their locked instructions and branches, do not.
+    pub(crate) fn warm(&self, hashes: &[u64]) {
+        let segment = |&hash: &u64| {
+            let index = self.index(hash);
+            Some((self.segment(index)?, place_of(hash), self.shared_bits(index)))
+        };
+        let segments: SmallVec<[_; WARMED]> = hashes.iter().filter_map(segment).collect();
+        let last_block = |arena: &Arena| arena.blocks.last().map_or(0, |block| Arc::as_ptr(block) as usize);
+        let ends = segments.iter().map(|(arena, ..)| arena.slots.len().wrapping_add(last_block(arena)));
+        black_box(ends.fold(0, usize::wrapping_add));
+        let slots = segments.iter().filter_map(|&(arena, place, shared_bits)| {
+            arena.slots.get(arena.guess(place, shared_bits)).map(|slot| slot.place)
+        });
+        black_box(slots.fold(0, u32::wrapping_add));
+        let blocks: SmallVec<[_; WARMED]> = segments
+            .iter()
+            .filter_map(|&(arena, place, shared_bits)| {
+                let slot = arena.slots.get(arena.lower_bound(place, shared_bits));
+                match slot.filter(|slot| slot.place == place) {
+                    Some(slot) => Some((arena.blocks.get(usize::from(slot.block))?, Some(slot.at))),
+                    None => Some((arena.blocks.last()?, None)),
+                }
+            })
+            .collect();
+        black_box(blocks.iter().map(|(block, _)| block.len()).sum::<usize>());
+        let records = blocks.iter().map(|(block, at)| block.byte(at.map_or(block.len(), usize::from)));
+        black_box(records.fold(0, u8::wrapping_add));
     }
 
     /// Stores a string under a key that has no time to live; whether the key is new.

@@ -163,6 +163,16 @@ impl<S: Segment> Spine<S> {
         self.segments > 1 && self.len < self.segments * (S::MEAN_RECORDS / 4)
     }
 
+    /// Number of records that fill the segments to their mean.
+    pub(crate) fn capacity(&self) -> usize {
+        self.segments * S::MEAN_RECORDS
+    }
+
+    /// Whether one segment less would do.
+    pub(crate) fn has_spare_segment(&self) -> bool {
+        self.segments > 1 && self.len <= self.capacity() - S::MEAN_RECORDS
+    }
+
     /// The segment that would be split next, and the index of the new one.
     pub(crate) fn splitting(&self) -> (usize, usize) {
         (parent(self.segments), self.segments)
@@ -214,9 +224,21 @@ impl<S: Segment> Spine<S> {
         self.groups.iter().flat_map(|group| group.0.iter())
     }
 
-    /// Bytes that the segments have allocated.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.all().map(|segment| segment.heap_bytes()).sum()
+    /// Number of segments.
+    pub(crate) fn segments_len(&self) -> usize {
+        self.segments
+    }
+
+    /// All segments.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &S> {
+        self.all().map(|segment| &**segment)
+    }
+
+    /// Bytes of the spine and of its segments, without what those have allocated.
+    pub(crate) fn own_bytes(&self) -> usize {
+        // A segment with its counts, and its place in a group.
+        let segment = size_of::<S>() + 2 * size_of::<usize>() + size_of::<Arc<S>>();
+        self.segments * segment
     }
 
     /// All records, in no order.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::{HashSeed, Persistent, Record, Segmented, Table};
+use crate::access::Access;
 use crate::db::Due;
 use crate::types::set::{Set, Thresholds};
 use crate::types::string::copied;
@@ -139,12 +140,24 @@ impl Words for Db {
         let before = self.word(number);
         match value_of(value) {
             Value::Str(bytes) if value.is_multiple_of(2) => {
-                self.put(hash, key.as_bytes(), New::Str(&bytes), time_of(value), 0);
+                self.put(
+                    hash,
+                    key.as_bytes(),
+                    New::Str(&bytes),
+                    time_of(value),
+                    Access::new(0, &Limits::default(), &mut Random::new(0)),
+                );
             }
             stored => {
                 // The time on its own, or with the value.
                 let at = if value.is_multiple_of(4) { None } else { time_of(value) };
-                self.put(hash, key.as_bytes(), stored.into(), at, 0);
+                self.put(
+                    hash,
+                    key.as_bytes(),
+                    stored.into(),
+                    at,
+                    Access::new(0, &Limits::default(), &mut Random::new(0)),
+                );
                 assert!(self.set_expire(hash, key.as_bytes(), time_of(value)));
             }
         }

@@ -4,6 +4,7 @@ mod bitmap;
 mod digest;
 mod dump;
 mod effects;
+mod evict;
 mod generic;
 mod geo;
 mod hash;
@@ -11,6 +12,7 @@ mod hyperloglog;
 mod list;
 mod rdb;
 mod replay;
+mod room;
 mod set;
 mod sort;
 mod stream;
@@ -34,6 +36,8 @@ struct Session {
     /// RESP2 until a test says otherwise.
     version: Version,
     may_block: bool,
+    /// CLIENT NO-TOUCH.
+    no_touch: bool,
     /// What the last command left behind.
     unit: Unit,
 }
@@ -49,6 +53,7 @@ impl Session {
             now_ms: START_MS,
             version: Version::Resp2,
             may_block: false,
+            no_touch: false,
             unit: Unit::default(),
         }
     }
@@ -68,7 +73,8 @@ impl Session {
     fn run_argv(&mut self, argv: &[&[u8]]) -> Vec<u8> {
         let mut out = BytesMut::new();
         self.unit.clear();
-        let call = Call { db: self.db, now_ms: self.now_ms, argv, may_block: self.may_block };
+        let Session { db, now_ms, may_block, no_touch, .. } = *self;
+        let call = Call { db, now_ms, argv, may_block, no_touch };
         self.keyspace.execute(&call, &mut Encoder::new(&mut out, self.version), &mut self.unit);
         out.to_vec()
     }

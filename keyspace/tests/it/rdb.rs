@@ -32,7 +32,7 @@ fn write(keyspace: &Keyspace, options: Options) -> Vec<u8> {
     for (number, db) in keyspace.dbs().iter().enumerate().filter(|(_, db)| !db.is_empty()) {
         writer.select_db(number, db.len());
         for entry in db.table().iter() {
-            writer.key(entry.key(), entry.value(), entry.expire_at_ms(), &mut out).unwrap();
+            writer.key(entry, None, &mut out).unwrap();
         }
     }
     writer.finish(&mut out).unwrap();

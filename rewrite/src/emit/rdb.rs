@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use keyspace::rdb::{Options, Writer};
-use keyspace::{DbIndex, ValueRef};
+use keyspace::{DbIndex, Entry};
 
 use super::Emitter;
 use crate::RdbFormat;
@@ -13,19 +13,21 @@ use crate::RdbFormat;
 pub struct RdbEmitter {
     format: RdbFormat,
     writer: Writer,
+    unix_s: i64,
 }
 
 impl RdbEmitter {
     /// Begins a file.
     pub fn new(format: RdbFormat) -> Self {
         let writer = Writer::new(Options { compress: format.compress, checksum: format.checksum });
-        RdbEmitter { format, writer }
+        RdbEmitter { format, writer, unix_s: 0 }
     }
 }
 
 impl Emitter for RdbEmitter {
     fn begin(&mut self, unix_s: i64, out: &mut impl Write) -> io::Result<()> {
-        let RdbEmitter { format, writer } = self;
+        self.unix_s = unix_s;
+        let RdbEmitter { format, writer, .. } = self;
         writer.aux("redis-ver", &format.redis_version, out)?;
         writer.aux("redis-bits", &usize::BITS.to_string(), out)?;
         writer.aux("ctime", &unix_s.to_string(), out)?;
@@ -38,14 +40,10 @@ impl Emitter for RdbEmitter {
         Ok(())
     }
 
-    fn key(
-        &mut self,
-        key: &[u8],
-        value: ValueRef<'_>,
-        expire_at_ms: Option<i64>,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
-        self.writer.key(key, value, expire_at_ms, out)
+    fn key(&mut self, entry: Entry<'_>, out: &mut impl Write) -> io::Result<()> {
+        let now_ms = self.unix_s.saturating_mul(1000);
+        let usage = self.format.usage.map(|noting| entry.usage(noting, now_ms));
+        self.writer.key(entry, usage, out)
     }
 
     fn end(&mut self, out: &mut impl Write) -> io::Result<()> {

@@ -20,7 +20,7 @@ fn emitted(lines: &[Vec<Vec<u8>>]) -> Vec<u8> {
     let (mut out, mut keys) = (Vec::new(), keyspace.dbs()[0].table().iter());
     let entry = keys.next().expect("one key");
     let mut emitter = RespEmitter::default();
-    emitter.key(entry.key(), entry.value(), entry.expire_at_ms(), &mut out).expect("a Vec takes it");
+    emitter.key(entry, &mut out).expect("a Vec takes it");
     assert!(keys.next().is_none(), "one key");
     out
 }

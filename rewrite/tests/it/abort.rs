@@ -121,6 +121,32 @@ fn a_rest_follows_the_directive() {
 }
 
 #[test]
+fn the_limit_of_bytes_a_second_can_be_lifted_while_the_job_rests() {
+    let (_, mut world) = world_of(30_000);
+    let settings = Settings { max_bytes_per_s: 1, ..world.settings() };
+    let wake = Arc::clone(&world.wake);
+    let mut rewrite = Rewrite::begin(world.log(), settings, wake).expect("it begins");
+    // The first bytes alone take longer than anybody waits.
+    world.step_until(&mut rewrite, |rewrite| rewrite.progress().bytes > 0);
+    rewrite.set_max_bytes_per_s(0);
+    let summary = world.finish(rewrite, |_| {}).expect("it succeeds");
+    assert_eq!(summary.keys, 30_000);
+    world.stop();
+}
+
+#[test]
+fn a_rest_that_the_limit_of_bytes_demands_can_be_aborted() {
+    let (mem, mut world) = world_of(300);
+    let settings = Settings { max_bytes_per_s: 1, ..world.settings() };
+    let wake = Arc::clone(&world.wake);
+    let mut rewrite = Rewrite::begin(world.log(), settings, wake).expect("it begins");
+    world.step_until(&mut rewrite, |rewrite| rewrite.progress().bytes > 0);
+    rewrite.abort(world.log.as_mut());
+    assert!(!exists(&mem, Path::new(TEMP)));
+    goes_on(&mem, world, "while resting");
+}
+
+#[test]
 fn a_rewrite_without_a_log_can_be_aborted() {
     let mem = Mem::new();
     let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));

@@ -93,6 +93,7 @@ impl World {
             checksum: true,
             incremental_fsync: true,
             key_delay_us: 0,
+            max_bytes_per_s: 0,
             format: Format::Commands,
         }
     }
@@ -188,7 +189,7 @@ impl Sink for Loader {
         Ok(())
     }
 
-    fn base_rdb(&mut self, _: &Path, rdb: &mut dyn BufRead) -> Result<(), SinkError> {
+    fn base_rdb(&mut self, _: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
         let mut reader = Reader::new(rdb, self.0.rdb_shapes()).map_err(SinkError::new)?;
         while let Some(item) = reader.next().map_err(SinkError::new)? {
             if let Item::Key(key) = item {

@@ -23,6 +23,7 @@ fn format() -> Format {
         aof_base: true,
         compress: true,
         checksum: true,
+        usage: None,
     })
 }
 

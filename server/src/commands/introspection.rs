@@ -1,7 +1,7 @@
 //! COMMAND: what the table says.
 
 use keyspace::CommandError;
-use keyspace::commands::{Keys, flags::*, keys, spec, unknown_subcommand};
+use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
 use keyspace::glob;
 use resp::Encoder;
 
@@ -15,56 +15,17 @@ type Result = std::result::Result<(), CommandError>;
 const ASK: u32 = LOADING | STALE | CONNECTION;
 
 /// The rows.
-pub const TABLE: &[ProcessSpec] = &[
-    ProcessSpec {
-        subcommands: &[
-            spec("help", super::help, 2, LOADING | STALE, Keys::None, "4.0.0", "Lists the subcommands."),
-            spec(
-                "usage",
-                memory_usage,
-                -3,
-                READ,
-                keys(2, 2, 1),
-                "4.0.0",
-                "Answers the bytes that a key takes.",
-            ),
-        ],
-        ..spec("memory", memory, -2, 0, Keys::None, "4.0.0", "Commands about memory.")
-    },
-    ProcessSpec {
-        subcommands: &[
-            spec("count", count, 2, ASK, Keys::None, "2.8.13", "Counts the commands."),
-            spec("info", info, -2, ASK, Keys::None, "2.8.13", "Describes some commands, or all."),
-            spec("list", list, -2, ASK, Keys::None, "7.0.0", "Lists the commands' names."),
-            spec("docs", docs, -2, ASK, Keys::None, "7.0.0", "Documents some commands, or all."),
-            spec("help", super::help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
-            spec("getkeys", getkeys, -4, ASK, Keys::None, "2.8.13", "Answers the keys of a request."),
-        ],
-        ..spec("command", command, -1, ASK, Keys::None, "2.8.13", "Describes all commands.")
-    },
-];
-
-fn memory(_: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
-    Err(unknown_subcommand(argv))
-}
-
-fn memory_usage(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let samples = match argv[3..] {
-        [] => 5,
-        [option, count] if option.eq_ignore_ascii_case(b"samples") => super::integer(count)?,
-        _ => return Err(CommandError::Syntax),
-    };
-    let samples = usize::try_from(samples).map_err(|_| CommandError::Syntax)?;
-    server.wait_for_all(id);
-    let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
-    let entry = server.keyspace.entry(client.db, argv[2], server.clock.unix_ms);
-    let (bytes, mut reply) = (entry.map(|entry| entry.memory_bytes(samples)), client.reply());
-    match bytes {
-        Some(bytes) => reply.count(bytes),
-        None => reply.null(),
-    }
-    Ok(())
-}
+pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
+    subcommands: &[
+        spec("count", count, 2, ASK, Keys::None, "2.8.13", "Counts the commands."),
+        spec("info", info, -2, ASK, Keys::None, "2.8.13", "Describes some commands, or all."),
+        spec("list", list, -2, ASK, Keys::None, "7.0.0", "Lists the commands' names."),
+        spec("docs", docs, -2, ASK, Keys::None, "7.0.0", "Documents some commands, or all."),
+        spec("help", super::help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
+        spec("getkeys", getkeys, -4, ASK, Keys::None, "2.8.13", "Answers the keys of a request."),
+    ],
+    ..spec("command", command, -1, ASK, Keys::None, "2.8.13", "Describes all commands.")
+}];
 
 fn command(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     if argv.len() > 1 {

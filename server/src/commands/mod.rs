@@ -4,6 +4,7 @@
 pub mod connection;
 pub mod debug;
 pub mod introspection;
+pub mod memory;
 pub mod observation;
 pub mod persistence;
 pub mod pubsub;
@@ -35,6 +36,7 @@ pub const PROCESS_GROUPS: &[Group<ProcessHandler>] = &[
     Group { name: "connection", table: connection::TABLE },
     Group { name: "server", table: server::TABLE },
     Group { name: "server", table: introspection::TABLE },
+    Group { name: "server", table: memory::TABLE },
     Group { name: "server", table: observation::TABLE },
     Group { name: "server", table: persistence::TABLE },
     Group { name: "server", table: debug::TABLE },

@@ -3,9 +3,10 @@
 use keyspace::CommandError;
 use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
 use keyspace::glob;
+use resp::Encoder;
 
 use super::ProcessSpec;
-use crate::client::ClientId;
+use crate::client::{ClientId, ReplyMode};
 use crate::executor::Server;
 use crate::pubsub::{Kind, Subscriptions};
 
@@ -109,7 +110,11 @@ fn leave(server: &mut Server, id: ClientId, kind: Kind, argv: &[&[u8]]) -> Resul
 
 fn confirm(server: &mut Server, id: ClientId, word: &str, channel: Option<&[u8]>, count: usize) {
     let Some(client) = server.clients.get_mut(id) else { return };
-    let mut reply = client.reply();
+    // CLIENT REPLY silences replies, and this is none: it comes as messages do.
+    let mut reply = match client.reply_mode {
+        ReplyMode::On => client.reply(),
+        _ => Encoder::new(&mut server.pushes, client.version),
+    };
     reply.push(3);
     reply.bulk(word.as_bytes());
     match channel {

@@ -111,6 +111,8 @@ fn config_resetstat(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     server.observer.commands = crate::commandstats::CommandStats::default();
     server.keyspace.stats = keyspace::Stats::default();
     server.persistence.reset_stats();
+    server.lazyfree.reset_stats();
+    server.room.reset_stats(server.clock.now);
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use keyspace::{By, Policy};
+
 use super::value::{KeyspaceEvents, OutputBufferLimits, SavePoint, ShutdownFlags, Value};
 use super::{bytes_to_path, path_to_bytes};
 
@@ -30,11 +32,16 @@ macro_rules! words {
         impl $name {
             /// The words that stand for the variants.
             pub const WORDS: &'static [&'static str] = &[$($word,)*];
+
+            /// The word of this one.
+            pub fn word(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
         }
 
         impl Field for $name {
             fn to_value(&self) -> Value {
-                Value::Word(match self { $($name::$variant => $word,)* })
+                Value::Word(self.word())
             }
 
             fn from_value(value: &Value) -> Option<Self> {
@@ -238,6 +245,23 @@ impl Field for PathBuf {
             Value::Text(text) => Some(bytes_to_path(text).to_owned()),
             _ => None,
         }
+    }
+}
+
+impl MaxmemoryPolicy {
+    /// What it says to the data; nothing for `noeviction`.
+    pub fn policy(self) -> Option<Policy> {
+        let (by, volatile_only) = match self {
+            MaxmemoryPolicy::VolatileLru => (By::Lru, true),
+            MaxmemoryPolicy::VolatileLfu => (By::Lfu, true),
+            MaxmemoryPolicy::VolatileRandom => (By::Random, true),
+            MaxmemoryPolicy::VolatileTtl => (By::Ttl, true),
+            MaxmemoryPolicy::AllkeysLru => (By::Lru, false),
+            MaxmemoryPolicy::AllkeysLfu => (By::Lfu, false),
+            MaxmemoryPolicy::AllkeysRandom => (By::Random, false),
+            MaxmemoryPolicy::Noeviction => return None,
+        };
+        Some(Policy { by, volatile_only })
     }
 }
 

@@ -117,6 +117,8 @@ pub struct Config {
     pub aof_direct_write: bool,
     /// Ours: how long a reply may wait for the disk before its connection is closed instead. Zero: for ever.
     pub aof_outcome_timeout_s: u32,
+    /// Ours: how fast a rewrite may write, in MiB a second. Zero: as fast as it can.
+    pub aof_rewrite_max_mb_per_sec: u32,
     /// Ours: how much may wait for fsync before writers are held back.
     pub aof_max_unsynced_bytes: u64,
 
@@ -132,6 +134,11 @@ pub struct Config {
     pub maxmemory_bytes: u64,
     pub maxmemory_policy: MaxmemoryPolicy,
     pub maxmemory_samples: u32,
+    /// 0 to 100: how long one turn may evict.
+    pub maxmemory_eviction_tenacity: u32,
+    pub lfu_log_factor: u32,
+    /// Zero never forgets.
+    pub lfu_decay_time_min: u32,
     pub lazyfree_lazy_eviction: bool,
     pub lazyfree_lazy_expire: bool,
     pub lazyfree_lazy_server_del: bool,

@@ -3,7 +3,7 @@
 use keyspace::Call;
 use keyspace::commands::{DataSpec, flags};
 
-use crate::client::{ClientId, OwnedArgv};
+use crate::client::{Client, ClientId, OwnedArgv};
 use crate::commands::{Command, Handler};
 use crate::executor::Server;
 
@@ -66,7 +66,8 @@ impl Server {
     /// Executes a data command; what it leaves behind is added to the current unit.
     fn execute_data(&mut self, id: ClientId, spec: &DataSpec, argv: &[&[u8]], may_block: bool) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let call = Call { db: client.db, now_ms: self.clock.unix_ms, argv, may_block };
+        let Client { db, no_touch, .. } = *client;
+        let call = Call { db, now_ms: self.clock.unix_ms, argv, may_block, no_touch };
         self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
     }
 

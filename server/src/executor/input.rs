@@ -25,6 +25,7 @@ impl Server {
         }
         let mut parser = std::mem::take(&mut client.parser);
         let used = self.execute_all(id, &mut parser, received);
+        give_back(&mut parser, used);
         if let Some(client) = self.clients.get_mut(id) {
             client.parser = parser;
             let rest = &received[used..];
@@ -40,6 +41,7 @@ impl Server {
         let mut parser = std::mem::take(&mut client.parser);
         let mut input = std::mem::take(&mut client.input);
         let used = self.execute_all(id, &mut parser, &input);
+        give_back(&mut parser, used);
         let Some(client) = self.clients.get_mut(id) else { return };
         input.advance(used);
         client.input = if input.is_empty() { BytesMut::new() } else { input };
@@ -67,7 +69,6 @@ impl Server {
         self.clock.refresh();
         self.observer.begin(self.clock.now_ns);
         self.executing_bytes = input.len();
-        self.weigh_by_input();
         self.answered.push(id);
         loop {
             // Once the log is closed nothing may be acknowledged any more.
@@ -130,6 +131,7 @@ impl Server {
     fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> bool {
         let looked_up = self.table.lookup(argv);
         let command = looked_up.as_ref().ok().copied();
+        self.make_room();
         let admitted = looked_up.and_then(|command| self.permit(id, command, argv).map(|()| command));
         if let Ok(command) = admitted
             && self.postpone(id, command)
@@ -219,5 +221,13 @@ impl Server {
         }
         self.count_error(id, start);
         self.observer.begin(monotonic_ns());
+    }
+}
+
+/// A parser keeps the room of its longest request; after a very long one, it is given back.
+fn give_back(parser: &mut Parser, used_bytes: usize) {
+    const LONG_BYTES: usize = 128 << 10;
+    if used_bytes > LONG_BYTES {
+        parser.shrink();
     }
 }

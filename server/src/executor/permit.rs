@@ -38,7 +38,11 @@ impl Server {
 
     /// Whether memory, disk and replicas can take what a command, or the transaction that it executes, may write.
     fn permit_write(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> Result<(), CommandError> {
-        if self.out_of_memory && self.has_or_executes(id, command, flags::DENYOOM) {
+        // Whatever is queued takes memory.
+        let is_queued = || self.clients.get(id).is_some_and(|client| client.transaction.is_some());
+        let grows =
+            || !command.leaves_queue() && is_queued() || self.has_or_executes(id, command, flags::DENYOOM);
+        if self.room.is_exceeded() && grows() {
             return Err(CommandError::other("OOM command not allowed when used memory > 'maxmemory'."));
         }
         let writes = self.has_or_executes(id, command, flags::WRITE);

@@ -273,7 +273,7 @@ fn the_repair_that_a_refused_start_advises_keeps_every_other_key() {
     }
 }
 
-fn redis_server(world: &World, port: u16) -> Option<Server> {
+pub(crate) fn redis_server(world: &World, port: u16) -> Option<Server> {
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
     command.arg("--dir").arg(world.path()).stdout(Stdio::null());

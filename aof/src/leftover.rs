@@ -1,0 +1,68 @@
+//! What a process that was killed has made and listed nowhere.
+//!
+//! | left by a kill | removed because |
+//! |---|---|
+//! | an incr before its manifest | it has no byte |
+//! | a base between its rename and its manifest | it says itself that it is of this log, and covers nothing beyond what was replayed |
+//!
+//! Whatever else no manifest lists stays: it may be somebody's data.
+
+use std::io::Read;
+
+use memchr::memmem;
+
+use crate::block::{BaseHead, Head, Line, MAGIC, MAX_LINE_BYTES};
+use crate::dir::{Directory, Recovered, Role};
+use crate::error::{Error, io_error};
+use crate::fs::Reader;
+use crate::manifest::Entry;
+
+impl Directory {
+    /// Removes such files, and returns their names. Replay first: only that tells what they hold.
+    ///
+    /// # Errors
+    /// [`Error::NotReplayed`]; [`Error::Io`], of a file that could not be looked at.
+    pub fn remove_leftovers(&self) -> Result<Vec<String>, Error> {
+        let recovered = self.recovered()?;
+        let mut removed = Vec::new();
+        for name in self.names()? {
+            if let Some((role, seq)) = self.role(&name)
+                && self.is_leftover(role, &Entry { name: name.clone(), seq }, &recovered)?
+                && self.fs().remove(&self.path(&name)).is_ok()
+            {
+                removed.push(name);
+            }
+        }
+        Ok(removed)
+    }
+
+    fn is_leftover(&self, role: Role, entry: &Entry, recovered: &Recovered) -> Result<bool, Error> {
+        let manifest = self.manifest();
+        if manifest.is_empty() || manifest.replayed().chain(&manifest.history).any(|listed| listed == entry) {
+            return Ok(false);
+        }
+        let len_bytes = self.len_bytes(entry)?;
+        Ok(match role {
+            Role::Incr => len_bytes == 0,
+            Role::Base => self
+                .last_head(entry, len_bytes)?
+                .is_some_and(|head| Some(head.epoch) == recovered.epoch && head.covers <= recovered.end),
+        })
+    }
+
+    /// The head that closes a base.
+    fn last_head(&self, entry: &Entry, len_bytes: u64) -> Result<Option<BaseHead>, Error> {
+        let path = self.path(&entry.name);
+        let mut file = Reader(self.fs().open_read(&path).map_err(io_error("open", &path))?);
+        let behind_bytes = len_bytes.saturating_sub(MAX_LINE_BYTES as u64);
+        std::io::copy(&mut file.by_ref().take(behind_bytes), &mut std::io::sink())
+            .map_err(io_error("read", &path))?;
+        let mut tail = Vec::new();
+        file.take(MAX_LINE_BYTES as u64).read_to_end(&mut tail).map_err(io_error("read", &path))?;
+        let line = memmem::rfind(&tail, MAGIC).and_then(|at| Line::parse(tail.get(at..)?, None));
+        Ok(match line.and_then(|line| line.head) {
+            Some(Head::Base(head)) => Some(head),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,39 @@
+//! One program at a time: an advisory lock (flock(2)) on the log's directory.
+//!
+//! A server holds it as long as it has a log, the tools while they change files. The kernel gives it back when its holder
+//! ends, however that is. Redis and Valkey know nothing of it.
+
+use std::any::Any;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use crate::error::{Error, io_error};
+use crate::fs::Fs;
+
+/// Keeps others away from a directory for as long as it lives.
+pub struct DirLock {
+    _guard: Box<dyn Any + Send + Sync>,
+}
+
+impl std::fmt::Debug for DirLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DirLock")
+    }
+}
+
+impl DirLock {
+    /// Takes the lock, without waiting; `None` if there is no such directory.
+    ///
+    /// # Errors
+    /// [`Error::InUse`]; [`Error::Io`].
+    pub fn take(fs: &dyn Fs, dir: &Path) -> Result<Option<DirLock>, Error> {
+        match fs.lock_dir(dir) {
+            Ok(guard) => Ok(Some(DirLock { _guard: guard })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(Error::InUse { path: dir.to_path_buf() })
+            }
+            Err(error) => Err(io_error("flock", dir)(error)),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Making room: the memory in use against `maxmemory`, and what clients take of it against `maxmemory-clients`.
+//!
+//! The allocator's books are opened ten times a second, and whenever the executor has allocated so much since that the
+//! limit may be passed: its own allocations are counted by the thread, for nothing. So a full memory is noticed before
+//! the command that would pass it, as in Redis, and a server that is far below its limit pays two loads a command.
+//!
+//! What the log still holds is no data and goes with the next fsync, and what the lazyfree thread has is as good as
+//! free: neither counts.
+
+use std::time::{Duration, Instant};
+
+use keyspace::Unit;
+
+use crate::client::{Client, ClientId};
+use crate::config::MaxmemoryClients;
+use crate::disk::Wish;
+use crate::executor::Server;
+use crate::logger::Level;
+use crate::memory;
+
+/// What is known of the room that there is.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// Bytes in use before anything was loaded.
+    pub startup_bytes: u64,
+    /// Bytes of data when they were weighed last.
+    weighed_bytes: u64,
+    /// What the executor had allocated by then.
+    thread_bytes: i64,
+    weighed_at: Option<Instant>,
+    state: State,
+    /// Since when there is too little.
+    exceeded_since: Option<Instant>,
+    /// How long that was before.
+    exceeded: Duration,
+    unit: Unit,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// There is enough.
+    #[default]
+    Enough,
+    /// Eviction goes on in the next turn.
+    Emptying,
+    /// There is too little, and nothing that may go.
+    Exceeded,
+}
+
+impl Room {
+    /// Whether commands that need memory must be refused.
+    pub fn is_exceeded(&self) -> bool {
+        self.state == State::Exceeded
+    }
+
+    /// Whether eviction goes on in the next turn.
+    pub fn is_emptying(&self) -> bool {
+        self.state == State::Emptying
+    }
+
+    /// How long there was too little until now: altogether, and this time.
+    pub fn exceeded(&self, now: Instant) -> (Duration, Duration) {
+        let current =
+            self.exceeded_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        (self.exceeded + current, current)
+    }
+
+    /// Forgets how long there was too little.
+    pub fn reset_stats(&mut self, now: Instant) {
+        self.exceeded = Duration::ZERO;
+        self.exceeded_since = self.exceeded_since.map(|_| now);
+    }
+
+    /// About how many bytes of data there are now.
+    #[inline]
+    fn estimated_bytes(&self) -> u64 {
+        self.weighed_bytes.saturating_add_signed(memory::thread_bytes().wrapping_sub(self.thread_bytes))
+    }
+
+    fn enter(&mut self, state: State, now: Instant) {
+        self.state = state;
+        if state != State::Enough {
+            self.exceeded_since.get_or_insert(now);
+        } else if let Some(since) = self.exceeded_since.take() {
+            self.exceeded += now.saturating_duration_since(since);
+        }
+    }
+}
+
+/// How long one turn may evict; `None`: as long as it takes. Source: redis 7.2 `src/evict.c` `evictionTimeLimitUs`.
+fn budget(tenacity: u32) -> Option<Duration> {
+    const USUAL_US: f64 = 500.0;
+    match tenacity {
+        0..=10 => Some(Duration::from_micros(50 * u64::from(tenacity))),
+        11..=99 => Some(Duration::from_micros((USUAL_US * 1.15f64.powi(tenacity as i32 - 10)) as u64)),
+        _ => None,
+    }
+}
+
+impl Server {
+    /// Opens the allocator's books.
+    pub fn weigh(&mut self) {
+        if self.config.maxmemory_bytes > 0 {
+            let uncounted = self.persistence.retained_bytes() + self.lazyfree.pending_bytes();
+            self.room.weighed_bytes = memory::used_bytes().saturating_sub(uncounted);
+            self.room.thread_bytes = memory::thread_bytes();
+            self.room.weighed_at = Some(self.clock.now);
+        }
+    }
+
+    /// Evicts keys if there is too little room, as far as one turn may.
+    #[inline]
+    pub fn make_room(&mut self) {
+        let limit = self.config.maxmemory_bytes;
+        if limit > 0 && self.room.estimated_bytes() > limit {
+            self.make_room_below(limit);
+        } else if self.room.state != State::Enough {
+            self.room.enter(State::Enough, self.clock.now);
+        }
+    }
+
+    #[cold]
+    fn make_room_below(&mut self, limit: u64) {
+        // A memory with nothing to give is weighed once a batch of requests: its readers do not pay for it.
+        if self.room.is_exceeded() && self.room.weighed_at == Some(self.clock.now) {
+            return;
+        }
+        self.evict_clients();
+        self.weigh();
+        let excess = self.room.weighed_bytes.saturating_sub(limit);
+        let state = if excess == 0 || !self.may_evict() {
+            State::Enough
+        } else if self.keyspace.limits.policy.is_none() {
+            State::Exceeded
+        } else {
+            self.evict_keys(excess + spare_bytes(limit))
+        };
+        self.room.enter(state, self.clock.now);
+    }
+
+    /// As in Redis: not while loading, so that the log decides what there is, and not while paused. Behind a disk that
+    /// fails the deletions would only pile up, and writes are refused anyway.
+    fn may_evict(&self) -> bool {
+        self.loading.is_none()
+            && self.paused.is_none()
+            && self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 })
+    }
+
+    /// Evicts keys until so many bytes are free or the turn's time is over.
+    fn evict_keys(&mut self, wanted_bytes: u64) -> State {
+        let (began, budget) = (Instant::now(), budget(self.config.maxmemory_eviction_tenacity));
+        let (mut freed_bytes, mut is_more) = (0, true);
+        let is_over = |freed_bytes: i64| freed_bytes >= wanted_bytes as i64;
+        while is_more && !is_over(freed_bytes) {
+            let (freed, more) = self.evict_some(wanted_bytes as i64 - freed_bytes);
+            (freed_bytes, is_more) = (freed_bytes + freed, more);
+            if budget.is_some_and(|budget| began.elapsed() >= budget) {
+                break;
+            }
+        }
+        self.note_latency("eviction-cycle", began.elapsed());
+        // Who waits for a key to go has waited for this.
+        self.serve_ready();
+        match (is_over(freed_bytes), is_more) {
+            (true, _) => State::Enough,
+            (false, true) => State::Emptying,
+            (false, false) => State::Exceeded,
+        }
+    }
+
+    /// Evicts a few keys and lets the log know; returns how many bytes that has freed, and whether there may be more.
+    fn evict_some(&mut self, wanted_bytes: i64) -> (i64, bool) {
+        /// Between two looks at the clock. Source: redis 7.2 `src/evict.c`.
+        const KEYS: usize = 16;
+        // Inside EXEC there is one already.
+        let outer = std::mem::replace(&mut self.unit, std::mem::take(&mut self.room.unit));
+        self.unit.clear();
+        let (mut freed_bytes, mut is_more) = (0, true);
+        for _ in 0..KEYS {
+            let before = memory::thread_bytes();
+            let Some(garbage_bytes) = self.keyspace.evict(self.clock.unix_ms, &mut self.unit) else {
+                is_more = false;
+                break;
+            };
+            freed_bytes += before.wrapping_sub(memory::thread_bytes()) + garbage_bytes as i64;
+            if freed_bytes >= wanted_bytes {
+                break;
+            }
+        }
+        // Save points count what clients have changed.
+        let changes = self.persistence.dirty;
+        self.finish_unit(None, false);
+        self.persistence.dirty = changes;
+        self.room.unit = std::mem::replace(&mut self.unit, outer);
+        (freed_bytes, is_more)
+    }
+
+    /// `maxmemory` was set.
+    pub fn limit_memory(&mut self) {
+        self.weigh();
+        let (limit, used) = (self.config.maxmemory_bytes, self.room.weighed_bytes);
+        if limit == 0 {
+            self.room.weighed_bytes = 0;
+        } else if limit < used {
+            self.log(
+                Level::Warning,
+                format!(
+                    "maxmemory was set to {limit} bytes, {used} are in use: keys are evicted, or writes refused, as \
+                     maxmemory-policy says."
+                ),
+            );
+            // Not here: a transaction may be running.
+            self.room.enter(State::Emptying, self.clock.now);
+        }
+    }
+
+    /// Closes those clients that take most, while all together take more than `maxmemory-clients`.
+    pub fn evict_clients(&mut self) {
+        let limit = match self.config.maxmemory_clients {
+            MaxmemoryClients::Bytes(bytes) => bytes,
+            MaxmemoryClients::Percent(percent) => self.config.maxmemory_bytes / 100 * u64::from(percent),
+        };
+        if limit == 0 {
+            return;
+        }
+        let mut sizes: Vec<(u64, ClientId)> = self
+            .clients
+            .iter()
+            .filter(|client| !client.no_evict)
+            .map(|client| (client.memory_bytes(), client.id))
+            .collect();
+        let mut total: u64 = sizes.iter().map(|(bytes, _)| bytes).sum();
+        if total <= limit {
+            return;
+        }
+        sizes.sort_unstable_by_key(|&(bytes, id)| (bytes, std::cmp::Reverse(id)));
+        while total > limit
+            && let Some((bytes, id)) = sizes.pop()
+        {
+            total -= bytes;
+            self.evict_client(id);
+        }
+    }
+
+    fn evict_client(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get(id) else { return };
+        let line = format!("Evicting client: {}", self.describe(client));
+        self.log(Level::Notice, line);
+        self.stats.evicted_clients += 1;
+        drop(self.forget(id));
+    }
+}
+
+/// What is freed beyond the limit, so that the books stay closed for the next few writes.
+fn spare_bytes(limit: u64) -> u64 {
+    const SPARE_BYTES: u64 = 256 << 10;
+    (limit / 1024).min(SPARE_BYTES)
+}
+
+impl Client {
+    /// Bytes that its buffers and its queue take.
+    pub fn memory_bytes(&self) -> u64 {
+        let queue = self
+            .transaction
+            .as_ref()
+            .map_or(0, |transaction| transaction.queue.iter().map(|(_, argv)| argv.log_bytes()).sum::<u64>());
+        (size_of::<Client>() + self.input.capacity() + self.output.capacity_bytes()) as u64 + queue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenacity_is_redis_scale() {
+        let us = |tenacity| budget(tenacity).map(|budget| budget.as_micros());
+        assert_eq!([0, 1, 10, 11, 100].map(us), [Some(0), Some(50), Some(500), Some(575), None]);
+        assert!(us(99).is_some_and(|us| (100_000_000..200_000_000).contains(&us)), "{:?}", us(99));
+    }
+
+    #[test]
+    fn the_time_without_room_is_counted_from_turn_to_turn() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut room = Room::default();
+        room.enter(State::Emptying, start);
+        room.enter(State::Exceeded, start + second);
+        assert_eq!(room.exceeded(start + 3 * second), (3 * second, 3 * second));
+        room.enter(State::Enough, start + 4 * second);
+        assert_eq!(room.exceeded(start + 9 * second), (4 * second, Duration::ZERO));
+        room.enter(State::Exceeded, start + 10 * second);
+        assert_eq!(room.exceeded(start + 11 * second), (5 * second, second));
+        room.reset_stats(start + 11 * second);
+        assert_eq!(room.exceeded(start + 12 * second), (second, second));
+    }
+
+    #[test]
+    fn what_the_thread_allocates_is_known_without_weighing() {
+        let mut room = Room { weighed_bytes: 1_000, thread_bytes: memory::thread_bytes(), ..Room::default() };
+        let bytes = vec![0u8; 1 << 20];
+        assert!(room.estimated_bytes() >= 1_000 + (1 << 20));
+        drop(bytes);
+        assert!(room.estimated_bytes() < 100_000);
+        room.weighed_bytes = 0;
+        assert!(room.estimated_bytes() < 100_000, "never below nothing");
+    }
+}

@@ -1,0 +1,185 @@
+//! `maxmemory` and `maxmemory-clients` on a running server: what goes, what stays, what is told and logged.
+
+use crate::harness::{Client, Server, World, eventually};
+
+const VALUE_BYTES: usize = 1_000;
+
+fn used(client: &mut Client) -> usize {
+    client.info("used_memory").parse().unwrap()
+}
+
+/// Allows so many bytes more than are in use.
+fn allow(client: &mut Client, bytes: usize, policy: &str) -> usize {
+    let limit = used(client) + bytes;
+    client.ok(&format!("CONFIG SET maxmemory {limit} maxmemory-policy {policy}"));
+    limit
+}
+
+fn fill(client: &mut Client, prefix: &str, count: usize) {
+    let value = "x".repeat(VALUE_BYTES);
+    (0..count).for_each(|number| client.ok(&format!("SET {prefix}:{number} {value}")));
+}
+
+fn number(client: &mut Client, field: &str) -> usize {
+    client.info(field).parse().unwrap()
+}
+
+fn start(options: &[&str]) -> (World, Server) {
+    let world = World::new();
+    let server = world.start(&[&["--enable-debug-command", "yes"], options].concat());
+    (world, server)
+}
+
+#[test]
+fn memory_stays_below_the_limit_and_no_more_goes_than_must() {
+    for policy in ["allkeys-lru", "allkeys-lfu", "allkeys-random"] {
+        let (_world, server) = start(&[]);
+        let mut client = server.client();
+        let limit = allow(&mut client, 1_000_000, policy);
+        fill(&mut client, "k", 4_000);
+        let (used, kept) = (used(&mut client), client.ask("DBSIZE"));
+        assert!(used < limit + 4_096, "{policy}: {used} bytes of {limit}");
+        // Each key takes some 1,100 bytes, and the buffers of this client some.
+        let kept: usize = kept.trim_start_matches(':').parse().unwrap();
+        assert!(kept > 700, "{policy}: {kept} keys are left in a million bytes");
+    }
+}
+
+#[test]
+fn a_small_key_makes_room_for_another_of_its_size() {
+    let (_world, server) = start(&[]);
+    let mut client = server.client();
+    let set = |client: &mut Client, number: usize| client.ok(&format!("SET k:{number} {}", "x".repeat(32)));
+    (0..20_000).for_each(|number| set(&mut client, number));
+    allow(&mut client, 0, "allkeys-random");
+    // Until buffers and tables have found their sizes.
+    (20_000..22_000).for_each(|number| set(&mut client, number));
+    let before = number(&mut client, "evicted_keys");
+    (22_000..26_000).for_each(|number| set(&mut client, number));
+    let evicted = number(&mut client, "evicted_keys") - before;
+    assert!((3_000..6_000).contains(&evicted), "{evicted} keys went for 4,000 new ones");
+}
+
+#[test]
+fn a_full_memory_refuses_what_needs_memory_and_nothing_else() {
+    const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.";
+    let (_world, server) = start(&[]);
+    let mut client = server.client();
+    fill(&mut client, "k", 100);
+    client.ok("MULTI");
+    client.send("SET a 1");
+    assert_eq!(client.reply(), "QUEUED");
+    let mut other = server.client();
+    for policy in ["noeviction", "volatile-lru", "volatile-ttl", "volatile-random", "volatile-lfu"] {
+        other.ok(&format!("CONFIG SET maxmemory 1 maxmemory-policy {policy}"));
+        assert_eq!(other.ask("SET a 1"), OOM, "{policy}");
+        assert_eq!(other.ask("STRLEN k:1"), format!(":{VALUE_BYTES}"));
+        other.ok("MULTI");
+        assert_eq!(other.ask("GET k:1"), OOM, "a queue takes memory, too");
+        assert_eq!(other.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.");
+    }
+    assert_eq!(
+        client.ask("EXEC"),
+        "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'."
+    );
+    assert_eq!((number(&mut other, "evicted_keys"), other.ask("DBSIZE")), (0, ":100".into()));
+    eventually("the time is counted", || number(&mut other, "current_eviction_exceeded_time") > 0);
+    assert_eq!(other.ask("DEL k:1"), ":1");
+    other.ok("CONFIG SET maxmemory 0");
+    other.ok("SET a 1");
+    assert_eq!(other.info("current_eviction_exceeded_time"), "0");
+    assert!(number(&mut other, "total_eviction_exceeded_time") > 0);
+}
+
+#[test]
+fn what_goes_is_logged_before_the_command_that_needed_room() {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "always", "--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    client.ok("CONFIG SET notify-keyspace-events Ke");
+    let mut listener = server.client();
+    listener.ask("PSUBSCRIBE __keyspace@0__:*");
+    fill(&mut client, "k", 500);
+    // Blocks of the log go with their fsync.
+    client.ok("CONFIG SET maxmemory 1 maxmemory-policy allkeys-lru");
+    eventually("all keys have gone", || client.ask("DBSIZE") == ":0");
+    assert_eq!(number(&mut client, "evicted_keys"), 500);
+    assert_eq!(client.ask("SET a 1"), "-OOM command not allowed when used memory > 'maxmemory'.");
+    assert!(listener.reply().ends_with("evicted]"), "an event for each");
+    client.ok("CONFIG SET maxmemory 0");
+    client.ok("SET a 1");
+    let changes = client.info("rdb_changes_since_last_save");
+    assert_eq!(changes, "501", "evictions are no changes that a save point counts");
+    client.ok("DEBUG LOADAOF");
+    assert_eq!((client.ask("DBSIZE"), client.ask("GET a")), (":1".into(), "1".into()));
+}
+
+#[test]
+fn eviction_is_bounded_in_a_turn_and_goes_on() {
+    let (_world, server) = start(&["--maxmemory-eviction-tenacity", "0", "--latency-monitor-threshold", "1"]);
+    let mut client = server.client();
+    fill(&mut client, "k", 2_000);
+    client.ok("CONFIG SET maxmemory 1 maxmemory-policy allkeys-random");
+    // The reply to this comes from the midst of it: each turn deletes sixteen keys.
+    assert_ne!(client.ask("DBSIZE"), ":0");
+    eventually("all keys have gone", || client.ask("DBSIZE") == ":0");
+}
+
+#[test]
+fn use_is_kept_through_a_reload_as_the_policy_notes_it() {
+    let (_world, server) =
+        start(&["--maxmemory-policy", "allkeys-lfu", "--lfu-log-factor", "0", "--lfu-decay-time", "0"]);
+    let mut client = server.client();
+    client.ok("SET k v");
+    (0..20).for_each(|_| assert_eq!(client.ask("GET k"), "v"));
+    assert_eq!(client.ask("OBJECT FREQ k"), ":25");
+    client.ok("DEBUG RELOAD");
+    assert_eq!(client.ask("OBJECT FREQ k"), ":25");
+    let payload = client.ask("OBJECT FREQ none");
+    assert_eq!(payload, "nil");
+    client.ok("CONFIG SET maxmemory-policy volatile-lru");
+    assert!(client.ask("OBJECT FREQ k").starts_with("-ERR An LFU maxmemory policy is not selected"));
+    assert_eq!(client.ask("OBJECT IDLETIME k"), ":0");
+    client.ok("CLIENT NO-TOUCH ON");
+    assert_eq!(client.ask("GET k"), "v");
+}
+
+#[test]
+fn clients_that_take_too_much_are_closed_the_biggest_first() {
+    let (_world, server) = start(&["--maxmemory-clients", "2mb"]);
+    let mut client = server.client();
+    let mut big = server.client();
+    let mut spared = server.client();
+    spared.ok("CLIENT NO-EVICT ON");
+    // Requests that do not end stay in the buffers.
+    let torn = format!("*2\r\n$3\r\nGET\r\n${}\r\n{}", 8 << 20, "x".repeat(3 << 20));
+    spared.send_bytes(torn.as_bytes());
+    big.try_send_bytes(torn.as_bytes());
+    eventually("the big one is gone", || number(&mut client, "evicted_clients") == 1);
+    assert!(big.is_closed());
+    assert_eq!(client.ask("PING"), "PONG");
+    assert!(client.ask("CLIENT LIST").lines().any(|line| line.contains("flags=e")));
+}
+
+#[test]
+fn memory_is_told_in_redis_terms() {
+    let (_world, server) = start(&[]);
+    let mut client = server.client();
+    fill(&mut client, "k", 1_000);
+    let stats = client.ask("MEMORY STATS");
+    for name in
+        ["peak.allocated", "db.0", "overhead.hashtable.main", "dataset.percentage", "allocator-rss.ratio"]
+    {
+        assert!(stats.contains(name), "{name} in {stats}");
+    }
+    assert!(client.ask("MEMORY DOCTOR").len() > 20);
+    assert!(client.ask("MEMORY MALLOC-STATS").contains("jemalloc statistics"));
+    client.ok("MEMORY PURGE");
+    for field in ["used_memory_startup", "used_memory_overhead", "used_memory_dataset", "mem_clients_normal"]
+    {
+        assert!(number(&mut client, field) > 0, "{field}");
+    }
+    let (dataset, used) = (number(&mut client, "used_memory_dataset"), used(&mut client));
+    assert!((1_000 * VALUE_BYTES..used).contains(&dataset), "{dataset} of {used}");
+    assert_eq!(client.info("maxmemory_policy"), "noeviction");
+}

@@ -1,0 +1,146 @@
+//! everlog-rewrite as operators know it: what comes out loads to the same data, what is damaged or in use is left alone.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::check_aof::redis_server;
+use crate::harness::{World, eventually, free_port, names};
+
+const REWRITER: &str = env!("CARGO_BIN_EXE_everlog-rewrite");
+const CHECKER: &str = env!("CARGO_BIN_EXE_everlog-check-aof");
+const MANIFEST: &str = "appendonly.aof.manifest";
+
+/// What a tool prints, and whether it succeeded.
+fn run(program: &str, args: &[&str]) -> (String, bool) {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
+}
+
+fn rewrite(world: &World, args: &[&str]) -> (String, bool) {
+    let dir = world.aof_dir();
+    run(REWRITER, &[args, &[dir.to_str().unwrap()]].concat())
+}
+
+/// Values of every type, some changed and deleted again; returns their digest.
+fn fill(world: &World, options: &[&str]) -> String {
+    let server = world.start_aof(options);
+    let mut client = server.client();
+    for n in 0..300 {
+        client.ok(&format!("SET string:{n} {n}"));
+    }
+    for line in [
+        "DEL string:7",
+        "INCR string:8",
+        "RPUSH list a b c 1 2 3",
+        "SADD set x y z",
+        "HSET hash f v g w",
+        "ZADD zset 1 one 2.5 two",
+        "XADD stream 1-1 f v",
+        "SETEX volatile 100000 soon",
+        "SELECT 9",
+        "SET elsewhere yes",
+    ] {
+        client.ask(line);
+    }
+    let digest = client.ask("DEBUG DIGEST");
+    drop(client);
+    assert!(server.terminate().success());
+    digest
+}
+
+fn digest(world: &World, options: &[&str]) -> String {
+    let server = world.start_aof(options);
+    server.client().ask("DEBUG DIGEST")
+}
+
+fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    names(dir).into_iter().map(|name| (name.clone(), fs::read(dir.join(name)).unwrap())).collect()
+}
+
+#[test]
+fn the_new_base_is_all_there_is_and_loads_to_the_same_data() {
+    for (preamble, format) in [("yes", "rdb"), ("yes", "resp"), ("no", "rdb"), ("no", "resp")] {
+        let (world, options) = (World::new(), ["--aof-use-rdb-preamble", preamble]);
+        let expected = fill(&world, &options);
+        let (text, is_done) = rewrite(&world, &["--format", format]);
+        assert!(is_done && text.contains(" keys from ") && text.contains(" bytes in one after ("), "{text}");
+        let suffix = if format == "rdb" { "rdb" } else { "aof" };
+        let base = format!("appendonly.aof.2.base.{suffix}");
+        assert_eq!(world.aof_names(), [&base, MANIFEST], "{preamble} to {format}");
+        assert_eq!(names(world.path()), ["appendonlydir", "server.log"]);
+        assert_eq!(digest(&world, &options), expected, "{preamble} to {format}");
+    }
+}
+
+#[test]
+fn a_directory_of_redis_s_is_compacted_too_and_redis_reads_the_result() {
+    for format in ["rdb", "resp"] {
+        let (world, port) = (World::new(), free_port());
+        let Some(redis) = redis_server(&world, port) else { return };
+        let mut client = redis.client();
+        client.ask("MSET a 1 b 2 c 3");
+        assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+        eventually("its rewrite ends", || redis.info("aof_rewrite_in_progress") == "0");
+        client.ask("RPUSH list x y z");
+        client.ask("INCR a");
+        drop(client);
+        assert!(redis.terminate().success());
+        let (text, is_done) = rewrite(&world, &["--format", format]);
+        assert!(is_done && text.starts_with("4 keys from 2 commands: "), "{text}");
+        let Some(redis) = redis_server(&world, port) else { return };
+        assert_eq!(redis.client().ask("MGET a b c"), "[2 2 3]");
+        assert_eq!(redis.client().ask("LRANGE list 0 -1"), "[x y z]");
+    }
+}
+
+#[test]
+fn a_damaged_log_is_left_alone_and_the_repair_is_told() {
+    let world = World::new();
+    fill(&world, &[]);
+    let incr = world.aof_file("appendonly.aof.1.incr.aof");
+    let (sound, manifest) = (fs::read(&incr).unwrap(), world.aof_file(MANIFEST));
+    let mut flipped = sound.clone();
+    flipped[sound.len() / 2] ^= 1;
+    for (damaged, action) in [(&flipped[..], "repair"), (&sound[..sound.len() / 2], "--fix")] {
+        fs::write(&incr, damaged).unwrap();
+        let before = contents(&world.aof_dir());
+        let (text, is_done) = rewrite(&world, &[]);
+        let advice =
+            format!("\nNothing was rewritten. Use: everlog-check-aof {action} {}\n", manifest.display());
+        assert!(!is_done && text.ends_with(&advice), "{text}");
+        assert_eq!(contents(&world.aof_dir()), before);
+    }
+}
+
+#[test]
+fn a_log_that_a_server_uses_is_left_alone() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    server.client().ok("SET k v");
+    let (text, is_done) = rewrite(&world, &[]);
+    let dir = world.aof_dir();
+    let refusal =
+        format!("{}: another program is using this log: it has locked the directory\n", dir.display());
+    assert!(!is_done && text == refusal, "{text}");
+    let manifest = world.aof_file(MANIFEST);
+    for action in ["--fix", "repair"] {
+        let (text, is_done) = run(CHECKER, &[action, manifest.to_str().unwrap()]);
+        assert!(!is_done && text == refusal, "{text}");
+    }
+    let (text, is_done) = run(CHECKER, &[manifest.to_str().unwrap()]);
+    assert!(is_done, "who only looks disturbs nobody: {text}");
+    server.client().ok("CONFIG SET appendonly no");
+    assert!(rewrite(&world, &[]).1, "no log, no lock");
+}
+
+#[test]
+fn what_is_no_log_is_said() {
+    let world = World::new();
+    let dir = world.path().to_str().unwrap();
+    let (text, is_done) = run(REWRITER, &[dir]);
+    assert!(!is_done && text == format!("{dir}: there is no manifest of a log here\n"), "{text}");
+    assert!(!run(REWRITER, &[]).1);
+    assert!(!run(REWRITER, &["--format", "xml", dir]).1);
+}
