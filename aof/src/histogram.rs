@@ -25,14 +25,25 @@ impl Histogram {
     /// Counts a duration.
     #[inline]
     pub fn record(&mut self, took: Duration) {
-        let at = bucket(took.as_nanos().min(u128::from(MAX_NS)) as u64);
-        if at >= self.counts.len() {
-            self.counts.resize(at + 1, 0);
+        self.record_ns(u64::try_from(took.as_nanos()).unwrap_or(MAX_NS));
+    }
+
+    /// Counts a duration that is known in nanoseconds.
+    #[inline]
+    pub fn record_ns(&mut self, took_ns: u64) {
+        let at = bucket(took_ns.min(MAX_NS));
+        self.total += 1;
+        match self.counts.get_mut(at) {
+            Some(count) => *count += 1,
+            None => self.count_first(at),
         }
-        if let Some(count) = self.counts.get_mut(at) {
-            *count += 1;
-            self.total += 1;
-        }
+    }
+
+    /// Counts the longest duration so far.
+    #[cold]
+    fn count_first(&mut self, at: usize) {
+        self.counts.resize(at, 0);
+        self.counts.push(1);
     }
 
     /// How many were counted.

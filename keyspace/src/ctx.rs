@@ -64,7 +64,7 @@ impl<'a> Ctx<'a> {
     #[inline]
     pub(crate) fn finish(self) {
         self.unit.dirty += self.dirty;
-        if self.dirty > 0 && !self.explicit && !self.keyspace.loading {
+        if self.dirty > 0 && !self.explicit && self.keyspace.has_log && !self.keyspace.loading {
             self.unit.push(self.db, self.argv);
         }
     }
@@ -308,7 +308,9 @@ impl<'a> Ctx<'a> {
     /// Logs `argv` in place of the command as the client sent it; each call adds one effect.
     pub fn propagate(&mut self, argv: &[&[u8]]) {
         self.explicit = true;
-        self.unit.push(self.db, argv);
+        if self.keyspace.has_log {
+            self.unit.push(self.db, argv);
+        }
     }
 
     /// Logs nothing for this command, whatever it changed.

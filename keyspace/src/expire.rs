@@ -25,7 +25,9 @@ impl Keyspace {
         (class, name): (char, &'static str),
         unit: &mut Unit,
     ) {
-        unit.push(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        if self.has_log {
+            unit.push(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+        }
         if self.has_listeners {
             unit.events.push(KeyEvent { db, class, name, key: Str::from(key) });
         }

@@ -84,6 +84,8 @@ pub struct Keyspace {
     /// True while a log is replayed: nothing expires then, as in Redis, a command is not encoded as its own effect, and
     /// the keys that it visits are not noted.
     pub loading: bool,
+    /// True unless nobody logs effects: then none are left in a [`Unit`].
+    pub has_log: bool,
     /// True while some client is blocked on a key: then keys that appear are reported in [`Unit::ready`].
     pub has_blocked: bool,
     /// True while somebody listens to keyspace events: then they are reported in [`Unit::events`].
@@ -140,6 +142,7 @@ impl Keyspace {
             limits: Limits::default(),
             stats: Stats::default(),
             loading: false,
+            has_log: true,
             has_blocked: false,
             has_listeners: false,
             seed,

@@ -4,12 +4,15 @@
 //! serves it now, and leaves the same effect as if it had never waited.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aof::Position;
-use keyspace::{DbIndex, Str, Touch};
+use keyspace::{Call, DbIndex, Str, Touch};
+use resp::Encoder;
 
-use crate::client::{Blocked, ClientId, Copies, Waiting};
+use crate::client::{Blocked, ClientId, Copies, OwnedArgv, ReplyMode, Waiting};
+use crate::commands::Handler;
+use crate::executor::Server;
 
 /// Who waits for which key.
 #[derive(Debug, Default)]
@@ -138,6 +141,117 @@ impl Waiting {
         match *self {
             Waiting::Copies(copies) => Some(copies),
             Waiting::Key(_) | Waiting::LogEnd => None,
+        }
+    }
+}
+
+impl Server {
+    pub(crate) fn park_for_key(&mut self, id: ClientId, argv: &[&[u8]], mut block: keyspace::Block) {
+        let deadline = block.timeout_ms.and_then(|ms| self.clock.now.checked_add(Duration::from_millis(ms)));
+        match block.again.take() {
+            Some(again) => {
+                let again: Vec<&[u8]> = again.iter().map(|word| &word[..]).collect();
+                self.park(id, &again, Waiting::Key(block), deadline);
+            }
+            None => self.park(id, argv, Waiting::Key(block), deadline),
+        }
+    }
+
+    /// Lets a client wait; the command that it has sent is not over.
+    pub fn park(&mut self, id: ClientId, argv: &[&[u8]], on: Waiting, deadline: Option<Instant>) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(command) = client.last_command else { return };
+        let (argv, db) = (OwnedArgv::new(argv), client.db);
+        let blocked = Blocked { command, argv, on, db, deadline, took_ns: 0 };
+        self.blocking.park(id, &blocked);
+        client.blocked = Some(blocked);
+        self.keyspace.has_blocked = self.blocking.waits_for_keys();
+    }
+
+    /// Takes a client out of its waiting; its command is over, and what it sent since is looked at again.
+    pub fn unpark(&mut self, id: ClientId) -> Option<Blocked> {
+        let client = self.clients.get_mut(id)?;
+        let blocked = client.blocked.take()?;
+        self.blocking.unpark(id, &blocked);
+        self.keyspace.has_blocked = self.blocking.waits_for_keys();
+        self.resumed.push(id);
+        self.answered.push(id);
+        Some(blocked)
+    }
+
+    /// Executes the commands of parked clients whose keys became ready, until none can be served.
+    pub fn serve_ready(&mut self) {
+        while let Some((db, key, clients)) = self.blocking.next_ready() {
+            for id in clients {
+                let entry = self.keyspace.entry(db, &key, self.clock.unix_ms);
+                let held = entry.map(|entry| entry.value().type_name());
+                let Some(client) = self.clients.get(id) else { continue };
+                let Some(blocked) = &client.blocked else { continue };
+                let wakes = |on: &keyspace::Block| held == Some(on.type_name) || on.wakes_without_it;
+                if matches!(&blocked.on, Waiting::Key(on) if wakes(on)) {
+                    self.serve_parked(id);
+                }
+            }
+        }
+    }
+
+    fn serve_parked(&mut self, id: ClientId) {
+        let began_ns = self.observer.mark_ns();
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(mut blocked) = client.blocked.take() else { return };
+        let argv = blocked.argv.words();
+        self.unit.clear();
+        let start = client.output.len_bytes();
+        if let Handler::Data(spec) = blocked.command.handler() {
+            let (db, no_touch) = (blocked.db, client.no_touch);
+            let call = Call { db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true, no_touch };
+            self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
+        }
+        blocked.took_ns += self.observer.lap(began_ns);
+        client.blocked = Some(blocked);
+        if self.unit.block.is_none() {
+            self.end_parked(id, start);
+        }
+        self.finish_unit(Some(id), true);
+    }
+
+    /// Answers a parked client, whose command is over by that.
+    pub fn answer_parked(&mut self, id: ClientId, write: impl FnOnce(&mut Encoder<'_>)) {
+        let Some(client) = self.clients.get_mut(id).filter(|client| client.blocked.is_some()) else { return };
+        let start = client.output.len_bytes();
+        write(&mut client.reply());
+        self.end_parked(id, start);
+    }
+
+    /// The command of a parked client was answered, from `start` on.
+    fn end_parked(&mut self, id: ClientId, start: usize) {
+        let Some(blocked) = self.unpark(id) else { return };
+        let failed = self.count_error(id, start);
+        self.end_silence(id, start);
+        self.finished(id, &blocked.command, &blocked.argv.words(), blocked.took_ns, failed);
+    }
+
+    /// CLIENT REPLY, for the reply of a command that was parked.
+    fn end_silence(&mut self, id: ClientId, start: usize) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if client.reply_mode != ReplyMode::On {
+            client.output.buffer().truncate(start);
+        }
+        if client.reply_mode == ReplyMode::SkipNext {
+            client.reply_mode = ReplyMode::On;
+        }
+    }
+
+    /// Answers a parked client whose time is over.
+    pub fn time_out(&mut self, id: ClientId) {
+        let blocked = self.clients.get(id).and_then(|client| client.blocked.as_ref());
+        match blocked.map(|blocked| &blocked.on) {
+            Some(Waiting::Key(block)) if block.null_array => {
+                self.answer_parked(id, |reply| reply.null_array())
+            }
+            Some(Waiting::Key(_)) => self.answer_parked(id, |reply| reply.null()),
+            Some(&Waiting::Copies(copies)) => self.answer_copies(id, copies),
+            Some(Waiting::LogEnd) | None => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aof::Position;
 use bytes::{Buf, BytesMut};
@@ -76,6 +76,8 @@ pub struct Client {
     pub held: Option<(Position, Instant)>,
     /// Since when its unsent replies are above the soft limit.
     pub output_over_since: Option<Instant>,
+    /// The turn was over before all that it has sent was executed: the rest is in `input`.
+    pub cut: bool,
     /// It waits in the list of sockets to be read.
     pub to_be_read: bool,
     /// It has sent more, which stays in the socket until it no longer waits.
@@ -116,8 +118,8 @@ pub struct Blocked {
     pub db: DbIndex,
     /// When to give up.
     pub deadline: Option<Instant>,
-    /// How long the command has been executed so far.
-    pub took: Duration,
+    /// How long the command has been executed so far, nanoseconds.
+    pub took_ns: u64,
 }
 
 /// What a parked client waits for.
@@ -172,6 +174,9 @@ pub enum ReplyMode {
     SkipNext,
 }
 
+/// What frames a word in a log, at most: `$`, ten digits, and twice CR LF.
+pub(crate) const WORD_BYTES: u64 = 15;
+
 /// A request that outlives the buffer it came in: queued by MULTI, or parked.
 #[derive(Debug, Clone, Default)]
 pub struct OwnedArgv {
@@ -195,7 +200,7 @@ impl OwnedArgv {
 
     /// About how much the request takes in a log.
     pub fn log_bytes(&self) -> u64 {
-        self.bytes.len() as u64 + self.ends.len() as u64 * crate::executor::WORD_BYTES
+        self.bytes.len() as u64 + self.ends.len() as u64 * WORD_BYTES
     }
 
     /// The words.
@@ -333,6 +338,7 @@ impl Client {
             postponed: false,
             held: None,
             output_over_since: None,
+            cut: false,
             to_be_read: false,
             left_unread: false,
             read_closed: false,

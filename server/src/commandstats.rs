@@ -1,7 +1,5 @@
 //! Calls, times and latencies by command: INFO's Commandstats and Latencystats, LATENCY HISTOGRAM.
 
-use std::time::Duration;
-
 use aof::Histogram;
 
 use crate::commands::{Command, CommandTable};
@@ -30,19 +28,19 @@ struct Row {
 impl CommandStats {
     /// A command was executed. `tracked`: `latency-tracking` is on.
     #[inline]
-    pub fn called(&mut self, command: Command, took: Duration, failed: bool, tracked: bool) {
+    pub fn called(&mut self, command: &Command, took_ns: u64, failed: bool, tracked: bool) {
         let row = self.row(command);
         row.calls += 1;
-        row.took_ns += took.as_nanos() as u64;
+        row.took_ns += took_ns;
         row.failed += u64::from(failed);
         if tracked {
-            row.latencies.record(took);
+            row.latencies.record_ns(took_ns);
         }
     }
 
     /// A command was refused.
     pub fn rejected(&mut self, command: Command) {
-        self.row(command).rejected += 1;
+        self.row(&command).rejected += 1;
     }
 
     /// The latencies of a command, if any were recorded.
@@ -84,11 +82,16 @@ impl CommandStats {
     }
 
     #[inline]
-    fn row(&mut self, command: Command) -> &mut Row {
+    fn row(&mut self, command: &Command) -> &mut Row {
         let at = usize::from(command.number);
         if at >= self.rows.len() {
-            self.rows.resize(at + 1, Row::default());
+            self.add_rows(at);
         }
         &mut self.rows[at]
+    }
+
+    #[cold]
+    fn add_rows(&mut self, last: usize) {
+        self.rows.resize(last + 1, Row::default());
     }
 }

@@ -137,7 +137,7 @@ impl Server {
         };
         self.room.enter(state, self.clock.now);
         // The command that needed room has not begun yet.
-        self.observer.begin(Instant::now());
+        self.observer.begin(crate::clock::monotonic_ns());
     }
 
     /// As in Redis: not while loading, so that the log decides what there is, and not while paused. Behind a disk that
@@ -174,12 +174,13 @@ impl Server {
     fn evict_some(&mut self, wanted_bytes: i64) -> (i64, bool) {
         /// Between two looks at the clock. Source: redis 7.2 `src/evict.c`.
         const KEYS: usize = 16;
-        let mut unit = std::mem::take(&mut self.room.unit);
-        unit.clear();
+        // Inside EXEC there is one already.
+        let outer = std::mem::replace(&mut self.unit, std::mem::take(&mut self.room.unit));
+        self.unit.clear();
         let (mut freed_bytes, mut is_more) = (0, true);
         for _ in 0..KEYS {
             let before = memory::thread_bytes();
-            let Some(garbage_bytes) = self.keyspace.evict(self.clock.unix_ms, &mut unit) else {
+            let Some(garbage_bytes) = self.keyspace.evict(self.clock.unix_ms, &mut self.unit) else {
                 is_more = false;
                 break;
             };
@@ -190,9 +191,9 @@ impl Server {
         }
         // Save points count what clients have changed.
         let changes = self.persistence.dirty;
-        self.finish_unit(None, &mut unit, false);
+        self.finish_unit(None, false);
         self.persistence.dirty = changes;
-        self.room.unit = unit;
+        self.room.unit = std::mem::replace(&mut self.unit, outer);
         (freed_bytes, is_more)
     }
 

@@ -13,6 +13,7 @@ pub mod blocking;
 pub mod check_aof;
 pub mod client;
 pub mod clients;
+pub mod clock;
 pub mod commands;
 pub mod commandstats;
 pub mod config;
@@ -34,6 +35,7 @@ pub mod redact;
 pub mod rewrite_aof;
 pub mod slowlog;
 pub mod startup;
+pub mod stats;
 pub mod transaction;
 pub mod turn;
 

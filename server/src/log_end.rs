@@ -108,7 +108,7 @@ impl Server {
                 std::thread::sleep(Duration::from_micros(100));
             }
         }
-        self.persistence.drop_log();
+        self.drop_log();
         self.refuse_waiting_for_log();
         // Positions of the next log begin anew.
         self.gate = crate::gate::Gate::default();

@@ -2,12 +2,13 @@
 //!
 //! The clock is read once a command: the end of one is the beginning of the next.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyspace::commands::flags;
 use resp::quote;
 
 use crate::client::ClientId;
+use crate::clock::monotonic_ns;
 use crate::commands::Command;
 use crate::commandstats::CommandStats;
 use crate::config::Config;
@@ -28,9 +29,9 @@ pub struct Observer {
     /// Who has sent MONITOR.
     pub monitors: Vec<ClientId>,
     /// When the last command ended, or the turn of the current client began.
-    mark: Instant,
+    mark_ns: u64,
     /// What takes less concerns neither the slow log nor the latency monitor.
-    notable: Duration,
+    notable_ns: u64,
 }
 
 impl Observer {
@@ -41,8 +42,8 @@ impl Observer {
             slowlog: Slowlog::default(),
             latency: LatencyMonitor::default(),
             monitors: Vec::new(),
-            mark: Instant::now(),
-            notable: Duration::MAX,
+            mark_ns: monotonic_ns(),
+            notable_ns: u64::MAX,
         };
         observer.set_thresholds(config);
         observer
@@ -50,27 +51,28 @@ impl Observer {
 
     /// Goes by the thresholds of the configuration.
     pub fn set_thresholds(&mut self, config: &Config) {
-        let slow = slowlog_threshold(config).unwrap_or(Duration::MAX);
-        self.notable = latency_threshold(config).unwrap_or(Duration::MAX).min(slow);
+        let thresholds = [slowlog_threshold(config), latency_threshold(config)];
+        let notable = thresholds.into_iter().flatten().min().unwrap_or(Duration::MAX);
+        self.notable_ns = u64::try_from(notable.as_nanos()).unwrap_or(u64::MAX);
     }
 
     /// The next command begins now.
     #[inline]
-    pub fn begin(&mut self, now: Instant) {
-        self.mark = now;
+    pub fn begin(&mut self, now_ns: u64) {
+        self.mark_ns = now_ns;
     }
 
     /// When the next command will have begun.
     #[inline]
-    pub fn mark(&self) -> Instant {
-        self.mark
+    pub fn mark_ns(&self) -> u64 {
+        self.mark_ns
     }
 
-    /// A command ends now that began at `began`: how long it took.
+    /// A command ends now that began at `began_ns`: how long it took.
     #[inline]
-    pub fn lap(&mut self, began: Instant) -> Duration {
-        self.mark = Instant::now();
-        self.mark.saturating_duration_since(began)
+    pub fn lap(&mut self, began_ns: u64) -> u64 {
+        self.mark_ns = monotonic_ns();
+        self.mark_ns.saturating_sub(began_ns)
     }
 }
 
@@ -93,23 +95,23 @@ fn unix_now() -> Duration {
 impl Server {
     /// Counts a command that has been executed to its end, and enters it where it took long.
     #[inline]
-    pub fn finished(&mut self, id: ClientId, command: Command, argv: &[&[u8]], took: Duration, failed: bool) {
+    pub fn finished(&mut self, id: ClientId, command: &Command, argv: &[&[u8]], took_ns: u64, failed: bool) {
         self.stats.commands += 1;
-        self.observer.commands.called(command, took, failed, self.config.latency_tracking);
-        if took >= self.observer.notable {
-            self.note_slow(id, command, argv, took);
+        self.observer.commands.called(command, took_ns, failed, self.config.latency_tracking);
+        if took_ns >= self.observer.notable_ns {
+            self.note_slow(id, command, argv, Duration::from_nanos(took_ns));
         }
     }
 
     #[cold]
-    fn note_slow(&mut self, id: ClientId, command: Command, argv: &[&[u8]], took: Duration) {
+    fn note_slow(&mut self, id: ClientId, command: &Command, argv: &[&[u8]], took: Duration) {
         self.note_latency(if command.has(flags::FAST) { "fast-command" } else { "command" }, took);
         let slow = slowlog_threshold(&self.config).is_some_and(|threshold| took >= threshold);
         if slow
             && !command.has(flags::SKIP_SLOWLOG)
             && let Some(client) = self.clients.get(id)
         {
-            let (unix_s, words) = (unix_now().as_secs() as i64, shown(command, argv));
+            let (unix_s, words) = (unix_now().as_secs() as i64, shown(*command, argv));
             let (peer, max_len) = (client.peer_text(), self.config.slowlog_max_len);
             self.observer.slowlog.push(unix_s, took, &words, peer, &client.name, max_len);
         }

@@ -15,14 +15,15 @@ use aof::fs::{Disk, Fs};
 use aof::{DirLock, Directory, Log, Options, Position};
 use keyspace::Touch;
 use mio::Waker;
-use rewrite::trigger::{Backoff, Growth};
+use rewrite::trigger::{Backoff, Growth, Reason, Situation, decide};
 use rewrite::{Format, Rewrite, Settings};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
+use crate::clock::Clock;
 use crate::config::{AppendFsync, Config, LoadCorrupt};
 use crate::disk::{self, Trouble, Wish};
-use crate::executor::{Clock, Server};
+use crate::executor::Server;
 use crate::info::Fields;
 use crate::log_end::LogEnd;
 use crate::logger::Level;
@@ -172,16 +173,6 @@ impl Persistence {
     /// Whether a power cut takes nothing of what was logged up to a position.
     pub fn is_durable(&self, position: Position) -> bool {
         self.acknowledged().is_some_and(|durable| durable >= position)
-    }
-
-    /// The log ends. What was worth waiting for is durable: what fails now is of no consequence.
-    pub(crate) fn drop_log(&mut self) {
-        if let Some(log) = self.log.take() {
-            let _ = log.stop();
-        }
-        self.scheduled = false;
-        self.log_end = None;
-        self.lock = None;
     }
 
     /// What is wrong with the disk, in the words that clients see; what is still possible then says
@@ -381,9 +372,15 @@ impl Server {
         let log = Log::start(directory, options, Box::new(move || wake()))?;
         self.lock_log_directory(&options.dir, Duration::ZERO)?;
         self.persistence.last.base_bytes = log.stats(self.clock.now).base_size;
-        self.persistence.log = Some(log);
+        self.set_log(Some(log));
         self.persistence.home.clone_from(&options.adopt_from);
         Ok(())
+    }
+
+    /// Turns the log on or off. What a unit did before, in the same transaction, needs no log: the first base holds it.
+    fn set_log(&mut self, log: Option<Log>) {
+        self.keyspace.has_log = log.is_some();
+        self.persistence.log = log;
     }
 
     /// CONFIG SET appendonly yes: logs from here on, behind a base that is still to be written.
@@ -399,7 +396,7 @@ impl Server {
         let options = self.log_options();
         self.lock_log_directory(&options.dir, Duration::ZERO)?;
         let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))?;
-        self.persistence.log = Some(log);
+        self.set_log(Some(log));
         self.persistence.home = options.adopt_from;
         // Within a transaction the snapshot would hold a part of it.
         let hindrance = match self.in_exec {
@@ -416,10 +413,21 @@ impl Server {
             return Ok(());
         }
         if let Err(error) = self.start_rewrite() {
-            self.persistence.log = None;
+            self.set_log(None);
             return Err(error);
         }
         Ok(())
+    }
+
+    /// The log ends. What was worth waiting for is durable: what fails now is of no consequence.
+    pub(crate) fn drop_log(&mut self) {
+        if let Some(log) = self.persistence.log.take() {
+            let _ = log.stop();
+        }
+        self.set_log(None);
+        self.persistence.scheduled = false;
+        self.persistence.log_end = None;
+        self.persistence.lock = None;
     }
 
     /// Starts writing a new base.
@@ -568,38 +576,36 @@ impl Server {
     }
 
     /// Starts a rewrite that is scheduled, or due by `auto-aof-rewrite-percentage`.
-    pub fn rewrite_if_grown(&mut self) {
+    pub fn rewrite_if_due(&mut self) {
         let persistence = &self.persistence;
-        if persistence.rewrite.is_some()
-            || persistence.log_end.is_some()
-            || persistence.saving.is_running()
-            || self.loading.is_some()
-            || persistence.backoff.limits(self.clock.now)
-        {
-            return;
-        }
-        let (mut lost, mut retired, mut failure) = (false, 0, None);
-        let grown = persistence.log.as_ref().is_some_and(|log| {
-            let stats = log.stats(self.clock.now);
-            lost = stats.lost_below.is_some();
-            (retired, failure) = (stats.retired_files, stats.last_failure);
-            Growth {
-                current_bytes: stats.current_size,
-                base_bytes: persistence.last.base_bytes,
-                min_bytes: self.config.auto_aof_rewrite_min_size_bytes,
-                percentage: self.config.auto_aof_rewrite_percentage,
-            }
-            .is_due()
+        let stats = persistence.log.as_ref().map(|log| log.stats(self.clock.now));
+        let growth = stats.as_ref().filter(|stats| !stats.waiting_rewrite).map(|stats| Growth {
+            current_bytes: stats.current_size,
+            base_bytes: persistence.last.base_bytes,
+            min_bytes: self.config.auto_aof_rewrite_min_size_bytes,
+            percentage: self.config.auto_aof_rewrite_percentage,
         });
-        self.report_retired(retired, failure.as_ref());
         // What the disk has lost is still in memory: a new base is the repair.
-        if self.persistence.scheduled || grown || lost {
-            if grown {
-                self.log(Level::Notice, "Starting automatic rewriting of AOF");
-            }
-            // A failure is logged, and delays the next attempt.
-            let _ = self.start_rewrite();
+        let has_lost = stats.as_ref().is_some_and(|stats| stats.lost_below.is_some());
+        let reason = decide(&Situation {
+            is_busy: persistence.rewrite.is_some()
+                || persistence.log_end.is_some()
+                || persistence.saving.is_running()
+                || self.loading.is_some(),
+            is_scheduled: persistence.scheduled || has_lost,
+            growth,
+            backoff: &persistence.backoff,
+            now: self.clock.now,
+        });
+        if let Some(stats) = stats {
+            self.report_retired(stats.retired_files, stats.last_failure.as_ref());
         }
+        let Some(reason) = reason else { return };
+        if let Reason::Growth(percent) = reason {
+            self.log(Level::Notice, format!("Starting automatic rewriting of AOF on {percent}% growth"));
+        }
+        // A failure is logged, and delays the next attempt.
+        let _ = self.start_rewrite();
     }
 
     /// Logs that a file was left for a new one: that may be over before anybody had to wait.

@@ -2,23 +2,22 @@
 //! that holds the reply until the log is as safe as promised.
 
 use aof::Op;
-use keyspace::Unit;
 use smallvec::SmallVec;
 
 use crate::client::{ClientId, Watched};
 use crate::executor::Server;
 
 impl Server {
-    /// Logs a unit's effects and says what its reply waits for. `wrap`: several effects are one transaction.
+    /// Logs the unit's effects and says what its reply waits for. `wrap`: several effects are one transaction.
     #[inline]
-    pub fn propagate(&mut self, client: Option<ClientId>, unit: &Unit, wrap: bool) {
+    pub fn propagate(&mut self, client: Option<ClientId>, wrap: bool) {
         let Some(log) = self.persistence.log_mut() else { return };
-        let unix_ms = self.clock.unix_ms;
+        let (unit, unix_ms) = (&self.unit, self.clock.unix_ms);
         let ops: SmallVec<[Op<'_>; 4]> =
             unit.ops().map(|(db, command)| Op { db: db as u32, command }).collect();
         let mut position = 0;
-        for unit in ops.chunks(if wrap { ops.len().max(1) } else { 1 }) {
-            position = log.append(unix_ms, unit);
+        for ops in ops.chunks(if wrap { ops.len().max(1) } else { 1 }) {
+            position = log.append(unix_ms, ops);
         }
         // Until the first base is there, nothing of the log can be loaded: there is nothing to wait for.
         if log.is_waiting_rewrite() {

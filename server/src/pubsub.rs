@@ -172,9 +172,9 @@ impl Server {
     }
 
     /// Publishes what happened to keys, as `notify-keyspace-events` selects.
-    pub fn publish_events(&mut self, unit: &mut keyspace::Unit) {
+    pub fn publish_events(&mut self) {
         let selected = self.config.notify_keyspace_events;
-        for event in unit.events.drain(..) {
+        for event in std::mem::take(&mut self.unit.events) {
             let class = KeyspaceEvents::parse(&[event.class as u8]).unwrap_or_default();
             if selected.0 & class.0 == 0 {
                 continue;

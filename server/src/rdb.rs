@@ -16,8 +16,9 @@ use keyspace::{By, Noting};
 use rewrite::emit::{Emitter, RdbEmitter};
 use rewrite::{Format, Progress, RdbFormat, Rewrite, Settings, Summary, Wake};
 
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::executor::{Clock, Loading, Server};
+use crate::executor::{Loading, Server};
 use crate::info::Fields;
 use crate::logger::Level;
 use crate::startup::Loader;

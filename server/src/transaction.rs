@@ -7,6 +7,7 @@ use keyspace::{DbIndex, Touch};
 
 use crate::client::{ClientId, OwnedArgv};
 use crate::commands::Command;
+use crate::executor::Server;
 
 /// What a client has queued since MULTI.
 #[derive(Debug, Default)]
@@ -63,5 +64,31 @@ impl Watching {
             }
         }
         found
+    }
+}
+
+impl Server {
+    /// Forgets a client's watched keys.
+    pub fn unwatch(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.watch_broken = false;
+        for watched in std::mem::take(&mut client.watched) {
+            self.watching.remove(watched.db, watched.hash, id);
+        }
+    }
+
+    pub(crate) fn break_watches(&mut self) {
+        for (id, db, hash) in self.watching.watchers(&self.unit.touched) {
+            let Some(client) = self.clients.get_mut(id) else { continue };
+            let keyspace = &mut self.keyspace;
+            let now_ms = self.clock.unix_ms;
+            client.watch_broken |= client.watched.iter().any(|watched| {
+                watched.db == db
+                    && hash.map_or_else(
+                        || watched.existed || keyspace.entry(db, &watched.key, now_ms).is_some(),
+                        |hash| watched.hash == hash,
+                    )
+            });
+        }
     }
 }

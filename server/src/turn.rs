@@ -30,6 +30,9 @@ const SIGNALS: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
 
 /// Bytes read from one client before the next one gets its turn.
 const READ_BYTES: usize = 64 * 1024;
+/// How long a turn executes commands while a snapshot is being written. Many writes copy first what they share with it:
+/// that lets a turn do less, not take longer.
+const SNAPSHOT_EXECUTE_NS: u64 = 500_000;
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
 
@@ -119,6 +122,7 @@ impl Turn {
         }
         server.clock.refresh();
         let writing = server.persistence.is_rewriting() || server.persistence.saving.is_running();
+        server.turn_ends_ns = if writing { server.clock.now_ns + SNAPSHOT_EXECUTE_NS } else { u64::MAX };
         let measured = (writing || server.stats.turns_to_compare > 0).then(thread_cpu);
         self.dispatch(server);
         self.work(server);
@@ -258,12 +262,21 @@ impl Turn {
             if let Some(id) = self.unread.pop_front() {
                 self.read(server, id);
             }
+            if server.turn_is_over() {
+                return;
+            }
         }
     }
 
     fn read(&mut self, server: &mut Server, id: ClientId) {
+        if server.clients.get_mut(id).is_some_and(|client| std::mem::take(&mut client.cut)) {
+            server.resume(id);
+        }
         let Some(client) = server.clients.get_mut(id).filter(|client| !client.closing) else { return };
         client.to_be_read = false;
+        if client.cut {
+            return;
+        }
         if client.waits() {
             // What it sends meanwhile stays in the socket: the kernel holds the sender back, no buffer grows.
             client.left_unread = true;

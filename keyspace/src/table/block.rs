@@ -25,16 +25,17 @@ impl Block {
         self.bytes.get(at).copied().unwrap_or_default()
     }
 
-    /// The bytes from `at` on.
+    /// The bytes from `at` on; where the record there ends it says itself. To ask for the length would be one cache
+    /// miss more.
     #[inline]
     pub(super) fn from(&self, at: u16) -> &[u8] {
-        &self.bytes[usize::from(at)..self.len()]
+        &self.bytes[usize::from(at)..]
     }
 
-    /// Whether it can grow by so many bytes.
+    /// By how many bytes it can grow.
     #[inline]
-    pub(super) fn has_room(&self, more: usize) -> bool {
-        self.len() + more <= BLOCK_BYTES
+    pub(super) fn room(&self) -> usize {
+        BLOCK_BYTES - self.len()
     }
 
     /// Appends a record for which there is room; returns where it is.

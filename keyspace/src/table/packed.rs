@@ -18,6 +18,7 @@
 //! together and leave each behind half used.
 
 use std::hint::black_box;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
@@ -44,7 +45,9 @@ pub struct Arena {
     blocks: SmallVec<[Arc<Block>; BLOCKS]>,
     /// An index stays as long as its record; what is gone leaves a hole, unless it was the last.
     values: Vec<Option<Value>>,
-    holes: u32,
+    holes: u16,
+    /// No block but the last has more room than this.
+    gap_bytes: u16,
     /// Bytes of all records.
     len_bytes: u32,
     /// No record expires before this. It may be too early, after one was removed.
@@ -90,7 +93,36 @@ pub(crate) const RECORD_BYTES: usize = size_of::<Slot>() + HEAD_BYTES;
 const EXPIRE_BYTES: usize = 8;
 
 /// A record as it goes into a block.
-type Record = SmallVec<[u8; HEAD_BYTES + 2 * PACKED_MAX_BYTES + EXPIRE_BYTES]>;
+struct Record {
+    len: usize,
+    bytes: [u8; HEAD_BYTES + 2 * PACKED_MAX_BYTES + EXPIRE_BYTES],
+}
+
+impl Record {
+    #[inline]
+    fn of(parts: &[&[u8]]) -> Self {
+        let mut record = Record { len: 0, bytes: [0; HEAD_BYTES + 2 * PACKED_MAX_BYTES + EXPIRE_BYTES] };
+        for part in parts {
+            record.bytes[record.len..][..part.len()].copy_from_slice(part);
+            record.len += part.len();
+        }
+        record
+    }
+}
+
+impl Deref for Record {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl DerefMut for Record {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
+    }
+}
 
 impl Head {
     #[inline]
@@ -330,7 +362,7 @@ impl Arena {
         let slot = self.slots[index].clone();
         let old_len = self.head(&slot).record_len();
         let block = &self.blocks[usize::from(slot.block)];
-        if record.len() > old_len && !block.has_room(record.len() - old_len) {
+        if record.len() > old_len && record.len() - old_len > block.room() {
             self.cut(&slot, old_len);
             let (block, at) = self.append(record);
             self.slots[index] = Slot { block, at, ..slot };
@@ -342,16 +374,37 @@ impl Arena {
 
     /// Adds bytes to a block with room for them.
     fn append(&mut self, record: &[u8]) -> (u16, u16) {
-        let has_room = |block: &Arc<Block>| block.has_room(record.len());
         let block = match self.blocks.last() {
-            Some(last) if has_room(last) => self.blocks.len() - 1,
-            _ => self.blocks.iter().position(has_room).unwrap_or_else(|| {
-                self.blocks.push(Arc::new(Block::new()));
-                self.blocks.len() - 1
-            }),
+            Some(last) if record.len() <= last.room() => self.blocks.len() - 1,
+            _ => self.find_gap(record.len()).unwrap_or_else(|| self.add_block()),
         };
         self.len_bytes += record.len() as u32;
         (block as u16, Arc::make_mut(&mut self.blocks[block]).push(record))
+    }
+
+    /// A block before the last with room for so many bytes. To look at one is a cache miss, and mostly in vain.
+    fn find_gap(&mut self, len: usize) -> Option<usize> {
+        if len > usize::from(self.gap_bytes) {
+            return None;
+        }
+        let gap = self.blocks.iter().position(|block| len <= block.room());
+        if gap.is_none() {
+            self.gap_bytes = len as u16 - 1;
+        }
+        gap
+    }
+
+    /// Opens a block; the last one will hardly be written to again.
+    fn add_block(&mut self) -> usize {
+        self.note_gap(self.blocks.len().wrapping_sub(1));
+        self.blocks.push(Arc::new(Block::new()));
+        self.blocks.len() - 1
+    }
+
+    /// The room of a block is no longer in the last one, or has grown.
+    fn note_gap(&mut self, block: usize) {
+        let room = self.blocks.get(block).map_or(0, |block| block.room() as u16);
+        self.gap_bytes = self.gap_bytes.max(room);
     }
 
     /// Puts other bytes in the place of a record's; those behind them move.
@@ -361,6 +414,7 @@ impl Arena {
             return;
         }
         self.len_bytes = self.len_bytes - old_len as u32 + record.len() as u32;
+        self.note_gap(usize::from(slot.block));
         let behind = |other: &&mut Slot| other.block == slot.block && other.at > slot.at;
         for other in self.slots.iter_mut().filter(behind) {
             other.at = other.at - old_len as u16 + record.len() as u16;
@@ -374,6 +428,8 @@ impl Arena {
             return;
         }
         self.blocks.swap_remove(usize::from(slot.block));
+        // What was the last may have come there.
+        self.note_gap(usize::from(slot.block));
         let last = self.blocks.len() as u16;
         self.slots.iter_mut().filter(|other| other.block == last).for_each(|other| other.block = slot.block);
     }
@@ -488,31 +544,35 @@ impl Arena {
     /// Adds a record of another segment; its place must be behind all others.
     fn adopt(&mut self, slot: &Slot, from: &mut Arena) {
         let head = from.head(slot);
-        let mut record = Record::from_slice(&from.record(slot)[..head.record_len()]);
+        let (block, at) = if head.handles().next().is_none() {
+            self.append(&from.record(slot)[..head.record_len()])
+        } else {
+            let record = self.take_values(head, slot, from);
+            self.append(&record)
+        };
+        self.note_due(from.expire_at_ms(slot));
+        self.slots.push(Slot { block, at, ..slot.clone() });
+    }
+
+    /// Takes the values of another segment's record; returns the record with its new indices.
+    fn take_values(&mut self, head: Head, slot: &Slot, from: &mut Arena) -> Record {
+        let mut record = Record::of(&[&from.record(slot)[..head.record_len()]]);
         for at in head.handles() {
             if let Some(value) = from.release(index_of(&record[at..])) {
                 let index = self.keep(value).to_le_bytes();
                 record[at..at + index.len()].copy_from_slice(&index);
             }
         }
-        let (block, at) = self.append(&record);
-        self.note_due(from.expire_at_ms(slot));
-        self.slots.push(Slot { block, at, ..slot.clone() });
+        record
     }
 }
 
 /// Puts a record together; `flags` do not say yet whether there is a time.
 #[inline]
 fn record(flags: u8, key: &[u8], value: &[u8], expire_at_ms: i64) -> Record {
-    let mut record = Record::new();
-    let expires = if expire_at_ms == NEVER { 0 } else { EXPIRES };
-    record.extend_from_slice(&[flags | expires, key.len() as u8, value.len() as u8]);
-    record.extend_from_slice(key);
-    record.extend_from_slice(value);
-    if expires != 0 {
-        record.extend_from_slice(&expire_at_ms.to_le_bytes());
-    }
-    record
+    let (expires, time) =
+        if expire_at_ms == NEVER { (0, &[][..]) } else { (EXPIRES, &expire_at_ms.to_le_bytes()[..]) };
+    Record::of(&[&[flags | expires, key.len() as u8, value.len() as u8], key, value, time])
 }
 
 #[inline]
@@ -564,6 +624,7 @@ impl Default for Arena {
             blocks: SmallVec::new(),
             values: Vec::new(),
             holes: 0,
+            gap_bytes: 0,
             len_bytes: 0,
             due_ms,
         }

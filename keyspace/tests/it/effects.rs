@@ -59,3 +59,14 @@ fn a_value_and_its_time_to_live_are_one_effect() {
         assert_eq!(effects, 1, "{line}");
     }
 }
+
+#[test]
+fn nothing_is_left_for_a_log_that_nobody_keeps() {
+    let mut session = Session::new();
+    session.keyspace.has_log = false;
+    for line in ["SET k v", "INCRBYFLOAT f 1.5", "EXPIRE k 100", "SADD s a", "SPOP s"] {
+        session.run(line);
+        assert!(session.effects().is_empty(), "{line}");
+        assert!(session.unit.dirty > 0, "{line}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
-use keyspace::{Call, CommandError, Digest, Unit};
+use keyspace::{Call, CommandError, Digest};
 
 use super::ProcessSpec;
 use super::connection::reply;
@@ -204,7 +204,9 @@ fn populate(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     }
     let size = size.map(|size| usize::try_from(size).unwrap_or(0));
     let db = server.clients.get(id).map_or(0, |client| client.db);
-    let (mut out, mut unit) = (bytes::BytesMut::new(), Unit::default());
+    let mut out = bytes::BytesMut::new();
+    // Inside EXEC there is one already.
+    let outer = std::mem::take(&mut server.unit);
     for number in 0..count {
         let key = format!("{prefix}:{number}");
         let mut value = format!("value:{number}").into_bytes();
@@ -214,11 +216,12 @@ fn populate(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         let words: [&[u8]; 3] = [b"SETNX", key.as_bytes(), &value];
         let call = Call::new(db, server.clock.unix_ms, &words);
         let mut encoder = resp::Encoder::new(&mut out, resp::Version::Resp2);
-        server.keyspace.execute(&call, &mut encoder, &mut unit);
-        server.finish_unit(Some(id), &mut unit, false);
-        unit.clear();
+        server.keyspace.execute(&call, &mut encoder, &mut server.unit);
+        server.finish_unit(Some(id), false);
+        server.unit.clear();
         out.clear();
     }
+    server.unit = outer;
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

@@ -107,7 +107,7 @@ fn config_rewrite(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
 }
 
 fn config_resetstat(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
-    server.stats = crate::executor::Stats::default();
+    server.stats = crate::stats::Stats::default();
     server.observer.commands = crate::commandstats::CommandStats::default();
     server.keyspace.stats = keyspace::Stats::default();
     server.persistence.reset_stats();

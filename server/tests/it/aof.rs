@@ -676,3 +676,21 @@ fn a_rewrite_keeps_to_its_limit_and_tells_how_far_it_is() {
     eventually("it ends", || client.info("aof_rewrite_in_progress") == "0");
     assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
 }
+
+#[test]
+fn a_transaction_that_turns_the_log_on_is_kept_whole() {
+    let world = World::new();
+    let mut server = world.start(&[]);
+    let mut client = server.client();
+    client.ok("SET before 1");
+    client.ok("MULTI");
+    for line in ["SET a 1", "CONFIG SET appendonly yes", "SET b 2"] {
+        assert_eq!(client.ask(line), "QUEUED");
+    }
+    assert_eq!(client.ask("EXEC"), "[OK OK OK]");
+    client.ok("SET c 3");
+    server.wait_for_info("aof_pending_rewrite", "0");
+    client.ok("SET d 4");
+    server.kill();
+    assert_eq!(world.start_aof(&[]).client().ask("MGET before a b c d"), "[1 1 2 3 4]");
+}

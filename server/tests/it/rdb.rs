@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::{Server, World, eventually, names};
+use crate::harness::{Server, World, eventually, names, request};
 
 const DEBUG: &[&str] = &["--enable-debug-command", "yes"];
 
@@ -349,4 +349,24 @@ fn the_checker_says_what_a_file_holds_and_what_is_wrong() {
         text.contains("--- RDB ERROR DETECTED ---") && text.contains(&format!("[offset {at}]")),
         "{text}"
     );
+}
+
+#[test]
+fn a_turn_is_no_longer_while_a_snapshot_is_written_and_what_it_leaves_is_answered_in_order() {
+    const COUNT: usize = 8000;
+    let world = World::new();
+    let server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "100000"]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 100");
+    assert_eq!(client.ask("BGSAVE"), "Background saving started");
+    client.send_bytes(&request(&[b"INCR", b"n"]).repeat(COUNT));
+    client.end_sending();
+    for count in 1..=COUNT {
+        assert_eq!(client.reply(), format!(":{count}"));
+    }
+    assert!(client.is_closed());
+    assert_eq!(server.info("rdb_bgsave_in_progress"), "1");
+    // 64 KiB of them would take several times as long.
+    let longest_us: u64 = server.info("rewrite_turn_cpu_max_usec").parse().unwrap();
+    assert!(longest_us < 5000, "{longest_us} microseconds");
 }

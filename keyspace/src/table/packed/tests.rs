@@ -26,7 +26,8 @@ fn is_packed(arena: &Arena) -> bool {
     arena.slots.is_sorted_by_key(|slot| slot.place)
         && arena.blocks.iter().enumerate().all(|(block, bytes)| bytes.len() > 0 && bytes.len() == lens(block))
         && arena.blocks.iter().map(|block| block.len()).sum::<usize>() == arena.len_bytes as usize
-        && live + arena.holes as usize == arena.values.len()
+        && live + usize::from(arena.holes) == arena.values.len()
+        && arena.blocks.iter().rev().skip(1).all(|block| block.room() <= usize::from(arena.gap_bytes))
         && arena.values.last().is_none_or(Option::is_some)
 }
 
@@ -108,6 +109,24 @@ fn halves_of_a_segment_have_each_record_once() {
     arena.absorb(right, SEED);
     assert!(is_packed(&arena));
     assert_eq!(arena.iter().map(|entry| format!("{entry:?}")).collect::<Vec<_>>(), whole);
+}
+
+#[test]
+fn the_room_of_what_was_removed_is_used_again() {
+    let mut arena = Arena::default();
+    for number in 0..60u32 {
+        put(&mut arena, number.reverse_bits(), &number.to_le_bytes(), New::Str(&[b'v'; 50]), NEVER);
+    }
+    let blocks = arena.blocks.len();
+    for number in 60..1000u32 {
+        let (old, key) = (number - 60, (number - 60).to_le_bytes());
+        arena.remove(arena.find(old.reverse_bits(), 0, &key).unwrap());
+        // Longer and shorter by turns: what has no room for one may have it for the other.
+        let value = &[b'v'; 80][..if number % 2 == 0 { 80 } else { 20 }];
+        put(&mut arena, number.reverse_bits(), &number.to_le_bytes(), New::Str(value), NEVER);
+        assert!(is_packed(&arena), "{number}");
+        assert!(arena.blocks.len() <= blocks + 2, "{number}: {} blocks", arena.blocks.len());
+    }
 }
 
 #[test]

@@ -1,0 +1,63 @@
+//! Counters for INFO that belong to no other part.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Counters since the start or CONFIG RESETSTAT.
+#[derive(Debug, Default, Clone)]
+pub struct Stats {
+    /// Commands executed.
+    pub commands: u64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections refused at `maxclients`.
+    pub rejected_connections: u64,
+    /// Bytes received.
+    pub input_bytes: u64,
+    /// Bytes sent.
+    pub output_bytes: u64,
+    /// Error replies by code.
+    pub errors: BTreeMap<String, u64>,
+    /// Error replies of all codes.
+    pub error_replies: u64,
+    /// Commands a second, smoothed, and the count at the last look.
+    pub ops_per_s: u64,
+    /// See [`ops_per_s`](Self::ops_per_s).
+    pub ops_seen: (u64, Option<Instant>),
+    /// The longest turn while a rewrite was running: CPU time of this thread, microseconds.
+    pub rewrite_turn_cpu_us_max: u64,
+    /// The longest of as many turns behind rewrites, for comparison.
+    pub usual_turn_cpu_us_max: u64,
+    /// How many turns are still to be measured for it.
+    pub turns_to_compare: u64,
+    /// Connections closed because all together took more than `maxmemory-clients`.
+    pub evicted_clients: u64,
+    /// The largest memory use seen, bytes.
+    pub used_memory_peak_bytes: u64,
+}
+
+impl Stats {
+    /// Notes how long a turn was: during a rewrite, or behind one.
+    pub fn note_turn(&mut self, rewriting: bool, cpu_us: u64) {
+        let longest_us = if rewriting {
+            self.turns_to_compare += 1;
+            &mut self.rewrite_turn_cpu_us_max
+        } else {
+            self.turns_to_compare = self.turns_to_compare.saturating_sub(1);
+            &mut self.usual_turn_cpu_us_max
+        };
+        *longest_us = cpu_us.max(*longest_us);
+    }
+
+    /// Counts an error reply by its code.
+    pub fn note_error(&mut self, code: &str) {
+        /// Codes come from scripts and modules too: the table stays small.
+        const MAX_CODES: usize = 128;
+        self.error_replies += 1;
+        if let Some(count) = self.errors.get_mut(code) {
+            *count += 1;
+        } else if self.errors.len() < MAX_CODES {
+            self.errors.insert(code.to_owned(), 1);
+        }
+    }
+}
