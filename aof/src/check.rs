@@ -171,7 +171,7 @@ impl Checkup {
         let filename = stem.unwrap_or(&name).to_owned();
         let options = Options { dir: dir.clone(), filename, ..Options::new(dir) };
         if stem.is_some() {
-            return Ok(Checkup { directory: Directory::open_to_supersede(fs, &options)?, single: None });
+            return Ok(Checkup { directory: Directory::open_to_look(fs, &options)?, single: None });
         }
         if is_manifest(&start) {
             let reason = format!("the name of a manifest ends in {MANIFEST_SUFFIX}");

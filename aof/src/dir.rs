@@ -50,6 +50,15 @@ pub struct Directory {
     manifest: Manifest,
     adopted: Option<PathBuf>,
     recovered: Option<Recovered>,
+    /// Listed files that are elsewhere as long as nobody has given them their names.
+    unnamed: Vec<(String, PathBuf)>,
+}
+
+/// Makes the directory of a log, durably.
+pub(crate) fn make(fs: &dyn Fs, dir: &Path, parent: &Path) -> Result<(), Error> {
+    retry(|| fs.create_dir(dir)).map_err(io_error("mkdir", dir))?;
+    // Redis forgets this one: a strict file system then forgets the whole directory in a power cut.
+    retry(|| fs.sync_dir(parent)).map_err(io_error("fsync", parent))
 }
 
 /// What replay has found out about the files.
@@ -106,6 +115,17 @@ impl Directory {
         Ok(directory)
     }
 
+    /// As [`open`](Self::open), for who changes nothing: files that still have a temporary name keep it.
+    pub(crate) fn open_to_look(fs: Arc<dyn Fs>, options: &Options) -> Result<Directory, Error> {
+        let mut directory = Directory::around(fs, options);
+        directory.manifest = directory.read_manifest()?;
+        if directory.manifest.is_empty() {
+            directory.refuse_orphans(&directory.names()?)?;
+        }
+        directory.unnamed = directory.unnamed(&directory.manifest)?;
+        Ok(directory)
+    }
+
     /// What holds a file that no manifest lists.
     pub(crate) fn around(fs: Arc<dyn Fs>, options: &Options) -> Directory {
         Directory {
@@ -116,6 +136,7 @@ impl Directory {
             manifest: Manifest::default(),
             adopted: None,
             recovered: None,
+            unnamed: Vec::new(),
         }
     }
 
@@ -136,7 +157,8 @@ impl Directory {
 
     /// Where a file of this directory is.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        let elsewhere = self.unnamed.iter().find(|(unnamed, _)| unnamed == name);
+        elsewhere.map_or_else(|| self.dir.join(name), |(_, path)| path.clone())
     }
 
     pub(crate) fn fs(&self) -> &Arc<dyn Fs> {
@@ -172,9 +194,7 @@ impl Directory {
 
     /// Makes the directory itself, its name durable, and removes what a crash left half-done.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
-        retry(|| self.fs.create_dir(&self.dir)).map_err(io_error("mkdir", &self.dir))?;
-        // Redis forgets this one: a strict file system then forgets the whole directory in a power cut.
-        retry(|| self.fs.sync_dir(&self.parent)).map_err(io_error("fsync", &self.parent))?;
+        make(&*self.fs, &self.dir, &self.parent)?;
         let names = self.names()?;
         // A disk that is read-only refuses to remove even what is not there.
         let temps = [self.temp_manifest(), self.temp_base(), self.temp_incr()].into_iter();
@@ -295,25 +315,43 @@ impl Directory {
 
     /// Gives the first files of a log their names, unless they have them already. The manifest lists those first, durably: a
     /// crash between the two is told by the temporary names, whereas files with bytes and without a manifest may be
-    /// anybody's data. A file that is not there under either name is lost; whoever wants to read it will say so.
+    /// anybody's data.
     fn name_first_files(&self, manifest: &Manifest) -> Result<(), Error> {
-        let base = manifest.base.iter().map(|base| (self.temp_base(), self.path(&base.name)));
-        let incrs = manifest.incrs.iter().map(|incr| (self.temp_incr(), self.path(&incr.name)));
-        let mut unnamed = Vec::new();
-        for (temp, path) in base.chain(incrs) {
-            if self.len_bytes_if_there(&path)?.is_none() && self.len_bytes_if_there(&temp)?.is_some() {
-                unnamed.push((temp, path));
-            }
-        }
+        let unnamed = self.unnamed(manifest)?;
         if unnamed.is_empty() {
             return Ok(());
         }
         let sync_dir = || retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir));
         sync_dir()?;
-        for (temp, path) in unnamed {
-            retry(|| self.fs.rename(&temp, &path)).map_err(io_error("rename", &temp))?;
+        for (name, temp) in unnamed {
+            retry(|| self.fs.rename(&temp, &self.dir.join(&name))).map_err(io_error("rename", &temp))?;
         }
         sync_dir()
+    }
+
+    /// The listed files that still have a temporary name, and where they are. A file that is not there under either name is
+    /// lost: whoever wants to read it will say so.
+    fn unnamed(&self, manifest: &Manifest) -> Result<Vec<(String, PathBuf)>, Error> {
+        let base = manifest.base.iter().map(|base| (base, self.temp_base()));
+        // A first base has one incr behind it; its head tells that of another log, which was given up, from it.
+        let incr = manifest.incrs.first().filter(|_| manifest.incrs.len() == 1);
+        let mut unnamed = Vec::new();
+        for (entry, temp) in base.chain(incr.map(|incr| (incr, self.temp_incr()))) {
+            if self.len_bytes_if_there(&self.dir.join(&entry.name))?.is_none()
+                && self.len_bytes_if_there(&temp)?.is_some()
+                && self.may_be(entry, &temp)?
+            {
+                unnamed.push((entry.name.clone(), temp));
+            }
+        }
+        Ok(unnamed)
+    }
+
+    fn may_be(&self, entry: &Entry, temp: &Path) -> Result<bool, Error> {
+        Ok(match self.first_line_of(temp)?.and_then(|line| line.head) {
+            Some(Head::Incr(head)) => head.seq == entry.seq,
+            _ => true,
+        })
     }
 
     /// Publishes a base that stands at `temp_path` in place of all that is listed, and with it the temporary incr, if one is
@@ -445,7 +483,13 @@ impl Directory {
     }
 
     fn create(&self, path: &Path) -> Result<Arc<dyn File>, Error> {
-        let file = retry(|| self.fs.create(path)).map_err(io_error("create", path))?;
+        let created = retry(|| self.fs.create(path)).or_else(|error| {
+            // Somebody has removed the whole directory.
+            let made =
+                error.kind() == io::ErrorKind::NotFound && make(&*self.fs, &self.dir, &self.parent).is_ok();
+            if made { retry(|| self.fs.create(path)) } else { Err(error) }
+        });
+        let file = created.map_err(io_error("create", path))?;
         retry(|| file.sync_data()).map_err(io_error("fdatasync", path))?;
         Ok(file)
     }

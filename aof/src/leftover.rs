@@ -1,6 +1,6 @@
 //! What a process that was killed has made and listed nowhere.
 //!
-//! | left by a kill | removed because |
+//! | left by a kill | needless because |
 //! |---|---|
 //! | an incr before its manifest | it has no byte |
 //! | a base between its rename and its manifest | it says itself that it is of this log, and covers nothing beyond what was replayed |
@@ -8,6 +8,7 @@
 //! Whatever else no manifest lists stays: it may be somebody's data.
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use memchr::memmem;
 
@@ -18,22 +19,21 @@ use crate::fs::Reader;
 use crate::manifest::Entry;
 
 impl Directory {
-    /// Removes such files, and returns their names. Replay first: only that tells what they hold.
+    /// Such files. Replay first: only that tells what they hold; and remove them last, once what was replayed is durable.
     ///
     /// # Errors
     /// [`Error::NotReplayed`]; [`Error::Io`], of a file that could not be looked at.
-    pub fn remove_leftovers(&self) -> Result<Vec<String>, Error> {
+    pub fn leftovers(&self) -> Result<Vec<PathBuf>, Error> {
         let recovered = self.recovered()?;
-        let mut removed = Vec::new();
+        let mut leftovers = Vec::new();
         for name in self.names()? {
             if let Some((role, seq)) = self.role(&name)
                 && self.is_leftover(role, &Entry { name: name.clone(), seq }, &recovered)?
-                && self.fs().remove(&self.path(&name)).is_ok()
             {
-                removed.push(name);
+                leftovers.push(self.path(&name));
             }
         }
-        Ok(removed)
+        Ok(leftovers)
     }
 
     fn is_leftover(&self, role: Role, entry: &Entry, recovered: &Recovered) -> Result<bool, Error> {

@@ -7,8 +7,10 @@ use std::any::Any;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::dir::make;
 use crate::error::{Error, io_error};
 use crate::fs::Fs;
+use crate::options::Options;
 
 /// Keeps others away from a directory for as long as it lives.
 pub struct DirLock {
@@ -22,6 +24,19 @@ impl std::fmt::Debug for DirLock {
 }
 
 impl DirLock {
+    /// As [`take`](Self::take), of the directory of a log that is about to be used: it is made, durably, if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::InUse`]; [`Error::Io`].
+    pub fn take_or_make(fs: &dyn Fs, options: &Options) -> Result<DirLock, Error> {
+        loop {
+            match DirLock::take(fs, &options.dir)? {
+                Some(lock) => return Ok(lock),
+                None => make(fs, &options.dir, &options.adopt_from)?,
+            }
+        }
+    }
+
     /// Takes the lock, without waiting; `None` if there is no such directory.
     ///
     /// # Errors

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use crate::Position;
 
-/// A torn tail is at most this long, in bytes: more is never un-synced, for writes are held before.
-pub const MAX_TORN_BYTES: u64 = 256 * 1024 * 1024;
+/// Blocks that can be read stand at most so many bytes behind a torn place: beyond `aof-max-unsynced-bytes`, 256 MiB
+/// unless it was raised, writes are held. Lines may double that, and the block that went beyond it may be as large again
+/// twice.
+pub const MAX_TORN_BYTES: u64 = 1024 * 1024 * 1024;
 /// Readable blocks behind a torn place are at most this much younger than the last one before it: kernels write dirty
 /// pages back within half of that.
 pub const MAX_TORN_AGE: Duration = Duration::from_secs(60);
@@ -24,8 +26,8 @@ pub struct Evidence {
     pub position: Position,
     /// The highest position that any line, in whatever file, calls durable.
     pub durable: Position,
-    /// From the damage to the end of the file.
-    pub rest_bytes: u64,
+    /// From the damage to the last line behind it that can be read; 0 if there is none, for then nothing is lost by a cut.
+    pub behind_bytes: u64,
     /// When the last readable block before the damage was written; milliseconds since 1970.
     pub before_ms: Option<i64>,
     /// The same of the last readable block behind it.
@@ -43,10 +45,10 @@ pub enum Verdict {
 
 /// Judges damage that stands where a block of ours should.
 pub fn judge(evidence: &Evidence) -> Verdict {
-    let Evidence { is_last, position, durable, rest_bytes, before_ms, behind_ms } = *evidence;
+    let Evidence { is_last, position, durable, behind_bytes, before_ms, behind_ms } = *evidence;
     let age_ms = before_ms.zip(behind_ms).map_or(0, |(before, behind)| behind.saturating_sub(before));
     let is_young = age_ms <= MAX_TORN_AGE.as_millis() as i64;
-    let torn = is_last && durable <= position && rest_bytes <= MAX_TORN_BYTES && is_young;
+    let torn = is_last && durable <= position && behind_bytes <= MAX_TORN_BYTES && is_young;
     if torn { Verdict::Torn } else { Verdict::Corrupt }
 }
 
@@ -58,7 +60,7 @@ mod tests {
         is_last: true,
         position: 100,
         durable: 100,
-        rest_bytes: MAX_TORN_BYTES,
+        behind_bytes: MAX_TORN_BYTES,
         before_ms: Some(1_000),
         behind_ms: Some(61_000),
     };
@@ -76,7 +78,7 @@ mod tests {
         let signs = [
             Evidence { is_last: false, ..TORN },
             Evidence { durable: 101, ..TORN },
-            Evidence { rest_bytes: MAX_TORN_BYTES + 1, ..TORN },
+            Evidence { behind_bytes: MAX_TORN_BYTES + 1, ..TORN },
             Evidence { behind_ms: Some(61_001), ..TORN },
         ];
         for evidence in signs {

@@ -87,7 +87,8 @@ pub trait Sink {
         Vec::new()
     }
 
-    /// Told at least every [`PROGRESS_COMMANDS`] commands and [`PROGRESS_BYTES`], so that clients can be answered.
+    /// Told at least every [`PROGRESS_COMMANDS`] commands and [`PROGRESS_BYTES`], and again while reading takes long, so that
+    /// clients can be answered.
     fn progress(&mut self, progress: Progress) {
         let _ = progress;
     }
@@ -279,8 +280,11 @@ impl Directory {
             course.begin(part)?;
             let scan = Scan::open_behind_rdb(&context, &mut *sink, &mut trail)?;
             let (path, left_bytes) = (self.path(&part.entry.name), scan.left_bytes());
+            // An RDB before it was read already.
+            let loaded_bytes = progress.loaded_bytes + scan.offset_bytes();
+            let told = Progress { loaded_bytes, ..progress };
             let (trail, course) = (&mut trail, &mut *course);
-            let end = ahead::feed(&mut *sink, &path, left_bytes, |feed| {
+            let end = ahead::feed(&mut *sink, &path, left_bytes, told, |feed| {
                 let mut file = Replay::new(scan, feed, &mut *course, &mut *trail, part, progress);
                 let end = file.run(&context)?;
                 progress = file.place.progress;

@@ -162,6 +162,7 @@ impl Scan {
         if is_ours && line.position >= from {
             survey.durable = survey.durable.max(line.durable());
             survey.last_ms = survey.last_ms.max(Some(line.time_ms));
+            survey.last_offset_bytes = Some(self.point.offset_bytes);
             survey.next.get_or_insert((self.point, line.position));
         }
     }
@@ -176,4 +177,6 @@ pub(crate) struct Survey {
     pub(crate) durable: Position,
     /// When the latest of them was written.
     pub(crate) last_ms: Option<i64>,
+    /// Where the last of them stands in the file.
+    pub(crate) last_offset_bytes: Option<u64>,
 }

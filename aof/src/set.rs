@@ -8,6 +8,7 @@
 //! again in the new file, and is not read: a crash between the manifest and the cut neither loses nor repeats anything.
 
 use std::io::Read;
+use std::path::Path;
 
 use crate::Position;
 use crate::block::{Epoch, FilePoint, Head, IncrHead, Line, MAGIC, MAX_LINE_BYTES};
@@ -238,10 +239,13 @@ impl Directory {
 
     /// The line of ours that a file begins with.
     pub(crate) fn first_line(&self, entry: &Entry) -> Result<Option<Line>, Error> {
-        let path = self.path(&entry.name);
-        let file = self.fs().open_read(&path).map_err(io_error("open", &path))?;
+        self.first_line_of(&self.path(&entry.name))
+    }
+
+    pub(crate) fn first_line_of(&self, path: &Path) -> Result<Option<Line>, Error> {
+        let file = self.fs().open_read(path).map_err(io_error("open", path))?;
         let mut head = Vec::new();
-        Reader(file).take(MAX_LINE_BYTES as u64).read_to_end(&mut head).map_err(io_error("read", &path))?;
+        Reader(file).take(MAX_LINE_BYTES as u64).read_to_end(&mut head).map_err(io_error("read", path))?;
         let len = head.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let line = head.get(..len).filter(|line| line.starts_with(MAGIC));
         Ok(line.and_then(|line| Line::parse(line, None)))

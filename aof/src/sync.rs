@@ -7,7 +7,7 @@ pub(crate) use std::sync::Arc;
 
 // Reading ahead, which no model runs: its two ends share nothing but these.
 pub(crate) use std::{
-    sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     thread::{Builder, scope},
 };
 

@@ -4,7 +4,7 @@
 //! samples have left in a pool, as in Redis; the one that expires first is known.
 
 use crate::effect::{Touch, Unit};
-use crate::{DbIndex, Garbage, Keyspace, Str, Usage};
+use crate::{DbIndex, Garbage, Keyspace, Str, Usage, Value};
 
 /// A policy, but for `noeviction`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,23 +70,54 @@ impl Keyspace {
     /// Deletes a key to make room, as an effect of its own; returns how many bytes will fall free with the garbage that
     /// it leaves. `None`: the policy has no key to give.
     pub fn evict(&mut self, now_ms: i64, unit: &mut Unit) -> Option<usize> {
+        let (db, key) = self.next_to_go(now_ms)?;
+        let hash = self.hash(&key);
+        let (value, _) = self.dbs[db].evict(hash, &key)?;
+        Some(self.leave_evicted(db, hash, &key, value, unit))
+    }
+
+    /// The same beside a snapshot, which may go on holding what the key took: nothing is packed anew, for that would
+    /// first copy more than it frees. Returns how many bytes the key and its value take, but for the garbage, and how
+    /// many the garbage does.
+    pub fn evict_beside_snapshot(&mut self, now_ms: i64, unit: &mut Unit) -> Option<(usize, usize)> {
+        /// Members by which a value is judged.
+        const SAMPLES: usize = 16;
+        let (db, key) = self.next_to_go(now_ms)?;
+        let hash = self.hash(&key);
+        let bytes = self.dbs[db].find(hash, &key)?.memory_bytes(SAMPLES);
+        let (value, _) = self.dbs[db].remove(hash, &key)?;
+        let garbage_bytes = self.leave_evicted(db, hash, &key, value, unit);
+        Some((bytes.saturating_sub(garbage_bytes), garbage_bytes))
+    }
+
+    /// The key that the policy gives.
+    fn next_to_go(&mut self, now_ms: i64) -> Option<(DbIndex, Str)> {
         let policy = self.limits.policy?;
-        let (db, key) = match policy.by {
+        match policy.by {
             By::Lru | By::Lfu => self.least_used(policy, now_ms),
             By::Random => self.any(policy),
             By::Ttl => self.first_to_expire(),
-        }?;
-        let hash = self.hash(&key);
-        let (value, _) = self.dbs[db].evict(hash, &key)?;
+        }
+    }
+
+    /// Leaves everything behind that follows from an eviction; returns how many bytes the garbage takes.
+    fn leave_evicted(
+        &mut self,
+        db: DbIndex,
+        hash: u64,
+        key: &[u8],
+        value: Option<Value>,
+        unit: &mut Unit,
+    ) -> usize {
         unit.touched.push(Touch::Key { db, hash, wrote: true });
         unit.dirty += 1;
         self.stats.evicted_keys += 1;
-        self.leave_deletion(db, &key, self.limits.lazy_eviction, ('e', "evicted"), unit);
+        self.leave_deletion(db, key, self.limits.lazy_eviction, ('e', "evicted"), unit);
         let garbage_len = self.garbage.len();
         if let Some(value) = value {
             self.discard(value);
         }
-        Some(self.garbage[garbage_len..].iter().map(Garbage::memory_bytes).sum())
+        self.garbage[garbage_len..].iter().map(Garbage::memory_bytes).sum()
     }
 
     /// The best candidate that is still one.

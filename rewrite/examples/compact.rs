@@ -14,7 +14,7 @@ use std::sync::mpsc::channel;
 use std::time::SystemTime;
 
 use aof::fs::Disk;
-use aof::{Directory, Log, Op, Options, Sink, SinkError};
+use aof::{DirLock, Directory, Log, Op, Options, Sink, SinkError};
 use bytes::BytesMut;
 use keyspace::rdb::{Item, Reader};
 use keyspace::{Call, Keyspace, Unit};
@@ -56,6 +56,7 @@ impl Sink for Loader {
 
 fn compact(options: &Options) -> Result<(u64, rewrite::Summary), Box<dyn Error>> {
     let fs = Arc::new(Disk);
+    let _lock = DirLock::take(&*fs, &options.dir)?;
     let mut directory = Directory::open(fs.clone(), options)?;
     if directory.is_empty() {
         return Err(format!("{}: there is no log", options.dir.display()).into());

@@ -9,12 +9,17 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aof::{Epoch, Fs, Log, Options, Position};
+#[cfg(not(loom))]
 use keyspace::Noting;
 
 use crate::Error;
 use crate::control::{Control, Progress, Written, discard};
 use crate::job::{Destination, Job, Source, Wake};
 use crate::sync::{Arc, Broken, Sabotage};
+
+/// The models have no keys whose use could be noted.
+#[cfg(loom)]
+type Noting = ();
 
 /// What the configuration says about rewrites.
 #[derive(Debug, Clone)]

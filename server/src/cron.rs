@@ -16,6 +16,7 @@ impl Server {
         self.close_unanswered();
         self.weigh();
         self.make_room();
+        self.room.doubt_clients();
         let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
         self.save_if_due();

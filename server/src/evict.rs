@@ -5,11 +5,10 @@
 //! the command that would pass it, as in Redis, and a server that is far below its limit pays two loads a command.
 //!
 //! What the log still holds is no data and goes with the next fsync, and what the lazyfree thread has is as good as
-//! free: neither counts.
+//! free: neither counts. Nor does what keys that went leave to a snapshot that is being written: it falls free with
+//! that, however many keys follow. If it counted, a rewrite of a full memory would empty it.
 
 use std::time::{Duration, Instant};
-
-use keyspace::Unit;
 
 use crate::client::{Client, ClientId};
 use crate::config::MaxmemoryClients;
@@ -28,12 +27,16 @@ pub struct Room {
     /// What the executor had allocated by then.
     thread_bytes: i64,
     weighed_at: Option<Instant>,
+    /// What evictions have not freed because a snapshot holds it, copies that they had to make among it.
+    held_bytes: u64,
+    /// `maxmemory-clients` in bytes when clients were looked at last, and what the executor had allocated by then, or
+    /// less since.
+    clients_seen: (u64, i64),
     state: State,
     /// Since when there is too little.
     exceeded_since: Option<Instant>,
     /// How long that was before.
     exceeded: Duration,
-    unit: Unit,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,26 @@ impl Room {
         self.weighed_bytes.saturating_add_signed(memory::thread_bytes().wrapping_sub(self.thread_bytes))
     }
 
+    /// So many bytes of data have gone that did not fall free.
+    fn hold(&mut self, bytes: i64) {
+        self.held_bytes = self.held_bytes.saturating_add_signed(bytes);
+        self.weighed_bytes = self.weighed_bytes.saturating_add_signed(bytes.saturating_neg());
+    }
+
+    /// Lets clients be looked at when the turn ends and has sent what it could, whatever was allocated.
+    pub fn doubt_clients(&mut self) {
+        self.clients_seen = Default::default();
+    }
+
+    /// Whether clients may take notably more than when they were looked at last.
+    fn clients_may_have_grown(&mut self, limit: u64) -> bool {
+        let (limit_then, bytes_then) = self.clients_seen;
+        let bytes = memory::thread_bytes();
+        // What data gives back must not hide what clients take next.
+        self.clients_seen.1 = bytes_then.min(bytes);
+        limit != limit_then || bytes.saturating_sub(bytes_then) > (limit / 16) as i64
+    }
+
     fn enter(&mut self, state: State, now: Instant) {
         self.state = state;
         if state != State::Enough {
@@ -100,12 +123,28 @@ fn budget(tenacity: u32) -> Option<Duration> {
 impl Server {
     /// Opens the allocator's books.
     pub fn weigh(&mut self) {
+        if !self.is_writing_snapshot() {
+            self.room.held_bytes = 0;
+            self.lazyfree.forget_held();
+        }
         if self.config.maxmemory_bytes > 0 {
-            let uncounted = self.persistence.retained_bytes() + self.lazyfree.pending_bytes();
-            self.room.weighed_bytes = memory::used_bytes().saturating_sub(uncounted);
+            self.room.weighed_bytes = memory::used_bytes().saturating_sub(self.uncounted_bytes());
             self.room.thread_bytes = memory::thread_bytes();
             self.room.weighed_at = Some(self.clock.now);
         }
+    }
+
+    /// Bytes in use that are not data, or as good as free.
+    pub fn uncounted_bytes(&self) -> u64 {
+        self.persistence.retained_bytes()
+            + self.lazyfree.pending_bytes()
+            + self.lazyfree.held_bytes()
+            + self.room.held_bytes
+    }
+
+    /// Whether a rewrite or a save may hold a snapshot.
+    pub fn is_writing_snapshot(&self) -> bool {
+        self.persistence.is_rewriting() || self.persistence.saving.is_running()
     }
 
     /// Evicts keys if there is too little room, as far as one turn may.
@@ -125,7 +164,7 @@ impl Server {
         if self.room.is_exceeded() && self.room.weighed_at == Some(self.clock.now) {
             return;
         }
-        self.evict_clients();
+        self.evict_grown_clients();
         self.weigh();
         let excess = self.room.weighed_bytes.saturating_sub(limit);
         let state = if excess == 0 || !self.may_evict() {
@@ -170,21 +209,18 @@ impl Server {
         }
     }
 
-    /// Evicts a few keys and lets the log know; returns how many bytes that has freed, and whether there may be more.
+    /// Evicts a few keys and lets the log know; returns how many bytes of data have gone, and whether more may.
     fn evict_some(&mut self, wanted_bytes: i64) -> (i64, bool) {
         /// Between two looks at the clock. Source: redis 7.2 `src/evict.c`.
         const KEYS: usize = 16;
-        // Inside EXEC there is one already.
-        let outer = std::mem::replace(&mut self.unit, std::mem::take(&mut self.room.unit));
         self.unit.clear();
         let (mut freed_bytes, mut is_more) = (0, true);
         for _ in 0..KEYS {
-            let before = memory::thread_bytes();
-            let Some(garbage_bytes) = self.keyspace.evict(self.clock.unix_ms, &mut self.unit) else {
+            let Some(freed) = self.evict_one() else {
                 is_more = false;
                 break;
             };
-            freed_bytes += before.wrapping_sub(memory::thread_bytes()) + garbage_bytes as i64;
+            freed_bytes += freed;
             if freed_bytes >= wanted_bytes {
                 break;
             }
@@ -193,8 +229,21 @@ impl Server {
         let changes = self.persistence.dirty;
         self.finish_unit(None, false);
         self.persistence.dirty = changes;
-        self.room.unit = std::mem::replace(&mut self.unit, outer);
         (freed_bytes, is_more)
+    }
+
+    /// Evicts a key; returns how many bytes of data have gone, whoever still holds them. `None`: no key may go.
+    fn evict_one(&mut self) -> Option<i64> {
+        let (now_ms, before) = (self.clock.unix_ms, memory::thread_bytes());
+        if !self.is_writing_snapshot() {
+            let garbage_bytes = self.keyspace.evict(now_ms, &mut self.unit)?;
+            return Some(before.wrapping_sub(memory::thread_bytes()) + garbage_bytes as i64);
+        }
+        let (bytes, garbage_bytes) = self.keyspace.evict_beside_snapshot(now_ms, &mut self.unit)?;
+        // Less than nothing if a segment had to be copied; all of it if the snapshot never had the key.
+        let freed_bytes = before.wrapping_sub(memory::thread_bytes());
+        self.room.hold(bytes as i64 - freed_bytes);
+        Some((bytes + garbage_bytes) as i64)
     }
 
     /// `maxmemory` was set.
@@ -216,15 +265,24 @@ impl Server {
         }
     }
 
-    /// Closes those clients that take most, while all together take more than `maxmemory-clients`.
-    pub fn evict_clients(&mut self) {
-        let limit = match self.config.maxmemory_clients {
+    /// Closes those clients that take most, while all together take more than `maxmemory-clients`; looks at them only
+    /// if they may have grown.
+    pub fn evict_grown_clients(&mut self) {
+        let limit = self.clients_limit_bytes();
+        if limit > 0 && self.room.clients_may_have_grown(limit) {
+            self.evict_clients(limit);
+        }
+    }
+
+    fn clients_limit_bytes(&self) -> u64 {
+        match self.config.maxmemory_clients {
             MaxmemoryClients::Bytes(bytes) => bytes,
             MaxmemoryClients::Percent(percent) => self.config.maxmemory_bytes / 100 * u64::from(percent),
-        };
-        if limit == 0 {
-            return;
         }
+    }
+
+    fn evict_clients(&mut self, limit: u64) {
+        self.room.clients_seen = (limit, memory::thread_bytes());
         let mut sizes: Vec<(u64, ClientId)> = self
             .clients
             .iter()
@@ -294,6 +352,36 @@ mod tests {
         assert_eq!(room.exceeded(start + 11 * second), (5 * second, second));
         room.reset_stats(start + 11 * second);
         assert_eq!(room.exceeded(start + 12 * second), (second, second));
+    }
+
+    #[test]
+    fn what_a_snapshot_holds_is_no_data() {
+        let mut room =
+            Room { weighed_bytes: 1 << 20, thread_bytes: memory::thread_bytes(), ..Room::default() };
+        room.hold(1 << 19);
+        assert!(room.estimated_bytes() < 600_000, "{room:?}");
+        assert_eq!(room.held_bytes, 1 << 19);
+        // A key that it never had takes more than was thought.
+        room.hold(-1_000);
+        assert_eq!(room.held_bytes, (1 << 19) - 1_000);
+        room.hold(-(1 << 20));
+        assert_eq!(room.held_bytes, 0);
+    }
+
+    #[test]
+    fn clients_are_looked_at_when_they_may_have_grown_or_the_limit_has_changed() {
+        const LIMIT: u64 = 16 << 20;
+        let mut room = Room { clients_seen: (LIMIT, memory::thread_bytes()), ..Room::default() };
+        assert!(!room.clients_may_have_grown(LIMIT));
+        assert!(room.clients_may_have_grown(LIMIT - 1));
+        let grown = vec![0u8; 2 << 20];
+        assert!(room.clients_may_have_grown(LIMIT), "a sixteenth is one MiB");
+        room.clients_seen = (LIMIT, memory::thread_bytes());
+        drop(grown);
+        assert!(!room.clients_may_have_grown(LIMIT));
+        let again = vec![0u8; 2 << 20];
+        assert!(room.clients_may_have_grown(LIMIT), "since it was least");
+        drop(again);
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn memory_section(server: &Server, fields: &mut Fields) {
         fields.add(&format!("{}_ratio", ratio.name), format!("{:.2}", ratio.value()));
         fields.add(&format!("{}_bytes", ratio.name), ratio.bytes());
     }
-    fields.add("mem_not_counted_for_evict", server.persistence.retained_bytes());
+    fields.add("mem_not_counted_for_evict", server.uncounted_bytes());
     fields.add("mem_replication_backlog", 0);
     fields.add("mem_total_replication_buffers", 0);
     fields.add("mem_clients_slaves", 0);

@@ -7,6 +7,8 @@ use std::thread;
 
 use keyspace::Garbage;
 
+use crate::memory;
+
 /// The thread, started with the first piece of garbage.
 #[derive(Debug, Default)]
 pub struct Lazyfree {
@@ -18,6 +20,7 @@ pub struct Lazyfree {
 struct Counts {
     pending: AtomicU64,
     pending_bytes: AtomicU64,
+    held_bytes: AtomicU64,
     freed: AtomicU64,
 }
 
@@ -52,6 +55,16 @@ impl Lazyfree {
         self.counts.pending_bytes.load(Relaxed)
     }
 
+    /// About how many bytes of those that were dropped did not fall free: a snapshot has a share in them.
+    pub fn held_bytes(&self) -> u64 {
+        self.counts.held_bytes.load(Relaxed)
+    }
+
+    /// There is no snapshot any more.
+    pub fn forget_held(&self) {
+        self.counts.held_bytes.store(0, Relaxed);
+    }
+
     /// Forgets how many were dropped.
     pub fn reset_stats(&self) {
         self.counts.freed.store(0, Relaxed);
@@ -71,7 +84,12 @@ impl Lazyfree {
             // Without a thread, the send below fails and the garbage is dropped right here.
             let _ = thread::Builder::new().name("lazyfree".into()).spawn(move || {
                 for (load, garbage) in garbage {
+                    let before = memory::thread_bytes();
                     drop(garbage);
+                    let freed_bytes = before.saturating_sub(memory::thread_bytes());
+                    // In this order: what counts neither as pending nor as held would look like data.
+                    let held_bytes = load.bytes.saturating_sub(u64::try_from(freed_bytes).unwrap_or(0));
+                    counts.held_bytes.fetch_add(held_bytes, Relaxed);
                     counts.take(load);
                     counts.freed.fetch_add(load.objects, Relaxed);
                 }

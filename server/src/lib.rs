@@ -81,6 +81,8 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     let listeners = listening::listen(&server.config).map_err(|reason| fail(&mut server, &reason))?;
     let mut turn = Turn::new(listeners).context("the event loop cannot be made")?;
     server.persistence.set_waker(turn.waker());
+    // Before the pid file, which may be that of the server that has it.
+    server.claim_log().map_err(|error| fail(&mut server, &error.to_string()))?;
     write_pid_file(&server.config);
     server.log(Level::Notice, "Server initialized");
     if let Err(error) = server.load(&mut turn) {

@@ -63,8 +63,8 @@ pub struct Persistence {
     last_watermark: Position,
     /// Why the log cannot take all writes, since the last turn.
     trouble: Trouble,
-    /// Keeps our tools and other servers of ours away from the log.
-    lock: Option<DirLock>,
+    /// Keeps our tools and other servers of ours away from the log, in this directory.
+    lock: Option<(PathBuf, DirLock)>,
     /// Files of the log that failed, as far as the server's log tells of them.
     told_retired: u64,
 }
@@ -345,22 +345,33 @@ impl Server {
         Ok((Directory::open(self.persistence.fs(), &options)?, options))
     }
 
-    /// Locks the log's directory, if there is one and nobody else has it, or gives it back within `patience`.
+    /// Locks the log's directory, unless that is done; whoever else has it may give it back within `patience`. Made first
+    /// if it is not there: two servers may begin in it at once.
     ///
     /// # Errors
-    /// [`aof::Error::InUse`].
-    pub(crate) fn lock_log_directory(&mut self, dir: &Path, patience: Duration) -> Result<(), aof::Error> {
+    /// [`aof::Error::InUse`]; when it cannot be made.
+    pub(crate) fn lock_log_directory(
+        &mut self,
+        options: &Options,
+        patience: Duration,
+    ) -> Result<(), aof::Error> {
         let began = Instant::now();
-        while self.persistence.lock.is_none() {
-            match DirLock::take(&*self.persistence.fs, dir) {
+        while self.persistence.lock.as_ref().is_none_or(|(dir, _)| *dir != options.dir) {
+            match DirLock::take_or_make(&*self.persistence.fs, options) {
                 Err(aof::Error::InUse { .. }) if began.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
-                Ok(None) => break,
-                taken => self.persistence.lock = taken?,
+                taken => self.persistence.lock = Some((options.dir.clone(), taken?)),
             }
         }
         Ok(())
+    }
+
+    /// Nobody is kept away from the log's directory while it has neither a log nor a rewrite.
+    fn unlock_log_directory(&mut self) {
+        if self.persistence.log.is_none() && self.persistence.rewrite.is_none() {
+            self.persistence.lock = None;
+        }
     }
 
     /// Starts logging behind what has been loaded.
@@ -370,7 +381,6 @@ impl Server {
     pub fn start_log(&mut self, directory: Directory, options: &Options) -> Result<(), aof::Error> {
         let wake = self.persistence.wake();
         let log = Log::start(directory, options, Box::new(move || wake()))?;
-        self.lock_log_directory(&options.dir, Duration::ZERO)?;
         self.persistence.last.base_bytes = log.stats(self.clock.now).base_size;
         self.set_log(Some(log));
         self.persistence.home.clone_from(&options.adopt_from);
@@ -381,6 +391,7 @@ impl Server {
     fn set_log(&mut self, log: Option<Log>) {
         self.keyspace.has_log = log.is_some();
         self.persistence.log = log;
+        self.persistence.told_retired = 0;
     }
 
     /// CONFIG SET appendonly yes: logs from here on, behind a base that is still to be written.
@@ -394,7 +405,7 @@ impl Server {
         self.abort_rewrite();
         let wake = self.persistence.wake();
         let options = self.log_options();
-        self.lock_log_directory(&options.dir, Duration::ZERO)?;
+        self.lock_log_directory(&options, Duration::ZERO)?;
         let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))?;
         self.set_log(Some(log));
         self.persistence.home = options.adopt_from;
@@ -413,7 +424,7 @@ impl Server {
             return Ok(());
         }
         if let Err(error) = self.start_rewrite() {
-            self.set_log(None);
+            self.drop_log();
             return Err(error);
         }
         Ok(())
@@ -427,7 +438,7 @@ impl Server {
         self.set_log(None);
         self.persistence.scheduled = false;
         self.persistence.log_end = None;
-        self.persistence.lock = None;
+        self.unlock_log_directory();
     }
 
     /// Starts writing a new base.
@@ -439,7 +450,7 @@ impl Server {
         let key_delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
         let max_bytes_per_s = self.config.rewrite_max_bytes_per_s();
         let settings = Settings { max_bytes_per_s, ..self.rewrite_settings(&options, key_delay_us) };
-        self.lock_log_directory(&options.dir, Duration::ZERO)?;
+        self.lock_log_directory(&options, Duration::ZERO)?;
         let wake = self.persistence.wake();
         let begun = match &mut self.persistence.log {
             Some(log) => {
@@ -510,6 +521,7 @@ impl Server {
             if let Some(log) = &mut self.persistence.log {
                 log.set_rewrite_running(false);
             }
+            self.unlock_log_directory();
         }
     }
 
@@ -541,6 +553,7 @@ impl Server {
         self.note_latency("aof-rewrite-snapshot", began.elapsed());
         let Some(outcome) = outcome else { return };
         self.persistence.rewrite = None;
+        self.unlock_log_directory();
         if let Some(log) = &mut self.persistence.log {
             log.set_rewrite_running(false);
         }

@@ -2,11 +2,12 @@
 //!
 //! What is decoded goes over in batches; the table reads ahead of each, and has room for as many keys as the file
 //! announces. What is wrong is told in the order of the file: a key that cannot be stored comes before what is wrong
-//! behind it.
+//! behind it. Clients are answered between batches, and while none comes: one huge value may take long to decode.
 
 use std::io::BufRead;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use keyspace::rdb::{Item, Key, Loaded, Reader};
@@ -21,6 +22,8 @@ const BATCH_ITEMS: usize = 32 * WARMED_KEYS;
 const BATCH_BYTES: u64 = 256 * 1024;
 /// Batches on their way.
 const BATCHES: usize = 8;
+/// How long clients wait when none comes.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Items that follow each other.
 struct Batch {
@@ -99,20 +102,27 @@ impl Loader<'_> {
 
     fn rdb_batches(&mut self, batches: Receiver<Batch>, options: LoadOptions) -> Result<Found> {
         let mut load = Load { options, ..Load::default() };
-        for Batch { items, end_bytes } in batches {
-            load.end_bytes = end_bytes;
-            if let Some(db) = self.server.keyspace.db_mut(load.db) {
-                db.expect(load.announced);
+        loop {
+            match batches.recv_timeout(PATIENCE) {
+                Ok(batch) => self.rdb_batch(batch, &mut load)?,
+                Err(RecvTimeoutError::Timeout) => self.rdb_progress(load.end_bytes)?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(load.found),
             }
-            let mut items = items.into_iter();
-            while !items.as_slice().is_empty() {
-                let ahead = items.as_slice();
-                self.warm_items(ahead.get(..WARMED_KEYS).unwrap_or(ahead));
-                items.by_ref().take(WARMED_KEYS).try_for_each(|item| self.rdb_item(item, &mut load))?;
-            }
-            self.rdb_progress(end_bytes)?;
         }
-        Ok(load.found)
+    }
+
+    fn rdb_batch(&mut self, Batch { items, end_bytes }: Batch, load: &mut Load) -> Result<()> {
+        load.end_bytes = end_bytes;
+        if let Some(db) = self.server.keyspace.db_mut(load.db) {
+            db.expect(load.announced);
+        }
+        let mut items = items.into_iter();
+        while !items.as_slice().is_empty() {
+            let ahead = items.as_slice();
+            self.warm_items(ahead.get(..WARMED_KEYS).unwrap_or(ahead));
+            items.by_ref().take(WARMED_KEYS).try_for_each(|item| self.rdb_item(item, load))?;
+        }
+        self.rdb_progress(end_bytes)
     }
 
     fn rdb_item(&mut self, item: Item, load: &mut Load) -> Result<()> {

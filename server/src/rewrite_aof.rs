@@ -73,6 +73,11 @@ fn compact(config: Config, dir: &Path) -> Result<(Report, Summary, Duration)> {
     let mut directory = Directory::open(server.persistence.fs(), &options)?;
     let report = directory.replay(&mut Loader::new(&mut server, None).with_bar(bar::bytes()), &options);
     let report = report.map_err(|error| advise(error, &options))?;
+    if let Some(stepped_over) = report.quarantined.first() {
+        let manifest = options.dir.join(format!("{}{MANIFEST_SUFFIX}", options.filename));
+        let damage = &stepped_over.damage;
+        bail!("{damage}\nNothing was rewritten. Use: everlog-check-aof repair {}", manifest.display());
+    }
     let bar = bar::keys();
     let settings = server.rewrite_settings(&options, 0);
     let watch = |progress: rewrite::Progress| {

@@ -203,6 +203,18 @@ pub(crate) fn keys_of(argv: &[&[u8]]) -> Vec<Vec<u8>> {
 }
 
 impl Server {
+    /// Locks the log's directory, if there is to be a log.
+    ///
+    /// # Errors
+    /// [`aof::Error::InUse`]; when the directory cannot be made.
+    pub fn claim_log(&mut self) -> Result<(), aof::Error> {
+        if self.config.appendonly {
+            self.lock_log_directory(&self.log_options(), LOCK_PATIENCE)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Loads what the data directory holds and starts the log behind it.
     ///
     /// # Errors
@@ -213,7 +225,6 @@ impl Server {
             return Ok(());
         }
         let started = Instant::now();
-        self.lock_log_directory(&self.log_options().dir, LOCK_PATIENCE)?;
         let (mut directory, options) = self.open_log_directory()?;
         if directory.is_empty() && self.load_rdb_file(Some(&mut *turn), LoadOptions::default())? {
             if self.exit.is_some() {
@@ -236,11 +247,16 @@ impl Server {
         }
         let report = report?;
         self.report_load(&report, &options, started);
-        // What cannot be looked at stays where it is.
-        for name in directory.remove_leftovers().unwrap_or_default() {
-            self.log(Level::Notice, format!("Removed {name}, left by a process that was killed"));
-        }
+        // What cannot be looked at stays where it is; so does all of it beside damage, for it may be the only copy.
+        let leftovers = match report.quarantined.is_empty() {
+            true => directory.leftovers().unwrap_or_default(),
+            false => Vec::new(),
+        };
         self.start_log(directory, &options)?;
+        let fs = self.persistence.fs();
+        for path in leftovers.iter().filter(|path| fs.remove(path).is_ok()) {
+            self.log(Level::Notice, format!("Removed {}, left by a process that was killed", path.display()));
+        }
         Ok(())
     }
 
@@ -315,7 +331,7 @@ impl Server {
     /// DEBUG LOADAOF: the data as the log tells it.
     ///
     /// # Errors
-    /// What cannot be loaded; the keyspace is empty or partly filled then.
+    /// What cannot be loaded; the keyspace is empty or partly filled then, and must not be served nor saved.
     pub fn reload(&mut self) -> anyhow::Result<()> {
         let (mut directory, options) = self.open_log_directory()?;
         self.drop_all();

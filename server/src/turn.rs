@@ -121,7 +121,7 @@ impl Turn {
             _ => {}
         }
         server.clock.refresh();
-        let writing = server.persistence.is_rewriting() || server.persistence.saving.is_running();
+        let writing = server.is_writing_snapshot();
         server.turn_ends_ns = if writing { server.clock.now_ns + SNAPSHOT_EXECUTE_NS } else { u64::MAX };
         let measured = (writing || server.stats.turns_to_compare > 0).then(thread_cpu);
         self.dispatch(server);
@@ -135,7 +135,7 @@ impl Turn {
         }
         if server.exit.is_none_or(|code| code == 0) {
             self.release(server);
-            server.evict_clients();
+            server.evict_grown_clients();
         }
         if let Some(before) = measured {
             let cpu_us = thread_cpu().saturating_sub(before).as_micros() as u64;

@@ -82,7 +82,7 @@ impl<C: Course> Replay<'_, '_, C> {
         let (at, found, line) = bad;
         let expected = self.trail.expected.unwrap_or(0);
         let (keys, lines) = (self.keys(at), self.whole_lines(usize::MAX));
-        let rest_bytes = self.scan.left_bytes();
+        let offset_bytes = self.scan.offset_bytes();
         // What is damaged is passed over byte by byte: its line may be what lies.
         self.scan.consume(1.min(self.scan.rest().len()));
         let survey = self.scan.survey(self.trail.epoch, expected)?;
@@ -91,7 +91,7 @@ impl<C: Course> Replay<'_, '_, C> {
             is_last: is_last && self.trail.epoch.is_some(),
             position,
             durable: self.trail.durable.max(survey.durable),
-            rest_bytes,
+            behind_bytes: survey.last_offset_bytes.map_or(0, |last| last - offset_bytes),
             before_ms: self.trail.time_ms,
             behind_ms: survey.last_ms,
         };
@@ -99,7 +99,8 @@ impl<C: Course> Replay<'_, '_, C> {
         Ok(match judge(&evidence) {
             Verdict::Torn => Finding { keys, lines, position, ..self.ends("it ends in what is no block") },
             Verdict::Corrupt => {
-                let next = survey.next.map(|(point, _)| point);
+                // Without a known epoch any value might pretend to be the next block.
+                let next = survey.next.filter(|_| self.trail.epoch.is_some()).map(|(point, _)| point);
                 Finding { kind: Kind::Corrupt, found, keys, lines, position, next }
             }
         })

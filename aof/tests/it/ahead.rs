@@ -1,8 +1,11 @@
 //! A file that is read on another thread than it is executed on: nobody can tell, whatever goes wrong, and wherever.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use aof::fs::Mem;
+use aof::fs::{Call, Mem, Verdict};
 use aof::{Directory, Error, Fsync, LoadCorrupt, Options, Sink, SinkError};
 
 use crate::world::{Recorder, load, options, path, request};
@@ -11,6 +14,7 @@ const MANIFEST: &[u8] = b"file appendonly.aof.1.incr.aof seq 1 type i\n";
 const INCR: &str = "appendonly.aof.1.incr.aof";
 /// Enough for several batches, in a file that is read ahead.
 const COMMANDS: usize = 5_000;
+const MIB: usize = 1 << 20;
 
 /// A log of `COMMANDS` commands in changing databases; with each, where it begins.
 fn sample() -> (Vec<u8>, Vec<usize>, Vec<String>) {
@@ -82,6 +86,143 @@ fn a_torn_tail_is_cut_once_everything_before_it_was_executed() {
     assert_eq!(loaded, commands[..4_000]);
     assert_eq!(report.truncated.unwrap().offset_bytes, starts[4_000] as u64);
     assert_eq!(mem.bytes(&path(INCR)).unwrap(), bytes[..starts[4_000]]);
+}
+
+#[test]
+fn a_command_longer_than_a_batch_or_than_all_of_them_keeps_its_place() {
+    let (mut bytes, mut commands) = (Vec::new(), Vec::new());
+    for (n, len) in [3, MIB / 5, 3, 9 * MIB, 9 * MIB, 3, 3 * MIB, 0].into_iter().enumerate() {
+        let (key, value) = (format!("key:{n}"), "v".repeat(len));
+        bytes.extend_from_slice(&request(&["SET", &key, &value]));
+        commands.push(format!("0:SET {key} {value}"));
+    }
+    let words = vec![""; 300_000];
+    bytes.extend_from_slice(&request(&[&["RPUSH"][..], &words].concat()));
+    commands.push(format!("0:RPUSH{}", " ".repeat(words.len())));
+    let (loaded, report) = load(&world(&bytes), &options(Fsync::Everysec)).unwrap();
+    // Not assert_eq: nobody wants to read them.
+    assert!(loaded == commands);
+    assert_eq!(report.commands, commands.len() as u64);
+}
+
+#[test]
+fn a_transaction_goes_over_several_batches_and_is_executed_whole_or_not_at_all() {
+    let (mut bytes, mut commands) = (request(&["SET", "before", "1"]).to_vec(), Vec::new());
+    let multi = bytes.len();
+    commands.push("0:SET before 1".to_owned());
+    bytes.extend_from_slice(&request(&["MULTI"]));
+    for n in 0..COMMANDS {
+        if n == 1_500 {
+            bytes.extend_from_slice(&request(&["SELECT", "3"]));
+        }
+        bytes.extend_from_slice(&request(&["SET", &format!("key:{n}"), "v"]));
+        commands.push(format!("{}:SET key:{n} v", if n < 1_500 { 0 } else { 3 }));
+    }
+    let exec = bytes.len();
+    bytes.extend_from_slice(&request(&["EXEC"]));
+    let behind = bytes.len();
+    bytes.extend_from_slice(&request(&["SET", "behind", "1"]));
+    commands.push("3:SET behind 1".to_owned());
+
+    let (loaded, _) = load(&world(&bytes), &options(Fsync::Everysec)).unwrap();
+    assert_eq!(loaded, commands);
+    for cut in [exec, behind - 1] {
+        let (loaded, report) = load(&world(&bytes[..cut]), &options(Fsync::Everysec)).unwrap();
+        assert_eq!(loaded, commands[..1]);
+        assert_eq!(report.truncated.unwrap().offset_bytes, multi as u64);
+    }
+}
+
+const LONG_COMMANDS: usize = 12;
+
+/// A log of commands of which only a few may be on their way.
+fn long_commands() -> Vec<u8> {
+    request(&["SET", "key", &"v".repeat(2 * MIB)]).repeat(LONG_COMMANDS)
+}
+
+/// Lets the reader run ahead as far as it may before the first command ends like this.
+struct Late(fn() -> Result<(), SinkError>);
+
+impl Sink for Late {
+    fn command(&mut self, _: u32, _: &[&[u8]]) -> Result<(), SinkError> {
+        std::thread::sleep(Duration::from_millis(100));
+        (self.0)()
+    }
+}
+
+#[test]
+fn a_reader_that_waits_is_let_go_when_the_sink_refuses_or_panics() {
+    let (short, starts, _) = sample();
+    // It waits until a batch is taken; and until a command was executed.
+    for (bytes, start) in [(short, starts[0]), (long_commands(), 0)] {
+        let mem = world(&bytes);
+        let mut late = Late(|| Err(SinkError::new("too late")));
+        let refused = replay(&mem, &mut late, &options(Fsync::Everysec)).unwrap_err();
+        let Error::Refused { offset_bytes, source, .. } = &refused else { panic!("{refused}") };
+        assert_eq!((*offset_bytes, source), (start as u64, &SinkError::new("too late")));
+        let mut late = Late(|| panic!("on purpose"));
+        let replay = || replay(&mem, &mut late, &options(Fsync::Everysec)).map(drop);
+        let panic = catch_unwind(AssertUnwindSafe(replay)).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
+    }
+}
+
+/// Whether this is the thread that reads ahead.
+fn is_reader() -> bool {
+    std::thread::current().name() == Some("decode")
+}
+
+/// Counts the bytes that were executed, and is late with the first.
+struct Slow(Arc<AtomicUsize>);
+
+impl Sink for Slow {
+    fn command(&mut self, _: u32, argv: &[&[u8]]) -> Result<(), SinkError> {
+        if self.0.load(Ordering::Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        self.0.fetch_add(argv.iter().map(|word| word.len()).sum(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Before there was a bound in bytes, ten batches of one command each were on their way, however long it was.
+#[test]
+fn long_commands_are_not_read_far_ahead() {
+    let mem = world(&long_commands());
+    let (executed, farthest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (hook_executed, hook_farthest, read) = (executed.clone(), farthest.clone(), AtomicUsize::new(0));
+    mem.on_call(move |call| {
+        if call.call == Call::Read && is_reader() {
+            let read = read.fetch_add(MIB, Ordering::Relaxed) + MIB;
+            let ahead = read.saturating_sub(hook_executed.load(Ordering::Relaxed));
+            hook_farthest.fetch_max(ahead, Ordering::Relaxed);
+        }
+        Verdict::Pass
+    });
+    replay(&mem, &mut Slow(executed.clone()), &options(Fsync::Everysec)).unwrap();
+    assert_eq!(executed.load(Ordering::Relaxed), LONG_COMMANDS * (2 * MIB + 6));
+    // One command must be read before any is executed. Then 8 MiB of copies, a command that waits to be one, and what is
+    // read at once.
+    let farthest = farthest.load(Ordering::Relaxed);
+    assert!((2 * MIB..13 * MIB).contains(&farthest), "{farthest} bytes ahead");
+}
+
+#[test]
+fn the_sink_is_told_again_while_nothing_comes() {
+    let bytes = sample().0.repeat(8);
+    assert!(bytes.len() > MIB, "more than is read at once");
+    let mem = world(&bytes);
+    mem.on_call(|call| {
+        if call.call == Call::Read && is_reader() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Verdict::Pass
+    });
+    let mut sink = Recorder::default();
+    replay(&mem, &mut sink, &options(Fsync::Everysec)).unwrap();
+    assert_eq!(sink.commands.len(), 8 * COMMANDS);
+    assert!(sink.tellings.windows(2).any(|pair| pair[0] == pair[1]), "clients wait");
+    assert!(sink.tellings.is_sorted_by_key(|progress| (progress.commands, progress.loaded_bytes)));
 }
 
 /// Knows the keys of commands.

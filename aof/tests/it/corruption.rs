@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use aof::block::{Epoch, Line, crc32c};
+use aof::block::{Epoch, Head, IncrHead, Line, crc32c};
 use aof::fs::Mem;
 use aof::{BaseFormat, BaseFrame, Error, Fsync, LoadCorrupt, Log, NewBase, Op, Options};
 
@@ -12,6 +12,7 @@ use crate::world::{load, options, path, plain, request, soak, start, turn, until
 
 pub(crate) const MANIFEST: &str = "appendonly.aof.manifest";
 const FIRST: &str = "appendonly.aof.1.incr.aof";
+const BASE: &str = "appendonly.aof.1.base.aof";
 const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
 
 pub(crate) fn quarantine() -> Options {
@@ -414,4 +415,36 @@ fn without_checksums_the_files_are_what_a_stock_server_writes() {
     let expected = [&request(&["SELECT", "0"])[..], &request(&["SET", "k", "0"])].concat();
     assert_eq!(mem.bytes(&path(FIRST)).unwrap(), expected);
     assert_eq!(mem.bytes(&path("appendonly.aof.1.base.aof")).unwrap(), b"");
+}
+
+/// Where even the first head is damaged, and the base is another server's, nothing says which epoch is ours.
+#[test]
+fn a_value_that_imitates_a_log_of_its_own_is_not_taken_for_the_next_block() {
+    let (epoch, payload, mut fake) = (Epoch(7), request(&["FLUSHALL"]), b"\r\n".to_vec());
+    let line = Line {
+        payload_bytes: 0,
+        position: 0,
+        lag: 0,
+        db: None,
+        time_ms: 0,
+        head: Some(Head::Incr(IncrHead { epoch, seq: 1, base: 1, moved_bytes: None, behind: None })),
+        payload_crc: crc32c(b""),
+    };
+    line.encode(epoch, &mut fake);
+    let (payload_bytes, payload_crc) = (payload.len() as u64, crc32c(&payload));
+    Line { payload_bytes, payload_crc, head: None, db: Some(0), ..line }.encode(epoch, &mut fake);
+    fake.extend_from_slice(&payload);
+
+    let mem = Mem::new();
+    mem.put(&path(MANIFEST), format!("file {BASE} seq 1 type b\nfile {FIRST} seq 1 type i\n").as_bytes());
+    mem.put(&path(BASE), &request(&["SET", "old", "1"]));
+    mem.put(&path(FIRST), b"");
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let mut command = bytes::BytesMut::new();
+    resp::request::encode(&[b"SET", b"evil", &fake], &mut command);
+    log.append(0, &[Op { db: 0, command: &command }]);
+    log.seal(Instant::now());
+    log.stop().unwrap();
+    let (commands, report) = load(&flipped(&mem, FIRST, 8 * 10), &quarantine()).unwrap();
+    assert_eq!((commands, report.quarantined.len()), (vec!["0:SET old 1".to_owned()], 1));
 }

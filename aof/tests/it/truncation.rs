@@ -197,7 +197,9 @@ fn progress_is_told_every_1024_commands_and_a_sink_can_refuse() {
     let mut directory = aof::Directory::open(std::sync::Arc::new(mem), &lenient()).unwrap();
     let mut recorder = Recorder::default();
     directory.replay(&mut recorder, &lenient()).unwrap();
-    let told: Vec<u64> = recorder.tellings.iter().map(|progress| progress.commands).collect();
+    let mut told: Vec<u64> = recorder.tellings.iter().map(|progress| progress.commands).collect();
+    // A reader that is late makes it tell again.
+    told.dedup();
     assert_eq!(told, [0, 1024, 2048, 3072, 4096, 5000]);
     let last = recorder.tellings.last().unwrap();
     assert_eq!((last.loaded_bytes, last.total_bytes), (5000 * ping.len() as u64, 5000 * ping.len() as u64));

@@ -9,6 +9,7 @@ use super::ProcessSpec;
 use super::connection::reply;
 use crate::client::ClientId;
 use crate::executor::Server;
+use crate::logger::Level;
 use crate::rdb::LoadOptions;
 
 type Result = std::result::Result<(), CommandError>;
@@ -104,10 +105,15 @@ fn digest_value(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn loadaof(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
+    // It could publish another set of files in the midst of the load.
+    server.persistence.scheduled |= server.persistence.is_rewriting();
+    server.abort_rewrite();
     server.write_log_out();
-    server.reload().map_err(|error| {
-        CommandError::other(format!("ERR Error trying to load the AOF files, check server logs. ({error})"))
-    })?;
+    if let Err(error) = server.reload() {
+        // As in Redis: what is left in memory must neither be served nor become a base.
+        server.log(Level::Warning, format!("Error trying to load the AOF files: {error}"));
+        std::process::exit(1);
+    }
     reply(server, id, |reply| reply.ok());
     Ok(())
 }
@@ -205,8 +211,6 @@ fn populate(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let size = size.map(|size| usize::try_from(size).unwrap_or(0));
     let db = server.clients.get(id).map_or(0, |client| client.db);
     let mut out = bytes::BytesMut::new();
-    // Inside EXEC there is one already.
-    let outer = std::mem::take(&mut server.unit);
     for number in 0..count {
         let key = format!("{prefix}:{number}");
         let mut value = format!("value:{number}").into_bytes();
@@ -216,12 +220,11 @@ fn populate(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         let words: [&[u8]; 3] = [b"SETNX", key.as_bytes(), &value];
         let call = Call::new(db, server.clock.unix_ms, &words);
         let mut encoder = resp::Encoder::new(&mut out, resp::Version::Resp2);
+        server.unit.clear();
         server.keyspace.execute(&call, &mut encoder, &mut server.unit);
         server.finish_unit(Some(id), false);
-        server.unit.clear();
         out.clear();
     }
-    server.unit = outer;
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

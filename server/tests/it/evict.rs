@@ -1,6 +1,6 @@
 //! `maxmemory` and `maxmemory-clients` on a running server: what goes, what stays, what is told and logged.
 
-use crate::harness::{Client, Server, World, eventually};
+use crate::harness::{Client, Server, World, eventually, request};
 
 const VALUE_BYTES: usize = 1_000;
 
@@ -119,10 +119,36 @@ fn eviction_is_bounded_in_a_turn_and_goes_on() {
     let (_world, server) = start(&["--maxmemory-eviction-tenacity", "0", "--latency-monitor-threshold", "1"]);
     let mut client = server.client();
     fill(&mut client, "k", 2_000);
-    client.ok("CONFIG SET maxmemory 1 maxmemory-policy allkeys-random");
-    // The reply to this comes from the midst of it: each turn deletes sixteen keys.
-    assert_ne!(client.ask("DBSIZE"), ":0");
+    // In one turn, so that the reply comes from the midst of it: sixteen keys go, then the time is over.
+    let limit: [&[u8]; 6] = [b"CONFIG", b"SET", b"maxmemory", b"1", b"maxmemory-policy", b"allkeys-random"];
+    client.send_bytes(&[request(&limit), request(&[b"DBSIZE"])].concat());
+    assert_eq!((client.reply(), client.reply()), ("OK".into(), ":1984".into()));
     eventually("all keys have gone", || client.ask("DBSIZE") == ":0");
+}
+
+/// What goes while a snapshot is being written does not fall free, since that still holds it. If eviction went on until
+/// something did, it would take everything.
+#[test]
+fn a_snapshot_of_a_full_memory_does_not_empty_it() {
+    for (command, in_progress) in
+        [("BGSAVE", "rdb_bgsave_in_progress"), ("BGREWRITEAOF", "aof_rewrite_in_progress")]
+    {
+        let (_world, server) = start(&["--rdb-key-save-delay", "1000000"]);
+        let mut client = server.client();
+        fill(&mut client, "old", 4_000);
+        client.ask(command);
+        eventually("the job has what it needs", || number(&mut client, "current_save_keys_processed") > 0);
+        allow(&mut client, 0, "allkeys-random");
+        fill(&mut client, "new", 200);
+        assert_eq!(client.info(in_progress), "1");
+        let evicted = number(&mut client, "evicted_keys");
+        // Room for the new ones, and for segments that they share with the snapshot and must copy.
+        assert!((100..1_000).contains(&evicted), "{command}: {evicted} keys went for 200 new ones");
+        client.ok("CONFIG SET rdb-key-save-delay 0");
+        eventually("it ends", || client.info(in_progress) == "0");
+        let evicted = number(&mut client, "evicted_keys");
+        assert!(evicted < 1_000, "{command}: {evicted} keys went by its end");
+    }
 }
 
 #[test]

@@ -144,3 +144,35 @@ fn what_is_no_log_is_said() {
     assert!(!run(REWRITER, &[]).1);
     assert!(!run(REWRITER, &["--format", "xml", dir]).1);
 }
+
+#[test]
+fn the_lock_is_that_of_the_directory_in_use() {
+    let world = World::new();
+    let server = world.start(&[]);
+    let mut client = server.client();
+    client.ok("SET k v");
+    server.rewrite();
+    assert!(rewrite(&world, &[]).1, "the rewrite is over, and there is no log");
+    let other = world.path().join("other");
+    fs::create_dir(&other).unwrap();
+    client.ok(&format!("CONFIG SET dir {}", other.display()));
+    client.ok("CONFIG SET appendonly yes");
+    eventually("the first base is there", || client.info("aof_rewrite_in_progress") == "0");
+    assert!(rewrite(&world, &[]).1, "the log is elsewhere");
+    let in_use = other.join("appendonlydir");
+    let (text, is_done) = run(REWRITER, &[in_use.to_str().unwrap()]);
+    assert!(!is_done && text.contains("another program is using this log"), "{text}");
+}
+
+#[test]
+fn of_two_servers_that_begin_a_log_in_one_place_the_second_is_refused_before_it_loads() {
+    let world = World::new();
+    let server = world.start(&["--enable-debug-command", "yes"]);
+    server.client().ok("DEBUG POPULATE 500");
+    server.client().ok("SAVE");
+    assert!(server.terminate().success());
+    let first = world.start_loading(&["--appendonly", "yes", "--key-load-delay", "10000"]);
+    eventually("it loads", || first.client().ask("PING").starts_with("-LOADING"));
+    let refusal = world.refused(&["--appendonly", "yes"]);
+    assert!(refusal.output.contains("another program is using this log"), "{}", refusal.output);
+}
