@@ -332,25 +332,39 @@ impl Directory {
     /// The listed files that still have a temporary name, and where they are. A file that is not there under either name is
     /// lost: whoever wants to read it will say so.
     fn unnamed(&self, manifest: &Manifest) -> Result<Vec<(String, PathBuf)>, Error> {
-        let base = manifest.base.iter().map(|base| (base, self.temp_base()));
-        // A first base has one incr behind it; its head tells that of another log, which was given up, from it.
-        let incr = manifest.incrs.first().filter(|_| manifest.incrs.len() == 1);
+        let (base, incr) = (self.temp_base(), self.temp_incr());
         let mut unnamed = Vec::new();
-        for (entry, temp) in base.chain(incr.map(|incr| (incr, self.temp_incr()))) {
-            if self.len_bytes_if_there(&self.dir.join(&entry.name))?.is_none()
-                && self.len_bytes_if_there(&temp)?.is_some()
-                && self.may_be(entry, &temp)?
-            {
-                unnamed.push((entry.name.clone(), temp));
-            }
+        if let [entry] = self.missing(&manifest.base)?[..]
+            && self.len_bytes_if_there(&base)?.is_some()
+        {
+            unnamed.push((entry.name.clone(), base));
+        }
+        let missing = self.missing(&manifest.incrs)?;
+        if !missing.is_empty()
+            && self.len_bytes_if_there(&incr)?.is_some()
+            && let Some(entry) = self.listed_as(&incr, &missing)?
+        {
+            unnamed.push((entry.name.clone(), incr));
         }
         Ok(unnamed)
     }
 
-    fn may_be(&self, entry: &Entry, temp: &Path) -> Result<bool, Error> {
-        Ok(match self.first_line_of(temp)?.and_then(|line| line.head) {
-            Some(Head::Incr(head)) => head.seq == entry.seq,
-            _ => true,
+    fn missing<'a>(&self, listed: impl IntoIterator<Item = &'a Entry>) -> Result<Vec<&'a Entry>, Error> {
+        let mut missing = Vec::new();
+        for entry in listed {
+            if self.len_bytes_if_there(&self.dir.join(&entry.name))?.is_none() {
+                missing.push(entry);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Which of the missing incrs the temporary one is: its head tells that from the incr of a log that was given up.
+    fn listed_as<'a>(&self, temp: &Path, missing: &[&'a Entry]) -> Result<Option<&'a Entry>, Error> {
+        Ok(match (self.first_line_of(temp)?.and_then(|line| line.head), missing) {
+            (Some(Head::Incr(head)), _) => missing.iter().find(|entry| entry.seq == head.seq).copied(),
+            (_, [entry]) => Some(entry),
+            _ => None,
         })
     }
 
@@ -415,6 +429,8 @@ impl Directory {
     pub(crate) fn create_temp_incr(&self) -> Result<Arc<dyn File>, Error> {
         let path = self.temp_incr();
         self.name_first_files(&self.read_manifest()?)?;
+        // A name that was given without being told so must be durable before its old one is somebody else's.
+        retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))?;
         self.remove_if_there(&path)?;
         self.create(&path)
     }
