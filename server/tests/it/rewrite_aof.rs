@@ -148,7 +148,7 @@ fn what_is_no_log_is_said() {
 #[test]
 fn the_lock_is_that_of_the_directory_in_use() {
     let world = World::new();
-    let server = world.start(&[]);
+    let server = world.start(&["--enable-protected-configs", "yes"]);
     let mut client = server.client();
     client.ok("SET k v");
     server.rewrite();
