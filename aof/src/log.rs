@@ -494,7 +494,7 @@ fn or_abort(work: impl FnOnce()) {
         }
     }
     // A model that fails unwinds through here.
-    let alarm = (!cfg!(loom)).then_some(Alarm);
+    let alarm = (!cfg!(loom)).then(|| Alarm);
     work();
     std::mem::forget(alarm);
 }

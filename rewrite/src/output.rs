@@ -75,6 +75,7 @@ impl<'a> Output<'a> {
     }
 
     /// The commands that follow are of another database, which they select: a block of its own begins.
+    #[cfg(not(loom))]
     pub(crate) fn begin_database(&mut self, db: u32) -> io::Result<()> {
         if self.is_framed() {
             self.write_buf()?;
