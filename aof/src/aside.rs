@@ -82,10 +82,7 @@ impl Directory {
                 None => break,
             }
         }
-        let mut reader =
-            Reader(fs.open_read(&source).map_err(io_error("open", &source))?).take(from + len_bytes);
-        let skip = std::io::copy(&mut reader.by_ref().take(from), &mut std::io::sink());
-        skip.map_err(io_error("read", &source))?;
+        let reader = Reader::open_at(&**fs, &source, from)?.take(len_bytes);
         let copied = self.copy_to(&side, &source, reader);
         // Half a copy is none, and takes the room that a whole one needs.
         copied.inspect_err(|_| drop(fs.remove(&side)))?;

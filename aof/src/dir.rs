@@ -291,10 +291,9 @@ impl Directory {
     /// Writes bytes over themselves, so that the kernel takes them for new. They must still be those that were replayed: a
     /// page that is clean may have been dropped and read from the disk again meanwhile.
     fn write_again(&self, path: &Path, unsure: &Unsure) -> Result<(), Error> {
-        let file = Reader(self.fs.open_read(path).map_err(io_error("open", path))?);
-        let mut reader = file.take(unsure.to.offset_bytes);
-        let skipped = io::copy(&mut reader.by_ref().take(unsure.from.offset_bytes), &mut io::sink());
-        skipped.map_err(io_error("read", path))?;
+        let from = unsure.from.offset_bytes;
+        let mut reader =
+            Reader::open_at(&*self.fs, path, from)?.take(unsure.to.offset_bytes.saturating_sub(from));
         let (mut at, mut chunk) = (unsure.from, vec![0; CHUNK_BYTES]);
         loop {
             let count = reader.read(&mut chunk).map_err(io_error("read", path))?;
@@ -374,8 +373,7 @@ impl Directory {
         let base = manifest.base.clone();
         let published = self.bring_in(temp_path, &self.temp_base()).and_then(|()| self.publish(manifest));
         if let Err(error) = published {
-            // Publishing can fail late: the manifest on the disk may count on it.
-            if self.read_manifest().is_ok_and(|on_disk| on_disk.base != base) {
+            if base.is_some_and(|base| self.is_unlisted(&base)) {
                 let _ = self.fs.remove(&self.temp_base());
             }
             return Err(error);
@@ -448,10 +446,11 @@ impl Directory {
         Entry { name: format!("{}.{seq}.incr.aof", self.filename), seq }
     }
 
-    /// What the history lists and nothing else does.
-    pub(crate) fn superseded(&self) -> Vec<Entry> {
+    /// What the history lists and nothing else does, and where it is.
+    pub(crate) fn superseded(&self) -> Vec<(Entry, PathBuf)> {
         let counts = |entry: &Entry| self.manifest.replayed().any(|listed| listed.name == entry.name);
-        self.manifest.history.iter().filter(|entry| !counts(entry)).cloned().collect()
+        let superseded = self.manifest.history.iter().filter(|entry| !counts(entry));
+        superseded.map(|entry| (entry.clone(), self.path(&entry.name))).collect()
     }
 
     /// Makes the names durable, then the manifest that lists them; only then does `self` change.

@@ -53,10 +53,7 @@ impl Directory {
     /// The head that closes a base.
     fn last_head(&self, entry: &Entry, len_bytes: u64) -> Result<Option<BaseHead>, Error> {
         let path = self.path(&entry.name);
-        let mut file = Reader(self.fs().open_read(&path).map_err(io_error("open", &path))?);
-        let behind_bytes = len_bytes.saturating_sub(MAX_LINE_BYTES as u64);
-        std::io::copy(&mut file.by_ref().take(behind_bytes), &mut std::io::sink())
-            .map_err(io_error("read", &path))?;
+        let file = Reader::open_at(&**self.fs(), &path, len_bytes.saturating_sub(MAX_LINE_BYTES as u64))?;
         let mut tail = Vec::new();
         file.take(MAX_LINE_BYTES as u64).read_to_end(&mut tail).map_err(io_error("read", &path))?;
         let line = memmem::rfind(&tail, MAGIC).and_then(|at| Line::parse(tail.get(at..)?, None));

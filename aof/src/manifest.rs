@@ -16,6 +16,7 @@
 use std::path::Path;
 
 use resp::number::parse_i64;
+use resp::quote;
 use resp::request::split_words;
 
 use crate::error::{Error, ManifestErrorKind as Kind, io_error};
@@ -171,20 +172,7 @@ fn quote_if_needed(name: &[u8], out: &mut Vec<u8>) {
     if name.iter().all(|&byte| byte.is_ascii_graphic() && !b"\\\"'".contains(&byte)) {
         return out.extend_from_slice(name);
     }
-    out.push(b'"');
-    for &byte in name {
-        match byte {
-            b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x07 => out.extend_from_slice(b"\\a"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            b' '..=b'~' => out.push(byte),
-            _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
-        }
-    }
-    out.push(b'"');
+    quote(name, out);
 }
 
 #[cfg(all(test, not(loom)))]

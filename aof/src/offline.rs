@@ -1,6 +1,7 @@
 //! A new base where no log is running: offline compaction, and BGREWRITEAOF with `appendonly no`.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use crate::dir::Directory;
 use crate::error::Error;
@@ -28,11 +29,12 @@ impl Directory {
     }
 
     fn remove_history(&mut self) -> Result<(), Error> {
-        let is_gone = |entry: &Entry| match self.fs().remove(&self.path(&entry.name)) {
+        let is_gone = |path: &Path| match self.fs().remove(path) {
             Err(error) => error.kind() == ErrorKind::NotFound,
             Ok(()) => true,
         };
-        let removed: Vec<Entry> = self.superseded().into_iter().filter(is_gone).collect();
+        let superseded = self.superseded().into_iter().filter(|(_, path)| is_gone(path));
+        let removed: Vec<Entry> = superseded.map(|(entry, _)| entry).collect();
         self.forget(&removed)
     }
 }

@@ -268,13 +268,7 @@ impl Volume {
 
     /// The files of the history, and where they are.
     pub(crate) fn history(&self) -> Vec<(Entry, PathBuf)> {
-        let history = self.directory.superseded().into_iter();
-        history
-            .map(|entry| {
-                let path = self.directory.path(&entry.name);
-                (entry, path)
-            })
-            .collect()
+        self.directory.superseded()
     }
 
     /// Drops the lines of files that are gone.

@@ -11,6 +11,8 @@ use std::io::{self, BufRead, IoSlice, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::error::{Error, io_error};
+
 pub use disk::Disk;
 pub use mem::{Call, Mem, Request, Verdict};
 pub use sim::{PAGE_BYTES, PowerCut};
@@ -119,6 +121,16 @@ pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
 /// [`File`] as `std::io` wants it.
 #[derive(Debug)]
 pub(crate) struct Reader(pub(crate) Arc<dyn File>);
+
+impl Reader {
+    /// Opens a file and reads up to `from`.
+    pub(crate) fn open_at(fs: &dyn Fs, path: &Path, from: u64) -> Result<Reader, Error> {
+        let mut reader = Reader(fs.open_read(path).map_err(io_error("open", path))?);
+        let skipped = io::copy(&mut reader.by_ref().take(from), &mut io::sink());
+        skipped.map_err(io_error("read", path))?;
+        Ok(reader)
+    }
+}
 
 impl Read for Reader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {

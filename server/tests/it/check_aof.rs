@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Client, Server, World, eventually, names, not_tested};
+use crate::harness::{World, names, not_tested};
 
 const CHECKER: &str = env!("CARGO_BIN_EXE_everlog-check-aof");
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -266,26 +266,10 @@ fn the_repair_that_a_refused_start_advises_keeps_every_other_key() {
     let server = world.start_aof(&["--aof-use-rdb-preamble", "no"]);
     assert_eq!(server.client().ask("MGET a b c d"), expected);
     assert_eq!(server.client().ask("SET e 1"), "OK");
-    let port = server.port();
     assert!(server.terminate().success());
-    if let Some(redis) = redis_server(&world, port) {
+    if let Some(redis) = world.start_redis(&[]) {
         assert_eq!(redis.client().ask("MGET a b c d e"), expected.replace(']', " 1]"));
     }
-}
-
-pub(crate) fn redis_server(world: &World, port: u16) -> Option<Server> {
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
-    command.arg("--dir").arg(world.path()).stdout(Stdio::null());
-    let Ok(process) = command.spawn() else {
-        not_tested("redis-server");
-        return None;
-    };
-    let server = Server::adopt(process, port);
-    eventually("Redis has loaded", || {
-        Client::try_connect(port).is_ok_and(|mut client| client.ask("PING") == "PONG")
-    });
-    Some(server)
 }
 
 #[test]

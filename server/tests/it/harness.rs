@@ -161,6 +161,32 @@ impl World {
         Some(server)
     }
 
+    /// Redis itself on this folder; `None` where it is not installed.
+    pub(crate) fn start_redis(&self, options: &[&str]) -> Option<Server> {
+        let port = free_port();
+        let mut command = Command::new("redis-server");
+        command.args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+        ]);
+        command.args(options).arg("--dir").arg(self.path()).stdout(Stdio::null());
+        let Ok(process) = command.spawn() else {
+            not_tested("redis-server");
+            return None;
+        };
+        let server = Server::adopt(process, port);
+        eventually("Redis has loaded", || {
+            Client::try_connect(port).is_ok_and(|mut client| client.ask("PING") == "PONG")
+        });
+        Some(server)
+    }
+
     /// What a server on a slow disk has written, sent and synced so far.
     pub(crate) fn trace(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.path().join(TRACE)).unwrap_or_default()).into_owned()

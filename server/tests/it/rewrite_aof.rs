@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::check_aof::redis_server;
-use crate::harness::{World, eventually, free_port, names};
+use crate::harness::{World, eventually, names};
 
 const REWRITER: &str = env!("CARGO_BIN_EXE_everlog-rewrite");
 const CHECKER: &str = env!("CARGO_BIN_EXE_everlog-check-aof");
@@ -77,8 +76,8 @@ fn the_new_base_is_all_there_is_and_loads_to_the_same_data() {
 #[test]
 fn a_directory_of_redis_s_is_compacted_too_and_redis_reads_the_result() {
     for format in ["rdb", "resp"] {
-        let (world, port) = (World::new(), free_port());
-        let Some(redis) = redis_server(&world, port) else { return };
+        let world = World::new();
+        let Some(redis) = world.start_redis(&[]) else { return };
         let mut client = redis.client();
         client.ask("MSET a 1 b 2 c 3");
         assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
@@ -89,7 +88,7 @@ fn a_directory_of_redis_s_is_compacted_too_and_redis_reads_the_result() {
         assert!(redis.terminate().success());
         let (text, is_done) = rewrite(&world, &["--format", format]);
         assert!(is_done && text.starts_with("4 keys from 2 commands: "), "{text}");
-        let Some(redis) = redis_server(&world, port) else { return };
+        let Some(redis) = world.start_redis(&[]) else { return };
         assert_eq!(redis.client().ask("MGET a b c"), "[2 2 3]");
         assert_eq!(redis.client().ask("LRANGE list 0 -1"), "[x y z]");
     }

@@ -9,26 +9,9 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Client, Server, World, eventually, free_port, names, not_tested};
+use crate::harness::{Client, Server, World, eventually, names, not_tested};
 
 const INCR: &str = "appendonly.aof.1.incr.aof";
-
-/// Redis itself on this folder; `None` where it is not installed.
-fn start_redis(world: &World, options: &[&str]) -> Option<Server> {
-    let port = free_port();
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
-    command.args(options).arg("--dir").arg(world.path()).stdout(Stdio::null());
-    let Ok(process) = command.spawn() else {
-        not_tested("redis-server");
-        return None;
-    };
-    let server = Server::adopt(process, port);
-    eventually("Redis has loaded", || {
-        Client::try_connect(port).is_ok_and(|mut client| client.ask("PING") == "PONG")
-    });
-    Some(server)
-}
 
 /// A file of the log as text, its times in milliseconds blotted out: two servers do not read the clock at once.
 fn timeless(world: &World, name: &str) -> String {
@@ -162,7 +145,7 @@ fn run_commands(server: Server) -> Vec<String> {
 #[test]
 fn without_checksums_the_log_is_byte_for_byte_what_redis_writes() {
     let (ours, theirs) = (World::new(), World::new());
-    let Some(redis) = start_redis(&theirs, &[]) else { return };
+    let Some(redis) = theirs.start_redis(&[]) else { return };
     let expected = run_commands(redis);
     let replies = run_commands(ours.start_aof(&["--aof-checksum", "no"]));
     for ((line, reply), expected) in COMMANDS.iter().zip(&replies).zip(&expected) {
@@ -207,7 +190,7 @@ fn without_checksums_a_base_is_byte_for_byte_what_redis_writes() {
         assert!(server.terminate().success());
     };
     let (ours, theirs) = (World::new(), World::new());
-    let Some(redis) = start_redis(&theirs, &["--aof-use-rdb-preamble", "no"]) else { return };
+    let Some(redis) = theirs.start_redis(&["--aof-use-rdb-preamble", "no"]) else { return };
     fill(redis);
     fill(ours.start_aof(&["--aof-checksum", "no", "--aof-use-rdb-preamble", "no"]));
     let base = "appendonly.aof.2.base.aof";
