@@ -38,6 +38,7 @@ const MANIFEST_SUFFIX: &str = ".manifest";
 #[derive(Debug)]
 pub struct Checkup {
     directory: Directory,
+    options: Options,
     /// The file that alone is looked at.
     single: Option<Part>,
 }
@@ -171,7 +172,7 @@ impl Checkup {
         let filename = stem.unwrap_or(&name).to_owned();
         let options = Options { dir: dir.clone(), filename, ..Options::new(dir) };
         if stem.is_some() {
-            return Ok(Checkup { directory: Directory::open_to_look(fs, &options)?, single: None });
+            return Ok(Checkup { directory: Directory::open_to_look(fs, &options)?, options, single: None });
         }
         if is_manifest(&start) {
             let reason = format!("the name of a manifest ends in {MANIFEST_SUFFIX}");
@@ -188,7 +189,7 @@ impl Checkup {
         let entry = Entry { seq, ..entry };
         let len_bytes = directory.len_bytes(&entry)?;
         let single = Some(Part::whole(entry, !is_incr, len_bytes));
-        Ok(Checkup { directory, single })
+        Ok(Checkup { directory, options, single })
     }
 
     /// It is a log with a manifest.
@@ -237,6 +238,9 @@ impl Checkup {
         if let Some(part) = &self.single {
             return Err(Error::NotRepairable { path: self.directory.path(&part.entry.name) });
         }
+        // A listed file that still has its temporary name gets its own: under that name, and no longer listed, the next
+        // start would take it for a leftover.
+        self.directory = Directory::open_to_supersede(Arc::clone(self.directory.fs()), &self.options)?;
         let old = self.directory.manifest().clone();
         let manifest_copy = self.copy_manifest()?;
         let (base, incr) = new_files(&self.directory, findings)?;
@@ -286,8 +290,7 @@ fn note_repeated(part: &Part, path: PathBuf, file: &mut FileReport) {
 fn start_of(fs: &dyn Fs, path: &Path) -> Result<Vec<u8>, Error> {
     use std::io::Read;
     let mut start = Vec::new();
-    let file = fs.open_read(path).map_err(io_error("open", path))?;
-    Reader(file).take(MAGIC_BYTES).read_to_end(&mut start).map_err(io_error("read", path))?;
+    Reader::open(fs, path, 0)?.take(MAGIC_BYTES).read_to_end(&mut start).map_err(io_error("read", path))?;
     Ok(start)
 }
 

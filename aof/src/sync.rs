@@ -13,16 +13,17 @@ pub(crate) use std::{
 
 #[cfg(not(loom))]
 pub(crate) use {
+    self::ship::{spawn, spawn_or_do},
     parking_lot::{Condvar, Mutex, MutexGuard},
     std::sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    std::thread::{JoinHandle, spawn},
+    std::thread::JoinHandle,
 };
 
 #[cfg(loom)]
 pub(crate) use {
-    self::model::{Condvar, Mutex, MutexGuard},
+    self::model::{Condvar, Mutex, MutexGuard, spawn, spawn_or_do},
     loom::sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    loom::thread::{JoinHandle, spawn},
+    loom::thread::JoinHandle,
 };
 
 /// What a test may break on purpose, so that a model proves that it would notice. Always whole in a shipped build.
@@ -40,6 +41,8 @@ pub(crate) enum Sabotage {
     SwitchWithoutSync,
     /// The syncer does not tell the writer that it is done.
     ForgetToNotify,
+    /// An fdatasync begins while another is running.
+    SyncBeside,
 }
 
 /// The sabotage in force: none, unless a model asks for one.
@@ -58,10 +61,74 @@ impl Broken {
     }
 }
 
+#[cfg(not(loom))]
+mod ship {
+    use super::{Arc, Builder, JoinHandle, Mutex};
+
+    /// Starts a thread. [`std::thread::spawn`] panics where a process may have no more of them.
+    pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+        Builder::new().name(name.to_owned()).spawn(work)
+    }
+
+    /// Lets a thread of its own do it, which nobody joins; where there can be none, it is done before this returns.
+    pub(crate) fn spawn_or_do(name: &str, work: impl FnOnce() + Send + 'static) {
+        spawn_by_or_do(Builder::new().name(name.to_owned()), work);
+    }
+
+    fn spawn_by_or_do(builder: Builder, work: impl FnOnce() + Send + 'static) {
+        // A spawn that fails drops what it was given.
+        let kept = Arc::new(Mutex::new(Some(work)));
+        let given = kept.clone();
+        if builder.spawn(move || take_and_do(&given)).is_err() {
+            take_and_do(&kept);
+        }
+    }
+
+    fn take_and_do(kept: &Mutex<Option<impl FnOnce()>>) {
+        let work = kept.lock().take();
+        if let Some(work) = work {
+            work();
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::super::channel;
+        use super::*;
+
+        #[test]
+        fn work_for_which_there_is_no_thread_is_done_at_once() {
+            let (sender, done) = channel();
+            let here = std::thread::current().id();
+            let work = || {
+                let sender = sender.clone();
+                move || sender.send(std::thread::current().id()).expect("somebody listens")
+            };
+            // No machine has room for such a stack.
+            spawn_by_or_do(Builder::new().stack_size(1 << 60), work());
+            assert_eq!(done.try_recv(), Ok(here));
+            spawn_or_do("work", work());
+            let elsewhere = done.recv().expect("it is done");
+            assert_ne!(elsewhere, here);
+        }
+    }
+}
+
 #[cfg(loom)]
 mod model {
     use std::ops::{Deref, DerefMut};
     use std::time::Duration;
+
+    use super::JoinHandle;
+
+    pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+        loom::thread::Builder::new().name(name.to_owned()).spawn(work)
+    }
+
+    /// A model's threads are never refused.
+    pub(crate) fn spawn_or_do(_: &str, work: impl FnOnce() + Send + 'static) {
+        drop(loom::thread::spawn(work));
+    }
 
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

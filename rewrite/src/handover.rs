@@ -14,7 +14,7 @@ use keyspace::Noting;
 
 use crate::Error;
 use crate::control::{Control, Progress, Written, discard};
-use crate::job::{Destination, Job, Source, Wake};
+use crate::job::{Destination, Hold, Job, Source, Wake};
 use crate::sync::{Arc, Broken, Sabotage};
 
 /// The models have no keys whose use could be noted.
@@ -89,6 +89,7 @@ pub struct Rewrite {
     settings: Settings,
     wake: Wakeup,
     begun: Instant,
+    hold: Hold,
 }
 
 #[derive(Debug)]
@@ -158,7 +159,7 @@ impl Rewrite {
             control.set_max_bytes_per_s(settings.max_bytes_per_s);
         }
         let (wake, begun) = (Wakeup(wake), Instant::now());
-        Rewrite { stage, control, settings, wake, begun }
+        Rewrite { stage, control, settings, wake, begun, hold: Hold::default() }
     }
 
     /// Goes on as far as it can without waiting. Call it once a turn, between two execution units, with the log that it
@@ -191,6 +192,12 @@ impl Rewrite {
     /// How far the job has come.
     pub fn progress(&self) -> Progress {
         self.control.progress()
+    }
+
+    /// What tells how long the job has something of its snapshot: ask before an [abort](Self::abort), which does not wait
+    /// for that.
+    pub fn hold(&self) -> Hold {
+        self.hold.clone()
     }
 
     /// `rdb-key-save-delay`, in microseconds; it also ends a rest that has begun.
@@ -261,8 +268,14 @@ impl Rewrite {
             _ => (epoch, 0),
         };
         self.stage = stage;
-        let started = Job { control, settings, source, unix_s, covers, offline, wake }.start();
-        started.err().map(Err)
+        let job = Job { control, settings, source, unix_s, covers, offline, wake };
+        match job.start() {
+            Ok(hold) => {
+                self.hold = hold;
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 
     fn end_offline(&mut self, covers: Position) -> Option<Result<Summary, Error>> {

@@ -10,7 +10,7 @@ use aof::{BaseFormat, BaseFrame, Directory, Epoch, Fs, NewBase, Position};
 
 use crate::control::{Control, Written};
 use crate::output::{Output, aborted};
-use crate::sync::{Arc, Builder};
+use crate::sync::{Arc, Builder, Weak};
 use crate::{Error, Format, Settings};
 
 /// Below the executor, which answers clients, and the log's threads, which others wait for.
@@ -31,6 +31,18 @@ pub trait Source: Send + 'static {
     fn write(self, settings: &Settings, unix_s: i64, out: &mut Output<'_>) -> io::Result<()>;
 }
 
+/// Tells whether a job still has something of its snapshot, also when its [`Rewrite`](crate::Rewrite) is gone: an aborted
+/// job does not notice at once, and gigabytes take their time to fall free.
+#[derive(Debug, Clone, Default)]
+pub struct Hold(Weak<()>);
+
+impl Hold {
+    /// False also where no snapshot has been taken.
+    pub fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
 /// Everything that the thread needs.
 pub(crate) struct Job<S> {
     pub(crate) control: Arc<Control>,
@@ -46,13 +58,17 @@ pub(crate) struct Job<S> {
 
 impl<S: Source> Job<S> {
     /// Starts the thread.
-    pub(crate) fn start(self) -> Result<(), Error> {
+    pub(crate) fn start(self) -> Result<Hold, Error> {
         self.control.expect_keys(self.source.keys());
+        let held = Arc::new(());
+        let hold = Hold(Arc::downgrade(&held));
         let thread = Builder::new().name("rewrite".to_owned());
-        thread.spawn(move || self.run()).map(drop).map_err(|source| Error::Thread { source })
+        let started = thread.spawn(move || self.run(held));
+        started.map(|_| hold).map_err(|source| Error::Thread { source })
     }
 
-    fn run(self) {
+    /// Drops `held` behind the source.
+    fn run(self, held: Arc<()>) {
         lower_priority();
         let Job { control, settings, source, unix_s, covers: (epoch, covers), offline, wake } = self;
         // An RDB file that no log stands behind yet has its own checksum, and nothing to be tied to.
@@ -63,8 +79,11 @@ impl<S: Source> Job<S> {
         // Opened first: a directory that contradicts itself is known before the walk.
         let offline = offline.map(|destination| Offline::open(control.fs(), destination)).transpose();
         let (outcome, offline) = match offline {
-            Ok(offline) => (write_base(&control, &settings, source, unix_s, frame), offline),
-            Err(error) => (Err(error), None),
+            Ok(offline) => (write_base(&control, &settings, held, source, unix_s, frame), offline),
+            Err(error) => {
+                drop(source);
+                (Err(error), None)
+            }
         };
         last_word.say(outcome, |written| {
             offline.map_or(Ok(()), |offline| offline.publish(control.fs(), &settings, written))
@@ -139,10 +158,12 @@ impl Drop for LastWord<'_> {
     }
 }
 
-/// Writes a base under the temporary name, and makes it durable.
+/// Writes a base under the temporary name, and makes it durable. Parameters are dropped last to first: `held` stands
+/// before the source.
 fn write_base(
     control: &Control,
     settings: &Settings,
+    held: Arc<()>,
     source: impl Source,
     unix_s: i64,
     frame: Option<BaseFrame>,
@@ -153,6 +174,7 @@ fn write_base(
     let file = file.ok_or_else(|| failed("create")(aborted()))?;
     let mut out = Output::new(Arc::clone(&file), control, settings, frame);
     let walked = out.begin().and_then(|()| source.write(settings, unix_s, &mut out));
+    drop(held);
     let finished = walked.and_then(|()| out.finish());
     let len_bytes = finished.map_err(|source| failed(out.op())(source))?;
     Ok(Written { len_bytes, keys: control.progress().keys, walk: start.elapsed(), file })

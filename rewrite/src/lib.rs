@@ -76,7 +76,7 @@ use std::path::PathBuf;
 pub use control::Progress;
 pub use error::Error;
 pub use handover::{Format, RdbFormat, Rewrite, Settings, Summary};
-pub use job::{Source, Wake};
+pub use job::{Hold, Source, Wake};
 pub use output::Output;
 
 /// Where a rewrite of process `pid` writes its base: `<dir>/temp-rewriteaof-bg-<pid>.aof`, as Redis.

@@ -1,9 +1,9 @@
 //! The one place that names threads, locks and atomics: parking_lot and std, or loom's models of them.
 //!
 //! Both sides have parking_lot's signatures, so that the code that loom checks is the code that ships.
-//! `std::sync::Arc` stays itself under loom: reference counts are not what the models are about.
+//! `std::sync::Arc` and its `Weak` stay themselves under loom: reference counts are not what the models are about.
 
-pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::{Arc, Weak};
 
 #[cfg(not(loom))]
 pub(crate) use {

@@ -122,14 +122,14 @@ struct Session<'a> {
 impl Session<'_> {
     fn run(mut self) -> Result<bool> {
         let path = &self.request.path;
+        // Before anything is read: whoever has the log may publish another manifest. Whoever only looks disturbs nobody.
+        let _lock = (self.request.action != Action::Check).then(|| lock(path)).transpose()?;
         let checkup = Checkup::open(Arc::new(Disk), path).map_err(|error| match error {
             Error::Io { op: "open", path, source } => {
                 anyhow::anyhow!("Cannot open file {}: {source}", path.display())
             }
             error => error.into(),
         })?;
-        // Whoever only looks disturbs nobody.
-        let _lock = (self.request.action != Action::Check).then(|| lock(path)).transpose()?;
         match (self.request.action, self.request.json) {
             (Action::Repair, _) => self.repair(checkup),
             (_, true) => {

@@ -144,7 +144,7 @@ impl Server {
 
     /// Whether a rewrite or a save may hold a snapshot.
     pub fn is_writing_snapshot(&self) -> bool {
-        self.persistence.is_rewriting() || self.persistence.saving.is_running()
+        self.persistence.holds_snapshot()
     }
 
     /// Evicts keys if there is too little room, as far as one turn may.

@@ -7,6 +7,9 @@
 //! Writes are held only while the last bytes are synced, else new ones would never let it come to an end. When all is
 //! durable the parked command is executed again, as BLPOP's is, and finds nothing to wait for. Inside a transaction
 //! nobody can be parked: there the executor waits.
+//!
+//! A log that waits for its first base has promised nothing, and may end although its disk fails. But it waits like any
+//! other for a call that is under way: to stop it means to wait for that.
 
 use std::time::{Duration, Instant};
 
@@ -63,11 +66,11 @@ impl Server {
     pub fn step_log_end(&mut self) {
         let Some(mut log_end) = self.persistence.log_end.take() else { return };
         let Some(log) = self.persistence.log_mut() else { return self.end_log(log_end.clients, None) };
-        if let Err(reason) = check(log, log_end.deadline, self.clock.now) {
-            return self.end_log(log_end.clients, Some(reason));
-        }
         if may_end(log) {
             return self.end_log(log_end.clients, None);
+        }
+        if let Err(reason) = check(log, log_end.deadline, self.clock.now) {
+            return self.end_log(log_end.clients, Some(reason));
         }
         if log.durable() >= log_end.position {
             log_end.position = log.drain();
@@ -98,16 +101,22 @@ impl Server {
     /// Turns the log off at once, or after a wait in which nothing else happens.
     ///
     /// # Errors
-    /// When the disk fails or takes too long; the log stays on.
+    /// When the disk fails or takes too long; the log stays on, and so does a rewrite.
     pub fn turn_log_off(&mut self) -> anyhow::Result<()> {
-        self.abort_rewrite();
+        self.turn_log_off_within(PATIENCE)
+    }
+
+    pub(crate) fn turn_log_off_within(&mut self, patience: Duration) -> anyhow::Result<()> {
         if let Some(log) = self.persistence.log_mut() {
-            let (end, deadline) = (log.drain(), Instant::now() + PATIENCE);
-            while log.durable() < end {
+            log.drain();
+            let deadline = Instant::now() + patience;
+            while !may_end(log) {
                 check(log, deadline, Instant::now()).map_err(anyhow::Error::msg)?;
                 std::thread::sleep(Duration::from_micros(100));
             }
         }
+        // Not before: it may be the one that a log without a base waits for, and nobody would begin another.
+        self.abort_rewrite();
         self.drop_log();
         self.refuse_waiting_for_log();
         // Positions of the next log begin anew.
@@ -117,9 +126,11 @@ impl Server {
     }
 }
 
-/// Whether nothing would be lost with the log. One that waits for its first base has promised nothing yet.
+/// Whether nothing would be lost with the log, and it would stop at once. One that waits for its first base has promised
+/// nothing yet.
 fn may_end(log: &mut Log) -> bool {
-    log.is_waiting_rewrite() || log.durable() >= log.end()
+    let is_worthless = log.is_waiting_rewrite() && matches!(log.health(), Health::Failing(_));
+    is_worthless || log.durable() >= log.end()
 }
 
 /// Whether the disk may still make everything durable in time.

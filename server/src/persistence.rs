@@ -16,7 +16,7 @@ use aof::{DirLock, Directory, Log, Options, Position};
 use keyspace::Touch;
 use mio::Waker;
 use rewrite::trigger::{Backoff, Growth, Reason, Situation, decide};
-use rewrite::{Format, Rewrite, Settings};
+use rewrite::{Format, Hold, Rewrite, Settings};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -61,6 +61,11 @@ pub struct Persistence {
     pub(crate) log_end: Option<LogEnd>,
     /// What replies may tell of once there is no log any more.
     last_watermark: Position,
+    /// The highest watermark that replies of this log have left by. The log's own may fall: when `no-appendfsync-on-rewrite`
+    /// ends with the rewrite, or with `appendfsync always`.
+    told: Position,
+    /// What jobs that were aborted may still have of their snapshots.
+    left_held: Vec<Hold>,
     /// Why the log cannot take all writes, since the last turn.
     trouble: Trouble,
     /// Keeps our tools and other servers of ours away from the log, in this directory.
@@ -117,6 +122,8 @@ impl Default for Persistence {
             sync_wanted: false,
             log_end: None,
             last_watermark: Position::MAX,
+            told: 0,
+            left_held: Vec::new(),
             trouble: Trouble::default(),
             lock: None,
             told_retired: 0,
@@ -141,15 +148,29 @@ impl Persistence {
         self.log.as_mut()
     }
 
-    /// The position up to which replies may leave.
+    /// The position up to which replies may leave: whoever asks lets them.
     #[inline]
-    pub fn reply_watermark(&self) -> Position {
-        self.log.as_ref().map_or(self.last_watermark, Log::reply_watermark)
+    pub fn reply_watermark(&mut self) -> Position {
+        let Some(log) = &self.log else { return self.last_watermark };
+        let watermark = log.reply_watermark();
+        self.told = self.told.max(watermark);
+        watermark
     }
 
     /// Whether a base is being written.
     pub fn is_rewriting(&self) -> bool {
         self.rewrite.is_some()
+    }
+
+    /// Whether a rewrite or a save may hold a snapshot. One that was aborted lets go of gigabytes in its own time.
+    pub fn holds_snapshot(&self) -> bool {
+        self.is_rewriting() || self.saving.is_running() || self.left_held.iter().any(Hold::is_held)
+    }
+
+    /// A job is about to be aborted.
+    pub(crate) fn note_hold(&mut self, hold: Hold) {
+        self.left_held.retain(Hold::is_held);
+        self.left_held.push(hold);
     }
 
     /// Whether the log is to begin with a base that is not there yet.
@@ -162,6 +183,11 @@ impl Persistence {
     pub fn writes_are_held(&self) -> bool {
         self.log.as_ref().is_some_and(Log::writes_are_held)
             || self.log_end.as_ref().is_some_and(|log_end| log_end.holds_writes)
+    }
+
+    /// See [`Log::is_open`].
+    pub fn block_is_open(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::is_open)
     }
 
     /// Up to here a power cut takes nothing; `None` while nothing is promised: the log is off, or has no base yet.
@@ -392,6 +418,7 @@ impl Server {
         self.keyspace.has_log = log.is_some();
         self.persistence.log = log;
         self.persistence.told_retired = 0;
+        self.persistence.told = 0;
     }
 
     /// CONFIG SET appendonly yes: logs from here on, behind a base that is still to be written.
@@ -406,7 +433,8 @@ impl Server {
         let wake = self.persistence.wake();
         let options = self.log_options();
         self.lock_log_directory(&options, Duration::ZERO)?;
-        let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))?;
+        let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))
+            .inspect_err(|_| self.unlock_log_directory())?;
         self.set_log(Some(log));
         self.persistence.home = options.adopt_from;
         // Within a transaction the snapshot would hold a part of it.
@@ -450,7 +478,9 @@ impl Server {
         let key_delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
         let max_bytes_per_s = self.config.rewrite_max_bytes_per_s();
         let settings = Settings { max_bytes_per_s, ..self.rewrite_settings(&options, key_delay_us) };
-        self.lock_log_directory(&options, Duration::ZERO)?;
+        if let Err(error) = self.lock_log_directory(&options, Duration::ZERO) {
+            return self.rewrite_not_begun(error);
+        }
         let wake = self.persistence.wake();
         let begun = match &mut self.persistence.log {
             Some(log) => {
@@ -459,18 +489,26 @@ impl Server {
             }
             None => Ok(Rewrite::begin_offline(self.persistence.fs(), &options, settings, wake)),
         };
-        self.persistence.scheduled = false;
         match begun {
             Ok(rewrite) => {
+                self.persistence.scheduled = false;
                 self.persistence.rewrite = Some(Running { rewrite, started: self.clock.now });
                 self.log(Level::Notice, "Background append only file rewriting started");
                 Ok(())
             }
-            Err(error) => {
-                self.rewrite_failed(&error.to_string());
-                Err(error.into())
-            }
+            Err(error) => self.rewrite_not_begun(error),
         }
+    }
+
+    /// One that was scheduled has had its chance: else each cron would try it again.
+    fn rewrite_not_begun(&mut self, error: impl Into<anyhow::Error>) -> anyhow::Result<()> {
+        let error = error.into();
+        if let Some(log) = &mut self.persistence.log {
+            log.set_rewrite_running(false);
+        }
+        self.persistence.scheduled = false;
+        self.rewrite_failed(&error.to_string());
+        Err(error)
     }
 
     /// What the configuration says about a base.
@@ -517,6 +555,7 @@ impl Server {
     pub fn abort_rewrite(&mut self) {
         if let Some(running) = self.persistence.rewrite.take() {
             self.log(Level::Notice, "Killing AOF child");
+            self.persistence.note_hold(running.rewrite.hold());
             running.rewrite.abort(self.persistence.log.as_mut());
             if let Some(log) = &mut self.persistence.log {
                 log.set_rewrite_running(false);
@@ -525,9 +564,9 @@ impl Server {
         }
     }
 
-    /// Once a turn, between two units: lets the rewrite take its next step, seals the turn's block, and says what
-    /// happened to the disk.
-    pub fn persist(&mut self) {
+    /// Once a turn, between two units: lets the rewrite take its next step, seals the turn's block (unless the log would
+    /// rather have more in it, and this turn was not `idle`), and says what happened to the disk.
+    pub fn persist(&mut self, idle: bool) {
         self.step_rewrite();
         self.step_save();
         let now = self.clock.now;
@@ -535,8 +574,11 @@ impl Server {
             if !self.debug.aof_flush_sleep.is_zero() && log.written() < log.end() {
                 std::thread::sleep(self.debug.aof_flush_sleep);
             }
-            log.seal(now);
-            if std::mem::take(&mut self.persistence.sync_wanted) {
+            let sync_wanted = std::mem::take(&mut self.persistence.sync_wanted);
+            if sync_wanted || !log.gathers(now) || idle && log.is_open() {
+                log.seal(now);
+            }
+            if sync_wanted {
                 log.sync_now();
             }
         }
@@ -729,9 +771,8 @@ impl Server {
         self.abort_rewrite();
         if let Some(log) = self.persistence.log.take() {
             self.log(Level::Notice, "Calling fsync() on the AOF file.");
-            // Replies up to here have left.
-            let told = log.reply_watermark();
             if let Err(error) = log.stop() {
+                let told = self.persistence.told;
                 if matches!(error, aof::Error::FileRetired { durable, .. } if durable >= told) {
                     self.log(Level::Warning, format!("Writes that nobody was told of are lost: {error}"));
                     self.persistence.last_watermark = told;
@@ -747,3 +788,6 @@ impl Server {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

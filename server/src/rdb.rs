@@ -281,6 +281,7 @@ impl Server {
     pub fn abort_save(&mut self) {
         if let Some(running) = self.persistence.saving.running.take() {
             self.log(Level::Notice, "Killing RDB child");
+            self.persistence.note_hold(running.save.hold());
             running.save.abort(None);
         }
     }

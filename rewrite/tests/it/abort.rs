@@ -1,12 +1,14 @@
 //! Aborts at every stage: the file goes at once, the log goes on, and the next rewrite is not disturbed.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use aof::Options;
 use aof::fs::{Call, Mem};
-use rewrite::{Progress, Rewrite, Settings};
+use rewrite::{Output, Progress, Rewrite, Settings, Source};
 
 use super::{PATIENCE, World, exists, load};
 
@@ -144,6 +146,43 @@ fn a_rest_that_the_limit_of_bytes_demands_can_be_aborted() {
     rewrite.abort(world.log.as_mut());
     assert!(!exists(&mem, Path::new(TEMP)));
     goes_on(&mem, world, "while resting");
+}
+
+/// A view whose walk ends when it is told to, aborted or not.
+struct Stubborn(Receiver<()>);
+
+impl Source for Stubborn {
+    fn keys(&self) -> u64 {
+        1
+    }
+
+    fn write(self, _: &Settings, _: i64, _: &mut Output<'_>) -> io::Result<()> {
+        self.0.recv().map_err(io::Error::other)
+    }
+}
+
+#[test]
+fn who_aborts_can_tell_when_the_snapshot_is_gone() {
+    let (mem, mut world) = world_of(1);
+    let (walk_on, told) = channel();
+    let (mut view, start) = (Some(Stubborn(told)), Instant::now());
+    let mut rewrite = world.begin();
+    assert!(!rewrite.hold().is_held(), "none is taken yet");
+    while !rewrite.hold().is_held() {
+        assert!(start.elapsed() < PATIENCE, "it never came");
+        let outcome = rewrite.step(world.log.as_mut(), 0, || view.take().expect("one snapshot is taken"));
+        assert!(outcome.is_none(), "it ended too early");
+        let _ = world.woken.recv_timeout(Duration::from_millis(5));
+    }
+    let hold = rewrite.hold();
+    rewrite.abort(world.log.as_mut());
+    assert!(hold.is_held(), "the job is still at it");
+    walk_on.send(()).expect("the job waits");
+    while hold.is_held() {
+        assert!(start.elapsed() < PATIENCE, "it never let go");
+        std::thread::yield_now();
+    }
+    goes_on(&mem, world, "let go");
 }
 
 #[test]

@@ -52,6 +52,12 @@ fn bgsave(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     }
     if !server.persistence.is_rewriting() && !server.in_exec {
         server.start_save();
+        if !server.persistence.saving.is_running() {
+            // Redis, whose fork has failed, says no more than ERR.
+            return Err(CommandError::other(
+                "ERR Can't start a background save. Please check the server logs for more information.",
+            ));
+        }
         return answer(server, id, "Background saving started");
     }
     // Within a transaction the snapshot would hold a part of it.

@@ -515,6 +515,57 @@ fn every_orderly_end_makes_everything_durable_and_exits_0() {
     assert_eq!(world.start_aof(&[]).client().ask("GET n"), "4");
 }
 
+/// A reply had left once its write was in the file. When the server ended, what could leave by then was less than that,
+/// and the loss seemed to concern nobody.
+#[test]
+fn an_end_that_loses_what_was_acknowledged_does_not_exit_with_0() {
+    for is_rewriting in [true, false] {
+        let world = World::new();
+        let policy = if is_rewriting { "always" } else { "everysec" };
+        let options = ["--no-appendfsync-on-rewrite", "yes", "--rdb-key-save-delay", "100000000"];
+        let server = world.start_aof(&[&["--appendfsync", policy][..], &options].concat());
+        let mut client = server.client();
+        client.ok("SET k 0");
+        if is_rewriting {
+            assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+            eventually("the snapshot is taken", || client.info("current_save_keys_processed") != "0");
+            // The head of the next file is behind us.
+            client.ok("SET k 1");
+        }
+        let Some(broken) = server.break_fdatasync() else { return };
+        client.ok("SET k 2");
+        let mut admin = server.client();
+        if !is_rewriting {
+            admin.send("CONFIG SET appendfsync always");
+            eventually("it is", || client.ask("CONFIG GET appendfsync") == "[appendfsync always]");
+        }
+        assert_eq!(server.terminate().code(), Some(1), "rewriting: {is_rewriting}");
+        assert!(world.log().contains("The append only file could not be made durable"), "{}", world.log());
+        drop(broken);
+    }
+}
+
+#[test]
+fn a_server_that_gets_no_thread_refuses_what_needs_one_and_goes_on() {
+    let world = World::new();
+    let refusal = world.refused_without_threads(&["--appendonly", "yes"]);
+    assert_eq!(refusal.code, Some(1), "{refusal:?}");
+    assert!(refusal.output.contains("spawn a thread for: Resource temporarily unavailable"), "{refusal:?}");
+    let server = world.start_without_threads(&["--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 1000");
+    assert!(client.ask("BGSAVE").starts_with("-ERR Can't start a background save"));
+    assert_eq!(client.info("rdb_last_bgsave_status"), "err");
+    assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    eventually("it has failed", || client.info("aof_last_bgrewrite_status") == "err");
+    let refusal = client.ask("CONFIG SET appendonly yes");
+    assert!(refusal.starts_with("-ERR CONFIG SET failed"), "{refusal}");
+    assert_eq!(client.info("aof_enabled"), "0");
+    client.ok("FLUSHALL ASYNC");
+    assert_eq!(client.ask("DBSIZE"), ":0");
+    assert_eq!(server.terminate().code(), Some(0));
+}
+
 #[test]
 fn the_end_of_a_server_that_rewrites_waits_for_nothing_and_leaves_nothing() {
     let world = World::new();

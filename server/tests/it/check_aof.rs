@@ -272,6 +272,21 @@ fn the_repair_that_a_refused_start_advises_keeps_every_other_key() {
     }
 }
 
+/// A crash between the first manifest and the renames leaves a listed incr under its temporary name. A repair listed
+/// another in its place, and the next start removed the only copy of the damage.
+#[test]
+fn a_repair_names_what_a_crash_left_unnamed_and_no_start_removes_it() {
+    let world = ours(&["a", "b", "c"]);
+    damage(&world, INCR, "value-of-b");
+    let damaged = fs::read(world.aof_file(INCR)).unwrap();
+    fs::rename(world.aof_file(INCR), world.aof_file("temp-appendonly.aof.incr")).unwrap();
+    let (text, code) = check(&world, &["repair", MANIFEST], "");
+    assert!(text.contains("Successfully repaired AOF") && code == 0, "{text}");
+    let server = world.start_aof(&["--aof-use-rdb-preamble", "no"]);
+    assert_eq!(server.client().ask("MGET a b c"), "[value-of-a nil value-of-c]");
+    assert_eq!(fs::read(world.aof_file(INCR)).unwrap(), damaged);
+}
+
 #[test]
 fn a_repair_keeps_the_rdb_that_a_damaged_base_begins_with() {
     let world = World::new();

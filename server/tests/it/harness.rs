@@ -192,10 +192,27 @@ impl World {
         String::from_utf8_lossy(&fs::read(self.path().join(TRACE)).unwrap_or_default()).into_owned()
     }
 
+    /// Starts a server that gets no thread beside its own.
+    pub(crate) fn start_without_threads(&self, options: &[&str]) -> Server {
+        let port = free_port();
+        let process = self.spawn_by(without_threads(), port, options);
+        self.accepting(Server { process, port, traced: None })
+    }
+
     /// Starts a server that must refuse to run.
     pub(crate) fn refused(&self, options: &[&str]) -> Refusal {
+        self.refused_by(Command::new(SERVER), options)
+    }
+
+    /// The same, of one that gets no thread beside its own.
+    pub(crate) fn refused_without_threads(&self, options: &[&str]) -> Refusal {
+        self.refused_by(without_threads(), options)
+    }
+
+    fn refused_by(&self, command: Command, options: &[&str]) -> Refusal {
         let before = self.log().len();
-        let mut process = Server { process: self.spawn(free_port(), options), port: 0, traced: None };
+        let process = self.spawn_by(command, free_port(), options);
+        let mut process = Server { process, port: 0, traced: None };
         let status = process.wait();
         Refusal { code: status.code(), output: self.log().split_off(before) }
     }
@@ -208,6 +225,14 @@ impl Drop for World {
             println!("{}", self.log());
         }
     }
+}
+
+/// A server that can start no thread: for one with such a stack no machine has room, and pthread_create(3) says EAGAIN as
+/// at a limit of threads.
+fn without_threads() -> Command {
+    let mut command = Command::new(SERVER);
+    command.env("RUST_MIN_STACK", (1_u64 << 60).to_string());
+    command
 }
 
 /// The file that strace writes to.

@@ -134,6 +134,54 @@ fn a_log_that_a_server_uses_is_left_alone() {
     assert!(rewrite(&world, &[]).1, "no log, no lock");
 }
 
+/// What the checker read before it had the lock, a server that was about to end could still supersede.
+#[test]
+fn the_checker_reads_nothing_that_it_is_to_change_before_it_has_the_lock() {
+    let world = World::new();
+    let _server = world.start_aof(&[]);
+    let nonesuch = world.aof_file("nonesuch.manifest");
+    for args in [&["--fix"][..], &["repair"], &["--truncate-to-timestamp", "1"]] {
+        let (text, is_done) = run(CHECKER, &[args, &[nonesuch.to_str().unwrap()]].concat());
+        assert!(!is_done && text.contains("another program is using this log"), "{text}");
+    }
+    let (text, _) = run(CHECKER, &[nonesuch.to_str().unwrap()]);
+    assert!(text.starts_with("Cannot open file"), "{text}");
+}
+
+#[test]
+fn a_log_that_cannot_be_switched_on_leaves_no_lock() {
+    let world = World::new();
+    fs::create_dir(world.aof_dir()).unwrap();
+    let manifest = world.aof_file(MANIFEST);
+    fs::write(&manifest, "no manifest\n").unwrap();
+    let server = world.start(&[]);
+    let mut client = server.client();
+    assert!(client.ask("CONFIG SET appendonly yes").starts_with("-ERR CONFIG SET failed"));
+    let (text, is_done) = run(CHECKER, &["--fix", manifest.to_str().unwrap()]);
+    assert!(!is_done && !text.contains("another program is using this log"), "{text}");
+    fs::remove_file(manifest).unwrap();
+    client.ok("CONFIG SET appendonly yes");
+}
+
+#[test]
+fn a_rewrite_that_cannot_have_the_lock_has_failed_and_is_not_tried_for_ever() {
+    let world = World::new();
+    fs::create_dir(world.aof_dir()).unwrap();
+    let lock = ::aof::DirLock::take(&::aof::fs::Disk, &world.aof_dir()).unwrap();
+    let server = world.start(&[]);
+    let mut client = server.client();
+    client.ok("MULTI");
+    assert_eq!(client.ask("BGREWRITEAOF"), "QUEUED");
+    assert_eq!(client.ask("EXEC"), "[Background append only file rewriting scheduled]");
+    eventually("it has failed", || client.info("aof_rewrites_consecutive_failures") == "1");
+    assert_eq!(client.info("aof_rewrite_scheduled"), "0");
+    assert_eq!(client.info("aof_last_bgrewrite_status"), "err");
+    let line = "Background AOF rewrite failed: ";
+    assert!(world.log().contains(line), "{}", world.log());
+    drop(lock);
+    server.rewrite();
+}
+
 #[test]
 fn what_is_no_log_is_said() {
     let world = World::new();

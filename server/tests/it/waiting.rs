@@ -188,6 +188,26 @@ fn appendonly_no_waits_for_the_disk_and_nobody_else_does() {
     }
 }
 
+/// A log without a base promises nothing. But to stop it means to wait for the call that the disk is at.
+#[test]
+fn appendonly_no_before_the_first_base_waits_for_the_disk_and_nobody_else_does() {
+    let world = World::new();
+    let options = ["--appendfsync", "everysec", "--rdb-key-save-delay", "100000000"];
+    let Some(server) = world.start_on_slow_disk(FSYNC, &options) else { return };
+    let (mut writer, mut admin) = (server.client(), server.client());
+    writer.ok("SET k 0");
+    admin.ok("CONFIG SET appendonly no");
+    admin.ok("CONFIG SET appendonly yes");
+    eventually("the snapshot is taken", || admin.info("current_save_keys_processed") != "0");
+    writer.ok("SET k 1");
+    admin.send("CONFIG SET appendonly no");
+    let mut other = under_way(&server);
+    assert_eq!(other.ask("GET stranger"), "nil");
+    assert!(admin.is_silent());
+    assert_eq!(admin.reply(), "OK");
+    assert_eq!((admin.info("aof_enabled"), admin.info("aof_rewrite_in_progress")), ("0".into(), "0".into()));
+}
+
 #[test]
 fn appendonly_no_comes_to_its_end_although_others_write() {
     for policy in POLICIES {

@@ -1,0 +1,123 @@
+//! Aborts and refusals at moments that only a disk in memory can hold still.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aof::Op;
+use aof::fs::{Call, Mem, Request, Verdict};
+use bytes::BytesMut;
+use resp::{Encoder, Version};
+
+use super::*;
+use crate::logger::Logger;
+
+/// A server whose files are in memory.
+fn server(mem: &Mem) -> Server {
+    let logger = Logger::open(Path::new("/dev/null"), Level::Warning).unwrap();
+    let mut config = Config::redis_defaults();
+    config.rdbcompression = false;
+    let mut server = Server::new(config, logger, 1);
+    mem.create_dir(&std::env::current_dir().unwrap()).unwrap();
+    server.persistence.fs = Arc::new(mem.clone());
+    server
+}
+
+fn eventually(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A disk on which some calls do not return for now.
+struct Hung {
+    hangs: AtomicBool,
+    is_met: AtomicBool,
+}
+
+impl Hung {
+    fn on(mem: &Mem, concerns: fn(&Request<'_>) -> bool) -> Arc<Hung> {
+        let hung = Arc::new(Hung { hangs: AtomicBool::new(true), is_met: AtomicBool::new(false) });
+        let theirs = Arc::clone(&hung);
+        mem.on_call(move |request| {
+            while concerns(request) && theirs.hangs.load(Ordering::Acquire) {
+                theirs.is_met.store(true, Ordering::Release);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Verdict::Pass
+        });
+        hung
+    }
+
+    fn is_met(&self) -> bool {
+        self.is_met.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.hangs.store(false, Ordering::Release);
+    }
+}
+
+/// The rewrite was aborted first, and a log without a base has no growth that would start another.
+#[test]
+fn a_log_that_cannot_be_turned_off_goes_on_to_its_first_base() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    server.turn_log_on().unwrap();
+    let temp_path = rewrite::temp_path(&server.log_options(), std::process::id());
+    // The job has begun, and so the temporary incr is there.
+    eventually(|| {
+        server.persist(true);
+        mem.bytes(&temp_path).is_some()
+    });
+    let hung = Hung::on(&mem, |request| {
+        request.call == Call::SyncData && request.path.extension().is_some_and(|suffix| suffix == "incr")
+    });
+    let log = server.persistence.log_mut().unwrap();
+    log.append(0, &[Op { db: 0, command: b"*1\r\n$4\r\nPING\r\n" }]);
+    let refused = server.turn_log_off_within(Duration::from_millis(20));
+    let goes_on = server.persistence.is_rewriting();
+    hung.end();
+    assert!(refused.is_err());
+    assert!(goes_on);
+    eventually(|| {
+        server.persist(true);
+        !server.persistence.is_waiting_rewrite()
+    });
+    server.turn_log_off().unwrap();
+}
+
+/// While it has gigabytes of what keys have left, they are no data, and nothing more must be evicted for them.
+#[test]
+fn an_aborted_job_counts_until_it_has_let_go_of_its_snapshot() {
+    for is_save in [false, true] {
+        let mem = Mem::new();
+        let mut server = server(&mem);
+        set(&mut server, &vec![b'x'; 1 << 20]);
+        let hung = Hung::on(&mem, |request| request.call == Call::Write);
+        if is_save {
+            server.start_save();
+        } else {
+            server.start_rewrite().unwrap();
+        }
+        server.persist(true);
+        eventually(|| hung.is_met());
+        server.abort_save();
+        server.abort_rewrite();
+        let is_held = server.is_writing_snapshot();
+        hung.end();
+        assert!(is_held, "save: {is_save}");
+        eventually(|| !server.is_writing_snapshot());
+    }
+}
+
+/// A value that a job writes in the midst of its walk.
+fn set(server: &mut Server, value: &[u8]) {
+    let mut out = BytesMut::new();
+    let argv: [&[u8]; 3] = [b"SET", b"k", value];
+    let call = keyspace::Call::new(0, 1_700_000_000_000, &argv);
+    server.keyspace.execute(&call, &mut Encoder::new(&mut out, Version::Resp2), &mut server.unit);
+    server.unit.clear();
+    assert_eq!(&out[..], b"+OK\r\n");
+}
