@@ -33,13 +33,15 @@ impl Directory {
     ) -> Result<Truncation, Error> {
         let path = self.path(&entry.name);
         let cut_bytes = self.len_bytes(entry)?.saturating_sub(len_bytes);
+        let is_base = self.manifest().base.as_ref() == Some(entry);
         let side_file = match self.copy_aside(entry, len_bytes, cut_bytes, why) {
             Ok(side_file) => {
                 retry(|| self.fs().truncate(&path, len_bytes)).map_err(io_error("truncate", &path))?;
                 Ok(side_file)
             }
-            // A full disk is no reason not to serve reads.
-            Err(Error::Io { op, path, source }) if is_full(&source) => {
+            // A full disk is no reason not to serve reads. But what comes next is an incr, and behind a base that is torn no
+            // start could read it.
+            Err(Error::Io { op, path, source }) if is_full(&source) && !is_base => {
                 Err(Failure::new(op, &path, &source, Clock::monotonic().now()))
             }
             Err(error) => return Err(error),
@@ -82,7 +84,7 @@ impl Directory {
                 None => break,
             }
         }
-        let reader = Reader::open_at(&**fs, &source, from)?.take(len_bytes);
+        let reader = Reader::open(&**fs, &source, from)?.take(len_bytes);
         let copied = self.copy_to(&side, &source, reader);
         // Half a copy is none, and takes the room that a whole one needs.
         copied.inspect_err(|_| drop(fs.remove(&side)))?;

@@ -61,6 +61,15 @@ pub(crate) fn make(fs: &dyn Fs, dir: &Path, parent: &Path) -> Result<(), Error> 
     retry(|| fs.sync_dir(parent)).map_err(io_error("fsync", parent))
 }
 
+/// Removes files that no longer count; returns those that are gone.
+pub(crate) fn remove_superseded(fs: &dyn Fs, files: Vec<(Entry, PathBuf)>) -> Vec<Entry> {
+    let is_gone = |path: &Path| match fs.remove(path) {
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(()) => true,
+    };
+    files.into_iter().filter(|(_, path)| is_gone(path)).map(|(entry, _)| entry).collect()
+}
+
 /// What replay has found out about the files.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Recovered {
@@ -293,7 +302,7 @@ impl Directory {
     fn write_again(&self, path: &Path, unsure: &Unsure) -> Result<(), Error> {
         let from = unsure.from.offset_bytes;
         let mut reader =
-            Reader::open_at(&*self.fs, path, from)?.take(unsure.to.offset_bytes.saturating_sub(from));
+            Reader::open(&*self.fs, path, from)?.take(unsure.to.offset_bytes.saturating_sub(from));
         let (mut at, mut chunk) = (unsure.from, vec![0; CHUNK_BYTES]);
         loop {
             let count = reader.read(&mut chunk).map_err(io_error("read", path))?;
@@ -480,7 +489,7 @@ impl Directory {
     /// The manifest on disk does not list it. A publish that failed may have got as far as that: the rename can have
     /// happened although the sync after it failed.
     pub(crate) fn is_unlisted(&self, entry: &Entry) -> bool {
-        self.read_manifest().is_ok_and(|on_disk| on_disk.replayed().all(|listed| listed != entry))
+        self.read_manifest().is_ok_and(|on_disk| on_disk.replayed().all(|listed| listed.name != entry.name))
     }
 
     /// Drops `removed` from the history, once their files are gone.
@@ -505,8 +514,14 @@ impl Directory {
             if made { retry(|| self.fs.create(path)) } else { Err(error) }
         });
         let file = created.map_err(io_error("create", path))?;
-        retry(|| file.sync_data()).map_err(io_error("fdatasync", path))?;
-        Ok(file)
+        match retry(|| file.sync_data()) {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                // Nobody knows of it, and whoever tries again will take another name.
+                let _ = self.fs.remove(path);
+                Err(io_error("fdatasync", path)(error))
+            }
+        }
     }
 
     pub(crate) fn manifest_path(&self) -> PathBuf {

@@ -38,7 +38,9 @@ impl Directory {
 
     fn is_leftover(&self, role: Role, entry: &Entry, recovered: &Recovered) -> Result<bool, Error> {
         let manifest = self.manifest();
-        if manifest.is_empty() || manifest.replayed().chain(&manifest.history).any(|listed| listed == entry) {
+        if manifest.is_empty()
+            || manifest.replayed().chain(&manifest.history).any(|listed| listed.name == entry.name)
+        {
             return Ok(false);
         }
         let len_bytes = self.len_bytes(entry)?;
@@ -53,7 +55,7 @@ impl Directory {
     /// The head that closes a base.
     fn last_head(&self, entry: &Entry, len_bytes: u64) -> Result<Option<BaseHead>, Error> {
         let path = self.path(&entry.name);
-        let file = Reader::open_at(&**self.fs(), &path, len_bytes.saturating_sub(MAX_LINE_BYTES as u64))?;
+        let file = Reader::open(&**self.fs(), &path, len_bytes.saturating_sub(MAX_LINE_BYTES as u64))?;
         let mut tail = Vec::new();
         file.take(MAX_LINE_BYTES as u64).read_to_end(&mut tail).map_err(io_error("read", &path))?;
         let line = memmem::rfind(&tail, MAGIC).and_then(|at| Line::parse(tail.get(at..)?, None));

@@ -29,12 +29,13 @@ impl DirLock {
     /// # Errors
     /// [`Error::InUse`]; [`Error::Io`].
     pub fn take_or_make(fs: &dyn Fs, options: &Options) -> Result<DirLock, Error> {
-        loop {
-            match DirLock::take(fs, &options.dir)? {
-                Some(lock) => return Ok(lock),
-                None => make(fs, &options.dir, &options.adopt_from)?,
-            }
+        if let Some(lock) = DirLock::take(fs, &options.dir)? {
+            return Ok(lock);
         }
+        make(fs, &options.dir, &options.adopt_from)?;
+        // A link to nowhere is made again and again, and is never there.
+        let gone = || io_error("open", &options.dir)(ErrorKind::NotFound.into());
+        DirLock::take(fs, &options.dir)?.ok_or_else(gone)
     }
 
     /// Takes the lock, without waiting; `None` if there is no such directory.

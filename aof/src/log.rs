@@ -11,7 +11,7 @@ use crate::backend::{Block, LogBackend};
 use crate::block::{Epoch, Line, crc32c};
 use crate::clock::Clock;
 use crate::dir::Directory;
-use crate::error::Error;
+use crate::error::{Error, io_error};
 use crate::event::Event;
 use crate::fs::Fs;
 use crate::histogram::Histogram;
@@ -27,6 +27,8 @@ use crate::writer::{Shared, Writer};
 
 /// Blocks are cut from allocations of this size, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Under `always` the disk rests between two fdatasyncs for as long as the last took, and at most for this.
+const REST: Duration = Duration::from_millis(1);
 /// Kept free in front of a payload for what is known only when the block is sealed: a `#TS:` line of at most 26 bytes, and
 /// a block's line without file fields, of at most 102.
 const PREFIX_BYTES: usize = 128;
@@ -56,10 +58,24 @@ pub struct Log {
     end: Position,
     /// The end of the last block.
     sealed: Position,
+    gathering: Gathering,
     fsync: Fsync,
     suspended: bool,
     no_fsync_on_rewrite: bool,
     max_unsynced_bytes: u64,
+}
+
+/// How blocks get bigger under `always`.
+#[derive(Debug, Clone, Copy)]
+enum Gathering {
+    /// One was handed over.
+    UnderWay {
+        since: Instant,
+    },
+    Rests {
+        until: Instant,
+    },
+    Done,
 }
 
 impl Log {
@@ -84,7 +100,7 @@ impl Log {
         broken: Broken,
     ) -> Result<Log, Error> {
         let (tail, volume) = open(directory, options, Clock::monotonic(), broken)?;
-        Ok(Self::run(tail, volume, options, wake))
+        Self::run(tail, volume, options, wake)
     }
 
     /// Starts a log for `CONFIG SET appendonly yes`: nothing counts before the first base is published, which
@@ -95,17 +111,21 @@ impl Log {
     /// Those of [`Directory::open`]; [`Error::Io`].
     pub fn start_waiting_rewrite(fs: Arc<dyn Fs>, options: &Options, wake: Wake) -> Result<Log, Error> {
         let (tail, volume) = open_waiting_rewrite(fs, options, Clock::monotonic())?;
-        Ok(Self::run(tail, volume, options, wake))
+        Self::run(tail, volume, options, wake)
     }
 
-    fn run(tail: Tail, volume: Volume, options: &Options, wake: Wake) -> Log {
+    fn run(tail: Tail, volume: Volume, options: &Options, wake: Wake) -> Result<Log, Error> {
         let (mut log, writer) = Self::assemble(tail, volume, options, wake);
         let for_syncer = log.shared.clone();
-        log.threads = vec![
-            ("writer", spawn(|| or_abort(|| writer.run()))),
-            ("syncer", spawn(move || or_abort(|| syncer::run(&for_syncer)))),
-        ];
-        log
+        // The syncer first: it alone touches nothing. If there can be no writer either, it must not wait for that one.
+        let syncer = spawn("syncer", move || or_abort(|| syncer::run(&for_syncer)))
+            .map_err(io_error("spawn a thread for", &options.dir))?;
+        log.threads.push(("syncer", syncer));
+        let writer = spawn("writer", || or_abort(|| writer.run()))
+            .inspect_err(|_| log.change(|tail| tail.writer_done = true))
+            .map_err(io_error("spawn a thread for", &options.dir))?;
+        log.threads.insert(0, ("writer", writer));
+        Ok(log)
     }
 
     /// Everything but the threads.
@@ -129,6 +149,7 @@ impl Log {
             checksum_next: options.checksum,
             end,
             sealed: end,
+            gathering: Gathering::Done,
             fsync: options.fsync,
             suspended: false,
             no_fsync_on_rewrite: options.no_fsync_on_rewrite,
@@ -154,13 +175,45 @@ impl Log {
         self.end
     }
 
+    /// Whether to leave the block open for the next turn, should that one come at once: under `always`, while another is on
+    /// its way to the disk, and for some time after, so that those whose replies have just left are in this one. The fewer
+    /// fdatasyncs, the more the executor gets done.
+    ///
+    /// It is a matter of speed alone, and who has nothing else to do does not ask, but [seals](Self::seal).
+    pub fn gathers(&mut self, now: Instant) -> bool {
+        if self.fsync != Fsync::Always || self.suspended || self.is_waiting_rewrite() {
+            return false;
+        }
+        self.gathering = match self.gathering {
+            _ if self.is_under_way() => return true,
+            Gathering::UnderWay { since } => {
+                Gathering::Rests { until: now + now.saturating_duration_since(since).min(REST) }
+            }
+            Gathering::Rests { until } if now >= until => Gathering::Done,
+            unchanged => unchanged,
+        };
+        !matches!(self.gathering, Gathering::Done)
+    }
+
+    /// A block is open that nothing but time, or the lack of anything to do, will end.
+    pub fn is_open(&self) -> bool {
+        !self.block.is_empty() && !self.is_under_way()
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.written() < self.sealed
+    }
+
     /// Ends the turn: the block is written directly or handed over. Call it before the replies are looked at.
     pub fn seal(&mut self, now: Instant) {
         if self.block.is_empty() {
             return;
         }
         let mut bytes = self.block.split();
-        if self.block.capacity() < CHUNK_BYTES / 4 {
+        if bytes.len() > CHUNK_BYTES {
+            // What is left of a buffer that grew for one block would keep all of it in memory.
+            self.block = BytesMut::with_capacity(CHUNK_BYTES);
+        } else if self.block.capacity() < CHUNK_BYTES / 4 {
             self.block.reserve(CHUNK_BYTES);
         }
         let (start, durable) = (self.sealed, self.durable().min(self.sealed));
@@ -169,6 +222,7 @@ impl Log {
         bytes[unused..PREFIX_BYTES].copy_from_slice(&self.prefix);
         bytes.advance(unused);
         self.sealed = self.end;
+        self.gathering = Gathering::UnderWay { since: now };
         let block = Block {
             bytes: bytes.freeze(),
             start,

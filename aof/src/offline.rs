@@ -1,11 +1,8 @@
 //! A new base where no log is running: offline compaction, and BGREWRITEAOF with `appendonly no`.
 
-use std::io::ErrorKind;
-use std::path::Path;
-
-use crate::dir::Directory;
+use crate::dir::{Directory, remove_superseded};
 use crate::error::Error;
-use crate::manifest::{Entry, Manifest};
+use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::rotate::NewBase;
 
@@ -29,12 +26,7 @@ impl Directory {
     }
 
     fn remove_history(&mut self) -> Result<(), Error> {
-        let is_gone = |path: &Path| match self.fs().remove(path) {
-            Err(error) => error.kind() == ErrorKind::NotFound,
-            Ok(()) => true,
-        };
-        let superseded = self.superseded().into_iter().filter(|(_, path)| is_gone(path));
-        let removed: Vec<Entry> = superseded.map(|(entry, _)| entry).collect();
+        let removed = remove_superseded(&**self.fs(), self.superseded());
         self.forget(&removed)
     }
 }

@@ -13,8 +13,8 @@ use crate::Position;
 /// unless it was raised, writes are held. Lines may double that, and the block that went beyond it may be as large again
 /// twice.
 pub const MAX_TORN_BYTES: u64 = 1024 * 1024 * 1024;
-/// Readable blocks behind a torn place are at most this much younger than the last one before it: kernels write dirty
-/// pages back within half of that.
+/// Readable blocks behind a torn place are at most this much younger than what was not durable before them: kernels write
+/// dirty pages back within half of that.
 pub const MAX_TORN_AGE: Duration = Duration::from_secs(60);
 
 /// What is known about the place where a file stops being a log.
@@ -28,7 +28,8 @@ pub struct Evidence {
     pub durable: Position,
     /// From the damage to the last line behind it that can be read; 0 if there is none, for then nothing is lost by a cut.
     pub behind_bytes: u64,
-    /// When the last readable block before the damage was written; milliseconds since 1970.
+    /// When the bytes began to be written that were not durable: the time of the last readable block before the damage, if
+    /// that was not durable either, else of the first line in the damage or behind it. Milliseconds since 1970.
     pub before_ms: Option<i64>,
     /// The same of the last readable block behind it.
     pub behind_ms: Option<i64>,

@@ -235,7 +235,7 @@ impl Directory {
         let cut_bytes = load.truncated.as_ref().map_or(0, |truncation| truncation.cut_bytes);
         let is_torn = |part: &&Part| {
             let path = self.path(&part.entry.name);
-            !part.is_base && load.truncated.as_ref().is_some_and(|cut| cut.path == path)
+            load.truncated.as_ref().is_some_and(|cut| cut.path == path)
         };
         let torn = parts.iter().find(is_torn).map(|part| part.entry.seq);
         let uncut = load.truncated.as_ref().and_then(|cut| cut.side_file.clone().err());

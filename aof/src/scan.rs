@@ -28,13 +28,13 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    /// Opens a file of which `end_bytes` count.
-    pub(crate) fn open(fs: &dyn Fs, path: &Path, end_bytes: u64) -> std::io::Result<Scan> {
-        let file = Reader(fs.open_read(path)?).take(end_bytes);
+    /// Opens a file of which `end_bytes` count, at a point that was found in it before, or at its start.
+    pub(crate) fn open(fs: &dyn Fs, path: &Path, point: FilePoint, end_bytes: u64) -> Result<Scan, Error> {
+        let from = point.offset_bytes;
+        let file = Reader::open(fs, path, from)?.take(end_bytes.saturating_sub(from));
         let inner = BufReader::with_capacity(READ_BYTES, file);
-        let source = Counted { inner, consumed_bytes: 0 };
-        let (buf, point) = (BytesMut::new(), FilePoint::default());
-        Ok(Scan { path: path.to_path_buf(), source, buf, point, end_bytes })
+        let source = Counted { inner, consumed_bytes: from };
+        Ok(Scan { path: path.to_path_buf(), source, buf: BytesMut::new(), point, end_bytes })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -96,13 +96,6 @@ impl Scan {
         self.point = point;
     }
 
-    /// Moves to `point`, which was found here before.
-    pub(crate) fn skip(&mut self, point: FilePoint) -> std::io::Result<()> {
-        std::io::copy(&mut self.source.by_ref().take(point.offset_bytes), &mut std::io::sink())?;
-        self.point = point;
-        Ok(())
-    }
-
     /// Consumes the rest.
     pub(crate) fn drain(&mut self) -> Result<(), Error> {
         loop {
@@ -161,6 +154,7 @@ impl Scan {
         };
         if is_ours && line.position >= from {
             survey.durable = survey.durable.max(line.durable());
+            survey.first_ms.get_or_insert(line.time_ms);
             survey.last_ms = survey.last_ms.max(Some(line.time_ms));
             survey.last_offset_bytes = Some(self.point.offset_bytes);
             survey.next.get_or_insert((self.point, line.position));
@@ -175,7 +169,8 @@ pub(crate) struct Survey {
     pub(crate) next: Option<(FilePoint, Position)>,
     /// The highest position that a line calls durable.
     pub(crate) durable: Position,
-    /// When the latest of them was written.
+    /// When the first of them was written, and when the latest.
+    pub(crate) first_ms: Option<i64>,
     pub(crate) last_ms: Option<i64>,
     /// Where the last of them stands in the file.
     pub(crate) last_offset_bytes: Option<u64>,

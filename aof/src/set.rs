@@ -7,7 +7,7 @@
 //! A file that took over from a failed one says where the content of that ends. Whatever stands behind that end stands
 //! again in the new file, and is not read: a crash between the manifest and the cut neither loses nor repeats anything.
 
-use std::io::Read;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use crate::Position;
@@ -186,14 +186,14 @@ impl Directory {
         for name in self.names()? {
             let Some((Role::Incr, seq)) = self.role(&name) else { continue };
             let entry = Entry { name, seq };
-            if seq <= last || self.manifest().incrs.contains(&entry) {
+            if seq <= last || self.manifest().incrs.iter().any(|listed| listed.name == entry.name) {
                 continue;
             }
             let Some(opening) = self.opening(&entry)? else { continue };
             let IncrHead { epoch: its, moved_bytes, behind, .. } = opening.head;
             // What a base of another log has superseded is history indeed.
-            let is_history = self.manifest().history.contains(&entry);
-            let follows = behind.map_or(0, |(behind, _)| behind) == last && !is_history;
+            let is_history = self.manifest().history.iter().any(|listed| listed.name == entry.name);
+            let follows = behind.is_some_and(|(seq, _)| seq == last) && !is_history;
             let was_listed = match moved_bytes {
                 Some(moved_bytes) => self.moved_end(&entry, moved_bytes)? < self.len_bytes(&entry)?,
                 None => true,
@@ -211,20 +211,22 @@ impl Directory {
     /// not even all of that is there.
     fn moved_end(&self, entry: &Entry, moved_bytes: u64) -> Result<u64, Error> {
         let path = self.path(&entry.name);
-        let mut bytes = Vec::new();
-        let file = self.fs().open_read(&path).map_err(io_error("open", &path))?;
-        Reader(file).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-        let (mut at, mut left, mut epoch) = (0, moved_bytes, None);
+        let mut reader = BufReader::new(Reader::open(&**self.fs(), &path, 0)?);
+        let (mut at, mut left, mut epoch, mut text) = (0, moved_bytes, None, Vec::new());
         while left > 0 || epoch.is_none() {
-            let rest = bytes.get(at..).unwrap_or_default();
-            let Some(len) = memchr::memchr(b'\n', rest).map(|end| end + 1) else { return Ok(u64::MAX) };
-            at += len;
-            let Some(line) = Line::parse(&rest[..len], epoch) else { continue };
+            text.clear();
+            let read = reader.by_ref().take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut text);
+            match read.map_err(io_error("read", &path))? {
+                0 => return Ok(u64::MAX),
+                len => at += len as u64,
+            }
+            let Some(line) = Line::parse(&text, epoch) else { continue };
             epoch = epoch.or(line.head.map(|head| head.epoch()));
-            at = at.saturating_add(line.payload_bytes as usize);
+            let payload = io::copy(&mut reader.by_ref().take(line.payload_bytes), &mut io::sink());
+            at += payload.map_err(io_error("read", &path))?;
             left = left.saturating_sub(if line.head.is_some() { 0 } else { line.payload_bytes });
         }
-        Ok(at as u64)
+        Ok(at)
     }
 
     fn opening(&self, entry: &Entry) -> Result<Option<Opening>, Error> {
@@ -243,9 +245,11 @@ impl Directory {
     }
 
     pub(crate) fn first_line_of(&self, path: &Path) -> Result<Option<Line>, Error> {
-        let file = self.fs().open_read(path).map_err(io_error("open", path))?;
         let mut head = Vec::new();
-        Reader(file).take(MAX_LINE_BYTES as u64).read_to_end(&mut head).map_err(io_error("read", path))?;
+        Reader::open(&**self.fs(), path, 0)?
+            .take(MAX_LINE_BYTES as u64)
+            .read_to_end(&mut head)
+            .map_err(io_error("read", path))?;
         let len = head.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let line = head.get(..len).filter(|line| line.starts_with(MAGIC));
         Ok(line.and_then(|line| Line::parse(line, None)))

@@ -1,14 +1,19 @@
-//! The syncer: the thread that calls fdatasync, and nothing else.
+//! The syncer: the thread that calls fdatasync, and nothing else. Under `always` the writer does so itself as soon as it
+//! has written: everybody waits for both, and to wake a second thread between the two costs more than it gains.
 //!
-//! Its handshake is three lines long and everything hangs on their order: note under the lock what is *written*, call
+//! The handshake is three lines long and everything hangs on their order: note under the lock what is *written*, call
 //! fdatasync without the lock, then let *durable* be what was noted. A byte written meanwhile may or may not be covered,
 //! so it is not.
+//!
+//! There is one fdatasync at a time: the kernel tells of an error once, and a second call beside the one that is told
+//! would succeed, and cover what is gone.
 
 use std::time::{Duration, Instant};
 
 use crate::Position;
 use crate::block::FilePoint;
 use crate::fs::retry;
+use crate::options::Fsync;
 use crate::policy::Action;
 use crate::sync::{Arc, MutexGuard, Sabotage};
 use crate::tail::{LiveFile, Tail, sync_action};
@@ -35,7 +40,13 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     loop {
         let now = shared.clock.now();
         match sync_action(&tail, now) {
-            Action::Sync => tail = sync(shared, tail),
+            Action::Sync => {
+                tail = sync(shared, tail);
+                if !tail.broken.is(Sabotage::ForgetToNotify) {
+                    shared.changed(tail);
+                    tail = shared.tail.lock();
+                }
+            }
             _ if tail.writer_done => return,
             Action::WaitUntil(due) => {
                 let _ = shared.to_syncer.wait_for(&mut tail, due.saturating_duration_since(now));
@@ -45,15 +56,16 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     }
 }
 
+/// The fdatasync that is due under `always` after a write.
+pub(crate) fn follow_write<'a>(shared: &'a Shared, tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
+    let is_due = tail.fsync == Fsync::Always && sync_action(&tail, shared.clock.now()) == Action::Sync;
+    if is_due { sync(shared, tail) } else { tail }
+}
+
 fn sync<'a>(shared: &'a Shared, mut tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
     let Some(cover) = begin(&mut tail) else { return tail };
     drop(tail);
-    let tail = end(shared, &cover);
-    if tail.broken.is(Sabotage::ForgetToNotify) {
-        return tail;
-    }
-    shared.changed(tail);
-    shared.tail.lock()
+    end(shared, &cover)
 }
 
 /// Before the call: notes what it will cover.

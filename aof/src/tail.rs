@@ -598,9 +598,10 @@ impl Tail {
     }
 }
 
-/// When the syncer must act, by the policy.
+/// When an fdatasync must be called, by the policy. One at a time.
 pub(crate) fn sync_action(tail: &Tail, now: Instant) -> policy::Action {
-    if tail.live.is_none() || tail.failure.is_some() {
+    let is_at_it = tail.sync_running() && !tail.broken.is(Sabotage::SyncBeside);
+    if is_at_it || tail.live.is_none() || tail.failure.is_some() {
         return policy::Action::Wait;
     }
     policy::decide(now, &tail.moment())

@@ -3,31 +3,33 @@
 //!
 //! ```text
 //! executor --push--> Tail --next_job--> writer: write | mark | open next | switch | publish base | recover | collect
-//!    '--- direct write, while nobody else is at it ---> file            syncer: fdatasync
+//!    '--- direct write, while nobody else is at it ---> file            syncer, under `always` writer: fdatasync
 //! ```
 //!
 //! Under `everysec` and `no` the executor writes by itself while no fdatasync runs, nothing is queued and the last such
 //! write was quick: a hand-over costs a context switch. Whoever writes owns the tail for as long ([`Owner`]).
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::IoSlice;
 use std::ops::Range;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::Position;
 use crate::backend::{Block, LogBackend};
 use crate::block::{FilePoint, Line};
 use crate::clock::Clock;
+use crate::dir::remove_superseded;
 use crate::error::Error;
 use crate::event::Event;
 use crate::fs::{retry, write_all};
 use crate::manifest::Entry;
 use crate::options::Fsync;
+use crate::policy::Action;
 use crate::rotate::{NewBase, Rotation, Volume};
 use crate::space::{self, Claim};
 use crate::stats::Failure;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, spawn};
-use crate::tail::{Collect, Job, LiveFile, Lost, Owner, RETRY, Tail};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, spawn_or_do};
+use crate::syncer;
+use crate::tail::{Collect, Job, LiveFile, Lost, Owner, RETRY, Tail, sync_action};
 
 /// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
 const SLOW_WRITE: Duration = Duration::from_millis(5);
@@ -67,7 +69,9 @@ impl Shared {
     pub(crate) fn changed(&self, mut tail: MutexGuard<'_, Tail>) {
         self.show(&tail);
         self.to_writer.notify_one();
-        self.to_syncer.notify_one();
+        if tail.writer_done || sync_action(&tail, self.clock.now()) != Action::Wait {
+            self.to_syncer.notify_one();
+        }
         let garbage = std::mem::take(&mut tail.garbage);
         drop(tail);
         drop(garbage);
@@ -159,7 +163,7 @@ impl Writer {
             let (job, live) = self.wait_for_job();
             let is_last = matches!(job, Job::Exit);
             // Nobody joins it: `Collect::Running` keeps the writer, and the writer a stop, until it is done.
-            self.perform(job, live).into_iter().for_each(|chore| drop(spawn(chore)));
+            self.perform(job, live).into_iter().for_each(|chore| spawn_or_do("collect", chore));
             if is_last {
                 return;
             }
@@ -226,7 +230,7 @@ impl Writer {
         tail.owner = Owner::Nobody;
         tail.note_write_time(took);
         tail.note_write(&starts, end, result);
-        self.shared.changed(tail);
+        self.shared.changed(syncer::follow_write(&self.shared, tail));
     }
 
     /// What opens a file, or this run's part of it; the blocks follow when it is durable.
@@ -268,9 +272,9 @@ impl Writer {
             return self.abandon_temp();
         };
         let started = self.shared.clock.now();
-        // Where that ends moves no more: whatever comes now is kept.
+        self.sync_written(&live);
+        // Where the file ends moves no more: whatever comes now is kept.
         let cut = self.shared.tail.lock().retained_from();
-        self.sync_kept(&live, cut);
         self.give_up_space(&live);
         let (moving, limit) = {
             let tail = self.shared.tail.lock();
@@ -308,21 +312,22 @@ impl Writer {
         self.shared.changed(tail);
     }
 
-    /// Under `no`, what was written is in the file alone. It must be durable before another file is listed that counts
-    /// on it: else a power cut leaves a hole between the two. After a failed write an fdatasync can still see to that.
-    fn sync_kept(&self, live: &LiveFile, cut: Position) {
-        let (durable, sync_failed) = {
+    /// After a failed write an fdatasync can still make durable what was written before, and that need not move: on a full
+    /// disk there may be no room for it. Under `no` it is in the file alone, and must be durable before another file is
+    /// listed that counts on it: else a power cut leaves a hole between the two.
+    fn sync_written(&self, live: &LiveFile) {
+        let (durable, written, is_in_vain) = {
             let tail = self.shared.tail.lock();
-            (tail.durable, tail.sync_failed)
+            (tail.durable, tail.written, tail.sync_failed || tail.is_unnamed)
         };
-        if durable >= cut || sync_failed {
+        if durable >= written || is_in_vain {
             return;
         }
         // Through the descriptor that has seen all: to open another may fail, and one may not be told of an old error.
         let synced = retry(|| live.file.sync_data());
         let mut tail = self.shared.tail.lock();
         match synced {
-            Ok(()) => tail.set_durable(cut),
+            Ok(()) => tail.set_durable(written),
             Err(_) => tail.sync_failed = true,
         }
     }
@@ -436,12 +441,7 @@ impl Writer {
     fn collect(&self) -> Chore {
         let (fs, files, shared) = (self.volume.fs(), self.volume.history(), self.shared.clone());
         Box::new(move || {
-            let is_gone = |path: &Path| {
-                let removed = fs.remove(path);
-                removed.map_or_else(|error| error.kind() == ErrorKind::NotFound, |()| true)
-            };
-            let removed = files.into_iter().filter(|(_, path)| is_gone(path));
-            let removed = removed.map(|(entry, _)| entry).collect();
+            let removed = remove_superseded(&*fs, files);
             let mut tail = shared.tail.lock();
             tail.collect = Collect::Done(removed);
             shared.changed(tail);

@@ -121,6 +121,7 @@ impl Turn {
             _ => {}
         }
         server.clock.refresh();
+        let idle = self.events.is_empty() && self.unread.is_empty();
         let writing = server.is_writing_snapshot();
         server.turn_ends_ns = if writing { server.clock.now_ns + SNAPSHOT_EXECUTE_NS } else { u64::MAX };
         let measured = (writing || server.stats.turns_to_compare > 0).then(thread_cpu);
@@ -129,7 +130,7 @@ impl Turn {
         // The order that everything rests on: the block is written (or handed over), then the gate forgets what is
         // settled, then replies leave. After a shutdown that failed none may: a closed connection means "perhaps".
         if server.exit.is_none() {
-            server.persist();
+            server.persist(idle);
             server.acknowledge();
             server.step_log_end();
         }

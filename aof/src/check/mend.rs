@@ -259,7 +259,7 @@ fn rdb_output(
 ) -> Result<Output, Error> {
     let Some(old) = &directory.manifest().base else { return base_output(directory, entry, frame) };
     let (source, path) = (directory.path(&old.name), directory.path(&entry.name));
-    let rdb = Reader(directory.fs().open_read(&source).map_err(io_error("open", &source))?).take(len_bytes);
+    let rdb = Reader::open(&**directory.fs(), &source, 0)?.take(len_bytes);
     directory.copy_to(&path, &source, rdb)?;
     let file = retry(|| directory.fs().open_append(&path)).map_err(io_error("open", &path))?;
     Ok(Output::new(path, file, Frame::Rdb { frame, len_bytes }, Vec::new()))

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fs::{self, OpenOptions};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,8 +29,12 @@ impl Fs for Disk {
         Ok(Arc::new(OpenOptions::new().append(true).open(path)?))
     }
 
-    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(fs::File::open(path)?))
+    fn open_read(&self, path: &Path, offset_bytes: u64) -> io::Result<Arc<dyn File>> {
+        let mut file = fs::File::open(path)?;
+        if offset_bytes > 0 {
+            file.seek(SeekFrom::Start(offset_bytes))?;
+        }
+        Ok(Arc::new(file))
     }
 
     fn len_bytes(&self, path: &Path) -> io::Result<u64> {

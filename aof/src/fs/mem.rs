@@ -174,24 +174,26 @@ impl Mem {
         &self,
         call: Call,
         path: &Path,
+        read_at: usize,
         work: impl FnOnce(&mut World) -> io::Result<FileId>,
     ) -> io::Result<Arc<dyn File>> {
-        let id = self.call(call, path, work)?;
-        Ok(Arc::new(Handle { mem: self.clone(), id, path: path.to_path_buf(), read_at: AtomicUsize::new(0) }))
+        let (id, read_at) = (self.call(call, path, work)?, AtomicUsize::new(read_at));
+        Ok(Arc::new(Handle { mem: self.clone(), id, path: path.to_path_buf(), read_at }))
     }
 }
 
 impl Fs for Mem {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.open(Call::Create, path, |world| world.create(path))
+        self.open(Call::Create, path, 0, |world| world.create(path))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.open(Call::OpenAppend, path, |world| world.find(path))
+        self.open(Call::OpenAppend, path, 0, |world| world.find(path))
     }
 
-    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.open(Call::OpenRead, path, |world| world.find(path))
+    fn open_read(&self, path: &Path, offset_bytes: u64) -> io::Result<Arc<dyn File>> {
+        let read_at = usize::try_from(offset_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.open(Call::OpenRead, path, read_at, |world| world.find(path))
     }
 
     fn len_bytes(&self, path: &Path) -> io::Result<u64> {

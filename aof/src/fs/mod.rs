@@ -26,8 +26,8 @@ pub trait Fs: Debug + Send + Sync + 'static {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Opens an existing file for appending.
     fn open_append(&self, path: &Path) -> io::Result<Arc<dyn File>>;
-    /// Opens an existing file for reading from its start.
-    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens an existing file for reading from `offset_bytes` on.
+    fn open_read(&self, path: &Path, offset_bytes: u64) -> io::Result<Arc<dyn File>>;
     /// The length of a file in bytes.
     fn len_bytes(&self, path: &Path) -> io::Result<u64>;
     /// Cuts a file to `len_bytes` and syncs it, length and bytes, through a descriptor of its own.
@@ -114,7 +114,7 @@ pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 /// A whole small file.
 pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    Reader(fs.open_read(path)?).read_to_end(&mut bytes)?;
+    Reader(fs.open_read(path, 0)?).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -123,12 +123,9 @@ pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
 pub(crate) struct Reader(pub(crate) Arc<dyn File>);
 
 impl Reader {
-    /// Opens a file and reads up to `from`.
-    pub(crate) fn open_at(fs: &dyn Fs, path: &Path, from: u64) -> Result<Reader, Error> {
-        let mut reader = Reader(fs.open_read(path).map_err(io_error("open", path))?);
-        let skipped = io::copy(&mut reader.by_ref().take(from), &mut io::sink());
-        skipped.map_err(io_error("read", path))?;
-        Ok(reader)
+    /// Opens a file to read on from an offset.
+    pub(crate) fn open(fs: &dyn Fs, path: &Path, offset_bytes: u64) -> Result<Reader, Error> {
+        fs.open_read(path, offset_bytes).map(Reader).map_err(io_error("open", path))
     }
 }
 

@@ -106,9 +106,13 @@ impl Scan {
     ) -> Result<Scan, Error> {
         let Context { directory, part, .. } = context;
         let path = directory.path(&part.entry.name);
-        let scan = Scan::open(&**directory.fs(), &path, part.counted_bytes());
-        let (name, in_path) = (part.entry.name.clone(), path.clone());
-        let mut scan = scan.map_err(|source| Error::Unavailable { name, path: in_path, source })?;
+        let scan = Scan::open(&**directory.fs(), &path, FilePoint::default(), part.counted_bytes());
+        let mut scan = scan.map_err(|error| match error {
+            Error::Io { path, source, .. } => {
+                Error::Unavailable { name: part.entry.name.clone(), path, source }
+            }
+            error => error,
+        })?;
         let source = scan.source();
         let head = source.fill_buf().map_err(io_error("read", &path))?;
         trail.rdb_bytes = None;

@@ -6,7 +6,7 @@ use super::file::{Bad, Frame, LIMITS, Replay, frame};
 use super::{Context, Course, Damage, Find, Kind};
 use crate::Position;
 use crate::block::{FilePoint, Line, MAGIC};
-use crate::error::{Error, io_error};
+use crate::error::Error;
 use crate::recover::{Evidence, Verdict, judge};
 use crate::scan::Scan;
 
@@ -86,13 +86,16 @@ impl<C: Course> Replay<'_, '_, C> {
         // What is damaged is passed over byte by byte: its line may be what lies.
         self.scan.consume(1.min(self.scan.rest().len()));
         let survey = self.scan.survey(self.trail.epoch, expected)?;
-        let position = line.map_or(expected, |line| line.position);
+        let position = line.as_ref().map_or(expected, |line| line.position);
+        let durable = self.trail.durable.max(survey.durable);
+        // What was durable says nothing of how long a crash had to tear what came behind it: the log may have been idle.
+        let began_ms = line.map(|line| line.time_ms).or(survey.first_ms);
         let evidence = Evidence {
             is_last: is_last && self.trail.epoch.is_some(),
             position,
-            durable: self.trail.durable.max(survey.durable),
+            durable,
             behind_bytes: survey.last_offset_bytes.map_or(0, |last| last - offset_bytes),
-            before_ms: self.trail.time_ms,
+            before_ms: if expected > durable { self.trail.time_ms } else { began_ms },
             behind_ms: survey.last_ms,
         };
         let position = Some(position);
@@ -164,9 +167,7 @@ impl<C: Course> Replay<'_, '_, C> {
             self.scan.drain()?;
             return Ok(Some(self.scan.point()));
         };
-        self.scan = Scan::open(&**directory.fs(), self.scan.path(), part.counted_bytes())
-            .and_then(|mut scan| scan.skip(point).map(|()| scan))
-            .map_err(io_error("read", self.scan.path()))?;
+        self.scan = Scan::open(&**directory.fs(), self.scan.path(), point, part.counted_bytes())?;
         Ok(None)
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct FakeFile {
     synced: AtomicU64,
     busy: AtomicBool,
     fail_sync: Arc<AtomicBool>,
+    /// An fdatasync has failed: the next one succeeds, and saves nothing.
+    is_spoilt: AtomicBool,
     /// Where loom may switch threads.
     point: loom::sync::atomic::AtomicUsize,
 }
@@ -58,6 +60,7 @@ impl Fs for FakeDisk {
             len: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             busy: AtomicBool::new(false),
+            is_spoilt: AtomicBool::new(false),
             fail_sync: if is_incr(path) { self.fail_sync.clone() } else { Arc::default() },
             point: loom::sync::atomic::AtomicUsize::new(0),
         });
@@ -69,7 +72,7 @@ impl Fs for FakeDisk {
         Ok(self.get(path)?)
     }
 
-    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn open_read(&self, path: &Path, _: u64) -> io::Result<Arc<dyn File>> {
         Err(io::Error::new(io::ErrorKind::NotFound, path.display().to_string()))
     }
 
@@ -146,9 +149,12 @@ impl File for FakeFile {
         }
         self.interrupt();
         if self.fail_sync.swap(false, SeqCst) {
+            self.is_spoilt.store(true, SeqCst);
             return Err(io::Error::from_raw_os_error(5));
         }
-        self.synced.fetch_max(covered, SeqCst);
+        if !self.is_spoilt.load(SeqCst) {
+            self.synced.fetch_max(covered, SeqCst);
+        }
         Ok(())
     }
 }

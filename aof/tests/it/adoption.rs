@@ -166,3 +166,32 @@ fn leftovers_of_a_crash_go_and_history_goes_unless_it_is_to_stay() {
         assert_eq!(String::from_utf8(text).unwrap().contains("type h"), keep);
     }
 }
+
+/// An incr behind a torn base could never be read again.
+#[test]
+fn a_single_file_log_with_a_torn_tail_is_not_gone_on_with_before_there_is_room_for_a_copy_of_it() {
+    let options = options(Fsync::Always);
+    let mem = Mem::new();
+    let whole = request(&["SET", "k", "1"]);
+    mem.put("/data/appendonly.aof".as_ref(), &[&whole[..], b"*3\r\n$3\r\nSET\r\n$1\r\nk"].concat());
+    drop(Directory::open(Arc::new(mem.clone()), &options).unwrap());
+    mem.set_capacity(0);
+    let error = load(&mem, &options).unwrap_err();
+    assert!(matches!(&error, Error::Io { source, .. } if source.raw_os_error() == Some(28)), "{error}");
+    mem.set_capacity(1 << 20);
+    for n in 2..4 {
+        let mut log = start(mem.clone(), &options);
+        turn(&mut log, &[("k", n)]);
+        log.stop().unwrap();
+    }
+    assert_eq!(load(&mem, &options).unwrap().0, ["0:SET k 1", "0:SET k 2", "0:SET k 3"]);
+}
+
+#[test]
+fn a_link_to_nowhere_is_no_directory_to_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(dir.path());
+    std::os::unix::fs::symlink(dir.path().join("unmounted"), &options.dir).unwrap();
+    let error = aof::DirLock::take_or_make(&Disk, &options).unwrap_err();
+    assert!(error.to_string().contains("appendonlydir"), "{error}");
+}

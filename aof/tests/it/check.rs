@@ -413,3 +413,23 @@ fn an_interrupted_repair_leaves_the_old_log_or_the_new_one() {
         }
     }
 }
+
+/// What a repair replaced stays where it is, and is listed nowhere. Behind a compaction nothing is listed that it could
+/// follow, and it was once taken for a part of the log.
+#[test]
+fn what_a_repair_left_beside_the_log_is_no_part_of_it_once_that_is_compacted() {
+    let mem = a_log();
+    let at = mem.bytes(&path(INCR)).unwrap().len() * 8 / 2;
+    let image = flipped(&mem, INCR, at);
+    repair(&image).unwrap();
+    assert!(image.bytes(&path(INCR)).is_some(), "the damaged file stays");
+    let options = options(Fsync::Always);
+    let temp_path = path("temp-rewriteaof-bg-1.aof");
+    image.put(&temp_path, &request(&["SET", "compacted", "1"]));
+    let mut directory = aof::Directory::open(Arc::new(image.clone()), &options).unwrap();
+    directory.replay(&mut Recorder::default(), &options).unwrap();
+    let base = aof::NewBase { temp_path, format: aof::BaseFormat::Resp, covers: 0, len_bytes: 0 };
+    directory.supersede(&base, &options).unwrap();
+    assert!(image.bytes(&path(INCR)).is_some());
+    assert_eq!(load(&image, &options).unwrap().0, ["0:SET compacted 1"]);
+}

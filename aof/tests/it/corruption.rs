@@ -240,6 +240,36 @@ fn a_later_block_that_is_too_young_makes_it_corruption() {
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
 }
 
+/// How long ago the last durable turn was says nothing of the turns behind it, which one crash has torn.
+#[test]
+fn an_idle_hour_before_the_torn_turns_makes_it_no_corruption() {
+    const HOUR_MS: i64 = 3_600_000;
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Everysec));
+    let mut ends = Vec::new();
+    for (n, time_ms) in [0, HOUR_MS, HOUR_MS + 1].into_iter().enumerate() {
+        log.append(time_ms, &[Op { db: 0, command: &request(&["SET", "k", &n.to_string()]) }]);
+        log.seal(Instant::now());
+        until("written", || log.written() == log.end());
+        ends.push(mem.bytes(&path(FIRST)).unwrap().len());
+        if n == 0 {
+            log.sync_now();
+            until("durable", || log.durable() == log.end());
+        }
+    }
+    let whole = mem.bytes(&path(FIRST)).unwrap();
+    // The whole block, and the end of it: then its line can be read.
+    for from in [ends[0], ends[1] - 5] {
+        let image = mem.kill();
+        let mut bytes = whole.clone();
+        bytes[from..ends[1]].fill(0);
+        image.put(&path(FIRST), &bytes);
+        let (commands, report) = load(&image, &options(Fsync::Everysec)).unwrap();
+        assert_eq!(commands, ["0:SET k 0"]);
+        assert_eq!(report.truncated.unwrap().offset_bytes as usize, ends[0]);
+    }
+}
+
 #[test]
 fn aof_load_truncated_no_refuses_a_torn_tail_in_redis_words() {
     let (mem, ends) = three_turns(Fsync::Everysec, [0; 3]);

@@ -327,3 +327,49 @@ fn a_thread_that_panics_ends_the_process_instead_of_acknowledging_nothing_for_ev
         assert_eq!(output.status.signal(), Some(6), "{output:?}");
     }
 }
+
+/// What was written before the write that fails can be made durable where it is: on a full disk there may be room for no
+/// second copy of it.
+#[test]
+fn a_failed_write_moves_only_what_was_not_written() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Everysec));
+    let position = turn(&mut log, &[("k", 0)]);
+    until("written", || log.written() >= position);
+    fail_once(&mem, Call::Write, 0, 28);
+    let position = turn(&mut log, &[("k", 1)]);
+    until("durable", || log.durable() >= position);
+    let second = mem.bytes(&path("appendonly.aof.2.incr.aof")).unwrap();
+    let values = |value: &str| memmem(&second, request(&["SET", "k", value]).as_ref());
+    assert_eq!((values("0"), values("1")), (false, true));
+    assert_eq!(load(&mem.power_cut(), &options(Fsync::Everysec)).unwrap().0, expected(2));
+}
+
+fn memmem(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// A new file whose fdatasync fails is removed: another follows four times a second.
+#[test]
+fn files_that_could_not_be_synced_do_not_pile_up() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let position = turn(&mut log, &[("k", 0)]);
+    until("durable", || log.durable() >= position);
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = tries.clone();
+    mem.fail_with(move |call, path| {
+        let is_incr = path.to_string_lossy().ends_with(".incr.aof");
+        counted.fetch_add(usize::from(is_incr && call == Call::Create), Ordering::Relaxed);
+        (is_incr && call == Call::SyncData).then(eio).flatten()
+    });
+    let position = turn(&mut log, &[("k", 1)]);
+    until("it was tried again", || tries.load(Ordering::Relaxed) >= 3);
+    mem.heal();
+    until("durable", || log.durable() >= position);
+    log.stop().unwrap();
+    let names = aof::Fs::list(&mem, "/data/appendonlydir".as_ref()).unwrap();
+    let incrs: Vec<&String> = names.iter().filter(|name| name.ends_with(".incr.aof")).collect();
+    assert_eq!(incrs.len(), 2, "{incrs:?}");
+    assert_eq!(load(&mem, &options(Fsync::Always)).unwrap().0, expected(2));
+}

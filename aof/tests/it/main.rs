@@ -7,6 +7,7 @@ mod corruption;
 mod crash;
 mod faults;
 mod full_disk;
+mod gathering;
 mod leftovers;
 mod misplaced;
 mod rotation;

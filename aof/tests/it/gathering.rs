@@ -1,0 +1,65 @@
+//! Under `always` a block may stay open, so that more clients share its fdatasync.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aof::fs::Mem;
+use aof::{Directory, Fsync, Log, Op, Steps};
+
+use crate::world::{Recorder, options, request};
+
+fn start(fsync: Fsync) -> (Log, Steps) {
+    let options = options(fsync);
+    let mut directory = Directory::open(Arc::new(Mem::new()), &options).unwrap();
+    directory.replay(&mut Recorder::default(), &options).unwrap();
+    let (mut log, steps) = Steps::start(directory, &options, Box::new(|| {})).unwrap();
+    // The first has a head in front of it, which takes a step of its own.
+    append(&mut log);
+    log.seal(steps.now());
+    while steps.write() || steps.begin_sync() && steps.end_sync() {}
+    steps.advance_ms(10);
+    assert!(!log.gathers(steps.now()));
+    (log, steps)
+}
+
+fn append(log: &mut Log) {
+    log.append(0, &[Op { db: 0, command: &request(&["PING"]) }]);
+}
+
+#[test]
+fn a_block_gathers_while_another_is_under_way_and_as_long_again() {
+    let (mut log, steps) = start(Fsync::Always);
+    append(&mut log);
+    assert!(log.is_open() && !log.gathers(steps.now()), "nothing is in the way of the first");
+    log.seal(steps.now());
+    append(&mut log);
+    assert!(
+        log.gathers(steps.now()) && !log.is_open(),
+        "under way: to poll without waiting would be in vain"
+    );
+    assert!(steps.write());
+    assert_eq!(log.durable(), log.written(), "one step writes and syncs");
+    assert!(!log.gathers(steps.now()), "it took no time");
+
+    log.seal(steps.now());
+    append(&mut log);
+    assert!(log.gathers(steps.now()));
+    steps.advance_ms(200);
+    assert!(steps.write());
+    assert!(log.gathers(steps.now()) && log.is_open());
+    let at_most = steps.now() + Duration::from_millis(1);
+    assert!(log.gathers(at_most - Duration::from_micros(1)));
+    assert!(!log.gathers(at_most), "a millisecond at most");
+}
+
+#[test]
+fn under_the_other_policies_no_block_waits() {
+    for fsync in [Fsync::Everysec, Fsync::No] {
+        let (mut log, steps) = start(fsync);
+        log.set_direct_write(false);
+        append(&mut log);
+        log.seal(steps.now());
+        append(&mut log);
+        assert!(!log.gathers(steps.now()), "{fsync:?}");
+    }
+}
