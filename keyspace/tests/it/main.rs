@@ -5,6 +5,7 @@ mod digest;
 mod dump;
 mod effects;
 mod evict;
+mod fixtures;
 mod generic;
 mod geo;
 mod hash;
