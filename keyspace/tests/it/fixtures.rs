@@ -11,6 +11,7 @@ use crate::rdb::{digest, encodings, file_of, read};
 /// The commands, each behind the oldest server that got it.
 const DATASET: &str = include_str!("../fixtures/dataset.txt");
 
+/// A file and what is known of it.
 pub(crate) struct Fixture {
     pub(crate) file: &'static [u8],
     name: &'static str,
