@@ -41,6 +41,7 @@ mod random;
 mod value;
 
 pub mod commands;
+pub mod fuzz;
 pub mod glob;
 pub mod rdb;
 pub mod table;

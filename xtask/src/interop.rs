@@ -3,6 +3,7 @@
 //! | part | what |
 //! |---|---|
 //! | `data` | our directory read by redis-server 7.0.15 and valkey-server 9.1, and theirs by us |
+//! | `rewrite` | their directories and ours compacted by everlog-rewrite, and read by each of them |
 //! | `peers` | their directories read by each other: proves the harness, not us; not part of the default |
 //! | `redis-py`, `ioredis` | the default clients of Python and Node, in both protocols |
 //! | `redis-cli`, `redis-benchmark` | Redis's own tools |
@@ -34,6 +35,7 @@ type Part = (&'static str, bool, fn(&Path) -> Result<()>);
 
 const PARTS: &[Part] = &[
     ("data", true, data),
+    ("rewrite", true, rewrite),
     ("peers", false, peers),
     ("redis-py", true, redis_py),
     ("ioredis", true, ioredis),
@@ -103,15 +105,49 @@ fn exchange(writer: &Party, readers: &[&Party], (preamble, base): (&str, &str)) 
                 }
             }
             for reader in readers {
-                let copy = folder.join(format!("read-by-{}", reader.name));
-                read(reader, &folder.join("written"), &copy, &expected, &options).with_context(|| {
-                    format!("{} writes, {way}, {} reads {}", writer.name, reader.name, copy.display())
-                })?;
+                read(reader, &folder, &expected, &options)
+                    .with_context(|| format!("{} writes, {way}, {} reads", writer.name, reader.name))?;
                 println!("  {} -> {}, {way}: {} keys", writer.name, reader.name, expected.len());
             }
             fs::remove_dir_all(folder)?;
         }
     }
+    Ok(())
+}
+
+/// Between each writer and each reader, our tool makes one base of all that was written.
+fn rewrite(ours: &Path) -> Result<()> {
+    let tool = workspace::build("everlog-rewrite", &["--bins"])?;
+    let ours = Party { name: "everlog", program: ours.to_path_buf() };
+    let [redis, valkey] = redis_and_valkey()?;
+    let parties = [ours, redis, valkey];
+    for writer in &parties {
+        for format in ["rdb", "resp"] {
+            let context = || format!("{} writes, compacted as {format}", writer.name);
+            let folder = fresh_dir(&format!("{}-compacted-{format}", writer.name))?;
+            let written = folder.join("written");
+            let expected = write(writer, &written, true, false, OPTIONS).with_context(context)?;
+            compact(&tool, &written.join("appendonlydir"), format).with_context(context)?;
+            for checker in checkers()? {
+                check(&checker, &written).with_context(context)?;
+            }
+            for reader in &parties {
+                read(reader, &folder, &expected, OPTIONS)
+                    .with_context(|| format!("{}, {} reads", context(), reader.name))?;
+                println!("  {} -> {format} -> {}: {} keys", writer.name, reader.name, expected.len());
+            }
+            fs::remove_dir_all(folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// A base and the manifest must be all that is left.
+fn compact(tool: &Path, dir: &Path, format: &str) -> Result<()> {
+    let output = Command::new(tool).args(["--format", format]).arg(dir).output()?;
+    ensure!(output.status.success(), "everlog-rewrite:\n{}", String::from_utf8_lossy(&output.stdout));
+    let left = fs::read_dir(dir)?.count();
+    ensure!(left == 2, "{left} files are left in {}", dir.display());
     Ok(())
 }
 
@@ -155,18 +191,21 @@ fn check((name, checker): &(&str, PathBuf), dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read(reader: &Party, written: &Path, dir: &Path, expected: &Dataset, options: &[&str]) -> Result<()> {
+/// Has `reader` start on a copy of what is in `folder`.
+fn read(reader: &Party, folder: &Path, expected: &Dataset, options: &[&str]) -> Result<()> {
+    let (written, dir) = (folder.join("written"), folder.join(format!("read-by-{}", reader.name)));
     let shell = workspace::shell()?;
     cmd!(shell, "cp -r {written} {dir}").quiet().run()?;
     fs::remove_file(dir.join("server.log"))?;
-    let server = Server::start(&reader.program, dir, free_port(), options)?;
+    let server = Server::start(&reader.program, &dir, free_port(), options)?;
     let found = dataset::read(&mut server.connect()?)?;
     server.stop()?;
     let differences = dataset::differences(expected, &found);
     if !differences.is_empty() {
         bail!(
-            "{} differences:\n  {}",
+            "{} differences in {}:\n  {}",
             differences.len(),
+            dir.display(),
             differences[..differences.len().min(10)].join("\n  ")
         );
     }

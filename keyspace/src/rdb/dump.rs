@@ -27,9 +27,14 @@ pub fn dump(value: ValueRef<'_>) -> Vec<u8> {
     let mut payload = Vec::new();
     // Writing to a vector does not fail; nor does a value have another length than it says.
     let _ = writer.typed_value(value, None, &mut payload).and_then(|()| writer.drain(&mut payload));
-    payload.extend_from_slice(&VERSION.to_le_bytes());
-    payload.extend_from_slice(&Crc64::of(&payload).to_le_bytes());
-    payload
+    sealed(payload)
+}
+
+/// A type and its value with the footer.
+pub(crate) fn sealed(mut body: Vec<u8>) -> Vec<u8> {
+    body.extend_from_slice(&VERSION.to_le_bytes());
+    body.extend_from_slice(&Crc64::of(&body).to_le_bytes());
+    body
 }
 
 /// The value of a payload.

@@ -47,6 +47,7 @@ mod write;
 
 pub use crc64::Crc64;
 pub use decode::Shapes;
+pub(crate) use dump::sealed;
 pub use dump::{PayloadError, dump, restore};
 pub use error::{Error, ErrorKind};
 pub use load::{LoadError, Loaded};

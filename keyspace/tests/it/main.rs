@@ -1,10 +1,14 @@
 //! The data commands through the public API: a line of words in, the reply's bytes and the effects out.
 
+mod allocations;
 mod bitmap;
+mod corpus;
+mod damage;
 mod digest;
 mod dump;
 mod effects;
 mod evict;
+mod fixtures;
 mod generic;
 mod geo;
 mod hash;

@@ -4,28 +4,18 @@ use std::io::Read;
 
 use keyspace::rdb::{Checksum, Error, ErrorKind, Item, LoadError, Loaded, Options, Reader, VERSION, Writer};
 use keyspace::{Digest, Keyspace};
-use proptest::prelude::*;
 
-use crate::{START_MS, Session};
+use crate::{START_MS, Session, fixtures};
 
-/// The commands of which the fixtures were made.
-const DATASET: &str = include_str!("../fixtures/dataset.txt");
 const REDIS: &[u8] = include_bytes!("../fixtures/redis-7.0.15.rdb");
 const VALKEY: &[u8] = include_bytes!("../fixtures/valkey-9.1.rdb");
 
-/// A keyspace that executed the dataset.
+/// A keyspace that executed all of the dataset.
 fn dataset() -> Session {
-    let mut session = Session::new();
-    for line in DATASET.lines() {
-        match line.strip_prefix("select ") {
-            Some(db) => session.db = db.parse().unwrap(),
-            None => assert!(!session.run(line).starts_with('-'), "{line}"),
-        }
-    }
-    session
+    fixtures::dataset("9.1")
 }
 
-fn write(keyspace: &Keyspace, options: Options) -> Vec<u8> {
+pub(crate) fn write(keyspace: &Keyspace, options: Options) -> Vec<u8> {
     let (mut writer, mut out) = (Writer::new(options), Vec::new());
     writer.aux("redis-ver", "7.2.5", &mut out).unwrap();
     writer.aux("ctime", "1700000000", &mut out).unwrap();
@@ -40,7 +30,7 @@ fn write(keyspace: &Keyspace, options: Options) -> Vec<u8> {
 }
 
 /// What a file holds, and what its end says.
-fn read(bytes: &[u8]) -> Result<(Session, Checksum), Error> {
+pub(crate) fn read(bytes: &[u8]) -> Result<(Session, Checksum), Error> {
     let mut session = Session::new();
     let mut reader = Reader::new(bytes, session.keyspace.rdb_shapes())?;
     loop {
@@ -53,29 +43,17 @@ fn read(bytes: &[u8]) -> Result<(Session, Checksum), Error> {
     }
 }
 
-fn digest(session: &Session) -> Digest {
+pub(crate) fn digest(session: &Session) -> Digest {
     Digest::of(session.keyspace.dbs())
 }
 
-fn encodings(session: &Session) -> Vec<(usize, Vec<u8>, &'static str)> {
+pub(crate) fn encodings(session: &Session) -> Vec<(usize, Vec<u8>, &'static str)> {
     let dbs = session.keyspace.dbs().iter().enumerate();
     let entries = dbs.flat_map(|(number, db)| db.table().iter().map(move |entry| (number, entry)));
     let mut all: Vec<_> =
         entries.map(|(number, entry)| (number, entry.key().to_vec(), entry.value().encoding())).collect();
     all.sort();
     all
-}
-
-#[test]
-fn files_of_redis_and_valkey_hold_what_their_commands_gave() {
-    for (name, file) in [("redis", REDIS), ("valkey", VALKEY)] {
-        let (found, checksum) = read(file).unwrap();
-        let expected = dataset();
-        assert_eq!(checksum, Checksum::Verified, "{name}");
-        assert_eq!(digest(&found), digest(&expected), "{name}");
-        assert_eq!(encodings(&found), encodings(&expected), "{name}");
-        assert_eq!(found.keyspace.dbs()[0].expires_len(), 2, "{name}");
-    }
 }
 
 #[test]
@@ -163,7 +141,7 @@ fn every_flipped_bit_of_a_file_is_noticed() {
 }
 
 /// The file of one key with this type and body, and no checksum.
-fn file_of(code: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn file_of(code: u8, body: &[u8]) -> Vec<u8> {
     [b"REDIS0011\xfe\0", &[code][..], b"\x03key", body, b"\xff", &[0; 8]].concat()
 }
 
@@ -474,60 +452,4 @@ fn a_key_comes_once_and_into_a_database_that_is_there() {
 fn the_header_is_that_of_version_10() {
     assert_eq!(VERSION, 10);
     assert_eq!(write(&Keyspace::new(1, 1), Options::default())[..9], *b"REDIS0010");
-}
-
-/// Uses a value of whatever type: of each line the ones that fit do something.
-#[rustfmt::skip]
-fn use_key(found: &mut Session) {
-    for line in [
-        "APPEND key x", "SETRANGE key 3 y", "BITCOUNT key", "PFCOUNT key", "INCR key",
-        "LINSERT key BEFORE b c", "LPUSH key a", "LRANGE key 0 -1", "LREM key -1 a", "LPOP key", "RPOP key 2",
-        "SADD key new 5", "SRANDMEMBER key -3", "SSCAN key 0", "SREM key 5", "SPOP key",
-        "HSET key f w", "HINCRBY key n 1", "HRANDFIELD key -3 WITHVALUES", "HSCAN key 0", "HDEL key f",
-        "ZADD key 3 new", "ZINCRBY key 1 new", "ZRANGE key 0 -1 WITHSCORES", "ZRANK key new", "ZPOPMIN key",
-        "XADD key * f v", "XGROUP CREATE key g 0", "XREADGROUP GROUP g c STREAMS key >", "XADD key * f v",
-        "XREADGROUP GROUP g c STREAMS key >", "XREADGROUP GROUP g c STREAMS key 0", "XINFO STREAM key FULL",
-        "XAUTOCLAIM key g d 0 0", "XTRIM key MAXLEN 1", "XDEL key 0-1", "XSETID key 9-9",
-        "SORT key BY nosort", "OBJECT ENCODING key", "MEMORY USAGE key SAMPLES 0", "DUMP key", "COPY key other",
-    ] {
-        found.run(line);
-    }
-    write(&found.keyspace, Options::default());
-}
-
-proptest! {
-    /// Whatever is read of damaged bytes can be used.
-    #[test]
-    fn damaged_files_do_no_harm(flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), valkey: bool) {
-        let mut file = if valkey { VALKEY } else { REDIS }.to_vec();
-        for (at, byte) in flips {
-            let at = at.index(file.len());
-            file[at] = byte;
-        }
-        // Past the checksum: what a payload with a fitting one could do.
-        let len = file.len();
-        file[len - 8..].fill(0);
-        if let Ok((mut found, _)) = read(&file) {
-            digest(&found);
-            for line in ["LPOP list", "SADD set new", "HSET hash f w", "ZADD zset 3 new", "ZRANGE zset 0 -1", "ZADD bigzset 3 x", "LINSERT quicklist BEFORE b c", "SPOP intset16", "APPEND string x"] {
-                found.run(line);
-            }
-            write(&found.keyspace, Options::default());
-        }
-    }
-
-    #[test]
-    fn random_values_do_no_harm(code in 0u8..26, body in prop::collection::vec(any::<u8>(), 0..80), head in 0u8..6) {
-        let body = [&[head], &body[..]].concat();
-        if let Ok((mut found, _)) = read(&file_of(code, &body)) {
-            digest(&found);
-            use_key(&mut found);
-        }
-    }
-
-    #[test]
-    fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = read(&[b"REDIS0011", &bytes[..]].concat());
-        let _ = read(&bytes);
-    }
 }
