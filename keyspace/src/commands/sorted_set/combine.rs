@@ -177,7 +177,9 @@ impl Request {
                 let scored = |(member, score): (Element<'_>, f64)| Scored { score, member: member.to_str() };
                 self.inter().map(scored).collect()
             }
-            Operation::Diff if is_cheaper_to_subtract(self.inputs.iter().map(Input::len)) => self.remainder(ctx),
+            Operation::Diff if is_cheaper_to_subtract(self.inputs.iter().map(Input::len)) => {
+                self.remainder(ctx)
+            }
             Operation::Diff => self.diff(),
         }
     }
