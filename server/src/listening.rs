@@ -27,13 +27,15 @@ impl Listeners {
     /// # Errors
     /// Redis's words for the first that failed.
     pub(crate) fn open(config: &Config) -> Result<Self, String> {
+        // First, since another server may have the port: it keeps its Unix socket then.
+        let tcp = listen_tcp(config)?;
         let mut sockets = Vec::new();
         if !config.unixsocket.as_os_str().is_empty() {
             let mode = Some(config.unixsocketperm).filter(|&mode| mode != 0);
             let listener = Listener::unix(&config.unixsocket, mode, backlog(config));
             sockets.push(listener.map_err(|error| format!("Failed opening Unix socket: bind: {error}"))?);
         }
-        sockets.extend(listen_tcp(config)?);
+        sockets.extend(tcp);
         Ok(Listeners { sockets, watched: 0 })
     }
 
@@ -63,16 +65,15 @@ impl Listeners {
         let before: Vec<SocketAddr> = self.sockets.iter().filter_map(Listener::address).collect();
         self.sockets.retain(|listener| listener.address().is_none());
         self.watched = self.watched.min(self.sockets.len());
-        let opened = listen_tcp(config);
-        match opened {
-            Ok(sockets) => self.sockets.extend(sockets),
+        let (sockets, outcome) = match listen_tcp(config) {
+            Ok(sockets) => (sockets, Ok(())),
             Err(reason) => {
-                let reopened = before.into_iter().flat_map(|addr| Listener::tcp(addr, backlog(config)));
-                self.sockets.extend(reopened);
-                return Err(reason);
+                let reopen = |addr| Listener::tcp(addr, backlog(config)).ok();
+                (before.into_iter().filter_map(reopen).collect(), Err(reason))
             }
-        }
-        Ok(())
+        };
+        self.sockets.extend(sockets);
+        outcome
     }
 }
 
