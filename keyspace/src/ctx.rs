@@ -86,19 +86,38 @@ impl<'a> Ctx<'a> {
     /// As [`read`](Self::read), in another database.
     #[inline]
     pub fn read_in(&mut self, db: DbIndex, key: &[u8]) -> Option<ValueRef<'_>> {
-        let hash = self.visit(db, key, false);
         let access = self.access();
-        let entry = self.keyspace.dbs[db].find(hash, key);
-        match entry {
+        self.look_up(db, key, access, true).map(|entry| entry.value())
+    }
+
+    /// Looks a key up to tell of it (EXISTS, TTL, TYPE): a hit or a miss, and its idle time stays.
+    pub fn inspect(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        self.look_up(self.db, key, None, true)
+    }
+
+    /// As [`inspect`](Self::inspect), without an event for a key that is not there (OBJECT).
+    pub fn inspect_quietly(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        self.look_up(self.db, key, None, false)
+    }
+
+    /// A lookup that counts as a hit or a miss; `tells`: a miss is an event, too.
+    #[inline]
+    fn look_up(&mut self, db: DbIndex, key: &[u8], access: Option<Access>, tells: bool) -> Option<Entry<'_>> {
+        let hash = self.visit_to_read(db, key);
+        let (hidden_from, keyspace) = (self.hidden_from(), &mut *self.keyspace);
+        match keyspace.dbs[db].find(hash, key).filter(|entry| !entry.is_due(hidden_from)) {
             Some(entry) => {
-                self.keyspace.stats.hits += 1;
+                keyspace.stats.hits += 1;
                 if let Some(access) = access {
                     entry.touch(access);
                 }
-                Some(entry.value())
+                Some(entry)
             }
             None => {
-                self.keyspace.stats.misses += 1;
+                keyspace.stats.misses += 1;
+                if tells && keyspace.has_listeners {
+                    self.unit.events.push(KeyEvent { db, class: 'm', name: "keymiss", key: Str::from(key) });
+                }
                 None
             }
         }
@@ -110,7 +129,7 @@ impl<'a> Ctx<'a> {
         self.keyspace.dbs[self.db].value(self.keyspace.hash(key), key)
     }
 
-    /// Looks a key up without counting a hit or refreshing its idle time (TYPE, OBJECT, TTL, SCAN's filter).
+    /// Looks a key up for a command that writes: no hit, no miss, and its idle time stays.
     pub fn peek(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
         self.peek_entry(self.db, key).map(|entry| entry.value())
     }
@@ -170,10 +189,11 @@ impl<'a> Ctx<'a> {
         self.peek_entry(self.db, key).and_then(|entry| entry.expire_at_ms())
     }
 
-    /// The whole entry, without counting a hit or refreshing its idle time.
+    /// The whole entry, as [`peek`](Self::peek) finds it.
     pub fn peek_entry(&mut self, db: DbIndex, key: &[u8]) -> Option<Entry<'_>> {
-        let hash = self.visit(db, key, false);
-        self.keyspace.dbs[db].find(hash, key)
+        let hash = self.visit_to_read(db, key);
+        let hidden_from = self.hidden_from();
+        self.keyspace.dbs[db].find(hash, key).filter(|entry| !entry.is_due(hidden_from))
     }
 
     // Writes. Each leaves the traces of its own; the number of changes and the event come with `changed`.
@@ -201,10 +221,24 @@ impl<'a> Ctx<'a> {
     ) {
         let hash = self.visit(db, key, true);
         let access = self.keyspace.access(self.now_ms);
-        if let Some(old) = self.keyspace.dbs[db].put(hash, key, value.into(), expire_at_ms, access) {
+        let keys = &mut self.keyspace.dbs[db];
+        let before = keys.len();
+        let old = keys.put(hash, key, value.into(), expire_at_ms, access);
+        if keys.len() > before {
+            self.notify_in(db, 'n', "new", key);
+        }
+        if let Some(old) = old {
             self.discard(old, self.keyspace.limits.lazy_server_del);
         }
         self.note_ready(db, key);
+    }
+
+    /// As [`set_in`](Self::set_in), where Redis deletes what was there before: the key is new in either case.
+    pub fn replace_in(&mut self, db: DbIndex, key: &[u8], value: Value, expire_at_ms: Option<i64>) {
+        if self.keyspace.has_listeners && self.peek_entry(db, key).is_some() {
+            self.notify_in(db, 'n', "new", key);
+        }
+        self.set_in(db, key, value, expire_at_ms);
     }
 
     /// Deletes a key; false if it was not there. `lazy` leaves a big value to another thread.
@@ -369,15 +403,32 @@ impl<'a> Ctx<'a> {
     /// Notes the visit, and deletes the key if its time is over. Returns the key's hash.
     #[inline]
     fn visit(&mut self, db: DbIndex, key: &[u8], wrote: bool) -> u64 {
+        self.visit_unless(false, db, key, wrote)
+    }
+
+    /// As [`visit`](Self::visit), by who only looks: a key whose time is over stays, while such keys are kept.
+    #[inline]
+    fn visit_to_read(&mut self, db: DbIndex, key: &[u8]) -> u64 {
+        self.visit_unless(self.keyspace.keeps_expired, db, key, false)
+    }
+
+    #[inline]
+    fn visit_unless(&mut self, keeps_expired: bool, db: DbIndex, key: &[u8], wrote: bool) -> u64 {
         let hash = self.keyspace.hash(key);
         if self.keyspace.loading {
             return hash;
         }
         self.mark(Touch::Key { db, hash, wrote });
-        if self.keyspace.dbs[db].has_expires() {
+        if !keeps_expired && self.keyspace.dbs[db].has_expires() {
             self.expire_if_due(db, hash, key);
         }
         hash
+    }
+
+    /// The time at which a key that is still there must have been due to be hidden.
+    #[inline]
+    fn hidden_from(&self) -> i64 {
+        if self.keyspace.keeps_expired && !self.keyspace.loading { self.now_ms } else { i64::MIN }
     }
 
     /// Nobody waits for what a log that is being replayed has changed.

@@ -83,6 +83,10 @@ pub struct Block {
 impl Unit {
     /// Forgets everything, for the next unit.
     pub fn clear(&mut self) {
+        if self.is_large() {
+            *self = Unit::default();
+            return;
+        }
         self.dirty = 0;
         self.touched.clear();
         self.ready.clear();
@@ -90,15 +94,16 @@ impl Unit {
         self.block = None;
         self.encoded.clear();
         self.ends.clear();
-        self.give_back();
     }
 
-    /// A unit that was unusually large leaves no room behind that the next ones do not need.
-    fn give_back(&mut self) {
+    /// Whether its buffers hold more room than units usually need: after one that was unusually large.
+    #[inline]
+    fn is_large(&self) -> bool {
         const KEPT_BYTES: usize = 64 << 10;
-        if self.encoded.capacity() > KEPT_BYTES {
-            self.encoded = BytesMut::new();
-        }
+        const KEPT_ITEMS: usize = 2 << 10;
+        let lists =
+            [self.touched.capacity(), self.ends.capacity(), self.ready.capacity(), self.events.capacity()];
+        self.encoded.capacity() > KEPT_BYTES || lists.into_iter().sum::<usize>() > KEPT_ITEMS
     }
 
     /// The effects: database and encoded request, in order. More than one must be logged as a transaction.

@@ -91,6 +91,8 @@ pub struct Keyspace {
     pub has_blocked: bool,
     /// True while somebody listens to keyspace events: then they are reported in [`Unit::events`].
     pub has_listeners: bool,
+    /// True while clients are paused: what readers meet and is due is hidden then, and deleted later.
+    pub keeps_expired: bool,
     seed: HashSeed,
     random: Random,
     garbage: Vec<Garbage>,
@@ -146,6 +148,7 @@ impl Keyspace {
             has_log: true,
             has_blocked: false,
             has_listeners: false,
+            keeps_expired: false,
             seed,
             random,
             garbage: Vec::new(),

@@ -150,11 +150,11 @@ impl Db {
     }
 }
 
-/// What `len` items take, of which `samples` take so many bytes.
-fn scale(sampled_bytes: usize, len: usize, samples: usize) -> usize {
+/// What `len` items take, of which `samples` take so much.
+pub(crate) fn scale(sampled: usize, len: usize, samples: usize) -> usize {
     // Gigabytes times billions.
-    let bytes = sampled_bytes as u128 * len as u128 / samples.max(1) as u128;
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+    let whole = sampled as u128 * len as u128 / samples.max(1) as u128;
+    usize::try_from(whole).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -114,6 +114,11 @@ impl Blocking {
         self.copies.iter().map(|&(_, client)| client)
     }
 
+    /// Number of parked clients that give up in time.
+    pub fn deadlines_len(&self) -> usize {
+        self.deadlines.len()
+    }
+
     /// The next moment at which somebody gives up.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|&(at, _)| at)
@@ -237,7 +242,7 @@ impl Server {
         if client.reply_mode != ReplyMode::On {
             client.output.buffer().truncate(start);
         }
-        if client.reply_mode == ReplyMode::SkipNext {
+        if client.reply_mode == ReplyMode::Skip {
             client.reply_mode = ReplyMode::On;
         }
     }

@@ -66,7 +66,7 @@ pub struct Client {
     pub closing: bool,
     /// When it connected.
     pub connected_at: Instant,
-    /// When it last sent something.
+    /// When it last sent something, or was sent something.
     pub active_at: Instant,
     /// The last command.
     pub last_command: Option<Command>,
@@ -170,8 +170,10 @@ pub enum ReplyMode {
     On,
     /// None is.
     Off,
-    /// The next one is not.
+    /// The command behind this one is not.
     SkipNext,
+    /// The next command is not.
+    Skip,
 }
 
 /// What frames a word in a log, at most: `$`, ten digits, and twice CR LF.
@@ -196,6 +198,11 @@ impl OwnedArgv {
             own.ends.push(own.bytes.len());
         }
         own
+    }
+
+    /// Bytes of the words.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// About how much the request takes in a log.
@@ -225,6 +232,8 @@ pub struct Output {
     gated_to: u64,
     /// The position that the replies after `gated_to` wait for.
     position: Position,
+    /// See [`give_up`](Self::give_up).
+    given_up: bool,
 }
 
 impl Output {
@@ -280,6 +289,17 @@ impl Output {
     pub fn forget_positions(&mut self) {
         self.held.clear();
         self.position = 0;
+    }
+
+    /// Drops what was not sent: the connection is to be closed, with nothing more sent.
+    pub fn give_up(&mut self) {
+        *self = Output { sent: self.sent, gated_to: self.sent, given_up: true, ..Output::default() };
+    }
+
+    /// Whether the connection is to be closed as it is.
+    #[inline]
+    pub fn is_given_up(&self) -> bool {
+        self.given_up
     }
 
     /// Whether replies wait for a watermark.

@@ -135,6 +135,14 @@ impl Listener {
         Ok(Listener::Unix(UnixListener::from_std(listener)))
     }
 
+    /// The address of one of TCP.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(_) => None,
+        }
+    }
+
     /// Puts the listener under the poll's watch.
     ///
     /// # Errors

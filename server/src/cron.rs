@@ -2,18 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::ClientId;
 use crate::disk::Wish;
 use crate::executor::{PauseMode, Server};
-use crate::logger::Level;
 
 impl Server {
     /// Periodic work; returns how long until the next.
     pub fn cron(&mut self) -> Duration {
         let hz = u64::from(self.config.hz.clamp(1, 500));
-        self.note_ops_per_s();
+        self.stats.note_rates(self.clock.now);
         self.close_idle_clients();
         self.close_unanswered();
+        self.limit_lasting_output();
         self.weigh();
         self.make_room();
         self.room.doubt_clients();
@@ -23,29 +22,6 @@ impl Server {
         self.rewrite_if_due();
         self.note_log_events();
         Duration::from_millis(1000 / hz)
-    }
-
-    /// Closes a client that lets its replies pile up beyond `client-output-buffer-limit`.
-    pub fn limit_output(&mut self, id: ClientId) {
-        let limits = &self.config.client_output_buffer_limit;
-        let limit = if self.pubsub.is_subscribed(id) { limits.pubsub } else { limits.normal };
-        let Some(client) = self.clients.get_mut(id) else { return };
-        let (bytes, now) = (client.output.len_bytes() as u64, self.clock.now);
-        let since = match client.output_over_since {
-            _ if limit.soft_bytes == 0 || bytes <= limit.soft_bytes => None,
-            since => since.or(Some(now)),
-        };
-        client.output_over_since = since;
-        let too_long =
-            since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit.soft_s);
-        if limit.hard_bytes > 0 && bytes > limit.hard_bytes || too_long {
-            let line = format!(
-                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                id.serial
-            );
-            self.forget(id);
-            self.log(Level::Warning, line);
-        }
     }
 
     /// Whether the next poll need not wait.
@@ -107,8 +83,14 @@ impl Server {
 
     fn end_pause(&mut self) {
         if self.paused.is_some_and(|(until, _)| until <= self.clock.now) {
-            self.paused = None;
+            self.pause(None);
         }
+    }
+
+    /// CLIENT PAUSE and its end. Meanwhile no key is deleted because its time is over, as nothing else is written.
+    pub(crate) fn pause(&mut self, until: Option<(Instant, PauseMode)>) {
+        self.paused = until;
+        self.keyspace.keeps_expired = until.is_some();
     }
 
     fn close_idle_clients(&mut self) {
@@ -125,18 +107,6 @@ impl Server {
         });
         for id in idle.map(|client| client.id).collect::<Vec<_>>() {
             self.forget(id);
-        }
-    }
-
-    /// Commands a second, over at least a second.
-    fn note_ops_per_s(&mut self) {
-        let (count, since) = self.stats.ops_seen;
-        let now = self.clock.now;
-        let elapsed = since.map_or(Duration::MAX, |since| now.saturating_duration_since(since));
-        if elapsed >= Duration::from_secs(1) {
-            let commands = self.stats.commands.saturating_sub(count);
-            self.stats.ops_per_s = (commands as f64 / elapsed.as_secs_f64()) as u64;
-            self.stats.ops_seen = (self.stats.commands, Some(now));
         }
     }
 }

@@ -320,11 +320,14 @@ fn spare_bytes(limit: u64) -> u64 {
 impl Client {
     /// Bytes that its buffers and its queue take.
     pub fn memory_bytes(&self) -> u64 {
-        let queue = self
-            .transaction
-            .as_ref()
-            .map_or(0, |transaction| transaction.queue.iter().map(|(_, argv)| argv.log_bytes()).sum::<u64>());
-        (size_of::<Client>() + self.input.capacity() + self.output.capacity_bytes()) as u64 + queue
+        (size_of::<Client>() + self.input.capacity() + self.output.capacity_bytes()) as u64
+            + self.queue_bytes()
+    }
+
+    /// Bytes that its queue takes.
+    pub fn queue_bytes(&self) -> u64 {
+        let queue = self.transaction.as_ref().map(|transaction| &transaction.queue);
+        queue.into_iter().flatten().map(|(_, argv)| argv.log_bytes()).sum()
     }
 }
 

@@ -4,6 +4,7 @@
 //! input    parses what a client has sent, request by request, until the turn is over
 //! permit   may the command run now?
 //! call     executes it, and carries what it leaves behind to where it belongs: the log, watchers, parked clients
+//! output   has it left more to be read than its client may leave unread?
 //! ```
 
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::commands::CommandTable;
 use crate::config::Config;
 use crate::evict::Room;
 use crate::gate::Gate;
+use crate::listening::Listeners;
 use crate::logger::{Level, Logger};
 use crate::observer::Observer;
 use crate::persistence::Persistence;
@@ -28,6 +30,7 @@ use crate::transaction::Watching;
 
 mod call;
 mod input;
+mod output;
 mod permit;
 
 /// The whole server, but for its sockets' poll. Has no `Debug`: the configuration holds the password.
@@ -56,6 +59,8 @@ pub struct Server {
     pub clock: Clock,
     /// When this turn executes no further command, on the clock of [`Clock::now_ns`].
     pub turn_ends_ns: u64,
+    /// Where clients come from.
+    pub(crate) listeners: Listeners,
     /// Counters for INFO.
     pub stats: Stats,
     /// Who is told of each command that is over.
@@ -70,7 +75,7 @@ pub struct Server {
     pub exit: Option<i32>,
     /// Where values too big to be freed here are dropped.
     pub lazyfree: crate::lazyfree::Lazyfree,
-    /// CLIENT PAUSE: until when, and whether reads go on.
+    /// CLIENT PAUSE: until when, and whether reads go on; see `pause`.
     pub paused: Option<(Instant, PauseMode)>,
     /// Clients whose buffered input is to be looked at again: they were parked, paused or held.
     pub resumed: Vec<ClientId>,
@@ -94,6 +99,8 @@ pub struct Server {
     pub in_exec: bool,
     /// FLUSHALL has taken place in the current unit.
     flushed: bool,
+    /// When the log was last told of a browser.
+    browser_seen_at: Option<Instant>,
 }
 
 /// CLIENT PAUSE's two kinds.
@@ -153,6 +160,7 @@ impl Server {
             logger,
             clock: Clock::start(),
             turn_ends_ns: u64::MAX,
+            listeners: Listeners::default(),
             stats: Stats::default(),
             observer: Observer::new(&config),
             room: Room::default(),
@@ -172,6 +180,7 @@ impl Server {
             unit: Unit::default(),
             in_exec: false,
             flushed: false,
+            browser_seen_at: None,
             config,
         }
     }

@@ -55,6 +55,7 @@ use anyhow::Context;
 use crate::commands::CommandTable;
 use crate::config::{Config, Warning};
 use crate::executor::Server;
+use crate::listening::Listeners;
 use crate::logger::{Level, Logger};
 use crate::turn::Turn;
 
@@ -78,8 +79,8 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     server.room.startup_bytes = memory::used_bytes();
     server.greet(warnings);
     server.fit_maxclients().map_err(|reason| fail(&mut server, &reason))?;
-    let listeners = listening::listen(&server.config).map_err(|reason| fail(&mut server, &reason))?;
-    let mut turn = Turn::new(listeners).context("the event loop cannot be made")?;
+    server.listeners = Listeners::open(&server.config).map_err(|reason| fail(&mut server, &reason))?;
+    let mut turn = Turn::new().context("the event loop cannot be made")?;
     server.persistence.set_waker(turn.waker());
     // Before the pid file, which may be that of the server that has it.
     server.claim_log().map_err(|error| fail(&mut server, &error.to_string()))?;

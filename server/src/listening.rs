@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use mio::{Registry, Token};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
@@ -11,37 +12,94 @@ use crate::connection::{Connection, Listener};
 use crate::executor::Server;
 use crate::logger::Level;
 
-/// Opens all listeners that the configuration names. An address that is marked optional (`-::1`) and not there is
-/// passed over.
-///
-/// # Errors
-/// Redis's words for the first that failed.
-pub(crate) fn listen(config: &Config) -> Result<Vec<Listener>, String> {
-    let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
-    let mut listeners = Vec::new();
-    if config.port != 0 {
-        for text in &config.bind {
-            let text = String::from_utf8_lossy(text);
-            let (text, optional) = text.strip_prefix('-').map_or((&*text, false), |rest| (rest, true));
-            let failed = |error: io::Error| {
+/// The sockets that clients come from.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    /// The Unix socket, which stays, before those of TCP, which CONFIG SET may change.
+    sockets: Vec<Listener>,
+    /// How many of them the poll watches; the others are behind them.
+    watched: usize,
+}
+
+impl Listeners {
+    /// Opens all that the configuration names.
+    ///
+    /// # Errors
+    /// Redis's words for the first that failed.
+    pub(crate) fn open(config: &Config) -> Result<Self, String> {
+        // First, since another server may have the port: it keeps its Unix socket then.
+        let tcp = listen_tcp(config)?;
+        let mut sockets = Vec::new();
+        if !config.unixsocket.as_os_str().is_empty() {
+            let mode = Some(config.unixsocketperm).filter(|&mode| mode != 0);
+            let listener = Listener::unix(&config.unixsocket, mode, backlog(config));
+            sockets.push(listener.map_err(|error| format!("Failed opening Unix socket: bind: {error}"))?);
+        }
+        sockets.extend(tcp);
+        Ok(Listeners { sockets, watched: 0 })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<&Listener> {
+        self.sockets.get(at)
+    }
+
+    /// Puts those under the poll's watch that are not yet, each under the token of its place.
+    ///
+    /// # Errors
+    /// What epoll says.
+    pub(crate) fn watch(&mut self, registry: &Registry, token: impl Fn(usize) -> Token) -> io::Result<()> {
+        while let Some(listener) = self.sockets.get_mut(self.watched) {
+            listener.register(registry, token(self.watched))?;
+            self.watched += 1;
+        }
+        Ok(())
+    }
+
+    /// Listens where the configuration says now, and nowhere else; where that fails, as before. The old sockets are
+    /// closed first: they may be in the way of the new ones.
+    fn rebind(&mut self, config: &Config) -> Result<(), String> {
+        let before: Vec<SocketAddr> = self.sockets.iter().filter_map(Listener::address).collect();
+        self.sockets.retain(|listener| listener.address().is_none());
+        self.watched = self.watched.min(self.sockets.len());
+        let (sockets, outcome) = match listen_tcp(config) {
+            Ok(sockets) => (sockets, Ok(())),
+            Err(reason) => {
+                let reopen = |addr| Listener::tcp(addr, backlog(config)).ok();
+                (before.into_iter().filter_map(reopen).collect(), Err(reason))
+            }
+        };
+        self.sockets.extend(sockets);
+        outcome
+    }
+}
+
+fn backlog(config: &Config) -> i32 {
+    i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX)
+}
+
+/// Opens the listeners of TCP. An address that is marked optional (`-::1`) and not there is passed over.
+fn listen_tcp(config: &Config) -> Result<Vec<Listener>, String> {
+    let mut sockets = Vec::new();
+    let addresses = if config.port == 0 { &[][..] } else { &config.bind };
+    for text in addresses {
+        let text = String::from_utf8_lossy(text);
+        let (text, optional) = text.strip_prefix('-').map_or((&*text, false), |rest| (rest, true));
+        match address(text).and_then(|ip| Listener::tcp(SocketAddr::new(ip, config.port), backlog(config))) {
+            Ok(listener) => sockets.push(listener),
+            Err(error) if optional && is_absent(&error) => {}
+            Err(error) => {
                 let port = config.port;
-                format!(
+                return Err(format!(
                     "Could not create server TCP listening socket {text}:{port}: bind: {error}\nFailed listening on port {port} (tcp), aborting."
-                )
-            };
-            match address(text).and_then(|ip| Listener::tcp(SocketAddr::new(ip, config.port), backlog)) {
-                Ok(listener) => listeners.push(listener),
-                Err(error) if optional && is_absent(&error) => {}
-                Err(error) => return Err(failed(error)),
+                ));
             }
         }
     }
-    if !config.unixsocket.as_os_str().is_empty() {
-        let mode = Some(config.unixsocketperm).filter(|&mode| mode != 0);
-        let listener = Listener::unix(&config.unixsocket, mode, backlog);
-        listeners.push(listener.map_err(|error| format!("Failed opening Unix socket: bind: {error}"))?);
-    }
-    Ok(listeners)
+    Ok(sockets)
 }
 
 /// The address that a `bind` word means. A name is looked up; its first address counts.
@@ -112,6 +170,17 @@ impl Server {
             self.config.maxclients = room;
         }
         Ok(())
+    }
+
+    /// CONFIG SET port, CONFIG SET bind.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on; all is as it was then.
+    pub(crate) fn rebind(&mut self, refusal: &str) -> Result<(), String> {
+        self.listeners.rebind(&self.config).map_err(|reason| {
+            reason.lines().for_each(|line| self.log(Level::Warning, line));
+            refusal.to_owned()
+        })
     }
 
     /// CONFIG SET maxclients.

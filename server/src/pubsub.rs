@@ -167,6 +167,7 @@ impl Server {
             reply.bulk(channel);
             reply.bulk(message);
             self.answered.push(*id);
+            self.limit_unsent(*id);
         }
         receivers.len()
     }

@@ -103,6 +103,8 @@ impl Server {
         match name {
             "dir" => change_dir(&self.config.dir),
             "maxclients" => self.raise_maxclients(),
+            "port" => self.rebind("Unable to listen on this port. Check server logs."),
+            "bind" => self.rebind("Failed to bind to specified addresses."),
             "appendonly" if self.config.appendonly => self.turn_log_on().map_err(|error| {
                 self.log(Level::Warning, format!("AOF can't be turned on: {error}"));
                 "Unable to turn on AOF. Check server logs.".into()

@@ -1,7 +1,7 @@
 //! Counters for INFO that belong to no other part.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Counters since the start or CONFIG RESETSTAT.
 #[derive(Debug, Default, Clone)]
@@ -12,6 +12,10 @@ pub struct Stats {
     pub connections: u64,
     /// Connections refused at `maxclients`.
     pub rejected_connections: u64,
+    /// Reads from clients that brought something.
+    pub reads: u64,
+    /// Writes to clients.
+    pub writes: u64,
     /// Bytes received.
     pub input_bytes: u64,
     /// Bytes sent.
@@ -20,10 +24,10 @@ pub struct Stats {
     pub errors: BTreeMap<String, u64>,
     /// Error replies of all codes.
     pub error_replies: u64,
-    /// Commands a second, smoothed, and the count at the last look.
-    pub ops_per_s: u64,
-    /// See [`ops_per_s`](Self::ops_per_s).
-    pub ops_seen: (u64, Option<Instant>),
+    /// Commands, bytes received and bytes sent a second.
+    pub rates: [f64; 3],
+    /// What was counted of each when they were computed, and when that was.
+    rates_seen: ([u64; 3], Option<Instant>),
     /// The longest turn while a rewrite was running: CPU time of this thread, microseconds.
     pub rewrite_turn_cpu_us_max: u64,
     /// The longest of as many turns behind rewrites, for comparison.
@@ -37,6 +41,19 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Computes the rates anew, over at least a second.
+    pub fn note_rates(&mut self, now: Instant) {
+        let (seen, since) = self.rates_seen;
+        let elapsed = since.map_or(Duration::MAX, |since| now.saturating_duration_since(since));
+        if elapsed >= Duration::from_secs(1) {
+            let counts = [self.commands, self.input_bytes, self.output_bytes];
+            for (rate, (count, seen)) in self.rates.iter_mut().zip(counts.into_iter().zip(seen)) {
+                *rate = count.saturating_sub(seen) as f64 / elapsed.as_secs_f64();
+            }
+            self.rates_seen = (counts, Some(now));
+        }
+    }
+
     /// Notes how long a turn was: during a rewrite, or behind one.
     pub fn note_turn(&mut self, rewriting: bool, cpu_us: u64) {
         let longest_us = if rewriting {

@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::client::{Client, ClientId};
-use crate::connection::{Connection, Listener};
+use crate::connection::Connection;
 use crate::executor::Server;
 use crate::logger::Level;
 
@@ -41,7 +41,6 @@ const EVENTS: usize = 1024;
 pub struct Turn {
     poll: Poll,
     events: Events,
-    listeners: Vec<Listener>,
     signals: Vec<mio::net::UnixStream>,
     waker: Arc<Waker>,
     /// Where every read goes first: a request that arrives whole is executed from here and never copied.
@@ -58,16 +57,13 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Watches the listeners and the signals.
+    /// Watches the signals; the listeners from the first turn on.
     ///
     /// # Errors
     /// What epoll or sigaction says.
-    pub fn new(mut listeners: Vec<Listener>) -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        for (at, listener) in listeners.iter_mut().enumerate() {
-            listener.register(poll.registry(), Token(FIRST_LISTENER + at))?;
-        }
         let mut signals = Vec::new();
         for (at, signal) in SIGNALS.into_iter().enumerate() {
             let (read, write) = std::os::unix::net::UnixStream::pair()?;
@@ -80,7 +76,6 @@ impl Turn {
         Ok(Turn {
             poll,
             events: Events::with_capacity(EVENTS),
-            listeners,
             signals,
             waker,
             scratch: vec![0; READ_BYTES],
@@ -116,6 +111,7 @@ impl Turn {
     /// # Errors
     /// When epoll fails.
     pub fn once(&mut self, server: &mut Server, timeout: Duration) -> io::Result<()> {
+        server.listeners.watch(self.poll.registry(), |at| Token(FIRST_LISTENER + at))?;
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -214,7 +210,7 @@ impl Turn {
     fn accept(&mut self, server: &mut Server, at: usize) {
         let keepalive = u64::from(server.config.tcp_keepalive_s);
         let keepalive = (keepalive > 0).then(|| Duration::from_secs(keepalive));
-        while let Some(listener) = self.listeners.get(at) {
+        while let Some(listener) = server.listeners.get(at) {
             match listener.accept(keepalive) {
                 Ok(connection) => self.welcome(server, connection),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -232,7 +228,7 @@ impl Turn {
     /// Tries again to accept those whom an error left in the queue.
     fn accept_missed(&mut self, server: &mut Server) {
         if std::mem::take(&mut self.missed) {
-            (0..self.listeners.len()).for_each(|at| self.accept(server, at));
+            (0..server.listeners.len()).for_each(|at| self.accept(server, at));
         }
     }
 
@@ -325,6 +321,9 @@ impl Turn {
 
     fn send(&mut self, server: &mut Server, id: ClientId, watermark: aof::Position) {
         let Some(client) = server.clients.get_mut(id) else { return };
+        if client.output.is_given_up() {
+            return drop(server.forget(id));
+        }
         client.output.end_turn(watermark);
         client.note_held(watermark, server.clock.now);
         loop {
@@ -335,6 +334,8 @@ impl Turn {
             match client.connection.write(released) {
                 Ok(count) => {
                     client.output.advance(count);
+                    client.active_at = server.clock.now;
+                    server.stats.writes += 1;
                     server.stats.output_bytes += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return server.limit_output(id),
@@ -366,7 +367,7 @@ mod tests {
     fn a_turn_ends_when_a_pause_does() {
         let logger = Logger::open(std::path::Path::new("/dev/null"), Level::Warning).unwrap();
         let mut server = Server::new(crate::config::Config::default(), logger, 1);
-        let mut turn = Turn::new(Vec::new()).unwrap();
+        let mut turn = Turn::new().unwrap();
         turn.next_cron = Instant::now() + Duration::from_secs(1000);
         server.paused = Some((Instant::now() + Duration::from_millis(1), PauseMode::All));
         let timeout = turn.timeout(&server);

@@ -48,7 +48,7 @@ fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         out.ok();
         return Ok(());
     }
-    ctx.set_in(ctx.db, key, value, expire_at_ms);
+    ctx.replace_in(ctx.db, key, value, expire_at_ms);
     if let Some(usage) = options.usage {
         let (db, noting, now_ms) = (ctx.db, ctx.limits().noting(), ctx.now_ms);
         if let Some(entry) = ctx.peek_entry(db, key) {

@@ -81,7 +81,7 @@ fn copy(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         out.integer(0);
         return Ok(());
     };
-    ctx.set_in(db, to, value, expire_at_ms);
+    ctx.replace_in(db, to, value, expire_at_ms);
     ctx.changed_in(db, to, 'g', "copy_to", 1);
     out.integer(1);
     Ok(())
@@ -113,7 +113,7 @@ fn delete_all(ctx: &mut Ctx<'_>, keys: &[&[u8]], lazy: bool, out: &mut Encoder<'
 }
 
 fn exists(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    out.count(argv[1..].iter().filter(|key| ctx.exists(key)).count());
+    out.count(argv[1..].iter().filter(|key| ctx.inspect(key).is_some()).count());
     Ok(())
 }
 
@@ -125,7 +125,7 @@ fn touch(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 }
 
 fn type_command(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    out.simple(ctx.peek(argv[1]).map_or("none", ValueRef::type_name));
+    out.simple(ctx.inspect(argv[1]).map_or("none", |entry| entry.value().type_name()));
     Ok(())
 }
 
@@ -150,9 +150,13 @@ fn keys_command(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Don
 
 fn randomkey(ctx: &mut Ctx<'_>, _: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     ctx.touch_db(ctx.db, false);
+    /// Where keys that are due stay, there may be no others: then one of them is named, as in Redis.
+    const DRAWS: usize = 100;
+    let mut draws = 0;
     // A key that turns out to be due is deleted, and another is drawn.
     while let Some(key) = ctx.random_key() {
-        if ctx.exists(&key) {
+        draws += 1;
+        if ctx.exists(&key) || ctx.keyspace.keeps_expired && draws == DRAWS {
             out.bulk(&key);
             return Ok(());
         }
@@ -183,7 +187,7 @@ fn rename_unless(ctx: &mut Ctx<'_>, argv: &[&[u8]], unless_taken: bool) -> Resul
         return Ok(false);
     }
     let Some((value, expire_at_ms)) = ctx.take(ctx.db, from) else { return Err(CommandError::NoSuchKey) };
-    ctx.set_in(ctx.db, to, value, expire_at_ms);
+    ctx.replace_in(ctx.db, to, value, expire_at_ms);
     ctx.changed(from, 'g', "rename_from", 1);
     ctx.changed(to, 'g', "rename_to", 0);
     Ok(true)
@@ -336,7 +340,7 @@ fn to_seconds(ms: i64) -> i64 {
 
 /// -2 without the key, -1 without a time to live, else what `form` makes of the time.
 fn tell_time(ctx: &mut Ctx<'_>, key: &[u8], out: &mut Encoder<'_>, form: impl Fn(i64) -> i64) -> Done {
-    out.integer(match ctx.peek_entry(ctx.db, key) {
+    out.integer(match ctx.inspect(key) {
         None => -2,
         Some(entry) => entry.expire_at_ms().map_or(-1, form),
     });
@@ -379,8 +383,8 @@ fn object(_: &mut Ctx<'_>, argv: &[&[u8]], _: &mut Encoder<'_>) -> Done {
 }
 
 fn object_encoding(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    match ctx.peek(argv[2]) {
-        Some(value) => out.bulk(value.encoding().as_bytes()),
+    match ctx.inspect_quietly(argv[2]) {
+        Some(entry) => out.bulk(entry.value().encoding().as_bytes()),
         None => out.null(),
     }
     Ok(())
@@ -399,7 +403,7 @@ fn object_freq(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done
 
 fn usage(ctx: &mut Ctx<'_>, key: &[u8]) -> Option<Usage> {
     let (noting, now_ms) = (ctx.limits().noting(), ctx.now_ms);
-    ctx.peek_entry(ctx.db, key).map(|entry| entry.usage(noting, now_ms))
+    ctx.inspect_quietly(key).map(|entry| entry.usage(noting, now_ms))
 }
 
 fn not_tracked(what: &str) -> CommandError {
@@ -427,7 +431,7 @@ fn object_refcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> 
     /// What Redis says of the small integers that it keeps once for all.
     const SHARED: i64 = i32::MAX as i64;
     let shared = ctx.limits().shares_integers();
-    match ctx.peek(argv[2]) {
+    match ctx.inspect_quietly(argv[2]).map(|entry| entry.value()) {
         Some(ValueRef::Int(0..=9999)) if shared => out.integer(SHARED),
         Some(_) => out.integer(1),
         None => out.null(),

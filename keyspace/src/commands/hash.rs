@@ -55,7 +55,7 @@ fn hset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), 
 
 fn hsetnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
     let (key, field, value) = (argv[1], argv[2], argv[3]);
-    if read(ctx, key)?.is_some_and(|hash| hash.get(field).is_some()) {
+    if peek(ctx, key)?.is_some_and(|hash| hash.get(field).is_some()) {
         out.count(0);
         return Ok(());
     }
@@ -144,7 +144,7 @@ fn hgetall(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(
 fn hincrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
     let (key, field) = (argv[1], argv[2]);
     let increment = number::parse_i64(argv[3]).ok_or(CommandError::NotAnInteger)?;
-    let before = match read(ctx, key)?.and_then(|hash| hash.get(field)) {
+    let before = match peek(ctx, key)?.and_then(|hash| hash.get(field)) {
         Some(Element::Int(value)) => Some(value),
         Some(Element::Bytes(text)) => number::parse_i64(text),
         None => Some(0),
@@ -166,7 +166,7 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Res
     let increment = LongDouble::parse(argv[3]).ok_or(CommandError::NotAFloat)?;
     // Only a finite number can be added to zero.
     zero.checked_add(increment).ok_or(CommandError::other("ERR value is NaN or Infinity"))?;
-    let before = match read(ctx, key)?.and_then(|hash| hash.get(field)) {
+    let before = match peek(ctx, key)?.and_then(|hash| hash.get(field)) {
         Some(Element::Int(value)) => Some(LongDouble::from_i64(value)),
         Some(Element::Bytes(text)) => LongDouble::parse(text),
         None => Some(zero),
@@ -279,7 +279,16 @@ pub(super) fn parse_random_count(text: &[u8]) -> Result<i64, CommandError> {
 }
 
 fn read<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a Hash>, CommandError> {
-    match ctx.read(key) {
+    typed(ctx.read(key))
+}
+
+/// Looks at what a command is about to change: neither a hit nor a miss.
+fn peek<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a Hash>, CommandError> {
+    typed(ctx.peek(key))
+}
+
+fn typed(value: Option<ValueRef<'_>>) -> Result<Option<&Hash>, CommandError> {
+    match value {
         Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),

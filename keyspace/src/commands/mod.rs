@@ -179,12 +179,13 @@ pub const fn keys(first: usize, last: isize, step: usize) -> Keys {
 }
 
 impl Keys {
-    /// The places of the keys in a request; places that the request is too short for are left out.
+    /// The places of the keys in a request; places that the request is too short for are left out. One that does not
+    /// have as many keys as it says has none.
     pub fn places(&self, argv: &[&[u8]]) -> SmallVec<[usize; 8]> {
         let counted = |at: usize| {
             let number = argv.get(at).and_then(|text| resp::number::parse_i64(text)).unwrap_or(0);
             let end = (at + 1).saturating_add(usize::try_from(number).unwrap_or(0));
-            at + 1..end.min(argv.len())
+            at + 1..if end <= argv.len() { end } else { at + 1 }
         };
         let behind_option = |names: &[&[u8]], from: usize| {
             let is_option = |word: &&[u8]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
@@ -200,7 +201,8 @@ impl Keys {
             }
             Keys::Counted { at } => counted(at).collect(),
             Keys::StoreCounted { at } => {
-                [1].into_iter().filter(|&at| at < argv.len()).chain(counted(at)).collect()
+                let sources = counted(at);
+                [1].into_iter().filter(|_| !sources.is_empty()).chain(sources.clone()).collect()
             }
             Keys::Sort => behind_option(&[b"store"], 2),
             Keys::GeoRadius => behind_option(&[b"store", b"storedist"], 5),

@@ -10,12 +10,14 @@
 //! ```
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use resp::{Encoder, number};
 
 use super::flags::*;
 use super::{DataSpec, Keys, integer, keys, spec};
 use crate::types::list::{ChunkLimit, End, List};
+use crate::types::set::Set;
 use crate::types::string::{StringRef, copied};
 use crate::{CommandError, Ctx, Str, Value, ValueRef};
 
@@ -91,7 +93,7 @@ impl<'a> Options<'a> {
     }
 
     /// The part of `len` elements that LIMIT selects.
-    fn range(&self, len: usize) -> std::ops::Range<usize> {
+    fn range(&self, len: usize) -> Range<usize> {
         let (start, count) = self.limit.unwrap_or((0, -1));
         let start = usize::try_from(start.max(0)).unwrap_or(len).min(len);
         let end = usize::try_from(count).map_or(len, |count| start.saturating_add(count).min(len));
@@ -105,29 +107,71 @@ fn run(
     options: &Options<'_>,
     out: &mut Encoder<'_>,
 ) -> Result<(), CommandError> {
-    let (mut elements, is_set) = match ctx.read(key) {
-        None => (Vec::new(), false),
-        Some(ValueRef::List(list)) => (list.iter().map(|element| element.to_str()).collect(), false),
-        Some(ValueRef::ZSet(zset)) => (zset.iter().map(|(member, _)| member.to_str()).collect(), false),
-        Some(ValueRef::Set(set)) => (set.iter().map(|member| member.to_str()).collect(), true),
-        Some(_) => return Err(CommandError::WrongType),
+    let rows = match ctx.read(key) {
+        Some(value) if options.keeps_order() => in_order(value, options)?,
+        value => {
+            let mut elements = all(value, options)?;
+            sort_elements(ctx, &mut elements, options)?;
+            elements.drain(options.range(elements.len())).collect()
+        }
     };
-    // A set has no order; what a replay of STORE leaves must not depend on a table's.
-    if is_set && options.store.is_some() {
-        elements.sort_unstable();
-    }
-    if !options.keeps_order() {
-        sort_elements(ctx, &mut elements, options)?;
-    } else if options.descending && (!is_set || options.store.is_some()) {
-        elements.reverse();
-    }
-    let range = options.range(elements.len());
-    let rows = &elements[range];
     match options.store {
-        None => show(ctx, rows, &options.get, out),
-        Some(to) => store(ctx, rows, &options.get, to, out),
+        None => show(ctx, &rows, &options.get, out),
+        Some(to) => store(ctx, &rows, &options.get, to, out),
     }
     Ok(())
+}
+
+fn all(value: Option<ValueRef<'_>>, options: &Options<'_>) -> Result<Vec<Str>, CommandError> {
+    Ok(match value {
+        None => Vec::new(),
+        Some(ValueRef::List(list)) => list.iter().map(|element| element.to_str()).collect(),
+        Some(ValueRef::ZSet(zset)) => zset.iter().map(|(member, _)| member.to_str()).collect(),
+        Some(ValueRef::Set(set)) if options.store.is_some() => in_alphabet(set),
+        Some(ValueRef::Set(set)) => set.iter().map(|member| member.to_str()).collect(),
+        Some(_) => return Err(CommandError::WrongType),
+    })
+}
+
+/// What LIMIT selects from the order there is, or from its reverse; nothing else is looked at.
+fn in_order(value: ValueRef<'_>, options: &Options<'_>) -> Result<Vec<Str>, CommandError> {
+    let places = |len: usize| {
+        let Range { start, end } = options.range(len);
+        if options.descending { len - end..len - start } else { start..end }
+    };
+    let mut rows: Vec<Str> = match value {
+        ValueRef::List(list) => {
+            let places = places(list.len());
+            list.iter_from(places.start).take(places.len()).map(|element| element.to_str()).collect()
+        }
+        ValueRef::ZSet(zset) => zset.range(places(zset.len())).map(|(member, _)| member.to_str()).collect(),
+        ValueRef::Set(set) => return Ok(of_set(set, options)),
+        _ => return Err(CommandError::WrongType),
+    };
+    if options.descending {
+        rows.reverse();
+    }
+    Ok(rows)
+}
+
+/// A set has no order; what a replay of STORE leaves must not depend on a table's.
+fn in_alphabet(set: &Set) -> Vec<Str> {
+    let mut members: Vec<Str> = set.iter().map(|member| member.to_str()).collect();
+    members.sort_unstable();
+    members
+}
+
+/// What LIMIT selects of a set. What has no order has no reverse, unless it is stored.
+fn of_set(set: &Set, options: &Options<'_>) -> Vec<Str> {
+    let range = options.range(set.len());
+    if options.store.is_none() {
+        return set.iter().skip(range.start).take(range.len()).map(|member| member.to_str()).collect();
+    }
+    let mut members = in_alphabet(set);
+    if options.descending {
+        members.reverse();
+    }
+    members.drain(range).collect()
 }
 
 /// What an element is sorted by.

@@ -344,3 +344,104 @@ fn object_tells_how_a_value_is_kept() {
         ("OBJECT IDLETIME n", ":0\r\n"),
     ]);
 }
+
+/// Asked of Redis 7.0.15.
+#[test]
+fn lookups_are_hits_and_misses_where_redis_counts_them() {
+    // (command, hits and misses where its keys are there, where they are not)
+    for (line, there, absent) in [
+        ("GET s", (1, 0), (0, 1)),
+        ("EXISTS s n", (2, 0), (0, 2)),
+        ("TYPE s", (1, 0), (0, 1)),
+        ("TTL s", (1, 0), (0, 1)),
+        ("PEXPIRETIME s", (1, 0), (0, 1)),
+        ("OBJECT ENCODING s", (1, 0), (0, 1)),
+        ("OBJECT IDLETIME s", (1, 0), (0, 1)),
+        ("OBJECT REFCOUNT s", (1, 0), (0, 1)),
+        ("PERSIST s", (0, 0), (0, 0)),
+        ("SET s w NX", (0, 0), (0, 0)),
+        ("INCR n", (0, 0), (0, 0)),
+        ("HGET h f", (1, 0), (0, 1)),
+        ("HSETNX h f 1", (0, 0), (0, 0)),
+        ("HINCRBY h f 1", (0, 0), (0, 0)),
+        ("HINCRBYFLOAT h f 1", (0, 0), (0, 0)),
+        ("SMOVE t u b", (0, 0), (0, 0)),
+        ("SPOP t", (0, 0), (0, 0)),
+        ("SPOP t 1", (0, 0), (0, 0)),
+        ("SPOP t 9", (1, 0), (0, 0)),
+        ("SDIFF t u", (2, 0), (0, 2)),
+        ("XADD x 2-0 f v", (0, 0), (0, 0)),
+        ("XACK x g 1-0", (1, 0), (0, 1)),
+        ("XCLAIM x g c 0 1-0", (1, 0), (0, 1)),
+        ("XAUTOCLAIM x g c 0 0", (1, 0), (0, 1)),
+    ] {
+        for (are_there, counts) in [(true, there), (false, absent)] {
+            let mut session = Session::new();
+            if are_there {
+                for line in ["SET s v", "SET n 1", "HSET h f 1", "SADD t a b", "SADD u a"] {
+                    session.run(line);
+                }
+                session.run("XADD x 1-0 f v");
+                session.run("XGROUP CREATE x g 0");
+            }
+            session.keyspace.stats = Default::default();
+            session.run(line);
+            let stats = session.keyspace.stats;
+            assert_eq!((stats.hits, stats.misses), counts, "{line}, keys there: {are_there}");
+        }
+    }
+}
+
+/// Asked of Redis 7.0.15.
+#[test]
+fn keys_that_are_missed_and_keys_that_are_new_are_events() {
+    let mut session = Session::new();
+    for (line, events) in [
+        ("GET a", &["keymiss a"][..]),
+        ("EXISTS a b", &["keymiss a", "keymiss b"]),
+        ("TTL a", &["keymiss a"]),
+        ("OBJECT ENCODING a", &[]),
+        ("DEL a", &[]),
+        ("SET a v", &["new a"]),
+        ("SET a v", &[]),
+        ("APPEND a w", &[]),
+        ("RPUSH l x y", &["new l"]),
+        ("RPUSH l z", &[]),
+        ("SINTERSTORE d s", &["keymiss s"]),
+        ("GETSET b v", &["keymiss b", "new b"]),
+        ("HINCRBY h f 1", &["new h"]),
+        ("COPY a c", &["new c"]),
+        ("COPY a c REPLACE", &["new c"]),
+        ("RENAME a c", &["new c"]),
+        ("MOVE b 1", &["new b"]),
+    ] {
+        session.run(line);
+        assert_eq!(session.events_where(|class| "mn".contains(class)), events, "{line}");
+    }
+}
+
+#[test]
+fn what_is_due_is_hidden_and_stays_while_expired_keys_are_kept() {
+    let mut session = Session::new();
+    session.run("SET k v PX 10");
+    session.run("SADD s a");
+    session.run("PEXPIRE s 10");
+    session.now_ms += 11;
+    session.keyspace.keeps_expired = true;
+    session.check(&[
+        ("GET k", "$-1\r\n"),
+        ("EXISTS k s", ":0\r\n"),
+        ("TTL k", ":-2\r\n"),
+        ("SMEMBERS s", "*0\r\n"),
+        ("KEYS *", "*0\r\n"),
+        ("SCAN 0", "*2\r\n$1\r\n0\r\n*0\r\n"),
+        ("DBSIZE", ":2\r\n"),
+    ]);
+    assert_eq!(session.keyspace.stats.expired_keys, 0);
+    // There is no other key: as in Redis, one of them is named.
+    assert_ne!(session.run("RANDOMKEY"), "$-1\r\n");
+    // A write (of a transaction that holds the pause) finds no old value.
+    session.check(&[("APPEND k w", ":1\r\n"), ("TTL k", ":-1\r\n")]);
+    session.keyspace.keeps_expired = false;
+    session.check_effects(&[("SMEMBERS s", &["DEL s"]), ("SMEMBERS s", &[])]);
+}

@@ -114,11 +114,16 @@ impl Session {
         self.unit.ops().map(print).collect()
     }
 
-    /// The last command's keyspace events, as `event key`.
+    /// The last command's keyspace events, as `event key`, but for those of class `m` and `n`.
     fn events(&self) -> Vec<String> {
+        self.events_where(|class| !"mn".contains(class))
+    }
+
+    /// Those of some classes.
+    fn events_where(&self, wanted: impl Fn(char) -> bool) -> Vec<String> {
         let print =
             |event: &keyspace::KeyEvent| format!("{} {}", event.name, String::from_utf8_lossy(&event.key));
-        self.unit.events.iter().map(print).collect()
+        self.unit.events.iter().filter(|event| wanted(event.class)).map(print).collect()
     }
 }
 

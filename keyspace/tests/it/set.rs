@@ -354,3 +354,39 @@ fn a_snapshot_keeps_the_members_of_its_moment() {
         .collect();
     assert_eq!(lens.into_values().collect::<Vec<_>>(), [20, 3, 2001]);
 }
+
+/// A few small others are taken from a copy of a large first set; large others are asked for its members.
+#[test]
+fn a_difference_is_the_same_either_way() {
+    // (sizes of the sets, of which set `n` holds the multiples of `n + 1`)
+    for sizes in [&[1000, 3][..], &[1000, 3, 0, 10], &[3, 1000], &[10, 10, 10, 10, 10], &[7]] {
+        let mut session = Session::new();
+        for (n, size) in sizes.iter().enumerate() {
+            for at in 0..*size {
+                session.run(&format!("SADD s{n} {}", at * (n + 1)));
+                session.run(&format!("ZADD z{n} {at} {}", at * (n + 1)));
+            }
+        }
+        let is_other = |member: usize| {
+            let mut others = sizes.iter().enumerate().skip(1);
+            others.any(|(n, size)| member.is_multiple_of(n + 1) && member / (n + 1) < *size)
+        };
+        let left: Vec<usize> = (0..sizes[0]).filter(|&member| !is_other(member)).collect();
+        for kind in ["s", "z"] {
+            let keys: Vec<String> = (0..sizes.len()).map(|n| format!("{kind}{n}")).collect();
+            let (keys, count) =
+                (keys.join(" "), if kind == "z" { format!("{} ", sizes.len()) } else { String::new() });
+            let stored = session.run(&format!("{kind}DIFFSTORE d {count}{keys}"));
+            assert_eq!(stored, format!(":{}\r\n", left.len()), "{kind}, {sizes:?}");
+            for member in &left {
+                let command = if kind == "z" { "ZSCORE" } else { "SISMEMBER" };
+                assert!(
+                    !["$-1\r\n", ":0\r\n"].contains(&&*session.run(&format!("{command} d {member}"))),
+                    "{member}"
+                );
+            }
+            let listed = session.run(&format!("{kind}DIFF {count}{keys}"));
+            assert!(listed.starts_with(&format!("*{}\r\n", left.len())), "{kind}, {sizes:?}: {listed}");
+        }
+    }
+}

@@ -134,3 +134,33 @@ fn a_list_of_many_elements_is_sorted_whole() {
     let expected: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
     check(&mut session, &[("SORT l", &expected.join(" "))]);
 }
+
+#[test]
+fn limit_selects_from_the_order_there_is_and_from_its_reverse() {
+    let mut session = Session::new();
+    for n in 0..1000 {
+        session.run(&format!("RPUSH l {n}"));
+        session.run(&format!("ZADD z {n} {n}"));
+        session.run(&format!("SADD s {n}"));
+    }
+    for key in ["l", "z"] {
+        let table = [
+            (format!("SORT {key} BY nosort LIMIT 998 5"), "998 999"),
+            (format!("SORT {key} BY nosort LIMIT 0 2"), "0 1"),
+            (format!("SORT {key} BY nosort DESC LIMIT 0 2"), "999 998"),
+            (format!("SORT {key} BY nosort DESC LIMIT 998 5"), "1 0"),
+            (format!("SORT_RO {key} BY nosort LIMIT 1000 5"), ""),
+            (format!("SORT_RO {key} BY nosort DESC LIMIT 1000 5"), ""),
+        ];
+        for (line, words) in &table {
+            check(&mut session, &[(line, words)]);
+        }
+    }
+    let (some, first) =
+        (session.run("SORT s BY nosort LIMIT 0 2"), session.run("SORT s BY nosort DESC LIMIT 0 2"));
+    assert_eq!(some, first, "a set has no reverse");
+    session.check(&[("SORT s BY nosort LIMIT 1 2 STORE d", ":2\r\n")]);
+    check(&mut session, &[("LRANGE d 0 -1", "1 10")]);
+    session.check(&[("SORT s BY nosort DESC LIMIT 0 2 STORE d", ":2\r\n")]);
+    check(&mut session, &[("LRANGE d 0 -1", "999 998")]);
+}

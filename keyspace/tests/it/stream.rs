@@ -343,3 +343,23 @@ fn keys_stand_behind_streams() {
         assert_eq!(keys(line), expected, "{line}");
     }
 }
+
+/// An exact count would visit every node for a figure that only monitors read.
+#[test]
+fn the_radix_tree_of_a_long_stream_is_judged_by_its_beginning() {
+    let mut session = Session::new();
+    session.keyspace.limits.stream_node_max_entries = 1;
+    let mut figures = |len: usize, more: usize| {
+        (len..len + more).for_each(|n| _ = session.run(&format!("XADD s {}-0 f v", n + 1)));
+        let info = session.run("XINFO STREAM s");
+        let figure = |name: &str| -> usize {
+            let (_, rest) = info.split_once(&format!("{name}\r\n:")).expect(name);
+            rest.split_once('\r').and_then(|(figure, _)| figure.parse().ok()).expect(name)
+        };
+        (figure("radix-tree-keys"), figure("radix-tree-nodes"))
+    };
+    let ((keys, nodes), (more_keys, more_nodes)) = (figures(0, 1000), figures(1000, 9000));
+    assert_eq!((keys, more_keys), (1000, 10_000));
+    let ratio = more_nodes as f64 / (10 * nodes) as f64;
+    assert!((0.95..1.05).contains(&ratio), "{nodes} nodes to {keys} keys, {more_nodes} to {more_keys}");
+}

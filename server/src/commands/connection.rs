@@ -311,10 +311,7 @@ fn client_list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
                     wanted = Some(listening.map(|client| client.id.serial).collect());
                     false
                 }
-                other => {
-                    let other = String::from_utf8_lossy(other).into_owned();
-                    return Err(CommandError::other(format!("ERR Unknown client type '{other}'")));
-                }
+                _ => return Err(unknown_type(kind)),
             };
         }
         [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
@@ -334,6 +331,10 @@ fn client_list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     }
     reply(server, id, |reply| reply.verbatim("txt", text.as_bytes()));
     Ok(())
+}
+
+fn unknown_type(word: &[u8]) -> CommandError {
+    CommandError::other(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word)))
 }
 
 /// CLIENT KILL's filters: all that are given must hold.
@@ -372,10 +373,7 @@ impl KillFilter {
                     kind @ (b"normal" | b"pubsub" | b"master" | b"replica" | b"slave") => {
                         filter.kind = Some(kind.to_vec());
                     }
-                    other => {
-                        let other = String::from_utf8_lossy(other).into_owned();
-                        return Err(CommandError::other(format!("ERR Unknown client type '{other}'")));
-                    }
+                    _ => return Err(unknown_type(value)),
                 },
                 b"skipme" => match value.to_ascii_lowercase().as_slice() {
                     b"yes" => filter.spare_me = true,
@@ -480,8 +478,8 @@ fn client_reply(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
             client.reply().ok();
         }
         b"off" => client.reply_mode = ReplyMode::Off,
-        b"skip" if client.reply_mode == ReplyMode::On => client.reply_mode = ReplyMode::SkipNext,
-        b"skip" => {}
+        b"skip" if client.reply_mode == ReplyMode::Off => {}
+        b"skip" => client.reply_mode = ReplyMode::SkipNext,
         _ => return Err(CommandError::Syntax),
     }
     Ok(())
@@ -498,19 +496,20 @@ fn client_pause(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         .ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
     let timeout = u64::try_from(timeout).map_err(|_| CommandError::other("ERR timeout is negative"))?;
     let until = server.clock.now.checked_add(Duration::from_millis(timeout));
-    let until = until.ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
+    let until = until.filter(|_| server.clock.unix_ms.checked_add_unsigned(timeout).is_some());
+    let until = until.ok_or(CommandError::other("ERR timeout is out of range"))?;
     // Of two pauses the stricter mode and the later end hold.
-    server.paused = Some(match server.paused {
+    server.pause(Some(match server.paused {
         Some((other, PauseMode::All)) => (until.max(other), PauseMode::All),
         Some((other, PauseMode::Write)) => (until.max(other), mode),
         None => (until, mode),
-    });
+    }));
     reply(server, id, |reply| reply.ok());
     Ok(())
 }
 
 fn client_unpause(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
-    server.paused = None;
+    server.pause(None);
     reply(server, id, |reply| reply.ok());
     Ok(())
 }
@@ -599,14 +598,19 @@ impl Server {
                 flags.push(letter);
             }
         }
+        /// What Redis keeps of replies in a client's own buffer, and in each node of the list behind it.
+        const BUFFER_BYTES: usize = 16 << 10;
         let seconds = |since| self.clock.now.saturating_duration_since(since).as_secs();
         let executing = if self.executing == Some(client.id) { self.executing_bytes } else { 0 };
         let input_bytes = client.input.len().max(executing);
+        let parked = client.blocked.as_ref().map_or(0, |blocked| blocked.argv.len_bytes());
+        let output_bytes = client.output.len_bytes();
+        let listed_bytes = output_bytes.saturating_sub(BUFFER_BYTES);
         let text = String::from_utf8_lossy;
         format!(
             "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} \
-             qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} \
-             user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp=0 obl={} oll={} omem={} tot-mem={} events={} \
+             cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
             client.id.serial,
             client.peer_text(),
             client.local,
@@ -619,8 +623,15 @@ impl Server {
             patterns,
             client.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64),
             input_bytes,
-            client.output.len_bytes(),
-            input_bytes + client.output.len_bytes(),
+            client.input.capacity() - client.input.len(),
+            parked.max(executing),
+            client.queue_bytes(),
+            client.output.capacity_bytes(),
+            output_bytes - listed_bytes,
+            listed_bytes.div_ceil(BUFFER_BYTES),
+            listed_bytes,
+            client.memory_bytes() + executing as u64,
+            if output_bytes > 0 { "rw" } else { "r" },
             client.last_command.map_or("NULL".into(), |command| command.full_name()),
             if client.version == Version::Resp3 { 3 } else { 2 },
             text(&client.lib_name),

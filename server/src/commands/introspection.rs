@@ -105,18 +105,32 @@ fn categories(command: Command) -> Vec<String> {
     ];
     let mut categories: Vec<String> =
         from_flags.iter().filter(|(is, _)| *is).map(|(_, name)| format!("@{name}")).collect();
-    match command.group {
+    let own = OWN_CATEGORIES.iter().find(|(name, _)| *name == command.full_name());
+    match (own, command.group) {
+        (Some((_, own)), _) => categories.extend(own.iter().map(|name| format!("@{name}"))),
         // A container is in none: its subcommands are.
         _ if !command.subcommands().is_empty() => {}
-        "generic" => categories.push("@keyspace".into()),
-        "sorted-set" => categories.push("@sortedset".into()),
-        "string" | "bitmap" | "list" | "set" | "hash" | "hyperloglog" | "geo" | "stream" => {
+        (_, "generic") => categories.push("@keyspace".into()),
+        (_, "sorted-set") => categories.push("@sortedset".into()),
+        (_, "string" | "bitmap" | "list" | "set" | "hash" | "hyperloglog" | "geo" | "stream") => {
             categories.push(format!("@{}", command.group))
         }
         _ => {}
     }
     categories
 }
+
+/// Where the group does not tell the categories.
+const OWN_CATEGORIES: &[(&str, &[&str])] = &[
+    ("dbsize", &["keyspace"]),
+    ("flushall", &["keyspace"]),
+    ("flushdb", &["keyspace"]),
+    ("swapdb", &["keyspace"]),
+    ("sort", &["list", "set", "sortedset"]),
+    ("sort_ro", &["list", "set", "sortedset"]),
+    ("wait", &[]),
+    ("waitaof", &[]),
+];
 
 fn write_info(reply: &mut Encoder<'_>, command: Command) {
     let columns = command.columns();

@@ -27,7 +27,7 @@ pub const TABLE: &[ProcessSpec] = &[
         "exec",
         exec,
         1,
-        ANYWHERE & !FAST | SKIP_SLOWLOG,
+        ANYWHERE & !(FAST | ALLOW_BUSY) | SKIP_SLOWLOG,
         Keys::None,
         "1.2.0",
         "Executes the queued commands as one.",

@@ -116,6 +116,14 @@ pub struct OutputBufferLimit {
     pub soft_s: u64,
 }
 
+impl OutputBufferLimit {
+    /// Whether so much is more than the hard limit.
+    #[inline]
+    pub(crate) fn forbids(&self, bytes: u64) -> bool {
+        self.hard_bytes > 0 && bytes > self.hard_bytes
+    }
+}
+
 /// `client-output-buffer-limit`, by class of client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OutputBufferLimits {

@@ -77,6 +77,7 @@ impl Server {
         self.in_exec = true;
         for (command, argv) in queue {
             self.call(id, command, &argv.words());
+            self.limit_unsent(id);
         }
         self.in_exec = false;
         self.finish_unit(Some(id), true);

@@ -1,6 +1,8 @@
 //! From bytes to commands: what a client has sent is parsed where it lies, admitted or refused, and executed until the
 //! turn is over.
 
+use std::time::Duration;
+
 use bytes::{Buf, BytesMut};
 use keyspace::CommandError;
 use resp::{Limits, Parser};
@@ -15,6 +17,7 @@ impl Server {
     /// Executes what a client has sent: `received` if nothing older is buffered, which is then never copied but for an
     /// incomplete tail.
     pub fn receive(&mut self, id: ClientId, received: &[u8]) {
+        self.stats.reads += 1;
         self.stats.input_bytes += received.len() as u64;
         let Some(client) = self.clients.get_mut(id) else { return };
         client.active_at = self.clock.now;
@@ -130,6 +133,10 @@ impl Server {
     /// One request: everything that happens before, to and after it. False if it must wait where it stands.
     fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> bool {
         let looked_up = self.table.lookup(argv);
+        if looked_up.is_err() && is_from_browser(argv) {
+            self.turn_browser_away(id);
+            return true;
+        }
         let command = looked_up.as_ref().ok().copied();
         self.make_room();
         let admitted = looked_up.and_then(|command| self.permit(id, command, argv).map(|()| command));
@@ -145,6 +152,23 @@ impl Server {
         });
         self.executing = None;
         true
+    }
+
+    /// A page in a browser can make it send a request of HTTP to any port: the commands in it are not the user's.
+    #[cold]
+    fn turn_browser_away(&mut self, id: ClientId) {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let Some(client) = self.forget(id) else { return };
+        let now = self.clock.now;
+        if self.browser_seen_at.is_none_or(|at| now.saturating_duration_since(at) > PATIENCE) {
+            self.browser_seen_at = Some(now);
+            let line = format!(
+                "SECURITY: a request of HTTP (POST or Host:) came from {}: perhaps a page in somebody's browser tries to \
+                 send commands here. Its connection was closed, and what else it sent was not executed.",
+                client.peer_text()
+            );
+            self.log(Level::Warning, line);
+        }
     }
 
     fn queue_or_call(&mut self, id: ClientId, command: Command, argv: &[&[u8]]) {
@@ -181,11 +205,14 @@ impl Server {
         // CLIENT REPLY ON is answered even where it ends a silence; a parked command's silence lasts until it is served.
         if before != ReplyMode::On && client.reply_mode != ReplyMode::On {
             client.output.buffer().truncate(start);
-            if before == ReplyMode::SkipNext && client.reply_mode == before && client.blocked.is_none() {
-                client.reply_mode = ReplyMode::On;
-            }
         }
+        client.reply_mode = match client.reply_mode {
+            ReplyMode::SkipNext => ReplyMode::Skip,
+            ReplyMode::Skip if client.blocked.is_none() => ReplyMode::On,
+            mode => mode,
+        };
         client.output.buffer().extend_from_slice(&pushes);
+        self.limit_unsent(id);
     }
 
     /// Counts the reply at `start` if it is an error; says whether it is.
@@ -222,6 +249,12 @@ impl Server {
         self.count_error(id, start);
         self.observer.begin(monotonic_ns());
     }
+}
+
+/// Whether a request is a line of HTTP: no command has such a name. Source: redis 7.2 `processCommand`.
+fn is_from_browser(argv: &[&[u8]]) -> bool {
+    argv.first()
+        .is_some_and(|name| [&b"post"[..], b"host:"].iter().any(|word| name.eq_ignore_ascii_case(word)))
 }
 
 /// A parser keeps the room of its longest request; after a very long one, it is given back.

@@ -471,6 +471,11 @@ fn what_happens_to_keys_is_told_to_who_asked() {
         ("RPUSH l a", &["rpush l"]),
         ("LPOP l", &["lpop l", "del l"]),
         ("SET e v PX 1", &["set e", "expire e", "expired e"]),
+        ("CONFIG SET notify-keyspace-events KEmn", &[]),
+        ("GET absent", &["keymiss absent"]),
+        ("SET k v", &["new k"]),
+        ("SET k v", &[]),
+        ("CONFIG SET notify-keyspace-events KEA", &[]),
     ] {
         writer.ask(command);
         for event in events {
@@ -499,6 +504,7 @@ fn a_pause_holds_commands_back_and_loses_none() {
     operator.ok("CLIENT PAUSE 50 ALL");
     assert_eq!(one.ask("INCR k"), ":2");
     assert!(start.elapsed() >= Duration::from_millis(50));
+    assert_eq!(operator.ask("CLIENT PAUSE 9223372036854775807"), "-ERR timeout is out of range");
     // EXEC with a write in it is one.
     one.ok("MULTI");
     assert_eq!(one.ask("INCR k"), "QUEUED");
@@ -507,6 +513,20 @@ fn a_pause_holds_commands_back_and_loses_none() {
     assert_eq!(operator.ask("GET k"), "2");
     operator.ok("CLIENT UNPAUSE");
     assert_eq!(one.reply(), "[:3]");
+}
+
+#[test]
+fn no_key_is_deleted_during_a_pause() {
+    let (_world, server) = server();
+    let mut client = server.client();
+    client.ok("SET k v PX 1");
+    client.ok("CLIENT PAUSE 60000 WRITE");
+    eventually("its time is over", || client.ask("GET k") == "nil");
+    if client.info("expired_keys") == "0" {
+        assert_eq!(client.ask("DBSIZE"), ":1");
+    }
+    client.ok("CLIENT UNPAUSE");
+    eventually("it is deleted", || client.ask("DBSIZE") == ":0");
 }
 
 #[test]
@@ -521,6 +541,68 @@ fn client_reply_turns_replies_off_skips_one_and_turns_them_on() {
     client.send("CLIENT REPLY SKIP");
     client.send("INCR n");
     assert_eq!(client.ask("GET n"), "3");
+    // A SKIP that is skipped skips the next command, too.
+    for command in ["CLIENT REPLY SKIP", "CLIENT REPLY SKIP", "INCR n"] {
+        client.send(command);
+    }
+    assert_eq!(client.ask("GET n"), "4");
+}
+
+/// A page in a browser can make it POST anything to any port, with commands in the lines behind.
+#[test]
+fn a_request_of_http_ends_the_connection_before_its_commands() {
+    let (world, server) = server();
+    for line in ["POST / HTTP/1.1", "post x", "Host: redis.local:6379", "hOST:"] {
+        let mut browser = server.client();
+        browser.send_bytes(format!("SET before 1\r\n{line}\r\nSET after 1\r\n").as_bytes());
+        assert!(browser.is_closed());
+        assert_eq!(server.client().ask("GET after"), "nil", "{line}");
+    }
+    assert_eq!(server.client().ask("GET before"), "1");
+    assert_eq!(server.client().ask("HOSTS"), "-ERR unknown command 'HOSTS', with args beginning with: ");
+    assert_eq!(world.log().matches("SECURITY: a request of HTTP").count(), 1, "not for each of them");
+}
+
+/// The most memory that a server has ever had resident, bytes.
+fn peak_bytes(client: &mut Client) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", client.info("process_id"))).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// One pipeline, or one transaction, could make the server build gigabytes before it looked at the limit.
+#[test]
+fn the_hard_limit_of_the_output_holds_between_two_commands() {
+    let world = World::new();
+    let server = world.start(&["--client-output-buffer-limit", "normal 4mb 0 0"]);
+    let mut client = server.client();
+    client.ok(&format!("SET k {}", "x".repeat(MIB as usize)));
+    let gets: Vec<u8> = (0..200).flat_map(|_| request(&[b"GET", b"k"])).collect();
+    let (head, tail) = (request(&[b"MULTI"]), [request(&[b"INCR", b"n"]), request(&[b"EXEC"])].concat());
+    let before = peak_bytes(&mut client);
+    let mut greedy = server.client();
+    greedy.send_bytes(&gets);
+    assert!(greedy.is_closed());
+    let gets_done = client.info("cmdstat_get");
+    let gets_done: u64 = gets_done["calls=".len()..].split(',').next().unwrap().parse().unwrap();
+    assert!(gets_done < 100, "{gets_done} of 200 were executed");
+    let mut greedy = server.client();
+    greedy.send_bytes(&[head, gets, tail].concat());
+    assert!(greedy.is_closed());
+    assert_eq!(client.ask("GET n"), "1", "a transaction is executed to its end");
+    let grown = peak_bytes(&mut client) - before;
+    assert!(grown < 64 * MIB, "{grown} bytes");
+    assert_eq!(world.log().matches("overcoming of output buffer limits").count(), 2);
+}
+
+#[test]
+fn who_stays_above_the_soft_limit_is_closed_although_nothing_more_is_sent() {
+    let world = World::new();
+    let server = world.start(&["--client-output-buffer-limit", "pubsub 0 1mb 1"]);
+    let (mut stuck, mut teller) = (server.client(), server.client());
+    stuck.ask("SUBSCRIBE c");
+    assert_eq!(teller.ask(&format!("PUBLISH c {}", "x".repeat(32 * MIB as usize))), ":1");
+    eventually("it has gone", || teller.ask("PUBSUB NUMSUB c") == "[c :0]");
 }
 
 #[test]
@@ -646,4 +728,47 @@ fn idle_clients_are_closed_and_waiting_ones_are_not() {
     assert_eq!(waiting.reply(), "[l x]");
     assert_eq!(pusher.ask("PUBLISH c x"), ":1");
     assert_eq!(listening.reply(), "[message c x]");
+}
+
+/// `timeout` is for those who are idle, not for those who read slowly what they have asked for.
+#[test]
+fn who_still_receives_a_reply_is_not_idle() {
+    const PART: usize = 2 << 20;
+    let world = World::new();
+    let server = world.start(&["--hz", "100", "--timeout", "1"]);
+    let mut client = server.client();
+    // More than the kernel takes off the server's hands at once.
+    const VALUE: usize = 64 << 20;
+    assert_eq!(client.ask(&format!("SETRANGE k {} x", VALUE - 1)), format!(":{VALUE}"));
+    client.send("GET k");
+    let (start, mut received) = (Instant::now(), 0);
+    while received < VALUE {
+        std::thread::sleep(Duration::from_millis(100));
+        received += client.receive(PART.min(VALUE - received));
+    }
+    assert!(start.elapsed() > Duration::from_secs(2));
+}
+
+#[test]
+fn client_list_tells_what_a_client_takes() {
+    let (_world, server) = server();
+    let (mut client, mut other) = (server.client(), server.client());
+    let id = serial(&mut other);
+    let line = |client: &mut Client| client.ask(&format!("CLIENT LIST ID {id}"));
+    let field = |line: &str, name: &str| -> u64 {
+        let value = line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or_else(|| panic!("{name} in {line}")).parse().unwrap()
+    };
+    let before = line(&mut client);
+    other.ok("MULTI");
+    assert_eq!(other.ask(&format!("SET k {}", "x".repeat(100_000))), "QUEUED");
+    let queued = line(&mut client);
+    assert_eq!(field(&before, "multi-mem"), 0);
+    assert!(field(&queued, "multi-mem") > 100_000, "{queued}");
+    assert!(field(&queued, "tot-mem") > field(&before, "tot-mem") + 100_000, "{before}{queued}");
+    other.ask("EXEC");
+    other.send("BLPOP l 0");
+    blocked(&server, 1);
+    assert_eq!(field(&line(&mut client), "argv-mem"), "BLPOPl0".len() as u64);
+    assert_eq!(client.ask("CLIENT LIST TYPE Abc"), "-ERR Unknown client type 'Abc'");
 }

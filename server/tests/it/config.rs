@@ -2,8 +2,9 @@
 //! with file, line and text; everything else works, can be changed while it runs, and is written back.
 
 use std::fs;
+use std::net::{IpAddr, TcpStream};
 
-use crate::harness::{World, names};
+use crate::harness::{Client, World, free_port, names};
 
 /// Runs a server on a configuration file that it must refuse; returns what it says.
 fn refusal(text: &str) -> String {
@@ -177,4 +178,43 @@ fn a_renamed_command_has_its_new_name_and_an_empty_one_is_gone() {
     assert!(server.terminate().success());
     // The log is read by the names it was written with.
     assert_eq!(world.start(&options).client().ask("GET a"), "1");
+}
+
+#[test]
+fn port_and_bind_change_while_the_server_runs() {
+    let local = |last| IpAddr::from([127, 0, 0, last]);
+    let answers = |last: u8, port: u16| {
+        TcpStream::connect((local(last), port)).is_ok()
+            && Client::connect_to(local(last), port).ask("PING") == "PONG"
+    };
+    let world = World::new();
+    let server = world.start(&[]);
+    let taken = World::new().start(&[]).port();
+    let other = World::new();
+    let other = other.start(&[]);
+    let (mut client, old, new) = (server.client(), server.port(), free_port());
+    client.ok(&format!("CONFIG SET port {new}"));
+    assert!(answers(1, new) && !answers(1, old));
+    assert_eq!(client.info("tcp_port"), new.to_string());
+    client.ok(&format!("CONFIG SET port {old} bind 127.0.0.2"));
+    assert!(answers(2, old) && !answers(1, old) && !answers(1, new));
+    // From one address to all, which includes it, and back.
+    client.ok("CONFIG SET bind 0.0.0.0");
+    client.ok("CONFIG SET bind 127.0.0.1");
+    assert!(answers(1, old) && !answers(2, old));
+    for (command, reason) in [
+        (format!("CONFIG SET port {}", other.port()), "Unable to listen on this port. Check server logs."),
+        ("CONFIG SET bind 999.999.999.999".into(), "Failed to bind to specified addresses."),
+        ("CONFIG SET bind 192.0.2.1".into(), "Failed to bind to specified addresses."),
+        (
+            format!("CONFIG SET port {taken} bind 192.0.2.1"),
+            "Unable to listen on this port. Check server logs.",
+        ),
+    ] {
+        let refusal = client.ask(&command);
+        assert!(refusal.ends_with(reason), "{command}: {refusal}");
+        assert!(answers(1, old), "{command}: all is as before");
+        assert_eq!(client.ask("CONFIG GET port"), format!("[port {old}]"));
+        assert_eq!(client.ask("CONFIG GET bind"), "[bind 127.0.0.1]");
+    }
 }

@@ -170,6 +170,25 @@ fn use_is_kept_through_a_reload_as_the_policy_notes_it() {
     assert_eq!(client.ask("GET k"), "v");
 }
 
+/// What a unit leaves behind is kept in buffers that the next one uses again.
+#[test]
+fn a_transaction_that_was_large_leaves_no_memory_behind() {
+    const PAIRS: usize = 50_000;
+    let (_world, server) = start(&[]);
+    let mut client = server.client();
+    // A key that is written twice in a row is noted once.
+    let pair = [request(&[b"SET", b"one", b"v"]), request(&[b"SET", b"other", b"v"])].concat();
+    client.ok("FLUSHALL");
+    let before = used(&mut client);
+    client.ok("MULTI");
+    client.send_bytes(&pair.repeat(PAIRS));
+    (0..2 * PAIRS).for_each(|_| assert_eq!(client.reply(), "QUEUED"));
+    assert_eq!(client.ask("EXEC").matches("OK").count(), 2 * PAIRS);
+    client.ok("FLUSHALL");
+    let left = used(&mut client).saturating_sub(before);
+    assert!(left < 1 << 20, "{left} bytes");
+}
+
 #[test]
 fn clients_that_take_too_much_are_closed_the_biggest_first() {
     let (_world, server) = start(&["--maxmemory-clients", "2mb"]);

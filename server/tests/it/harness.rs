@@ -485,6 +485,19 @@ impl Client {
         found.unwrap_or_default().to_owned()
     }
 
+    /// Receives at most so many bytes and drops them; returns how many there were.
+    pub(crate) fn receive(&mut self, bytes: usize) -> usize {
+        let mut buffer = vec![0; bytes];
+        let mut received = 0;
+        while received < bytes {
+            match self.stream.read(&mut buffer[received..]).expect("the connection is open") {
+                0 => panic!("the connection was closed"),
+                count => received += count,
+            }
+        }
+        received
+    }
+
     /// Whether the server ends the connection, which reads what is still to come.
     pub(crate) fn is_closed(&mut self) -> bool {
         while self.try_reply().is_some() {}

@@ -265,3 +265,61 @@ fn monitor_shows_what_is_executed_in_order_and_no_secrets() {
     }
     assert_eq!(client.ask("EXEC"), "[-ERR MONITOR isn't allowed for DENY BLOCKING client]");
 }
+
+/// Fields that dashboards are made of.
+#[test]
+fn info_has_the_fields_that_monitors_ask_for() {
+    let (_world, server) = server(&[]);
+    let mut client = server.client();
+    let (reads, writes) = (client.info("total_reads_processed"), client.info("total_writes_processed"));
+    for field in [
+        "instantaneous_input_kbps",
+        "instantaneous_output_kbps",
+        "io_threads_active",
+        "used_memory_lua",
+        "expired_stale_perc",
+        "active_defrag_hits",
+        "tracking_total_keys",
+        "pubsubshard_channels",
+        "used_cpu_sys_main_thread",
+        "clients_in_timeout_table",
+    ] {
+        assert!(client.info(field).parse::<f64>().is_ok(), "{field}");
+    }
+    assert_ne!(client.info("lru_clock"), "0");
+    assert_ne!(
+        (client.info("total_reads_processed"), client.info("total_writes_processed")),
+        (reads, writes)
+    );
+}
+
+#[test]
+fn command_tells_keys_and_categories() {
+    let (_world, server) = server(&[]);
+    let mut client = server.client();
+    const INVALID: &str = "-ERR Invalid arguments specified for command";
+    for (request, keys) in [
+        ("ZUNION 2 a b", "[a b]"),
+        ("ZUNION 3 a b", INVALID),
+        ("ZUNION x a b", INVALID),
+        ("SINTERCARD 2 a", INVALID),
+        ("ZUNIONSTORE d 2 a b", "[d a b]"),
+        ("ZUNIONSTORE d 0 a b", INVALID),
+        ("ZUNIONSTORE d 3 a b", INVALID),
+        ("LMPOP 2 a LEFT", "[a LEFT]"),
+    ] {
+        assert_eq!(client.ask(&format!("COMMAND GETKEYS {request}")), keys, "{request}");
+    }
+    for (category, has, lacks) in [
+        ("keyspace", &["dbsize", "flushall", "swapdb", "del"][..], &["sort", "wait", "get"][..]),
+        ("sortedset", &["sort", "sort_ro", "zadd"], &["dbsize"]),
+    ] {
+        let listed = client.ask(&format!("COMMAND LIST FILTERBY ACLCAT {category}"));
+        let is_listed = |name: &str| listed.trim_matches(['[', ']']).split(' ').any(|listed| listed == name);
+        assert!(
+            has.iter().all(|name| is_listed(name)) && !lacks.iter().any(|name| is_listed(name)),
+            "{listed}"
+        );
+    }
+    assert!(!client.ask("COMMAND INFO exec").contains("allow_busy"));
+}

@@ -2,6 +2,7 @@
 
 use resp::{Encoder, number};
 
+use super::super::set::is_cheaper_to_subtract;
 use super::{Done, store, write_members};
 use crate::table::{Segmented, Table};
 use crate::types::listpack::Element;
@@ -176,6 +177,9 @@ impl Request {
                 let scored = |(member, score): (Element<'_>, f64)| Scored { score, member: member.to_str() };
                 self.inter().map(scored).collect()
             }
+            Operation::Diff if is_cheaper_to_subtract(self.inputs.iter().map(Input::len)) => {
+                self.remainder(ctx)
+            }
             Operation::Diff => self.diff(),
         }
     }
@@ -215,6 +219,23 @@ impl Request {
             })?;
             Some((member, score))
         })
+    }
+
+    /// As [`diff`](Self::diff), by taking the others' members from a copy.
+    fn remainder(&self, ctx: &Ctx<'_>) -> Vec<Scored> {
+        let Some((first, others)) = self.inputs.split_first() else { return Vec::new() };
+        let mut left: Segmented<Scored> = Segmented::new(ctx.seed());
+        for (member, score) in first.members() {
+            let scored = Scored { score, member: member.to_str() };
+            left.insert(ctx.seed().hash(&scored.member), scored);
+        }
+        for (member, _) in others.iter().flat_map(Input::members) {
+            if left.is_empty() {
+                break;
+            }
+            member.with_bytes(|member| left.take(member));
+        }
+        left.iter().cloned().collect()
     }
 
     fn diff(&self) -> Vec<Scored> {

@@ -137,6 +137,8 @@ fn parse_auto(mut words: &[&[u8]]) -> Result<(usize, bool), CommandError> {
 }
 
 fn stream_of<'c>(ctx: &'c mut Ctx<'_>, key: &[u8], group: &[u8]) -> Result<&'c mut Stream, CommandError> {
+    // A hit or a miss, although it writes.
+    ctx.read(key);
     let stream = write(ctx, key)?.filter(|stream| stream.group(group).is_some());
     stream.ok_or_else(|| no_key_or_group(key, group, ""))
 }

@@ -158,6 +158,8 @@ fn no_stream() -> CommandError {
 
 pub(super) fn xack(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, name) = (argv[1], argv[2]);
+    // A hit or a miss, although it writes.
+    ctx.read(key);
     let stream = write(ctx, key)?.filter(|stream| stream.group(name).is_some());
     let Some(stream) = stream else {
         out.integer(0);

@@ -7,6 +7,7 @@ use super::super::{DataSpec, Keys, keys, spec, unknown_subcommand};
 use super::{
     Done, integer, no_group_of_key, read, write_entries, write_entry, write_help, write_id, wrong_subcommand,
 };
+use crate::memory::scale;
 use crate::types::stream::{Consumer, Group, Header, Node, Pending, Stream, StreamId};
 use crate::{CommandError, Ctx};
 
@@ -122,13 +123,13 @@ fn write_full(stream: &Stream, count: Option<usize>, out: &mut Encoder<'_>) {
 
 fn write_header(stream: &Stream, out: &mut Encoder<'_>) {
     let header = stream.header();
-    let keys: Vec<[u8; 16]> = stream.nodes().iter().map(radix_key).collect();
+    let nodes = stream.nodes();
     out.bulk(b"length");
     out.integer(header.len as i64);
     out.bulk(b"radix-tree-keys");
-    out.count(keys.len());
+    out.count(nodes.len());
     out.bulk(b"radix-tree-nodes");
-    out.count(if keys.is_empty() { 1 } else { radix_nodes(&keys, 0) });
+    out.count(radix_nodes(nodes.iter().map(radix_key), nodes.len()));
     for (name, id) in
         [(&b"last-generated-id"[..], header.last_id), (b"max-deleted-entry-id", header.max_deleted_id)]
     {
@@ -198,9 +199,18 @@ fn radix_key(node: &Node) -> [u8; 16] {
     key
 }
 
-/// How many nodes Redis's radix tree has for keys in order that agree up to byte `depth`: one for each run of bytes
-/// that they have in common, one where they part, one for each end. Monitors show the figure.
-fn radix_nodes(keys: &[[u8; 16]], depth: usize) -> usize {
+/// How many nodes Redis's radix tree has for `len` keys. Monitors show the figure, and must not stop the server for it:
+/// beyond the first few keys it is judged by them.
+fn radix_nodes(keys: impl Iterator<Item = [u8; 16]>, len: usize) -> usize {
+    const COUNTED: usize = 1024;
+    let keys: Vec<[u8; 16]> = keys.take(COUNTED).collect();
+    // The root is there in any case.
+    scale(radix_nodes_below(&keys, 0), len, keys.len()).max(1)
+}
+
+/// How many nodes the tree has for keys in order that agree up to byte `depth`: one for each run of bytes that they have
+/// in common, one where they part, one for each end.
+fn radix_nodes_below(keys: &[[u8; 16]], depth: usize) -> usize {
     let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return 0 };
     // In order, the first and the last have in common what all have.
     let common = first[depth..].iter().zip(&last[depth..]).take_while(|(a, b)| a == b).count();
@@ -210,5 +220,5 @@ fn radix_nodes(keys: &[[u8; 16]], depth: usize) -> usize {
         return run + 1;
     }
     let branches = keys.chunk_by(|a, b| a[depth] == b[depth]);
-    run + 1 + branches.map(|branch| radix_nodes(branch, depth + 1)).sum::<usize>()
+    run + 1 + branches.map(|branch| radix_nodes_below(branch, depth + 1)).sum::<usize>()
 }
