@@ -21,8 +21,6 @@ use crate::startup::{Loader, WARMED_KEYS};
 const SORTED_KEYS: usize = 128 * 1024;
 /// Or so many bytes of keys and short strings, or once they were decoded from so many.
 const SORTED_BYTES: usize = 8 * 1024 * 1024;
-/// Parts of them on their way.
-const PARTS: usize = 2;
 /// The room for bytes that a part keeps.
 const KEPT_BYTES: usize = 2 * SORTED_BYTES / Sorter::PARTS;
 /// Clients are answered after so many keys.
@@ -143,7 +141,8 @@ impl Loader<'_> {
         if !self.server.config.rdbchecksum {
             reader = reader.without_checksum();
         }
-        let (messages, decoded) = sync_channel(PARTS);
+        // As many parts as there are, so that the next keys are decoded while these are stored.
+        let (messages, decoded) = sync_channel(Sorter::PARTS);
         let (stored, emptied) = channel();
         let mut decode = Decode { reader, sorter: Sorter::default(), start_bytes: 0, messages, emptied };
         let found = thread::scope(|scope| {

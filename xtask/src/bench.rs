@@ -32,8 +32,13 @@ mod start;
 
 type Part = (&'static str, fn(&Bench) -> Result<String>);
 
-const PARTS: &[Part] =
-    &[("load", load), ("start", start::start), ("memory", memory), ("rewrite", rewrite), ("disk", disk::disk)];
+const PARTS: &[Part] = &[
+    ("load", load),
+    ("start", start::start),
+    ("memory", memory),
+    ("rewrite", rewrite),
+    ("disk", disk::disk),
+];
 
 /// `cargo xtask bench`.
 pub(crate) fn run(args: &mut Args) -> Result<()> {
