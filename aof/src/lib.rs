@@ -113,7 +113,9 @@ pub use lock::DirLock;
 pub use log::{Log, Wake};
 pub use options::{Fsync, LoadCorrupt, Options};
 pub use record::Op;
-pub use replay::{Damage, Progress, Quarantine, Repeated, Report, Request, Sink, SinkError, Truncation};
+pub use replay::{
+    Damage, Hasher, Progress, Quarantine, Repeated, Report, Request, Sink, SinkError, Truncation,
+};
 pub use rotate::NewBase;
 pub use stats::{Failure, Health, Stats};
 #[cfg(not(loom))]

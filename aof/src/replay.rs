@@ -61,6 +61,12 @@ pub trait Sink {
     /// Those that must stop the start; an error *reply* is not one.
     fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError>;
 
+    /// What it wants to know of the first argument of each of the [`commands`](Self::commands): the thread that reads ahead
+    /// computes it. The default is nothing.
+    fn hasher(&self) -> Hasher {
+        Box::new(|_| 0)
+    }
+
     /// Executes commands that follow each other. Who gains something by looking at all of them first overrides this.
     ///
     /// # Errors
@@ -101,7 +107,12 @@ pub struct Request<'a> {
     pub db: u32,
     /// Its words.
     pub argv: &'a [&'a [u8]],
+    /// What [`Sink::hasher`] says of its first argument, or of nothing where there is none.
+    pub hash: u64,
 }
+
+/// See [`Sink::hasher`].
+pub type Hasher = Box<dyn Fn(&[u8]) -> u64 + Send>;
 
 /// Why a sink stops the start.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -22,12 +22,14 @@ pub struct Call<'a> {
     pub may_block: bool,
     /// CLIENT NO-TOUCH: what it looks up is as idle as before.
     pub no_touch: bool,
+    /// The [hash](Keyspace::hash) of the first argument, where the caller has it already.
+    pub first_hash: Option<u64>,
 }
 
 impl<'a> Call<'a> {
     /// A call that may not block.
     pub fn new(db: DbIndex, now_ms: i64, argv: &'a [&'a [u8]]) -> Self {
-        Call { db, now_ms, argv, may_block: false, no_touch: false }
+        Call { db, now_ms, argv, may_block: false, no_touch: false, first_hash: None }
     }
 }
 
@@ -46,6 +48,7 @@ pub struct Ctx<'a> {
     /// Whether lookups leave no trace of an access.
     pub no_touch: bool,
     argv: &'a [&'a [u8]],
+    first_hash: Option<u64>,
     unit: &'a mut Unit,
     dirty: u64,
     /// The handler named its effects (perhaps none); the command itself is not logged.
@@ -55,8 +58,8 @@ pub struct Ctx<'a> {
 impl<'a> Ctx<'a> {
     #[inline]
     pub(crate) fn new(keyspace: &'a mut Keyspace, call: &Call<'a>, unit: &'a mut Unit) -> Self {
-        let Call { db, now_ms, argv, may_block, no_touch } = *call;
-        Ctx { keyspace, db, now_ms, may_block, no_touch, argv, unit, dirty: 0, explicit: false }
+        let Call { db, now_ms, argv, may_block, no_touch, first_hash } = *call;
+        Ctx { keyspace, db, now_ms, may_block, no_touch, argv, first_hash, unit, dirty: 0, explicit: false }
     }
 
     /// The command succeeded: if it changed something and named no effects, it is its own effect. A log that is being
@@ -126,7 +129,8 @@ impl<'a> Ctx<'a> {
     /// As [`read`](Self::read), for a value to keep: what is big is shared.
     pub fn read_value(&mut self, key: &[u8]) -> Option<Value> {
         self.read(key)?;
-        self.keyspace.dbs[self.db].value(self.keyspace.hash(key), key)
+        let hash = self.hash(key);
+        self.keyspace.dbs[self.db].value(hash, key)
     }
 
     /// Looks a key up for a command that writes: no hit, no miss, and its idle time stays.
@@ -400,6 +404,17 @@ impl<'a> Ctx<'a> {
         db.ok_or(CommandError::other("ERR DB index is out of range"))
     }
 
+    /// The hash of a key. Most commands name one, their first argument, and visit it again and again.
+    #[inline]
+    fn hash(&mut self, key: &[u8]) -> u64 {
+        match self.argv.get(1) {
+            Some(first) if std::ptr::eq(*first, key) => {
+                *self.first_hash.get_or_insert_with(|| self.keyspace.hash(key))
+            }
+            _ => self.keyspace.hash(key),
+        }
+    }
+
     /// Notes the visit, and deletes the key if its time is over. Returns the key's hash.
     #[inline]
     fn visit(&mut self, db: DbIndex, key: &[u8], wrote: bool) -> u64 {
@@ -414,7 +429,7 @@ impl<'a> Ctx<'a> {
 
     #[inline]
     fn visit_unless(&mut self, keeps_expired: bool, db: DbIndex, key: &[u8], wrote: bool) -> u64 {
-        let hash = self.keyspace.hash(key);
+        let hash = self.hash(key);
         if self.keyspace.loading {
             return hash;
         }
@@ -435,7 +450,7 @@ impl<'a> Ctx<'a> {
     #[inline]
     fn mark_written(&mut self, db: DbIndex, key: &[u8]) {
         if !self.keyspace.loading {
-            let hash = self.keyspace.hash(key);
+            let hash = self.hash(key);
             self.mark(Touch::Key { db, hash, wrote: true });
         }
     }

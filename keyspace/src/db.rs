@@ -31,6 +31,17 @@ impl Clone for Db {
     }
 }
 
+/// What became of a value that was to be stored.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    /// Its key is new.
+    Added,
+    /// It replaced this one, or a short string or an integer.
+    Replaced(Option<Value>),
+    /// Its key was there.
+    Refused,
+}
+
 /// Where active expiry stands.
 #[derive(Debug)]
 pub(crate) enum Due {
@@ -79,21 +90,29 @@ impl Db {
     }
 
     /// Makes room for keys that are expected, ahead of them: a segment that is split while it is nearly empty is split
-    /// cheaply. An expectation may be wrong, so there is never room for more than four times the keys that are there.
-    pub fn expect(&mut self, keys: usize) {
-        let is_full = self.len() + self.len() / 4 > self.table.capacity();
-        let keys = keys.min(4 * self.len());
+    /// cheaply. `coming` of them are certain; beyond, an expectation may be wrong, so there is never room for more than
+    /// sixteen times the keys that are there or certain.
+    pub fn expect(&mut self, keys: usize, coming: usize) {
+        let certain = self.len() + coming;
+        let is_full = certain + certain / 4 > self.table.capacity();
+        let keys = keys.clamp(certain, 16 * certain);
         while is_full && self.table.capacity() < keys {
             self.grow();
         }
     }
 
-    /// Gives back room that was expected to be needed.
-    pub(crate) fn fit(&mut self) {
+    /// Prepares for many writes, during which nobody takes a snapshot.
+    pub(crate) fn start_loading(&mut self) {
+        self.table.flatten();
+    }
+
+    /// Is like any other again, and gives back room that was expected to be needed.
+    pub(crate) fn end_loading(&mut self) {
         let is_roomy = self.table.capacity() > self.len() + self.len() / 4;
         while is_roomy && self.table.has_spare_segment() {
             self.shrink();
         }
+        self.table.group();
     }
 
     #[inline]
@@ -129,6 +148,7 @@ impl Db {
     }
 
     /// Stores a value under a key; returns the value it replaced, unless that was a short string or an integer.
+    #[inline]
     pub(crate) fn put(
         &mut self,
         hash: u64,
@@ -137,25 +157,46 @@ impl Db {
         expire_at_ms: Option<i64>,
         access: Access,
     ) -> Option<Value> {
+        match self.store(hash, key, value, expire_at_ms, access, true) {
+            Stored::Replaced(old) => old,
+            Stored::Added | Stored::Refused => None,
+        }
+    }
+
+    /// The same; without `replace` a key that is there stays as it is.
+    pub(crate) fn store(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: New<'_>,
+        expire_at_ms: Option<i64>,
+        access: Access,
+        replace: bool,
+    ) -> Stored {
         let at = stored_time(expire_at_ms);
         let index = self.table.index(hash);
         let (place, shared_bits) = (place_of(hash), self.table.shared_bits(index));
-        let segment = self.table.segment_mut(index)?;
+        let Some(segment) = self.table.segment_mut(index) else { return Stored::Refused };
         let indexed = segment.due_ms();
-        let Some(slot) = segment.find(place, shared_bits, key) else {
-            segment.insert(place, shared_bits, key, value, at, access.first());
-            self.reindex(index, indexed, NEVER, at);
-            if self.table.count_added() {
-                self.grow();
+        match segment.seek(place, shared_bits, key) {
+            Err(slot) => {
+                segment.insert(slot, place, key, value, at, access.first());
+                self.reindex(index, indexed, NEVER, at);
+                if self.table.count_added() {
+                    self.grow();
+                }
+                Stored::Added
             }
-            return None;
-        };
-        let entry = segment.entry(slot);
-        entry.touch(access);
-        let before = entry.expire_at_ms;
-        let old = segment.replace(slot, value, at);
-        self.reindex(index, indexed, before, at);
-        old
+            Ok(_) if !replace => Stored::Refused,
+            Ok(slot) => {
+                let entry = segment.entry(slot);
+                entry.touch(access);
+                let before = entry.expire_at_ms;
+                let old = segment.replace(slot, value, at);
+                self.reindex(index, indexed, before, at);
+                Stored::Replaced(old)
+            }
+        }
     }
 
     /// Removes a key; returns its value (`None` for a short string or an integer) and when it would have expired.

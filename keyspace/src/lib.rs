@@ -230,19 +230,25 @@ impl Keyspace {
     pub fn expect_growth(&mut self, part: u64, whole: u64) {
         for db in &mut self.dbs {
             let keys = db.len() as u128 * u128::from(whole) / u128::from(part.max(1));
-            db.expect(usize::try_from(keys).unwrap_or(usize::MAX));
+            db.expect(usize::try_from(keys).unwrap_or(usize::MAX), 0);
         }
     }
 
-    /// Gives back room that was expected to be needed.
-    pub fn fit(&mut self) {
-        self.dbs.iter_mut().for_each(Db::fit);
+    /// Data is about to be loaded: see [`loading`](Self::loading).
+    pub fn start_loading(&mut self) {
+        self.loading = true;
+        self.dbs.iter_mut().for_each(Db::start_loading);
     }
 
-    /// Reads ahead of writes what finding these keys will read, for several at once: the misses of the cache overlap then.
-    /// It changes nothing, and a key may be anything.
-    pub fn warm<'a>(&self, keys: impl Iterator<Item = (DbIndex, &'a [u8])>) {
-        let keys: SmallVec<[(DbIndex, u64); WARMED]> = keys.map(|(db, key)| (db, self.hash(key))).collect();
+    /// The data is there: from here on snapshots are cheap again.
+    pub fn end_loading(&mut self) {
+        self.loading = false;
+        self.dbs.iter_mut().for_each(Db::end_loading);
+    }
+
+    /// Reads ahead of writes what finding keys of these hashes will read, for several at once: the misses of the cache
+    /// overlap then. It changes nothing, and a hash may be anything.
+    pub fn warm(&self, keys: &[(DbIndex, u64)]) {
         for keys in keys.chunk_by(|one, next| one.0 == next.0) {
             let hashes: SmallVec<[u64; WARMED]> = keys.iter().map(|key| key.1).collect();
             if let Some(db) = keys.first().and_then(|key| self.dbs.get(key.0)) {

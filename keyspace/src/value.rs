@@ -64,6 +64,15 @@ impl From<Value> for New<'_> {
 }
 
 impl<'a> New<'a> {
+    /// A value of its own.
+    pub fn into_value(self) -> Value {
+        match self {
+            New::Int(integer) => Value::Int(integer),
+            New::Str(bytes) => Value::Str(copied(bytes)),
+            New::Value(value) => value,
+        }
+    }
+
     /// A string value in its smallest form.
     #[inline]
     pub fn string(bytes: &'a [u8]) -> Self {

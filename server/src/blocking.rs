@@ -209,7 +209,7 @@ impl Server {
         let start = client.output.len_bytes();
         if let Handler::Data(spec) = blocked.command.handler() {
             let (db, no_touch) = (blocked.db, client.no_touch);
-            let call = Call { db, now_ms: self.clock.unix_ms, argv: &argv, may_block: true, no_touch };
+            let call = Call { may_block: true, no_touch, ..Call::new(db, self.clock.unix_ms, &argv) };
             self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
         }
         blocked.took_ns += self.observer.lap(began_ns);

@@ -1,35 +1,50 @@
 //! An RDB file or preamble on its way into the keyspace: one thread reads, checks and decodes, the executor stores.
 //!
-//! What is decoded goes over in batches; the table reads ahead of each, and has room for as many keys as the file
-//! announces. What is wrong is told in the order of the file: a key that cannot be stored comes before what is wrong
-//! behind it. Clients are answered between batches, and while none comes: one huge value may take long to decode.
+//! What is decoded is put into the order of the table, many keys at once, so that those of a segment share its cache
+//! misses. The table reads ahead, and has room for as many keys as the file announces. A key that cannot be stored is told
+//! before anything that is wrong behind it in the file. Clients are answered every few keys, and while none comes: one huge
+//! value may take long to decode.
 
 use std::io::BufRead;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use keyspace::rdb::{Item, Key, Loaded, Reader};
+use keyspace::rdb::{Item, Key, Keys, Loaded, Reader, Sorter};
 
 use crate::logger::Level;
 use crate::rdb::{Found, LoadOptions};
 use crate::startup::{Loader, WARMED_KEYS};
 
-/// A batch is given away once it has so many items.
-const BATCH_ITEMS: usize = 32 * WARMED_KEYS;
-/// Or was decoded from so many bytes.
-const BATCH_BYTES: u64 = 256 * 1024;
-/// Batches on their way.
-const BATCHES: usize = 8;
+/// Keys are sorted and given away once there are so many.
+const SORTED_KEYS: usize = 128 * 1024;
+/// Or so many bytes of keys and short strings, or once they were decoded from so many.
+const SORTED_BYTES: usize = 8 * 1024 * 1024;
+/// The room for bytes that a part keeps.
+const KEPT_BYTES: usize = 2 * SORTED_BYTES / Sorter::PARTS;
+/// Clients are answered after so many keys.
+const SERVED_KEYS: usize = 32 * WARMED_KEYS;
 /// How long clients wait when none comes.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// Items that follow each other.
-struct Batch {
-    items: Vec<Item>,
-    /// Where the last of them ends.
-    end_bytes: u64,
+/// What the executor gets, in the order of the file.
+enum Message {
+    /// Keys; `coming` more are certain.
+    Keys {
+        keys: Keys,
+        coming: usize,
+        /// About where they end.
+        end_bytes: u64,
+    },
+    Note(Note),
+}
+
+/// What the executor is told beside keys.
+enum Note {
+    Aux { name: Vec<u8>, value: Vec<u8> },
+    Db(u64),
+    Sizes { keys: u64 },
 }
 
 /// A file that is being loaded.
@@ -40,39 +55,83 @@ struct Load {
     /// The database that the next keys are of, and how many it is to have.
     db: usize,
     announced: usize,
-    /// Where the items end that are being stored.
+    /// Where what is being stored ends, about.
     end_bytes: u64,
 }
 
-/// Decodes until the file ends, or nobody wants more.
-fn decode(mut reader: Reader<impl BufRead>, batches: &SyncSender<Batch>) -> Result<()> {
-    loop {
-        let (start_bytes, mut items) = (reader.offset_bytes(), Vec::with_capacity(BATCH_ITEMS));
-        let mut outcome = Ok(true);
-        while items.len() < BATCH_ITEMS && reader.offset_bytes() - start_bytes < BATCH_BYTES {
-            outcome = next(&mut reader, &mut items);
-            if !matches!(outcome, Ok(true)) {
-                break;
-            }
-        }
-        let end_bytes = reader.offset_bytes();
-        let is_wanted = batches.send(Batch { items, end_bytes }).is_ok();
-        if !outcome? || !is_wanted {
-            return Ok(());
-        }
-    }
+/// The thread that decodes.
+struct Decode<R> {
+    reader: Reader<R>,
+    sorter: Sorter,
+    /// Where the keys begin that are being sorted.
+    start_bytes: u64,
+    messages: SyncSender<Message>,
+    emptied: Receiver<Keys>,
 }
 
-/// Decodes one item; false at the end.
-fn next(reader: &mut Reader<impl BufRead>, items: &mut Vec<Item>) -> Result<bool> {
-    match reader.next()? {
-        None => return Ok(false),
-        Some(Item::Function(_)) => {
-            bail!("function libraries are not supported yet, at byte {}", reader.offset_bytes())
+/// Nobody wants more.
+struct Unwanted;
+
+impl<R: BufRead> Decode<R> {
+    /// Until the file ends, or nobody wants more. What was read before an error is stored.
+    fn run(&mut self) -> Result<()> {
+        loop {
+            let note = self.next_note();
+            let is_wanted = self.give().is_ok();
+            let Some(note) = note?.filter(|_| is_wanted) else { return Ok(()) };
+            if self.messages.send(Message::Note(note)).is_err() {
+                return Ok(());
+            }
         }
-        Some(item) => items.push(item),
     }
-    Ok(true)
+
+    /// Decodes up to what is no key, and is to be told; `None` at the end.
+    fn next_note(&mut self) -> Result<Option<Note>> {
+        while let Some(item) = self.reader.next()? {
+            match item {
+                Item::Key(key) => {
+                    self.sorter.push(key);
+                    if self.is_full() && self.give().is_err() {
+                        return Ok(None);
+                    }
+                }
+                Item::Function(_) => {
+                    let offset_bytes = self.reader.offset_bytes();
+                    bail!("function libraries are not supported yet, at byte {offset_bytes}")
+                }
+                Item::Aux { name, value } => return Ok(Some(Note::Aux { name, value })),
+                Item::Db(index) => return Ok(Some(Note::Db(index))),
+                Item::Sizes { keys, .. } => return Ok(Some(Note::Sizes { keys })),
+                Item::Skipped(_) | Item::End(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_full(&self) -> bool {
+        self.sorter.len() >= SORTED_KEYS
+            || self.sorter.len_bytes() >= SORTED_BYTES
+            || self.reader.offset_bytes() - self.start_bytes >= SORTED_BYTES as u64
+    }
+
+    /// Gives what was decoded so far.
+    fn give(&mut self) -> Result<(), Unwanted> {
+        let (start_bytes, end_bytes) = (self.start_bytes, self.reader.offset_bytes());
+        self.start_bytes = end_bytes;
+        if self.sorter.is_empty() {
+            return Ok(());
+        }
+        for part in 0..Sorter::PARTS {
+            let coming = self.sorter.len();
+            let mut keys = self.emptied.try_recv().unwrap_or_default();
+            self.sorter.take(part, &mut keys);
+            let end_bytes =
+                start_bytes + (end_bytes - start_bytes) * (part as u64 + 1) / Sorter::PARTS as u64;
+            let message = Message::Keys { keys, coming, end_bytes };
+            self.messages.send(message).map_err(|_| Unwanted)?;
+        }
+        Ok(())
+    }
 }
 
 impl Loader<'_> {
@@ -82,12 +141,15 @@ impl Loader<'_> {
         if !self.server.config.rdbchecksum {
             reader = reader.without_checksum();
         }
-        let (batches, decoded) = sync_channel(BATCHES);
+        // As many parts as there are, so that the next keys are decoded while these are stored.
+        let (messages, decoded) = sync_channel(Sorter::PARTS);
+        let (stored, emptied) = channel();
+        let mut decode = Decode { reader, sorter: Sorter::default(), start_bytes: 0, messages, emptied };
         let found = thread::scope(|scope| {
             let decoder = thread::Builder::new().name("decode".to_owned());
-            let decoder =
-                decoder.spawn_scoped(scope, move || decode(reader, &batches)).context("no thread")?;
-            let found = self.rdb_batches(decoded, options)?;
+            // What it holds is dropped with its end, and so are its ends of the channels.
+            let decoder = decoder.spawn_scoped(scope, move || decode.run()).context("no thread")?;
+            let found = self.rdb_messages(decoded, &stored, options)?;
             let decoded = decoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             decoded.map(|()| found)
         })?;
@@ -100,52 +162,56 @@ impl Loader<'_> {
         Ok(found)
     }
 
-    fn rdb_batches(&mut self, batches: Receiver<Batch>, options: LoadOptions) -> Result<Found> {
+    fn rdb_messages(
+        &mut self,
+        messages: Receiver<Message>,
+        stored: &Sender<Keys>,
+        options: LoadOptions,
+    ) -> Result<Found> {
         let mut load = Load { options, ..Load::default() };
         loop {
-            match batches.recv_timeout(PATIENCE) {
-                Ok(batch) => self.rdb_batch(batch, &mut load)?,
+            match messages.recv_timeout(PATIENCE) {
+                Ok(Message::Keys { mut keys, coming, end_bytes }) => {
+                    load.end_bytes = end_bytes;
+                    self.rdb_keys(&mut keys, coming, &mut load)?;
+                    keys.clear(KEPT_BYTES);
+                    // A decoder that has ended needs none.
+                    let _ = stored.send(keys);
+                }
+                Ok(Message::Note(note)) => self.rdb_note(note, &mut load),
                 Err(RecvTimeoutError::Timeout) => self.rdb_progress(load.end_bytes)?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(load.found),
             }
         }
     }
 
-    fn rdb_batch(&mut self, Batch { items, end_bytes }: Batch, load: &mut Load) -> Result<()> {
-        load.end_bytes = end_bytes;
+    /// Stores keys that are the first of `coming`.
+    fn rdb_keys(&mut self, keys: &mut Keys, coming: usize, load: &mut Load) -> Result<()> {
         if let Some(db) = self.server.keyspace.db_mut(load.db) {
-            db.expect(load.announced);
+            db.expect(load.announced, coming);
         }
-        let mut items = items.into_iter();
-        while !items.as_slice().is_empty() {
-            let ahead = items.as_slice();
-            self.warm_items(ahead.get(..WARMED_KEYS).unwrap_or(ahead));
-            items.by_ref().take(WARMED_KEYS).try_for_each(|item| self.rdb_item(item, load))?;
-        }
-        self.rdb_progress(end_bytes)
-    }
-
-    fn rdb_item(&mut self, item: Item, load: &mut Load) -> Result<()> {
-        let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
-        match item {
-            Item::Key(key) => self.rdb_key(key, load)?,
-            Item::Aux { name, value } => self.rdb_aux(&name, &value),
-            Item::Db(index) => (load.db, load.announced) = (number(index), 0),
-            Item::Sizes { keys, .. } => load.announced = number(keys),
-            Item::Function(_) | Item::Skipped(_) | Item::End(_) => {}
+        let places: Vec<(usize, u64)> = keys.places().collect();
+        let mut keys = keys.drain();
+        for served in places.chunks(SERVED_KEYS) {
+            for ahead in served.chunks(WARMED_KEYS) {
+                self.server.keyspace.warm(ahead);
+                keys.by_ref().take(ahead.len()).try_for_each(|key| self.rdb_key(key, load))?;
+            }
+            self.rdb_progress(load.end_bytes)?;
         }
         Ok(())
     }
 
-    fn warm_items(&self, items: &[Item]) {
-        let keys = items.iter().filter_map(|item| match item {
-            Item::Key(key) => Some((usize::try_from(key.db).ok()?, &key.key[..])),
-            _ => None,
-        });
-        self.server.keyspace.warm(keys);
+    fn rdb_note(&mut self, note: Note, load: &mut Load) {
+        let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        match note {
+            Note::Aux { name, value } => self.rdb_aux(&name, &value),
+            Note::Db(index) => (load.db, load.announced) = (number(index), 0),
+            Note::Sizes { keys } => load.announced = number(keys),
+        }
     }
 
-    fn rdb_key(&mut self, key: Key, load: &mut Load) -> Result<()> {
+    fn rdb_key(&mut self, key: Key<'_>, load: &mut Load) -> Result<()> {
         let (now_ms, Load { options, found, .. }) = (self.server.clock.unix_ms, &mut *load);
         if !options.is_base && key.expire_at_ms.is_some_and(|at_ms| at_ms < now_ms) {
             found.expired += 1;

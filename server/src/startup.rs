@@ -4,13 +4,14 @@ use std::io::BufRead;
 use std::path::Path;
 use std::time::Instant;
 
-use aof::{Directory, Options, Progress, Quarantine, Report, Request, Sink, SinkError};
+use aof::{Directory, Hasher, Options, Progress, Quarantine, Report, Request, Sink, SinkError};
 use bytes::BytesMut;
 use indicatif::ProgressBar;
 use keyspace::commands::{self, DataSpec};
 use keyspace::{Call, CommandError, Unit};
 use resp::{Encoder, Version};
 use rewrite::Rewrite;
+use smallvec::SmallVec;
 
 use crate::bar;
 use crate::commands::Handler;
@@ -40,7 +41,7 @@ pub struct Loader<'a> {
 impl<'a> Loader<'a> {
     /// Replays into `server`'s keyspace.
     pub fn new(server: &'a mut Server, turn: Option<&'a mut Turn>) -> Self {
-        server.keyspace.loading = true;
+        server.keyspace.start_loading();
         let bar = if turn.is_some() { bar::bytes() } else { ProgressBar::hidden() };
         Loader { server, turn, reply: BytesMut::new(), unit: Unit::default(), last: None, bar }
     }
@@ -83,10 +84,30 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// Lets the table read ahead. Most commands have their key behind their name; where not, nothing is lost.
-    fn warm<'r>(&self, requests: &[Request<'r>]) {
-        let key = |request: &Request<'r>| Some((request.db as usize, *request.argv.get(1)?));
-        self.server.keyspace.warm(requests.iter().filter_map(key));
+    /// Executes a command whose first argument has this hash.
+    fn execute(&mut self, db: usize, argv: &[&[u8]], first_hash: Option<u64>) -> Result<(), SinkError> {
+        if db >= self.server.keyspace.dbs().len() {
+            return Err(SinkError::new(format!(
+                "the log selects database {db}, there are only {} databases",
+                self.server.keyspace.dbs().len()
+            )));
+        }
+        if self.server.exit.is_some() {
+            return Err(SinkError::new("the server is to end"));
+        }
+        let spec = self.lookup(argv)?;
+        self.reply.clear();
+        self.unit.clear();
+        let call = Call { first_hash, ..Call::new(db, self.server.clock.unix_ms, argv) };
+        let mut encoder = Encoder::new(&mut self.reply, Version::Resp2);
+        self.server.keyspace.execute_spec(spec, &call, &mut encoder, &mut self.unit);
+        if self.reply.first() == Some(&b'-') {
+            self.note_error(argv)?;
+        }
+        if self.rest_after_key() {
+            self.serve();
+        }
+        Ok(())
     }
 
     /// Shows how far it is.
@@ -133,43 +154,29 @@ impl<'a> Loader<'a> {
 impl Drop for Loader<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
-        self.server.keyspace.fit();
-        self.server.keyspace.loading = false;
+        self.server.keyspace.end_loading();
     }
 }
 
 impl Sink for Loader<'_> {
     fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError> {
-        let db = db as usize;
-        if db >= self.server.keyspace.dbs().len() {
-            return Err(SinkError::new(format!(
-                "the log selects database {db}, there are only {} databases",
-                self.server.keyspace.dbs().len()
-            )));
-        }
-        if self.server.exit.is_some() {
-            return Err(SinkError::new("the server is to end"));
-        }
-        let spec = self.lookup(argv)?;
-        self.reply.clear();
-        self.unit.clear();
-        let call = Call { db, now_ms: self.server.clock.unix_ms, argv, may_block: false, no_touch: false };
-        let mut encoder = Encoder::new(&mut self.reply, Version::Resp2);
-        self.server.keyspace.execute_spec(spec, &call, &mut encoder, &mut self.unit);
-        if self.reply.first() == Some(&b'-') {
-            self.note_error(argv)?;
-        }
-        if self.rest_after_key() {
-            self.serve();
-        }
-        Ok(())
+        self.execute(db as usize, argv, None)
     }
 
+    fn hasher(&self) -> Hasher {
+        let seed = self.server.keyspace.seed();
+        Box::new(move |key| seed.hash(key))
+    }
+
+    /// Lets the table read ahead. Most commands have their key behind their name; where not, nothing is lost.
     fn commands(&mut self, requests: &[Request<'_>]) -> Result<(), (usize, SinkError)> {
         for (n, ahead) in requests.chunks(WARMED_KEYS).enumerate() {
-            self.warm(ahead);
-            for (at, Request { db, argv }) in ahead.iter().enumerate() {
-                self.command(*db, argv).map_err(|error| (n * WARMED_KEYS + at, error))?;
+            let place = |request: &Request<'_>| (request.db as usize, request.hash);
+            let places: SmallVec<[_; WARMED_KEYS]> = ahead.iter().map(place).collect();
+            self.server.keyspace.warm(&places);
+            for (at, (request, (db, hash))) in ahead.iter().zip(places).enumerate() {
+                let outcome = self.execute(db, request.argv, Some(hash));
+                outcome.map_err(|error| (n * WARMED_KEYS + at, error))?;
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! | part | what is measured |
 //! |---|---|
 //! | `load` | SET and GET by redis-benchmark: requests a second, and the server's CPU microseconds per request |
-//! | `start` | milliseconds to load the same append-only directory with a RESP base |
+//! | `start` | milliseconds to load the same append-only directory: a RESP log and an RDB base, of strings and mixed |
 //! | `memory` | resident bytes per key, 16-byte key and 32-byte value |
 //! | `rewrite` | the longest gap between two PING replies during BGREWRITEAOF under writes |
 //! | `disk` | reads beside synced writes, writes while an fsync runs, and a disk that another process keeps busy |
@@ -28,11 +28,17 @@ use crate::server::{Party, Server, free_port, redis_and_valkey};
 use crate::{install, workspace};
 
 mod disk;
+mod start;
 
 type Part = (&'static str, fn(&Bench) -> Result<String>);
 
-const PARTS: &[Part] =
-    &[("load", load), ("start", start), ("memory", memory), ("rewrite", rewrite), ("disk", disk::disk)];
+const PARTS: &[Part] = &[
+    ("load", load),
+    ("start", start::start),
+    ("memory", memory),
+    ("rewrite", rewrite),
+    ("disk", disk::disk),
+];
 
 /// `cargo xtask bench`.
 pub(crate) fn run(args: &mut Args) -> Result<()> {
@@ -252,41 +258,6 @@ fn cpu_us(pid: u32) -> Result<f64> {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |at: usize| -> Result<f64> { Ok(fields.get(at).context("a short /proc/PID/stat")?.parse()?) };
     Ok((ticks(11)? + ticks(12)?) * 10_000.0)
-}
-
-// ---- start
-
-fn start(bench: &Bench) -> Result<String> {
-    let keys = 2_000_000 / bench.scale;
-    let options =
-        &["--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--auto-aof-rewrite-percentage", "0"];
-    let original = fresh_dir("start")?;
-    let redis = bench.parties.iter().find(|party| party.name == "redis").context("no redis")?;
-    let server = Server::start(&redis.program, &original, free_port(), options)?;
-    fill(&mut server.connect()?, keys)?;
-    server.connect()?.rewrite_aof()?;
-    server.stop()?;
-
-    let row = format!("{keys} strings, ms");
-    let mut samples = Samples::new();
-    let shell = workspace::shell()?;
-    for round in 0..bench.rounds {
-        for party in bench.order(round) {
-            let dir = fresh_dir(&format!("start-{}", party.name))?.join("data");
-            cmd!(shell, "cp -r {original} {dir}").quiet().run()?;
-            let begin = Instant::now();
-            let server = Server::start_by(bench.cores.server(&party.program), &dir, free_port(), options)?;
-            let elapsed_ms = begin.elapsed().as_secs_f64() * 1e3;
-            ensure!(
-                server.connect()?.call(&["DBSIZE"])?.text() == keys.to_string(),
-                "{} lost keys",
-                party.name
-            );
-            samples.entry((row.clone(), party.name)).or_default().push(elapsed_ms);
-            server.stop()?;
-        }
-    }
-    Ok(table("load time", bench, &[row], &samples, 0, Better::Lower))
 }
 
 // ---- memory

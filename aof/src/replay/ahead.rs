@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use resp::request::Argv;
 
-use super::{Progress, Request, Sink, SinkError};
+use super::{Hasher, Progress, Request, Sink, SinkError};
 use crate::error::{Error, io_error};
 use crate::sync::{Builder, Receiver, RecvTimeoutError, Sender, SyncSender, channel, scope, sync_channel};
 
@@ -50,10 +50,11 @@ pub(super) fn feed<T: Send>(
     }
     let (batches, messages) = sync_channel(BATCHES);
     let (executed, emptied) = channel();
+    let hasher = sink.hasher();
     scope(|scope| {
         let reader = move || {
             let (batch, spare) = (Batch::default(), Vec::new());
-            let ahead = Ahead { batch, spare, out_bytes: 0, batches, emptied };
+            let ahead = Ahead { batch, spare, out_bytes: 0, batches, emptied, hasher };
             read(Feed { path, to: To::Thread(ahead) })
         };
         let reader = Builder::new().name("decode".to_owned()).spawn_scoped(scope, reader);
@@ -129,6 +130,7 @@ struct Ahead {
     out_bytes: usize,
     batches: SyncSender<Message>,
     emptied: Receiver<Emptied>,
+    hasher: Hasher,
 }
 
 enum Message {
@@ -152,7 +154,8 @@ impl Ahead {
         if !self.make_room(size_bytes(1, argv.len(), len_bytes)) {
             return false;
         }
-        self.batch.add(offset_bytes, db, argv, len_bytes);
+        let hash = (self.hasher)(argv.get(1).copied().unwrap_or_default());
+        self.batch.add(argv, len_bytes, Command { db, words: argv.len(), offset_bytes, hash });
         !self.batch.is_full() || self.give(None)
     }
 
@@ -249,6 +252,7 @@ struct Command {
     db: u32,
     words: usize,
     offset_bytes: u64,
+    hash: u64,
 }
 
 /// What commands of so many words take up, which have so many bytes.
@@ -259,7 +263,7 @@ fn size_bytes(commands: usize, words: usize, len_bytes: usize) -> usize {
 impl Batch {
     /// Adds a command of `len_bytes`.
     #[inline]
-    fn add(&mut self, offset_bytes: u64, db: u32, argv: &Argv<'_>, len_bytes: usize) {
+    fn add(&mut self, argv: &Argv<'_>, len_bytes: usize, command: Command) {
         // At once: growing would leave a long one with twice its room.
         self.bytes.reserve(len_bytes);
         self.ends.reserve(argv.len());
@@ -267,7 +271,7 @@ impl Batch {
             self.bytes.extend_from_slice(word);
             self.ends.push(self.bytes.len());
         }
-        self.commands.push(Command { db, words: argv.len(), offset_bytes });
+        self.commands.push(command);
     }
 
     fn size_bytes(&self) -> usize {
@@ -298,7 +302,7 @@ impl Batch {
         let request = |command: &Command| {
             let (argv, behind) = rest.split_at(command.words);
             rest = behind;
-            Request { db: command.db, argv }
+            Request { db: command.db, argv, hash: command.hash }
         };
         let requests: Vec<Request<'_>> = self.commands.iter().map(request).collect();
         let offset_of = |at: usize| self.commands.get(at).map_or(0, |command| command.offset_bytes);

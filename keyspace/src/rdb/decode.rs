@@ -5,20 +5,19 @@
 use std::collections::HashSet;
 use std::io::BufRead;
 
+use smallvec::SmallVec;
+
 use super::error::ErrorKind;
 use super::source::Source;
 use super::{Blob, Form, Holds, legacy, stream};
-use resp::number::parse_i64;
-
 use crate::table::HashSeed;
 use crate::types::hash::{self, Hash};
 use crate::types::intset::Intset;
 use crate::types::list::{ChunkLimit, End, List};
 use crate::types::listpack::{Element, Listpack};
 use crate::types::set::{self, Set};
-use crate::types::string::copied;
 use crate::types::zset::{self, Scored, ZSet};
-use crate::{Limits, Value};
+use crate::{Limits, New, Value};
 
 type Result<T> = std::result::Result<T, ErrorKind>;
 
@@ -26,6 +25,7 @@ type Result<T> = std::result::Result<T, ErrorKind>;
 #[derive(Debug, Clone)]
 pub struct Shapes {
     limits: Limits,
+    seed: HashSeed,
     list: ChunkLimit,
     set: set::Thresholds,
     hash: hash::Thresholds,
@@ -36,6 +36,7 @@ impl Shapes {
     /// Those of a keyspace with these limits and this seed.
     pub fn new(limits: &Limits, seed: HashSeed) -> Self {
         Shapes {
+            seed,
             list: ChunkLimit::of(limits),
             set: set::Thresholds::new(limits, seed),
             hash: hash::Thresholds::new(limits, seed),
@@ -43,6 +44,15 @@ impl Shapes {
             limits: limits.clone(),
         }
     }
+}
+
+/// A value that was read.
+#[derive(Debug)]
+pub(super) enum Decoded {
+    /// A string: it stands in the decoder until the next one is read.
+    Text,
+    /// Any other.
+    Value(Value),
 }
 
 /// Reads values; its buffers are used again.
@@ -58,26 +68,42 @@ impl Decoder {
         Decoder { shapes, string: Vec::new(), second: Vec::new() }
     }
 
-    pub(super) fn value<R: BufRead>(&mut self, form: Form, source: &mut Source<R>) -> Result<Option<Value>> {
-        match form {
+    /// The hash of a key in the keyspace that the shapes are of.
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.shapes.seed.hash(key)
+    }
+
+    /// What was just decoded.
+    pub(super) fn view(&self, decoded: Decoded) -> New<'_> {
+        match decoded {
+            Decoded::Text => New::string(&self.string),
+            Decoded::Value(value) => New::Value(value),
+        }
+    }
+
+    pub(super) fn value<R: BufRead>(
+        &mut self,
+        form: Form,
+        source: &mut Source<R>,
+    ) -> Result<Option<Decoded>> {
+        self.give_room_back();
+        let value = match form {
             Form::String => {
                 source.string(&mut self.string)?;
-                let integer = parse_i64(&self.string);
-                let value = integer.map_or_else(|| Value::Str(copied(&self.string)), Value::Int);
-                self.give_room_back();
-                Ok(Some(value))
+                return Ok(Some(Decoded::Text));
             }
-            Form::List => self.list(source),
-            Form::Set => self.set(source),
-            Form::ZSetText => self.zset(source, Source::score_text),
-            Form::ZSetBinary => self.zset(source, Source::score_binary),
-            Form::Hash => self.hash(source),
-            Form::Blob(blob, holds) => self.blob(blob, holds, source),
-            Form::Ziplists => self.ziplists(source),
-            Form::Nodes => self.nodes(source),
-            Form::Stream(layout) => stream::read(layout, source).map(|stream| Some(Value::Stream(stream))),
-            Form::Unsupported(what) => Err(ErrorKind::Unsupported(what)),
-        }
+            Form::List => self.list(source)?,
+            Form::Set => self.set(source)?,
+            Form::ZSetText => self.zset(source, Source::score_text)?,
+            Form::ZSetBinary => self.zset(source, Source::score_binary)?,
+            Form::Hash => self.hash_table(source)?,
+            Form::Blob(blob, holds) => self.blob(blob, holds, source)?,
+            Form::Ziplists => self.ziplists(source)?,
+            Form::Nodes => self.nodes(source)?,
+            Form::Stream(layout) => Some(Value::Stream(stream::read(layout, source)?)),
+            Form::Unsupported(what) => return Err(ErrorKind::Unsupported(what)),
+        };
+        Ok(value.map(Decoded::Value))
     }
 
     /// A rare giant's room is not kept.
@@ -130,7 +156,7 @@ impl Decoder {
         Ok(building.map(Value::ZSet))
     }
 
-    fn hash<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
+    fn hash_table<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
         let count = source.count()?;
         let mut hash = Hash::for_fields(expected(count), self.shapes.hash);
         for _ in 0..count {
@@ -154,7 +180,6 @@ impl Decoder {
             return self.intset();
         }
         let pack = self.pack(blob)?;
-        self.give_room_back();
         if pack.is_empty() {
             return Ok(None);
         }
@@ -266,8 +291,7 @@ impl Decoder {
         Ok(self.finish_list(packs))
     }
 
-    fn finish_list(&mut self, mut packs: Vec<Listpack>) -> Option<Value> {
-        self.give_room_back();
+    fn finish_list(&self, mut packs: Vec<Listpack>) -> Option<Value> {
         packs.retain(|pack| !pack.is_empty());
         (!packs.is_empty()).then(|| Value::List(List::from_chunks(packs, self.shapes.list)))
     }
@@ -284,10 +308,16 @@ fn single(element: &[u8]) -> Listpack {
     pack
 }
 
-/// Whether every `step`th element is a different one. Equal elements are encoded equally.
+/// Whether every `step`th element is a different one. Equal elements are encoded equally. A few are compared with each
+/// other sooner than hashed.
 fn all_differ(pack: &Listpack, step: usize) -> bool {
-    let mut seen: HashSet<Element<'_>> = HashSet::new();
-    pack.iter().step_by(step).all(|element| seen.insert(element))
+    const FEW: usize = 32;
+    let elements: SmallVec<[Element<'_>; FEW]> = pack.iter().step_by(step).collect();
+    if elements.len() <= FEW {
+        return elements.iter().enumerate().all(|(at, element)| !elements[..at].contains(element));
+    }
+    let mut seen = HashSet::with_capacity(elements.len());
+    elements.iter().all(|element| seen.insert(element))
 }
 
 fn score_of(element: Element<'_>) -> Result<f64> {

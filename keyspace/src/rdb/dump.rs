@@ -59,7 +59,8 @@ fn value(body: &[u8], shapes: Shapes) -> Result<Option<Value>, ErrorKind> {
     source.stop_summing();
     let code = source.byte()?;
     let known = Type::of(code).ok_or(ErrorKind::UnknownType(code))?;
-    let value = Decoder::new(shapes).value(known.form, &mut source)?;
+    let mut decoder = Decoder::new(shapes);
+    let decoded = decoder.value(known.form, &mut source)?;
     let is_whole = source.offset() == body.len() as u64;
-    Ok(value.filter(|_| is_whole))
+    Ok(decoded.filter(|_| is_whole).map(|decoded| decoder.view(decoded).into_value()))
 }

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::{Key, Shapes};
+use crate::db::Stored;
 use crate::{Keyspace, Usage};
 
 /// What became of a key.
@@ -44,28 +45,28 @@ impl Keyspace {
     ///
     /// # Errors
     /// [`LoadError::Database`]; [`LoadError::Duplicate`] unless `replace`.
-    pub fn load_key(&mut self, key: Key, replace: bool, now_ms: i64) -> Result<Loaded, LoadError> {
+    pub fn load_key(&mut self, key: Key<'_>, replace: bool, now_ms: i64) -> Result<Loaded, LoadError> {
         let databases = self.dbs().len();
         let db = usize::try_from(key.db).ok().filter(|&db| db < databases);
         let db = db.ok_or(LoadError::Database(databases))?;
-        let Some(value) = key.value else { return Ok(Loaded::Empty) };
-        let hash = self.hash(&key.key);
         let usages = [key.idle_s.map(Usage::Idle), key.freq.map(Usage::Freq)];
+        let Key { key, hash, value, expire_at_ms, .. } = key;
+        let Some(value) = value else { return Ok(Loaded::Empty) };
         let (access, noting) = (self.access(now_ms), self.limits.noting());
         let target = &mut self.dbs[db];
-        let is_taken = target.find(hash, &key.key).is_some();
-        if !replace && is_taken {
-            return Err(LoadError::Duplicate { key: key.key, db: key.db });
+        let stored = target.store(hash, key, value, expire_at_ms, access, replace);
+        if let Stored::Refused = stored {
+            return Err(LoadError::Duplicate { key: key.to_vec(), db: db as u64 });
         }
-        let old = target.put(hash, &key.key, value.into(), key.expire_at_ms, access);
         for usage in usages.into_iter().flatten() {
-            if let Some(entry) = target.find(hash, &key.key) {
+            if let Some(entry) = target.find(hash, key) {
                 entry.set_usage(usage, noting, now_ms);
             }
         }
+        let Stored::Replaced(old) = stored else { return Ok(Loaded::Stored) };
         if let Some(old) = old {
             self.discard(old);
         }
-        Ok(if is_taken { Loaded::Replaced } else { Loaded::Stored })
+        Ok(Loaded::Replaced)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::io::BufRead;
 
-use super::decode::{Decoder, Shapes};
+use super::decode::{Decoded, Decoder, Shapes};
 use super::error::{Error, ErrorKind};
 use super::source::Source;
 use super::{Type, VALKEY_VERSION, VERSION_MAX, opcode};
-use crate::Value;
+use crate::New;
 
 /// Versions below have no checksum.
 const CHECKSUM_SINCE: u16 = 5;
@@ -19,20 +19,17 @@ pub struct Reader<R> {
     version: u16,
     verify: bool,
     db: u64,
-    doing: Doing,
-    is_done: bool,
-}
-
-/// For the error that may come: what is being read.
-#[derive(Debug, Default)]
-struct Doing {
+    /// For the error that may come: the type of what is being read.
     type_name: Option<&'static str>,
-    key: Option<Vec<u8>>,
+    /// The key that was read last, and whether its value is being read.
+    key: Vec<u8>,
+    is_in_value: bool,
+    is_done: bool,
 }
 
 /// What comes next in the file.
 #[derive(Debug)]
-pub enum Item {
+pub enum Item<'a> {
     /// Information about the file: `redis-ver`, `ctime`, `aof-base` ...
     Aux {
         /// Its name.
@@ -54,20 +51,22 @@ pub enum Item {
     /// Something that means nothing to us was left out.
     Skipped(&'static str),
     /// A key.
-    Key(Key),
+    Key(Key<'a>),
     /// The end: no item follows.
     End(Checksum),
 }
 
-/// A key and all that the file says of it.
+/// A key and all that the file says of it, where the reader holds it until it goes on.
 #[derive(Debug)]
-pub struct Key {
+pub struct Key<'a> {
     /// Its database.
     pub db: u64,
     /// The key.
-    pub key: Vec<u8>,
+    pub key: &'a [u8],
+    /// Its hash in the keyspace that the reader's shapes are of.
+    pub hash: u64,
     /// Its value; `None` for a collection without elements, which no key may hold.
-    pub value: Option<Value>,
+    pub value: Option<New<'a>>,
     /// When it expires, milliseconds since 1970.
     pub expire_at_ms: Option<i64>,
     /// Seconds since its last access.
@@ -83,6 +82,13 @@ pub enum Checksum {
     Verified,
     /// They were written with `rdbchecksum no`, by a version without checksums, or are read without looking at it.
     Unchecked,
+}
+
+/// The same, as long as nothing borrows from the reader.
+enum Step {
+    Item(Item<'static>),
+    /// Whose key and value the reader holds.
+    Key(Option<Decoded>, Attributes),
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +110,9 @@ impl<R: BufRead> Reader<R> {
             version: 0,
             verify: true,
             db: 0,
-            doing: Doing::default(),
+            type_name: None,
+            key: Vec::new(),
+            is_in_value: false,
             is_done: false,
         };
         reader.header().map_err(|kind| reader.error(kind))?;
@@ -134,18 +142,28 @@ impl<R: BufRead> Reader<R> {
     /// # Errors
     /// The first thing wrong; nothing can be read behind it.
     #[expect(clippy::should_implement_trait, reason = "an iterator of results would go on after an error")]
-    pub fn next(&mut self) -> Result<Option<Item>, Error> {
+    pub fn next(&mut self) -> Result<Option<Item<'_>>, Error> {
         if self.is_done {
             return Ok(None);
         }
-        self.doing = Doing::default();
-        self.item().map(Some).map_err(|kind| self.error(kind))
+        self.type_name = None;
+        match self.step() {
+            Ok(Step::Item(item)) => Ok(Some(item)),
+            Ok(Step::Key(decoded, attributes)) => Ok(Some(Item::Key(self.view(decoded, attributes)))),
+            Err(kind) => Err(self.error(kind)),
+        }
+    }
+
+    fn view(&self, decoded: Option<Decoded>, attributes: Attributes) -> Key<'_> {
+        let (key, value) = (&self.key[..], decoded.map(|decoded| self.decoder.view(decoded)));
+        let Attributes { expire_at_ms, idle_s, freq } = attributes;
+        Key { db: self.db, key, hash: self.decoder.hash(key), value, expire_at_ms, idle_s, freq }
     }
 
     fn error(&mut self, kind: ErrorKind) -> Error {
-        let Doing { type_name, key } = std::mem::take(&mut self.doing);
         self.is_done = true;
-        Error { offset_bytes: self.source.offset(), type_name, key, kind }
+        let key = self.is_in_value.then(|| std::mem::take(&mut self.key));
+        Error { offset_bytes: self.source.offset(), type_name: self.type_name, key, kind }
     }
 
     /// "REDIS" and four digits, or "VALKEY" and three.
@@ -166,7 +184,7 @@ impl<R: BufRead> Reader<R> {
         if is_known { Ok(()) } else { Err(unknown()) }
     }
 
-    fn item(&mut self) -> Result<Item, ErrorKind> {
+    fn step(&mut self) -> Result<Step, ErrorKind> {
         let mut attributes = Attributes::default();
         loop {
             match self.source.byte()? {
@@ -179,25 +197,29 @@ impl<R: BufRead> Reader<R> {
                 }
                 opcode::FREQ => attributes.freq = Some(self.source.byte()?),
                 opcode::IDLE => attributes.idle_s = Some(self.source.count()?),
-                opcode::EOF => return self.end(),
+                opcode::EOF => return self.end().map(Step::Item),
                 opcode::SELECTDB => {
                     self.db = self.source.count()?;
-                    return Ok(Item::Db(self.db));
+                    return Ok(Step::Item(Item::Db(self.db)));
                 }
                 opcode::RESIZEDB => {
-                    return Ok(Item::Sizes { keys: self.source.count()?, expires: self.source.count()? });
+                    let (keys, expires) = (self.source.count()?, self.source.count()?);
+                    return Ok(Step::Item(Item::Sizes { keys, expires }));
                 }
-                opcode::AUX => return Ok(Item::Aux { name: self.string()?, value: self.string()? }),
-                opcode::FUNCTION2 => return Ok(Item::Function(self.string()?)),
+                opcode::AUX => {
+                    let (name, value) = (self.string()?, self.string()?);
+                    return Ok(Step::Item(Item::Aux { name, value }));
+                }
+                opcode::FUNCTION2 => return Ok(Step::Item(Item::Function(self.string()?))),
                 opcode::FUNCTION_PRE_GA => {
                     return Err(ErrorKind::Unsupported("functions of a pre-release are not supported"));
                 }
-                opcode::MODULE_AUX => return self.skip_module(),
+                opcode::MODULE_AUX => return self.skip_module().map(Step::Item),
                 opcode::SLOT_INFO => {
                     (0..3).try_for_each(|_| self.source.count().map(drop))?;
-                    return Ok(Item::Skipped("slot info"));
+                    return Ok(Step::Item(Item::Skipped("slot info")));
                 }
-                code => return self.key(code, attributes).map(Item::Key),
+                code => return self.key(code).map(|decoded| Step::Key(decoded, attributes)),
             }
         }
     }
@@ -208,19 +230,19 @@ impl<R: BufRead> Reader<R> {
         Ok(string)
     }
 
-    fn key(&mut self, code: u8, attributes: Attributes) -> Result<Key, ErrorKind> {
+    /// Reads a key and its value.
+    fn key(&mut self, code: u8) -> Result<Option<Decoded>, ErrorKind> {
         let known = Type::of(code).ok_or(ErrorKind::UnknownType(code))?;
-        self.doing.type_name = Some(known.name);
-        let key = self.string()?;
-        self.doing.key = Some(key);
-        let value = self.decoder.value(known.form, &mut self.source)?;
-        let Attributes { expire_at_ms, idle_s, freq } = attributes;
-        let key = self.doing.key.take().unwrap_or_default();
-        Ok(Key { db: self.db, key, value, expire_at_ms, idle_s, freq })
+        self.type_name = Some(known.name);
+        self.source.string(&mut self.key)?;
+        self.is_in_value = true;
+        let decoded = self.decoder.value(known.form, &mut self.source)?;
+        self.is_in_value = false;
+        Ok(decoded)
     }
 
     /// What a module kept beside the keys: opcodes and their values up to 0.
-    fn skip_module(&mut self) -> Result<Item, ErrorKind> {
+    fn skip_module(&mut self) -> Result<Item<'static>, ErrorKind> {
         const INTEGERS: [u64; 2] = [1, 2];
         let mut string = Vec::new();
         self.source.count()?;
@@ -239,15 +261,15 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    fn end(&mut self) -> Result<Item, ErrorKind> {
+    fn end(&mut self) -> Result<Item<'static>, ErrorKind> {
         self.is_done = true;
         if self.version < CHECKSUM_SINCE {
-            self.source.settle()?;
+            self.source.settle();
             return Ok(Item::End(Checksum::Unchecked));
         }
-        let found = self.source.checksum()?;
+        let found = self.source.checksum();
         let expected = u64::from_le_bytes(self.source.array()?);
-        self.source.settle()?;
+        self.source.settle();
         match expected {
             0 => Ok(Item::End(Checksum::Unchecked)),
             _ if !self.verify => Ok(Item::End(Checksum::Unchecked)),

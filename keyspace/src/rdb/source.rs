@@ -1,7 +1,8 @@
 //! Where a reader's bytes come from: primitives of the format, an offset, and the checksum of what went by.
 //!
-//! Bytes are parsed where the `BufRead` holds them, and consumed (and summed) a whole buffer at a time, so a primitive
-//! costs no call for its checksum. [`Source::settle`] leaves the `BufRead` exactly behind the last byte that was used.
+//! Bytes are parsed in a copy of some of what the `BufRead` holds, and consumed there (and summed) together: a primitive
+//! costs no call, be it for its bytes or for its checksum. [`Source::settle`] leaves the `BufRead` exactly behind the
+//! last byte that was used.
 
 use std::io::{self, BufRead};
 
@@ -13,6 +14,8 @@ use super::lzf;
 const STRING_BYTES_MAX: u64 = u32::MAX as u64 - 64 * 1024;
 /// Reserved before the bytes have come; beyond, room grows with what comes.
 const RESERVE_BYTES: u64 = 64 * 1024;
+/// Copied at once: the first levels of the cache hold as much.
+const COPIED_BYTES: usize = 32 * 1024;
 
 type Result<T> = std::result::Result<T, ErrorKind>;
 
@@ -25,9 +28,11 @@ enum Length {
 #[derive(Debug)]
 pub(super) struct Source<R> {
     inner: R,
-    /// Used bytes of what `inner` has buffered.
+    /// The first bytes that `inner` has buffered.
+    copied: Vec<u8>,
+    /// How many of them are used.
     used: usize,
-    /// Offset of the first byte that `inner` has buffered.
+    /// Offset of the first of them.
     base: u64,
     crc: Crc64,
     sums: bool,
@@ -36,7 +41,8 @@ pub(super) struct Source<R> {
 
 impl<R: BufRead> Source<R> {
     pub(super) fn new(inner: R) -> Self {
-        Source { inner, used: 0, base: 0, crc: Crc64::default(), sums: true, packed: Vec::new() }
+        let copied = Vec::new();
+        Source { inner, copied, used: 0, base: 0, crc: Crc64::default(), sums: true, packed: Vec::new() }
     }
 
     /// Computes no checksum from here on.
@@ -48,42 +54,50 @@ impl<R: BufRead> Source<R> {
         self.base + self.used as u64
     }
 
-    /// Gives used bytes back to `inner`, summed.
-    pub(super) fn settle(&mut self) -> Result<()> {
-        if self.used > 0 {
-            let buffered = fill(&mut self.inner)?;
-            if self.sums {
-                self.crc.update(buffered.get(..self.used).unwrap_or_default());
-            }
-            self.inner.consume(self.used);
-            self.base += self.used as u64;
-            self.used = 0;
+    /// Gives used bytes back to `inner`, summed, and forgets the others.
+    pub(super) fn settle(&mut self) {
+        if self.sums {
+            self.crc.update(self.copied.get(..self.used).unwrap_or_default());
         }
-        Ok(())
+        self.inner.consume(self.used);
+        self.base += self.used as u64;
+        self.used = 0;
+        self.copied.clear();
     }
 
     /// The checksum of all bytes used so far.
-    pub(super) fn checksum(&mut self) -> Result<u64> {
-        self.settle()?;
-        Ok(self.crc.value())
+    pub(super) fn checksum(&mut self) -> u64 {
+        self.settle();
+        self.crc.value()
     }
 
-    /// What is buffered and not used, at least one byte.
+    /// What is copied and not used, at least one byte.
+    #[inline]
     fn window(&mut self) -> Result<&[u8]> {
-        if self.used >= fill(&mut self.inner)?.len() {
-            self.settle()?;
+        if self.used == self.copied.len() {
+            self.copy()?;
         }
-        let used = self.used;
-        let rest = fill(&mut self.inner)?.get(used..).unwrap_or_default();
-        if rest.is_empty() { Err(ErrorKind::UnexpectedEnd) } else { Ok(rest) }
+        Ok(self.copied.get(self.used..).unwrap_or_default())
     }
 
+    /// Copies what comes behind bytes that are all used.
+    #[cold]
+    fn copy(&mut self) -> Result<()> {
+        self.settle();
+        let buffered = fill(&mut self.inner)?;
+        let count = buffered.len().min(COPIED_BYTES);
+        self.copied.extend_from_slice(buffered.get(..count).unwrap_or_default());
+        if count == 0 { Err(ErrorKind::UnexpectedEnd) } else { Ok(()) }
+    }
+
+    #[inline]
     pub(super) fn byte(&mut self) -> Result<u8> {
         let byte = self.window()?.first().copied().ok_or(ErrorKind::UnexpectedEnd)?;
         self.used += 1;
         Ok(byte)
     }
 
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         if let Some(&bytes) = self.window()?.first_chunk::<N>() {
             self.used += N;

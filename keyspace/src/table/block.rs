@@ -38,11 +38,15 @@ impl Block {
         BLOCK_BYTES - self.len()
     }
 
-    /// Appends a record for which there is room; returns where it is.
+    /// Appends a record, in parts, for which there is room; returns where it is.
     #[inline]
-    pub(super) fn push(&mut self, record: &[u8]) -> u16 {
+    pub(super) fn push<const N: usize>(&mut self, parts: [&[u8]; N]) -> u16 {
         let at = self.len;
-        self.splice(at, 0, record);
+        for part in parts {
+            let start = self.len();
+            self.bytes[start..start + part.len()].copy_from_slice(part);
+            self.len += part.len() as u16;
+        }
         at
     }
 

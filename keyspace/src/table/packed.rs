@@ -190,9 +190,20 @@ impl Arena {
     /// Finds a record. `shared_bits`: in so many upper bits all places here agree.
     #[inline]
     pub(crate) fn find(&self, place: u32, shared_bits: u32, key: &[u8]) -> Option<usize> {
-        let first = self.lower_bound(place, shared_bits);
-        let same = self.slots[first..].iter().take_while(|slot| slot.place == place);
-        same.enumerate().find(|(_, slot)| self.key(slot) == key).map(|(more, _)| first + more)
+        self.seek(place, shared_bits, key).ok()
+    }
+
+    /// As [`find`](Self::find); without the record, where it would have to be inserted.
+    #[inline]
+    pub(crate) fn seek(&self, place: u32, shared_bits: u32, key: &[u8]) -> Result<usize, usize> {
+        let mut index = self.lower_bound(place, shared_bits);
+        while let Some(slot) = self.slots.get(index).filter(|slot| slot.place == place) {
+            if self.key(slot) == key {
+                return Ok(index);
+            }
+            index += 1;
+        }
+        Err(index)
     }
 
     /// The first slot whose place is not before `place`. Places are as good as random, so it is looked for around
@@ -293,23 +304,22 @@ impl Arena {
         (head.flags & FORM == HANDLE).then(|| index_of(&record[head.value_at()..]))
     }
 
-    /// Adds a record whose key is not there yet.
+    /// Adds a record whose key is not there yet, at the index that [`seek`](Self::seek) said.
     pub(crate) fn insert(
         &mut self,
+        index: usize,
         place: u32,
-        shared_bits: u32,
         key: &[u8],
         value: New<'_>,
         expire_at_ms: i64,
         access: u32,
     ) {
-        let index = self.lower_bound(place, shared_bits);
-        let (key, value) = (self.piece(New::Str(key)), self.piece(value));
-        let long_key = if key.form() == HANDLE { LONG_KEY } else { 0 };
-        let flags = value.form() | long_key;
-        let record = record(flags, key.bytes(), value.bytes(), expire_at_ms);
-        let (block, at) = self.append(&record);
-        reserve(&mut self.slots, 1);
+        let (handle, value, time) = (self.long(key), self.piece(value), expire_at_ms.to_le_bytes());
+        let (long_key, key) = handle.as_ref().map_or((0, key), |handle| (LONG_KEY, handle));
+        let (value, form) = (value.bytes(), value.form());
+        let head = head(form | long_key, key, value, expire_at_ms);
+        let (block, at) = self.append([&head, key, value, time_of(&time)]);
+        reserve_next(&mut self.slots);
         self.slots.insert(index, Slot { place, block, at, access: AtomicU32::new(access) });
         self.note_due(expire_at_ms);
     }
@@ -364,7 +374,7 @@ impl Arena {
         let block = &self.blocks[usize::from(slot.block)];
         if record.len() > old_len && record.len() - old_len > block.room() {
             self.cut(&slot, old_len);
-            let (block, at) = self.append(record);
+            let (block, at) = self.append([record]);
             self.slots[index] = Slot { block, at, ..slot };
             self.tidy();
         } else {
@@ -372,14 +382,16 @@ impl Arena {
         }
     }
 
-    /// Adds bytes to a block with room for them.
-    fn append(&mut self, record: &[u8]) -> (u16, u16) {
+    /// Adds a record, in parts, to a block with room for it.
+    #[inline]
+    fn append<const N: usize>(&mut self, parts: [&[u8]; N]) -> (u16, u16) {
+        let len = parts.iter().map(|part| part.len()).sum();
         let block = match self.blocks.last() {
-            Some(last) if record.len() <= last.room() => self.blocks.len() - 1,
-            _ => self.find_gap(record.len()).unwrap_or_else(|| self.add_block()),
+            Some(last) if len <= last.room() => self.blocks.len() - 1,
+            _ => self.find_gap(len).unwrap_or_else(|| self.add_block()),
         };
-        self.len_bytes += record.len() as u32;
-        (block as u16, Arc::make_mut(&mut self.blocks[block]).push(record))
+        self.len_bytes += len as u32;
+        (block as u16, Arc::make_mut(&mut self.blocks[block]).push(parts))
     }
 
     /// A block before the last with room for so many bytes. To look at one is a cache miss, and mostly in vain.
@@ -460,6 +472,12 @@ impl Arena {
         self.note_due(due_ms);
     }
 
+    /// The index of a key among the values, where it is too long for the bytes.
+    #[inline]
+    fn long(&mut self, key: &[u8]) -> Option<[u8; 4]> {
+        (key.len() > PACKED_MAX_BYTES).then(|| self.keep(Value::Str(copied(key))).to_le_bytes())
+    }
+
     /// Finds a form for a value; what is too big for the bytes goes among the values.
     #[inline]
     fn piece<'a>(&mut self, value: New<'a>) -> Piece<'a> {
@@ -483,7 +501,7 @@ impl Arena {
             self.values[hole] = Some(value);
             return hole as u32;
         }
-        reserve(&mut self.values, 1);
+        reserve_next(&mut self.values);
         self.values.push(Some(value));
         self.values.len() as u32 - 1
     }
@@ -545,10 +563,10 @@ impl Arena {
     fn adopt(&mut self, slot: &Slot, from: &mut Arena) {
         let head = from.head(slot);
         let (block, at) = if head.handles().next().is_none() {
-            self.append(&from.record(slot)[..head.record_len()])
+            self.append([&from.record(slot)[..head.record_len()]])
         } else {
             let record = self.take_values(head, slot, from);
-            self.append(&record)
+            self.append([&record])
         };
         self.note_due(from.expire_at_ms(slot));
         self.slots.push(Slot { block, at, ..slot.clone() });
@@ -570,9 +588,21 @@ impl Arena {
 /// Puts a record together; `flags` do not say yet whether there is a time.
 #[inline]
 fn record(flags: u8, key: &[u8], value: &[u8], expire_at_ms: i64) -> Record {
-    let (expires, time) =
-        if expire_at_ms == NEVER { (0, &[][..]) } else { (EXPIRES, &expire_at_ms.to_le_bytes()[..]) };
-    Record::of(&[&[flags | expires, key.len() as u8, value.len() as u8], key, value, time])
+    let time = expire_at_ms.to_le_bytes();
+    Record::of(&[&head(flags, key, value, expire_at_ms), key, value, time_of(&time)])
+}
+
+/// The fixed part of a record; `flags` do not say yet whether there is a time.
+#[inline]
+fn head(flags: u8, key: &[u8], value: &[u8], expire_at_ms: i64) -> [u8; HEAD_BYTES] {
+    let expires = if expire_at_ms == NEVER { 0 } else { EXPIRES };
+    [flags | expires, key.len() as u8, value.len() as u8]
+}
+
+/// The last part of a record: a time, unless it is [`NEVER`].
+#[inline]
+fn time_of(time: &[u8; EXPIRE_BYTES]) -> &[u8] {
+    if i64::from_le_bytes(*time) == NEVER { &[] } else { time }
 }
 
 #[inline]
@@ -597,6 +627,16 @@ fn reserve<T>(vec: &mut Vec<T>, more: usize) {
     let len = vec.len() + more;
     if len > vec.capacity() {
         vec.reserve_exact(roomy::<T>(len) - vec.len());
+    }
+}
+
+/// Makes room for one element more. Up to half of the records that a segment has on average it doubles: a segment with
+/// fewer will hardly stay there, and each time that it grows costs as much as an insertion.
+#[inline]
+fn reserve_next<T>(vec: &mut Vec<T>) {
+    if vec.len() == vec.capacity() {
+        let more = if vec.len() < Arena::MEAN_RECORDS / 2 { vec.len().max(1) } else { 1 };
+        reserve(vec, more);
     }
 }
 
@@ -758,11 +798,13 @@ impl Packed {
         let index = self.index(hash);
         let (place, shared_bits) = (place_of(hash), self.shared_bits(index));
         let Some(segment) = self.segment_mut(index) else { return false };
-        if let Some(slot) = segment.find(place, shared_bits, key) {
-            segment.replace(slot, New::Str(value), NEVER);
-            return false;
+        match segment.seek(place, shared_bits, key) {
+            Ok(slot) => {
+                segment.replace(slot, New::Str(value), NEVER);
+                return false;
+            }
+            Err(slot) => segment.insert(slot, place, key, New::Str(value), NEVER, 0),
         }
-        segment.insert(place, shared_bits, key, New::Str(value), NEVER, 0);
         if self.count_added() {
             self.grow();
         }

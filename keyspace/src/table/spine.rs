@@ -12,6 +12,8 @@
 //! the node holds: `im::Vector`'s have 64 places, and with segments in them the first write to one of 64 took 64 cache
 //! misses, more than the segment itself.
 //!
+//! While data is loaded no snapshot is taken, and segments stand side by side.
+//!
 //! `im` is archived and parts of it are unsound. Only `im::Vector` is used, only here, and of it only `push_back`,
 //! `pop_back`, `get`, `get_mut`, `len`, `iter` and `clone`, which a property test covers.
 
@@ -71,12 +73,20 @@ pub trait Segment: Clone + Default {
 /// A table of segments.
 #[derive(Debug, Clone)]
 pub struct Spine<S> {
-    groups: Vector<Arc<Group<S>>>,
+    form: Form<S>,
     /// Number of segments.
     segments: usize,
     /// Number of records.
     len: usize,
     seed: HashSeed,
+}
+
+#[derive(Debug, Clone)]
+enum Form<S> {
+    Groups(Vector<Arc<Group<S>>>),
+    /// Where nobody takes snapshots: to clone it takes as long as it is, to find a segment to write to a fifth of the
+    /// instructions, and no locked ones but that of the segment itself.
+    Flat(Vec<Arc<S>>),
 }
 
 #[derive(Debug)]
@@ -98,7 +108,7 @@ pub(super) fn clone_all<T, const N: usize>(all: &SmallVec<[Arc<T>; N]>) -> Small
 impl<S: Segment> Spine<S> {
     /// An empty table.
     pub fn new(seed: HashSeed) -> Self {
-        let mut spine = Spine { groups: Vector::new(), segments: 0, len: 0, seed };
+        let mut spine = Spine { form: Form::Groups(Vector::new()), segments: 0, len: 0, seed };
         spine.push(S::default());
         spine
     }
@@ -139,14 +149,40 @@ impl<S: Segment> Spine<S> {
 
     #[inline]
     pub(crate) fn segment(&self, index: usize) -> Option<&S> {
-        self.groups.get(index / GROUP)?.0.get(index % GROUP).map(|segment| &**segment)
+        let segment = match &self.form {
+            Form::Groups(groups) => groups.get(index / GROUP)?.0.get(index % GROUP),
+            Form::Flat(segments) => segments.get(index),
+        };
+        segment.map(|segment| &**segment)
     }
 
     /// A segment to write to: it is copied if a snapshot has it too.
     #[inline]
     pub(crate) fn segment_mut(&mut self, index: usize) -> Option<&mut S> {
-        let group = Arc::make_mut(self.groups.get_mut(index / GROUP)?);
-        group.0.get_mut(index % GROUP).map(Arc::make_mut)
+        let segment = match &mut self.form {
+            Form::Groups(groups) => {
+                let group = Arc::make_mut(groups.get_mut(index / GROUP)?);
+                group.0.get_mut(index % GROUP)
+            }
+            Form::Flat(segments) => segments.get_mut(index),
+        };
+        segment.map(Arc::make_mut)
+    }
+
+    /// Takes the form for many writes and no snapshots, until it is [grouped](Self::group) again.
+    pub(crate) fn flatten(&mut self) {
+        self.form = Form::Flat(self.all().cloned().collect());
+    }
+
+    /// Takes the form for snapshots.
+    pub(crate) fn group(&mut self) {
+        let Form::Flat(segments) = &mut self.form else { return };
+        let mut segments = std::mem::take(segments).into_iter();
+        let mut groups = Vector::new();
+        while !segments.as_slice().is_empty() {
+            groups.push_back(Arc::new(Group(segments.by_ref().take(GROUP).collect())));
+        }
+        self.form = Form::Groups(groups);
     }
 
     /// Counts a record that was added to a segment; [`grow`](Self::grow) if this is true.
@@ -201,27 +237,39 @@ impl<S: Segment> Spine<S> {
 
     fn push(&mut self, segment: S) {
         let segment = Arc::new(segment);
-        if self.segments.is_multiple_of(GROUP) {
-            self.groups.push_back(Arc::new(Group(SmallVec::from_iter([segment]))));
-        } else if let Some(last) = self.groups.get_mut(self.segments / GROUP) {
-            Arc::make_mut(last).0.push(segment);
+        match &mut self.form {
+            Form::Flat(segments) => segments.push(segment),
+            Form::Groups(groups) if self.segments.is_multiple_of(GROUP) => {
+                groups.push_back(Arc::new(Group(SmallVec::from_iter([segment]))));
+            }
+            Form::Groups(groups) => {
+                if let Some(last) = groups.get_mut(self.segments / GROUP) {
+                    Arc::make_mut(last).0.push(segment);
+                }
+            }
         }
         self.segments += 1;
     }
 
     fn pop(&mut self) -> Option<Arc<S>> {
         let index = self.segments.checked_sub(1)?;
-        let segment = if index.is_multiple_of(GROUP) {
-            Arc::unwrap_or_clone(self.groups.pop_back()?).0.pop()
-        } else {
-            Arc::make_mut(self.groups.get_mut(index / GROUP)?).0.pop()
+        let segment = match &mut self.form {
+            Form::Flat(segments) => segments.pop(),
+            Form::Groups(groups) if index.is_multiple_of(GROUP) => {
+                Arc::unwrap_or_clone(groups.pop_back()?).0.pop()
+            }
+            Form::Groups(groups) => Arc::make_mut(groups.get_mut(index / GROUP)?).0.pop(),
         };
         self.segments = index;
         segment
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<S>> {
-        self.groups.iter().flat_map(|group| group.0.iter())
+        let (groups, flat) = match &self.form {
+            Form::Groups(groups) => (Some(groups), &[][..]),
+            Form::Flat(segments) => (None, &segments[..]),
+        };
+        groups.into_iter().flatten().flat_map(|group| group.0.iter()).chain(flat)
     }
 
     /// Number of segments.

@@ -84,7 +84,7 @@ impl Listpack {
         if last != END || total_bytes as usize != blob.len() {
             return None;
         }
-        let pack = Listpack(Str::from(blob));
+        let pack = Listpack(copied(blob));
         let (mut at, mut len, mut shortest) = (HEADER_BYTES, 0, true);
         while at < elements.len() {
             let entry = sound_entry_bytes(&elements[at..])?;

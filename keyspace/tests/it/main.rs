@@ -78,7 +78,7 @@ impl Session {
         let mut out = BytesMut::new();
         self.unit.clear();
         let Session { db, now_ms, may_block, no_touch, .. } = *self;
-        let call = Call { db, now_ms, argv, may_block, no_touch };
+        let call = Call { may_block, no_touch, ..Call::new(db, now_ms, argv) };
         self.keyspace.execute(&call, &mut Encoder::new(&mut out, self.version), &mut self.unit);
         out.to_vec()
     }

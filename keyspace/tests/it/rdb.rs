@@ -2,7 +2,9 @@
 
 use std::io::Read;
 
-use keyspace::rdb::{Checksum, Error, ErrorKind, Item, LoadError, Loaded, Options, Reader, VERSION, Writer};
+use keyspace::rdb::{
+    Checksum, Error, ErrorKind, Item, Keys, LoadError, Loaded, Options, Reader, Sorter, VERSION, Writer,
+};
 use keyspace::{Digest, Keyspace};
 
 use crate::{START_MS, Session, fixtures};
@@ -428,6 +430,35 @@ fn a_source_that_gives_one_byte_at_a_time_gives_the_same() {
     assert_eq!(end, Some(Checksum::Verified));
     assert_eq!(digest(&session), digest(&dataset()));
     assert_eq!(reader.offset_bytes(), REDIS.len() as u64);
+}
+
+#[test]
+fn sorted_keys_are_the_same_and_equal_ones_stay_in_order() {
+    let mut session = Session::new();
+    let (mut sorter, mut keys) = (Sorter::default(), Keys::default());
+    for file in [REDIS, VALKEY, REDIS] {
+        let mut reader = Reader::new(file, session.keyspace.rdb_shapes()).unwrap();
+        while let Some(item) = reader.next().unwrap() {
+            if let Item::Key(key) = item {
+                sorter.push(key);
+            }
+        }
+    }
+    let (all, mut loaded, mut last) = (sorter.len(), 0, 0);
+    assert!(all > 0 && sorter.len_bytes() > all);
+    for part in 0..Sorter::PARTS {
+        sorter.take(part, &mut keys);
+        let places: Vec<u32> = keys.places().map(|(_, hash)| (hash as u32).reverse_bits()).collect();
+        assert!(places.is_sorted() && places.first().is_none_or(|&first| first >= last));
+        last = places.last().copied().unwrap_or(last);
+        assert_eq!((keys.is_empty(), keys.len()), (places.is_empty(), places.len()));
+        for key in keys.drain() {
+            loaded += usize::from(session.keyspace.load_key(key, true, START_MS).is_ok());
+        }
+        keys.clear(0);
+    }
+    assert_eq!((loaded, sorter.is_empty(), sorter.len_bytes()), (all, true, 0));
+    assert_eq!(digest(&session), digest(&dataset()), "the last of equal ones is what is there");
 }
 
 #[test]

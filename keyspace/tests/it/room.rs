@@ -9,17 +9,17 @@ fn room_made_ahead_and_given_back_changes_nothing_but_the_work() {
     // What is expected of each part: the truth, far too much, and nothing.
     for whole in [4_000_u64, u64::MAX, 0] {
         let mut keyspace = Keyspace::new(2, 42);
-        keyspace.loading = true;
+        keyspace.start_loading();
         let (mut out, mut unit) = (BytesMut::new(), Unit::default());
         for n in 0..4_000_u64 {
             let key = format!("key:{n}");
             keyspace.expect_growth(n, whole);
-            keyspace.warm([(0, key.as_bytes()), (1, b"stranger"), (7, b"nowhere")].into_iter());
+            let hash = keyspace.hash(key.as_bytes());
+            keyspace.warm(&[(0, hash), (1, 1), (7, u64::MAX)]);
             let argv: &[&[u8]] = &[b"SET", key.as_bytes(), b"v", b"PXAT", b"9000000000000"];
             keyspace.execute(&Call::new(0, 1, argv), &mut Encoder::new(&mut out, Version::Resp2), &mut unit);
         }
-        keyspace.fit();
-        keyspace.loading = false;
+        keyspace.end_loading();
         assert_eq!((keyspace.dbs()[0].len(), keyspace.dbs()[0].expires_len()), (4_000, 4_000));
         for n in 0..4_000 {
             let entry = keyspace.entry(0, format!("key:{n}").as_bytes(), 1);

@@ -64,7 +64,6 @@ fn check(file: File, counts: &mut Counts, out: &mut impl Write) -> Result<(), Er
     let mut reader = Reader::new(BufReader::with_capacity(1 << 20, file), shapes)?;
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
     while let Some(item) = reader.next()? {
-        let offset = reader.offset_bytes();
         let line = match item {
             Item::Aux { name, value } => {
                 format!("AUX FIELD {} = '{}'", name.escape_ascii(), value.escape_ascii())
@@ -87,7 +86,7 @@ fn check(file: File, counts: &mut Counts, out: &mut impl Write) -> Result<(), Er
                 continue;
             }
         };
-        let _ = writeln!(out, "[offset {offset}] {line}");
+        let _ = writeln!(out, "[offset {}] {line}", reader.offset_bytes());
     }
     let _ = writeln!(out, "[offset {}] \\o/ RDB looks OK! \\o/", reader.offset_bytes());
     Ok(())

@@ -67,7 +67,7 @@ impl Server {
     fn execute_data(&mut self, id: ClientId, spec: &DataSpec, argv: &[&[u8]], may_block: bool) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Client { db, no_touch, .. } = *client;
-        let call = Call { db, now_ms: self.clock.unix_ms, argv, may_block, no_touch };
+        let call = Call { may_block, no_touch, ..Call::new(db, self.clock.unix_ms, argv) };
         self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
     }
 

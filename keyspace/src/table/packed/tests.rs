@@ -7,10 +7,10 @@ use crate::types::string::copied;
 use crate::{New, Value, ValueRef};
 
 fn put(arena: &mut Arena, place: u32, key: &[u8], value: New<'_>, expire_at_ms: i64) -> Option<Value> {
-    match arena.find(place, 0, key) {
-        Some(index) => arena.replace(index, value, expire_at_ms),
-        None => {
-            arena.insert(place, 0, key, value, expire_at_ms, 0);
+    match arena.seek(place, 0, key) {
+        Ok(index) => arena.replace(index, value, expire_at_ms),
+        Err(index) => {
+            arena.insert(index, place, key, value, expire_at_ms, 0);
             None
         }
     }

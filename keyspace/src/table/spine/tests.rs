@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::tests::{SEED, Word, Words};
 use super::super::{Segmented, Slots, Table};
-use super::{GROUP, Segment};
+use super::{Form, GROUP, Group, Segment, Spine, Vector};
 use crate::Db;
 
 const MEAN_RECORDS: usize = <Slots<Word> as Segment>::MEAN_RECORDS;
@@ -103,6 +103,32 @@ fn a_consumed_table_gives_each_record_once_and_frees_as_it_goes() {
     assert_eq!(records.len(), 5000);
 }
 
+fn groups_of<S>(table: &Spine<S>) -> &Vector<Arc<Group<S>>> {
+    let Form::Groups(groups) = &table.form else { panic!("it is flat") };
+    groups
+}
+
+#[test]
+fn while_it_is_flat_a_table_and_its_snapshots_are_what_they_were() {
+    let mut db = Db::new(SEED);
+    (0..3000).for_each(|number| _ = db.set_word(number, 0));
+    let before = db.clone();
+    db.start_loading();
+    (2000..9000).for_each(|number| _ = db.set_word(number, 1));
+    (0..8000).step_by(2).for_each(|number| _ = db.take_word(number));
+    let flat = db.clone();
+    db.set_word(4001, 2);
+    db.end_loading();
+    assert!(groups_of(db.table()).iter().rev().skip(1).all(|group| group.0.len() == GROUP));
+    let value = |db: &Db, number: u32| db.word(number);
+    assert_eq!([value(&before, 0), value(&before, 2001), value(&before, 4001)], [Some(0), Some(0), None]);
+    assert_eq!([value(&flat, 0), value(&flat, 1), value(&flat, 4001)], [None, Some(0), Some(1)]);
+    assert_eq!([value(&db, 0), value(&db, 1), value(&db, 4001)], [None, Some(0), Some(2)]);
+    assert_eq!((before.len(), flat.len(), db.len()), (3000, 5000, 5000));
+    (0..9000).for_each(|number| _ = db.set_word(number, 3));
+    assert_eq!((db.len(), value(&db, 8999), value(&flat, 8999)), (9000, Some(3), Some(1)));
+}
+
 #[test]
 fn a_write_after_a_snapshot_copies_one_group_and_one_segment() {
     let mut db = Db::new(SEED);
@@ -110,10 +136,10 @@ fn a_write_after_a_snapshot_copies_one_group_and_one_segment() {
     let snapshot = db.clone();
     db.set_word(7, 1);
     let (a, b) = (db.table(), snapshot.table());
-    let groups = a.groups.iter().zip(b.groups.iter()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
+    let groups = groups_of(a).iter().zip(groups_of(b)).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
     let segments = a.all().zip(b.all()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
     assert_eq!((groups, segments), (1, 1));
-    assert!(a.groups.iter().all(|group| group.0.len() <= GROUP && !group.0.spilled()));
+    assert!(groups_of(a).iter().all(|group| group.0.len() <= GROUP && !group.0.spilled()));
 }
 
 #[test]
