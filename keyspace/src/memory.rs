@@ -50,12 +50,12 @@ impl ValueRef<'_> {
             ValueRef::Str(bytes) => string_bytes(bytes),
             ValueRef::List(list) => size_of_val(list) + list_bytes(list, samples),
             ValueRef::Set(set) => {
-                let compact = set.as_listpack().map_or(0, pack_bytes)
+                let compact = set.as_listpack().map_or(0, Listpack::heap_bytes)
                     + set.as_intset().map_or(0, |set| set.as_bytes().len());
                 size_of_val(set) + compact + set.as_table().map_or(0, |table| packed_bytes(table, samples))
             }
             ValueRef::Hash(hash) => {
-                let compact = hash.as_listpack().map_or(0, pack_bytes);
+                let compact = hash.as_listpack().map_or(0, Listpack::heap_bytes);
                 size_of_val(hash) + compact + hash.as_table().map_or(0, |table| packed_bytes(table, samples))
             }
             ValueRef::ZSet(zset) => {
@@ -63,7 +63,7 @@ impl ValueRef<'_> {
                 let heap = |scored: &crate::types::zset::Scored| {
                     STR_HEADER_BYTES + scored.member.len() + size_of_val(scored)
                 };
-                let compact = zset.as_listpack().map_or(0, pack_bytes);
+                let compact = zset.as_listpack().map_or(0, Listpack::heap_bytes);
                 size_of_val(zset)
                     + compact
                     + zset.as_table().map_or(0, |table| table_bytes(table, samples, heap))
@@ -82,17 +82,13 @@ fn heap_bytes(bytes: &[u8]) -> usize {
     if bytes.len() > PACKED_MAX_BYTES { STR_HEADER_BYTES + bytes.len() } else { 0 }
 }
 
-fn pack_bytes(pack: &Listpack) -> usize {
-    STR_HEADER_BYTES + pack.len_bytes()
-}
-
 fn packed_bytes(table: &Packed, samples: usize) -> usize {
     table_bytes(table, samples, |entry| heap_bytes(entry.key()) + heap_bytes(entry.string()))
 }
 
 /// A list's chunks, judged by a sample.
 fn list_bytes(list: &List, samples: usize) -> usize {
-    sampled(list.chunks(), list.free_effort(), samples, pack_bytes)
+    sampled(list.chunks(), list.free_effort(), samples, Listpack::heap_bytes)
 }
 
 /// The sum over `len` things, judged by the first few; 0 samples are all.
@@ -110,7 +106,7 @@ fn sampled<T>(
 /// A stream's nodes, judged by a sample, and what its groups wait for.
 fn stream_bytes(stream: &Stream, samples: usize) -> usize {
     let nodes = stream.nodes();
-    let node = |node: &Node| size_of::<Node>() + pack_bytes(node.pack());
+    let node = |node: &Node| size_of::<Node>() + node.pack().heap_bytes();
     let nodes = sampled(nodes.iter(), nodes.len(), samples, node);
     // Each pending entry is known to the group and to the consumer.
     let groups = stream.groups().iter().map(|group| {

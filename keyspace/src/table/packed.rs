@@ -28,6 +28,7 @@ use super::HashSeed;
 use super::block::{BLOCK_BYTES, Block};
 use super::spine::{Segment, Spine, clone_all};
 use crate::entry::{Entry, NEVER};
+use crate::room::{reserve, roomy, trim};
 use crate::types::string::copied;
 use crate::value::New;
 use crate::{Str, Value, ValueRef};
@@ -583,29 +584,6 @@ fn i64_of(bytes: &[u8]) -> i64 {
 /// An index that stands in a record.
 fn index_of(bytes: &[u8]) -> usize {
     bytes.first_chunk().map_or(usize::MAX, |bytes| u32::from_le_bytes(*bytes) as usize)
-}
-
-/// The capacity for so many elements: what the allocator would give anyway. Its sizes are quarters of powers of two,
-/// so a vector grows by a fifth, and a tenth of it is idle.
-fn roomy<T>(len: usize) -> usize {
-    let bytes = len * size_of::<T>();
-    bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(16)) / size_of::<T>()
-}
-
-#[inline]
-fn reserve<T>(vec: &mut Vec<T>, more: usize) {
-    let len = vec.len() + more;
-    if len > vec.capacity() {
-        vec.reserve_exact(roomy::<T>(len) - vec.len());
-    }
-}
-
-/// Gives idle memory back, once it is half.
-fn trim<T>(vec: &mut Vec<T>) {
-    let roomy = roomy::<T>(vec.len());
-    if vec.capacity() >= 2 * roomy + 16 {
-        vec.shrink_to(roomy);
-    }
 }
 
 impl Clone for Slot {

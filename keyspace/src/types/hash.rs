@@ -176,8 +176,7 @@ impl Hash {
                     pack.replace(at, value);
                     return false;
                 }
-                pack.push_back(name);
-                pack.push_back(value);
+                pack.insert_pair(None, name, value);
                 if self.len() > thresholds.entries {
                     self.expand(thresholds.seed);
                 }

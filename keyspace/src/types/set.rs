@@ -17,6 +17,10 @@ use super::listpack::{Element, Listpack};
 use crate::table::{HashSeed, Packed};
 use crate::{Limits, Random, Str};
 
+mod lookup;
+
+pub use self::lookup::Lookup;
+
 /// A set of byte strings.
 #[derive(Debug, Clone)]
 pub struct Set(Form);

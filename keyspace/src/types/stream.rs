@@ -256,7 +256,6 @@ impl Stream {
         if inner.nodes.get(last).is_some_and(has_room) {
             inner.nodes.update(last, |node| node.push(id, pairs));
         } else {
-            inner.nodes.update(last, Node::shrink_to_fit);
             inner.nodes.push_back(Node::new(id, pairs));
         }
         let header = &mut inner.header;

@@ -400,19 +400,12 @@ fn packed_score(score: f64) -> number::Text {
 
 /// Puts a member that is not there at its place.
 fn pack_insert(pack: &mut Listpack, member: &[u8], score: f64) {
-    let text = packed_score(score);
-    let mut at = pack.first();
-    while let Some(place) = at {
-        let element = pack.get(place);
-        if element.with_bytes(|own| compare((score_behind(pack, place), own), (score, member))).is_gt() {
-            pack.insert(place, text.as_bytes());
-            pack.insert(place, member);
-            return;
-        }
-        at = pack.next(place).and_then(|score| pack.next(score));
-    }
-    pack.push_back(member);
-    pack.push_back(text.as_bytes());
+    let is_behind = |place: At| {
+        let own_score = score_behind(pack, place);
+        pack.get(place).with_bytes(|own| compare((own_score, own), (score, member)).is_gt())
+    };
+    let place = pack.places().step_by(2).find(|&place| is_behind(place));
+    pack.insert_pair(place, member, packed_score(score).as_bytes());
 }
 
 /// Iterates over members in order.
