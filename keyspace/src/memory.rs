@@ -6,6 +6,7 @@ use crate::table::{Packed, Segment, Spine};
 use crate::types::list::List;
 use crate::types::listpack::Listpack;
 use crate::types::stream::{Consumer, Group, Node, Pending, Stream, StreamId};
+use crate::types::zset::{Chunk, Large, Run};
 use crate::{Db, Garbage, ValueRef};
 
 /// What precedes the bytes of a [`Str`](crate::Str) on the heap: count and capacity.
@@ -59,14 +60,8 @@ impl ValueRef<'_> {
                 size_of_val(hash) + compact + hash.as_table().map_or(0, |table| packed_bytes(table, samples))
             }
             ValueRef::ZSet(zset) => {
-                // A member stands in the table and, with its score, in the tree; its bytes are shared.
-                let heap = |scored: &crate::types::zset::Scored| {
-                    STR_HEADER_BYTES + scored.member.len() + size_of_val(scored)
-                };
                 let compact = zset.as_listpack().map_or(0, Listpack::heap_bytes);
-                size_of_val(zset)
-                    + compact
-                    + zset.as_table().map_or(0, |table| table_bytes(table, samples, heap))
+                size_of_val(zset) + compact + zset.as_large().map_or(0, |large| large_bytes(large, samples))
             }
             ValueRef::Stream(stream) => stream_bytes(stream, samples),
         }
@@ -84,6 +79,13 @@ fn heap_bytes(bytes: &[u8]) -> usize {
 
 fn packed_bytes(table: &Packed, samples: usize) -> usize {
     table_bytes(table, samples, |entry| heap_bytes(entry.key()) + heap_bytes(entry.string()))
+}
+
+/// A sorted set's chunks, judged by a sample, and its index.
+fn large_bytes(large: &Large, samples: usize) -> usize {
+    let chunks = large.chunks();
+    let chunk = |chunk: &Chunk| size_of::<Chunk>() + size_of::<Run>() + chunk.heap_bytes();
+    sampled(chunks.iter(), chunks.len(), samples, chunk) + table_bytes(large.index(), samples, |_| 0)
 }
 
 /// A list's chunks, judged by a sample.

@@ -11,16 +11,13 @@
 //! Segments stand in groups of [`GROUP`], because a copy of a node of the spine touches the count of everything that
 //! the node holds: `im::Vector`'s have 64 places, and with segments in them the first write to one of 64 took 64 cache
 //! misses, more than the segment itself.
-//!
-//! `im` is archived and parts of it are unsound. Only `im::Vector` is used, only here, and of it only `push_back`,
-//! `pop_back`, `get`, `get_mut`, `len`, `iter` and `clone`, which a property test covers.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
-use im::Vector;
 use smallvec::SmallVec;
 
+use super::sequence::Sequence;
 use super::{HashSeed, SCAN_END};
 use crate::Random;
 
@@ -34,11 +31,6 @@ pub trait Segment: Clone + Default {
 
     /// A record, as it is seen where it stands.
     type Item<'a>
-    where
-        Self: 'a;
-
-    /// The key of a record.
-    fn key<'a>(item: &Self::Item<'a>) -> &'a [u8]
     where
         Self: 'a;
 
@@ -71,7 +63,7 @@ pub trait Segment: Clone + Default {
 /// A table of segments.
 #[derive(Debug, Clone)]
 pub struct Spine<S> {
-    groups: Vector<Arc<Group<S>>>,
+    groups: Sequence<Group<S>>,
     /// Number of segments.
     segments: usize,
     /// Number of records.
@@ -98,7 +90,7 @@ pub(super) fn clone_all<T, const N: usize>(all: &SmallVec<[Arc<T>; N]>) -> Small
 impl<S: Segment> Spine<S> {
     /// An empty table.
     pub fn new(seed: HashSeed) -> Self {
-        let mut spine = Spine { groups: Vector::new(), segments: 0, len: 0, seed };
+        let mut spine = Spine { groups: Sequence::default(), segments: 0, len: 0, seed };
         spine.push(S::default());
         spine
     }
@@ -145,7 +137,7 @@ impl<S: Segment> Spine<S> {
     /// A segment to write to: it is copied if a snapshot has it too.
     #[inline]
     pub(crate) fn segment_mut(&mut self, index: usize) -> Option<&mut S> {
-        let group = Arc::make_mut(self.groups.get_mut(index / GROUP)?);
+        let group = self.groups.get_mut(index / GROUP)?;
         group.0.get_mut(index % GROUP).map(Arc::make_mut)
     }
 
@@ -202,9 +194,9 @@ impl<S: Segment> Spine<S> {
     fn push(&mut self, segment: S) {
         let segment = Arc::new(segment);
         if self.segments.is_multiple_of(GROUP) {
-            self.groups.push_back(Arc::new(Group(SmallVec::from_iter([segment]))));
+            self.groups.push(Group(SmallVec::from_iter([segment])));
         } else if let Some(last) = self.groups.get_mut(self.segments / GROUP) {
-            Arc::make_mut(last).0.push(segment);
+            last.0.push(segment);
         }
         self.segments += 1;
     }
@@ -212,9 +204,9 @@ impl<S: Segment> Spine<S> {
     fn pop(&mut self) -> Option<Arc<S>> {
         let index = self.segments.checked_sub(1)?;
         let segment = if index.is_multiple_of(GROUP) {
-            Arc::unwrap_or_clone(self.groups.pop_back()?).0.pop()
+            self.groups.pop()?.0.pop()
         } else {
-            Arc::make_mut(self.groups.get_mut(index / GROUP)?).0.pop()
+            self.groups.get_mut(index / GROUP)?.0.pop()
         };
         self.segments = index;
         segment
