@@ -6,11 +6,9 @@ use crate::table::{Packed, Segment, Spine};
 use crate::types::list::List;
 use crate::types::listpack::Listpack;
 use crate::types::stream::{Consumer, Group, Node, Pending, Stream, StreamId};
+use crate::types::string::HEADER_BYTES;
 use crate::types::zset::{Chunk, Large, Run};
 use crate::{Db, Garbage, ValueRef};
-
-/// What precedes the bytes of a [`Str`](crate::Str) on the heap: count and capacity.
-const STR_HEADER_BYTES: usize = 16;
 
 impl Entry<'_> {
     /// Bytes of the key, its value and its place in the table. `samples` members of a table are measured, all of them
@@ -74,7 +72,7 @@ fn string_bytes(bytes: &[u8]) -> usize {
 }
 
 fn heap_bytes(bytes: &[u8]) -> usize {
-    if bytes.len() > PACKED_MAX_BYTES { STR_HEADER_BYTES + bytes.len() } else { 0 }
+    if bytes.len() > PACKED_MAX_BYTES { HEADER_BYTES + bytes.len() } else { 0 }
 }
 
 fn packed_bytes(table: &Packed, samples: usize) -> usize {

@@ -19,10 +19,10 @@
 
 use std::hint::black_box;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
 use smallvec::SmallVec;
+use triomphe::Arc;
 
 use super::HashSeed;
 use super::block::{BLOCK_BYTES, Block};
@@ -643,7 +643,7 @@ impl Segment for Arena {
 
     fn heap_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>()
-            + self.blocks.len() * (size_of::<Block>() + 2 * size_of::<usize>())
+            + self.blocks.len() * (size_of::<Block>() + size_of::<usize>())
             + self.values.capacity() * size_of::<Option<Value>>()
     }
 

@@ -4,9 +4,9 @@
 //! `pop_back`, `get`, `get_mut`, `len`, `iter` and `clone`, which property tests of the spine cover.
 
 use std::ops::Index;
-use std::sync::Arc;
 
 use im::Vector;
+use triomphe::Arc;
 
 /// Things in a row.
 #[derive(Debug)]

@@ -13,9 +13,9 @@
 //! misses, more than the segment itself.
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use smallvec::SmallVec;
+use triomphe::Arc;
 
 use super::sequence::Sequence;
 use super::{HashSeed, SCAN_END};
@@ -228,8 +228,8 @@ impl<S: Segment> Spine<S> {
 
     /// Bytes of the spine and of its segments, without what those have allocated.
     pub(crate) fn own_bytes(&self) -> usize {
-        // A segment with its counts, and its place in a group.
-        let segment = size_of::<S>() + 2 * size_of::<usize>() + size_of::<Arc<S>>();
+        // A segment with its count, and its place in a group.
+        let segment = size_of::<S>() + size_of::<usize>() + size_of::<Arc<S>>();
         self.segments * segment
     }
 

@@ -9,7 +9,8 @@
 //! Source: redis 7.2 `src/t_hash.c`.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+
+use triomphe::Arc;
 
 use super::listpack::{At, Element, Listpack};
 use crate::entry::Entry;

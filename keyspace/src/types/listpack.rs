@@ -22,13 +22,11 @@ use smallvec::SmallVec;
 
 use crate::Str;
 use crate::room::allocated_bytes;
+use crate::types::string::HEADER_BYTES as STR_HEADER_BYTES;
 
 const HEADER_BYTES: usize = 6;
 const END: u8 = 0xff;
 const COUNT_UNKNOWN: u16 = u16::MAX;
-
-/// What precedes a blob on the heap: the string's count and capacity.
-pub(super) const STR_HEADER_BYTES: usize = 16;
 
 /// A listpack. Cloning it shares the blob until one side writes. Behind the end there may be idle bytes: all that the
 /// allocator gives.

@@ -12,11 +12,11 @@ mod group;
 mod id;
 mod node;
 
-use std::sync::Arc;
-
 pub use self::group::{Consumer, Group, Pending};
 pub use self::id::StreamId;
 pub use self::node::{Entry, Fields, Node};
+
+use triomphe::Arc;
 
 use self::group::search;
 use super::tree::Tree;

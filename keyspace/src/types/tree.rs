@@ -12,7 +12,8 @@
 
 use std::iter::FusedIterator;
 use std::ops::Range;
-use std::sync::Arc;
+
+use triomphe::Arc;
 
 const MAX_ITEMS: usize = 64;
 const MAX_CHILDREN: usize = 32;

@@ -10,9 +10,9 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
-use std::sync::Arc;
 
 use resp::number;
+use triomphe::Arc;
 
 use super::listpack::{At, Element, Listpack};
 use crate::table::{HashSeed, Record};

@@ -12,10 +12,10 @@
 use std::ops::Range;
 
 use super::chunk::Chunk;
+use crate::table::HashSeed;
 use crate::table::packed::place_of;
 use crate::table::places::{Mark, Places};
 use crate::table::sequence::Sequence;
-use crate::table::HashSeed;
 use crate::types::listpack::Element;
 use crate::types::tree::{self, Tree};
 
@@ -91,7 +91,9 @@ impl Large {
     /// The number of members in front for whose scores `is_before` holds.
     pub(super) fn partition_scores(&self, is_before: impl Fn(f64) -> bool) -> usize {
         let seat = self.last_seat(|run| is_before(run.first));
-        seat.map_or(0, |seat| seat.before + self.chunk_of(&seat).scores().partition_point(|&own| is_before(own)))
+        seat.map_or(0, |seat| {
+            seat.before + self.chunk_of(&seat).scores().partition_point(|&own| is_before(own))
+        })
     }
 
     /// The number of members in front for which `is_before` holds.
@@ -205,9 +207,8 @@ impl Large {
     #[inline]
     fn seek(&self, score: f64, member: &[u8]) -> Option<Seat> {
         // The first member is far away: it is asked for only where scores are the same.
-        let is_before = |run: &Run| {
-            run.first < score || run.first == score && self.chunk(run.chunk).member(0) <= member
-        };
+        let is_before =
+            |run: &Run| run.first < score || run.first == score && self.chunk(run.chunk).member(0) <= member;
         let first = || self.runs.first().map(|&run| Seat { index: 0, before: 0, run });
         self.last_seat(is_before).or_else(first)
     }

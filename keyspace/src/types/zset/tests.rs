@@ -221,7 +221,8 @@ fn a_scan_meets_every_member_once_though_many_share_a_place() {
     let large = zset.as_large().unwrap();
     let (mut found, mut cursor) = (Vec::new(), 0);
     loop {
-        cursor = large.scan(cursor, 10, |(member, score)| found.push((member.with_bytes(<[u8]>::to_vec), score)));
+        cursor =
+            large.scan(cursor, 10, |(member, score)| found.push((member.with_bytes(<[u8]>::to_vec), score)));
         if cursor == 0 {
             break;
         }
