@@ -1,5 +1,7 @@
 //! MEMORY USAGE: what a key takes, from the sizes of its allocations; the members of a table are judged by a sample.
 
+use triomphe::Arc;
+
 use crate::entry::Entry;
 use crate::table::packed::{PACKED_MAX_BYTES, RECORD_BYTES};
 use crate::table::{Packed, Segment, Spine};
@@ -82,7 +84,7 @@ fn packed_bytes(table: &Packed, samples: usize) -> usize {
 /// A sorted set's chunks, judged by a sample, and its index.
 fn large_bytes(large: &Large, samples: usize) -> usize {
     let chunks = large.chunks();
-    let chunk = |chunk: &Chunk| size_of::<Chunk>() + size_of::<Run>() + chunk.heap_bytes();
+    let chunk = |chunk: &Arc<Chunk>| size_of::<Chunk>() + size_of::<Run>() + chunk.heap_bytes();
     sampled(chunks.iter(), chunks.len(), samples, chunk) + table_bytes(large.index(), samples, |_| 0)
 }
 

@@ -1,9 +1,8 @@
-//! The table that keys, hash fields and set members stand in: a hash table whose clone is an
-//! immutable snapshot in O(1).
+//! The table that keys, hash fields and set members stand in: a hash table whose clone is an immutable snapshot in O(1).
 //!
 //! [`Packed`] holds strings, packed, and values: keys, hash fields, set members. `Places` finds what stands elsewhere: a
-//! sorted set's members. [`Segmented`] holds records of any type. All are a [`Spine`] of segments. [`Persistent`] (`im::HashMap`) is the obviously right one that property tests
-//! and benches hold them against.
+//! sorted set's members. [`Segmented`] holds records of any type. All are a [`Spine`] of segments. [`Persistent`]
+//! (`im::HashMap`) is the obviously right one that property tests and benches hold them against.
 
 mod block;
 mod im;

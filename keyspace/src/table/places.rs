@@ -10,8 +10,7 @@ use crate::room::{reserve, roomy, trim};
 pub(crate) type Places = Spine<Marks>;
 
 /// A segment: marks in the order of their places.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Marks(Vec<Mark>);
+type Marks = Vec<Mark>;
 
 /// What is at `place` has this number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,16 +19,15 @@ pub(crate) struct Mark {
     pub(crate) number: u32,
 }
 
-impl Marks {
-    fn first(&self, place: u32, shared_bits: u32) -> usize {
-        lower_bound(&self.0, |mark| mark.place, place, shared_bits)
-    }
+/// The first mark of a place, or where it belongs.
+fn first(marks: &[Mark], place: u32, shared_bits: u32) -> usize {
+    lower_bound(marks, |mark| mark.place, place, shared_bits)
+}
 
-    fn find(&self, mark: Mark, shared_bits: u32) -> Option<usize> {
-        let first = self.first(mark.place, shared_bits);
-        let same = self.0[first..].iter().take_while(|own| own.place == mark.place);
-        same.enumerate().find(|(_, own)| **own == mark).map(|(more, _)| first + more)
-    }
+fn find(marks: &[Mark], mark: Mark, shared_bits: u32) -> Option<usize> {
+    let first = first(marks, mark.place, shared_bits);
+    let same = marks[first..].iter().take_while(|own| own.place == mark.place);
+    same.enumerate().find(|(_, own)| **own == mark).map(|(more, _)| first + more)
 }
 
 impl Segment for Marks {
@@ -38,30 +36,30 @@ impl Segment for Marks {
     type Item<'a> = Mark;
 
     fn records(&self) -> usize {
-        self.0.len()
+        self.len()
     }
 
     fn heap_bytes(&self) -> usize {
-        self.0.capacity() * size_of::<Mark>()
+        self.capacity() * size_of::<Mark>()
     }
 
     fn iter(&self) -> impl Iterator<Item = Mark> {
-        self.0.iter().copied()
+        self.as_slice().iter().copied()
     }
 
     fn split(&mut self, bit: u32, _: HashSeed) -> Self {
         let mask = (1u32 << 31).checked_shr(bit).unwrap_or(0);
         let mut moved = Vec::new();
-        let stay = self.0.partition_point(|mark| mark.place & mask == 0);
-        reserve(&mut moved, self.0.len() - stay);
-        moved.extend(self.0.drain(stay..));
-        self.0.shrink_to(roomy::<Mark>(stay));
-        Marks(moved)
+        let stay = self.partition_point(|mark| mark.place & mask == 0);
+        reserve(&mut moved, self.len() - stay);
+        moved.extend(self.drain(stay..));
+        self.shrink_to(roomy::<Mark>(stay));
+        moved
     }
 
     fn absorb(&mut self, other: Self, _: HashSeed) {
-        reserve(&mut self.0, other.0.len());
-        self.0.extend(other.0);
+        reserve(self, other.len());
+        self.extend(other);
     }
 
     fn scan<'a>(
@@ -71,14 +69,14 @@ impl Segment for Marks {
         _: HashSeed,
         visit: &mut impl FnMut(Self::Item<'a>),
     ) -> Option<u64> {
-        let start = self.0.partition_point(|mark| cursor_of(mark.place) < from);
-        let end = self.0.len().min(start.saturating_add(count));
+        let start = self.partition_point(|mark| cursor_of(mark.place) < from);
+        let end = self.len().min(start.saturating_add(count));
         // Those of one place are visited together.
-        let last = self.0[start..end].last();
+        let last = self[start..end].last();
         let same = |mark: &&Mark| last.is_some_and(|last| last.place == mark.place);
-        let end = end + self.0[end..].iter().take_while(same).count();
-        self.0[start..end].iter().for_each(|&mark| visit(mark));
-        self.0.get(end).map(|mark| cursor_of(mark.place))
+        let end = end + self[end..].iter().take_while(same).count();
+        self[start..end].iter().for_each(|&mark| visit(mark));
+        self.get(end).map(|mark| cursor_of(mark.place))
     }
 }
 
@@ -94,16 +92,16 @@ impl Places {
     #[inline]
     pub(crate) fn numbers(&self, place: u32) -> impl Iterator<Item = u32> {
         let (index, shared_bits) = self.locate(place);
-        let marks = self.segment(index).map_or(&[][..], |marks| &marks.0[marks.first(place, shared_bits)..]);
+        let marks = self.segment(index).map_or(&[][..], |marks| &marks[first(marks, place, shared_bits)..]);
         marks.iter().take_while(move |mark| mark.place == place).map(|mark| mark.number)
     }
 
     pub(crate) fn add(&mut self, mark: Mark) {
         let (index, shared_bits) = self.locate(mark.place);
         let Some(marks) = self.segment_mut(index) else { return };
-        let at = marks.first(mark.place, shared_bits);
-        reserve(&mut marks.0, 1);
-        marks.0.insert(at, mark);
+        let at = first(marks, mark.place, shared_bits);
+        reserve(marks, 1);
+        marks.insert(at, mark);
         if self.count_added() {
             self.grow();
         }
@@ -112,9 +110,9 @@ impl Places {
     pub(crate) fn remove(&mut self, mark: Mark) {
         let (index, shared_bits) = self.locate(mark.place);
         let Some(marks) = self.segment_mut(index) else { return };
-        let Some(at) = marks.find(mark, shared_bits) else { return };
-        marks.0.remove(at);
-        trim(&mut marks.0);
+        let Some(at) = find(marks, mark, shared_bits) else { return };
+        marks.remove(at);
+        trim(marks);
         if self.count_removed() {
             self.shrink();
         }
@@ -124,8 +122,8 @@ impl Places {
     pub(crate) fn renumber(&mut self, mark: Mark, number: u32) {
         let (index, shared_bits) = self.locate(mark.place);
         let Some(marks) = self.segment_mut(index) else { return };
-        if let Some(at) = marks.find(mark, shared_bits) {
-            marks.0[at].number = number;
+        if let Some(at) = find(marks, mark, shared_bits) {
+            marks[at].number = number;
         }
     }
 }

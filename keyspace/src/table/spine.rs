@@ -90,7 +90,7 @@ pub(super) fn clone_all<T, const N: usize>(all: &SmallVec<[Arc<T>; N]>) -> Small
 impl<S: Segment> Spine<S> {
     /// An empty table.
     pub fn new(seed: HashSeed) -> Self {
-        let mut spine = Spine { groups: Sequence::default(), segments: 0, len: 0, seed };
+        let mut spine = Spine { groups: Sequence::new(), segments: 0, len: 0, seed };
         spine.push(S::default());
         spine
     }
@@ -137,7 +137,7 @@ impl<S: Segment> Spine<S> {
     /// A segment to write to: it is copied if a snapshot has it too.
     #[inline]
     pub(crate) fn segment_mut(&mut self, index: usize) -> Option<&mut S> {
-        let group = self.groups.get_mut(index / GROUP)?;
+        let group = Arc::make_mut(self.groups.get_mut(index / GROUP)?);
         group.0.get_mut(index % GROUP).map(Arc::make_mut)
     }
 
@@ -194,9 +194,9 @@ impl<S: Segment> Spine<S> {
     fn push(&mut self, segment: S) {
         let segment = Arc::new(segment);
         if self.segments.is_multiple_of(GROUP) {
-            self.groups.push(Group(SmallVec::from_iter([segment])));
+            self.groups.push_back(Arc::new(Group(SmallVec::from_iter([segment]))));
         } else if let Some(last) = self.groups.get_mut(self.segments / GROUP) {
-            last.0.push(segment);
+            Arc::make_mut(last).0.push(segment);
         }
         self.segments += 1;
     }
@@ -204,9 +204,9 @@ impl<S: Segment> Spine<S> {
     fn pop(&mut self) -> Option<Arc<S>> {
         let index = self.segments.checked_sub(1)?;
         let segment = if index.is_multiple_of(GROUP) {
-            self.groups.pop()?.0.pop()
+            Arc::unwrap_or_clone(self.groups.pop_back()?).0.pop()
         } else {
-            self.groups.get_mut(index / GROUP)?.0.pop()
+            Arc::make_mut(self.groups.get_mut(index / GROUP)?).0.pop()
         };
         self.segments = index;
         segment

@@ -108,7 +108,7 @@ fn a_write_after_a_snapshot_copies_one_group_and_one_segment() {
     let snapshot = db.clone();
     db.set_word(7, 1);
     let (a, b) = (db.table(), snapshot.table());
-    let groups = a.groups.iter().zip(b.groups.iter()).filter(|(a, b)| !std::ptr::eq(*a, *b)).count();
+    let groups = a.groups.iter().zip(b.groups.iter()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
     let segments = a.all().zip(b.all()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
     assert_eq!((groups, segments), (1, 1));
     assert!(a.groups.iter().all(|group| group.0.len() <= GROUP && !group.0.spilled()));

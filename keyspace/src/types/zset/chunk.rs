@@ -1,10 +1,8 @@
 //! Members in a row, in order: what a large sorted set consists of.
 //!
 //! ```text
-//! scores   f64 ..
-//! places   u32 ..   where the index has the members: see [`crate::table::packed`]
-//! ends     u32 ..   where a member ends among the bytes
-//! bytes    the members, side by side
+//! heads   score f64, place u32 (where the index has the member: see [`crate::table::packed`]), end u32 ..
+//! bytes   the members, side by side, each up to its end
 //! ```
 
 use std::ops::Range;
@@ -21,45 +19,44 @@ const BYTES: usize = 4096;
 /// Members in a row.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chunk {
-    scores: Vec<f64>,
-    places: Vec<u32>,
-    ends: Vec<u32>,
+    heads: Vec<Head>,
     bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    score: f64,
+    place: u32,
+    end: u32,
 }
 
 impl Chunk {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.scores.len()
+        self.heads.len()
     }
 
     #[inline]
     pub(super) fn score(&self, at: usize) -> f64 {
-        self.scores[at]
+        self.heads[at].score
     }
 
     #[inline]
     pub(super) fn member(&self, at: usize) -> &[u8] {
-        &self.bytes[self.start(at)..self.ends[at] as usize]
+        &self.bytes[self.start(at)..self.heads[at].end as usize]
     }
 
     #[inline]
     pub(super) fn get(&self, at: usize) -> (Element<'_>, f64) {
-        (Element::Bytes(self.member(at)), self.scores[at])
+        (Element::Bytes(self.member(at)), self.score(at))
     }
 
-    pub(super) fn scores(&self) -> &[f64] {
-        &self.scores
-    }
-
-    pub(super) fn places(&self) -> &[u32] {
-        &self.places
+    pub(super) fn places(&self, range: Range<usize>) -> impl Iterator<Item = u32> {
+        self.heads[range].iter().map(|head| head.place)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.scores.capacity() * size_of::<f64>()
-            + (self.places.capacity() + self.ends.capacity()) * size_of::<u32>()
-            + self.bytes.capacity()
+        self.heads.capacity() * size_of::<Head>() + self.bytes.capacity()
     }
 
     /// Where a member is.
@@ -70,16 +67,21 @@ impl Chunk {
 
     /// Where the members of a place are.
     pub(super) fn at_place(&self, place: u32) -> impl Iterator<Item = usize> {
-        let places = self.places.iter().enumerate();
-        places.filter(move |(_, own)| **own == place).map(|(at, _)| at)
+        let heads = self.heads.iter().enumerate();
+        heads.filter(move |(_, head)| head.place == place).map(|(at, _)| at)
     }
 
     /// Where a member of this score is, or belongs.
     #[inline]
     pub(super) fn position(&self, score: f64, member: &[u8]) -> usize {
-        let first = self.scores.partition_point(|&own| own < score);
-        let same = self.scores[first..].partition_point(|&own| own <= score);
+        let first = self.partition_scores(|own| own < score);
+        let same = self.heads[first..].partition_point(|head| head.score <= score);
         first + partition_point(same, |more| self.member(first + more) < member)
+    }
+
+    /// The first member for whose score `is_before` does not hold.
+    pub(super) fn partition_scores(&self, is_before: impl Fn(f64) -> bool) -> usize {
+        self.heads.partition_point(|head| is_before(head.score))
     }
 
     /// The first member for which `is_before` does not hold.
@@ -104,10 +106,9 @@ impl Chunk {
     pub(super) fn insert(&mut self, at: usize, place: u32, score: f64, member: &[u8]) {
         let (start, old_len) = (self.start(at), self.bytes.len());
         let end = start + member.len();
-        put(&mut self.scores, at, score);
-        put(&mut self.places, at, place);
-        put(&mut self.ends, at, end as u32);
-        self.ends[at + 1..].iter_mut().for_each(|end| *end += member.len() as u32);
+        reserve(&mut self.heads, 1);
+        self.heads.insert(at, Head { score, place, end: end as u32 });
+        self.shift(at + 1, member.len() as u32);
         reserve(&mut self.bytes, member.len());
         self.bytes.resize(old_len + member.len(), 0);
         self.bytes.copy_within(start..old_len, end);
@@ -116,51 +117,43 @@ impl Chunk {
 
     pub(super) fn remove(&mut self, range: Range<usize>) {
         let (start, end) = (self.start(range.start), self.start(range.end));
-        self.scores.drain(range.clone());
-        self.places.drain(range.clone());
-        self.ends.drain(range.clone());
+        self.heads.drain(range.clone());
         self.bytes.drain(start..end);
-        self.ends[range.start..].iter_mut().for_each(|own| *own -= (end - start) as u32);
+        self.shift(range.start, ((end - start) as u32).wrapping_neg());
     }
 
     /// Parts with the members from `at` on.
     pub(super) fn split_off(&mut self, at: usize) -> Chunk {
         let mut right = Chunk::default();
-        right.append(self, at..self.len());
+        right.append(self, at);
         self.remove(at..self.len());
-        self.scores.shrink_to(roomy::<f64>(at));
-        self.places.shrink_to(roomy::<u32>(at));
-        self.ends.shrink_to(roomy::<u32>(at));
+        self.heads.shrink_to(roomy::<Head>(at));
         self.bytes.shrink_to(roomy::<u8>(self.bytes.len()));
         right
     }
 
-    /// Adds some of another chunk's members at the end.
-    pub(super) fn append(&mut self, other: &Chunk, range: Range<usize>) {
-        let (start, end) = (other.start(range.start), other.start(range.end));
-        let base = self.bytes.len();
-        extend(&mut self.scores, &other.scores[range.clone()]);
-        extend(&mut self.places, &other.places[range.clone()]);
-        extend(&mut self.bytes, &other.bytes[start..end]);
-        reserve(&mut self.ends, range.len());
-        self.ends.extend(other.ends[range].iter().map(|&own| (base + own as usize - start) as u32));
+    /// Adds another chunk's members from `from` on at the end.
+    pub(super) fn append(&mut self, other: &Chunk, from: usize) {
+        let (own, start) = (self.bytes.len(), other.start(from));
+        let moved = &other.bytes[start..];
+        reserve(&mut self.bytes, moved.len());
+        self.bytes.extend_from_slice(moved);
+        let at = self.len();
+        reserve(&mut self.heads, other.len() - from);
+        self.heads.extend_from_slice(&other.heads[from..]);
+        self.shift(at, (own as u32).wrapping_sub(start as u32));
+    }
+
+    /// Moves where members end, from one on, forth or (by a number that wraps) back.
+    fn shift(&mut self, from: usize, by: u32) {
+        self.heads[from..].iter_mut().for_each(|head| head.end = head.end.wrapping_add(by));
     }
 
     /// Where a member begins; behind the last one, where the bytes end.
     #[inline]
     fn start(&self, at: usize) -> usize {
-        at.checked_sub(1).map_or(0, |before| self.ends[before] as usize)
+        at.checked_sub(1).map_or(0, |before| self.heads[before].end as usize)
     }
-}
-
-fn put<T>(vec: &mut Vec<T>, at: usize, value: T) {
-    reserve(vec, 1);
-    vec.insert(at, value);
-}
-
-fn extend<T: Copy>(vec: &mut Vec<T>, more: &[T]) {
-    reserve(vec, more.len());
-    vec.extend_from_slice(more);
 }
 
 /// The first of `len` indices for which `is_before` does not hold.

@@ -11,6 +11,8 @@
 
 use std::ops::Range;
 
+use triomphe::Arc;
+
 use super::chunk::Chunk;
 use crate::table::HashSeed;
 use crate::table::packed::place_of;
@@ -55,7 +57,7 @@ struct Seat {
 
 impl Large {
     pub(super) fn new(seed: HashSeed) -> Self {
-        Large { chunks: Sequence::default(), runs: Tree::new(), index: Places::new(seed) }
+        Large { chunks: Sequence::new(), runs: Tree::new(), index: Places::new(seed) }
     }
 
     #[inline]
@@ -91,9 +93,7 @@ impl Large {
     /// The number of members in front for whose scores `is_before` holds.
     pub(super) fn partition_scores(&self, is_before: impl Fn(f64) -> bool) -> usize {
         let seat = self.last_seat(|run| is_before(run.first));
-        seat.map_or(0, |seat| {
-            seat.before + self.chunk_of(&seat).scores().partition_point(|&own| is_before(own))
-        })
+        seat.map_or(0, |seat| seat.before + self.chunk_of(&seat).partition_scores(is_before))
     }
 
     /// The number of members in front for which `is_before` holds.
@@ -248,7 +248,7 @@ impl Large {
     }
 
     fn add_chunk(&mut self, index: usize, chunk: Chunk) {
-        self.chunks.push(chunk);
+        self.chunks.push_back(Arc::new(chunk));
         self.runs.insert(index, self.run(self.chunks.len() as u32 - 1));
     }
 
@@ -260,7 +260,7 @@ impl Large {
     /// Changes the chunk of a run, which must not become empty.
     fn change(&mut self, index: usize, number: u32, change: impl FnOnce(&mut Chunk)) {
         if let Some(chunk) = self.chunks.get_mut(number as usize) {
-            change(chunk);
+            change(Arc::make_mut(chunk));
         }
         let run = self.run(number);
         self.runs.update(index, |own| *own = run);
@@ -282,7 +282,7 @@ impl Large {
 
     /// Removes some of a run's members.
     fn cut(&mut self, index: usize, run: Run, range: Range<usize>) {
-        for &place in &self.chunks[run.chunk as usize].places()[range.clone()] {
+        for place in self.chunks[run.chunk as usize].places(range.clone()) {
             self.index.remove(Mark { place, number: run.chunk });
         }
         if range.len() == run.len as usize {
@@ -300,9 +300,9 @@ impl Large {
         if !thin.is_thin() || !thin.takes(self.chunk(right.chunk)) {
             return;
         }
-        let moved = self.chunk(right.chunk).clone();
+        let moved = Arc::clone(&self.chunks[right.chunk as usize]);
         self.renumber(&moved, right.chunk, left.chunk);
-        self.change(index, left.chunk, |chunk| chunk.append(&moved, 0..moved.len()));
+        self.change(index, left.chunk, |chunk| chunk.append(&moved, 0));
         self.runs.remove(index + 1);
         self.release(right.chunk);
     }
@@ -312,7 +312,7 @@ impl Large {
         let last_number = self.chunks.len() as u32 - 1;
         let last = self.chunk(last_number);
         let seat = (number != last_number).then(|| self.seek(last.score(0), last.member(0))).flatten();
-        let Some((last, seat)) = self.chunks.pop().zip(seat) else { return };
+        let Some((last, seat)) = self.chunks.pop_back().zip(seat) else { return };
         self.renumber(&last, last_number, number);
         if let Some(chunk) = self.chunks.get_mut(number as usize) {
             *chunk = last;
@@ -322,7 +322,8 @@ impl Large {
 
     /// Marks a chunk's members anew.
     fn renumber(&mut self, chunk: &Chunk, from: u32, to: u32) {
-        chunk.places().iter().for_each(|&place| self.index.renumber(Mark { place, number: from }, to));
+        let places = chunk.places(0..chunk.len());
+        places.for_each(|place| self.index.renumber(Mark { place, number: from }, to));
     }
 }
 
