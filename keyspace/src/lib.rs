@@ -38,6 +38,7 @@ mod expire;
 mod limits;
 mod memory;
 mod random;
+mod room;
 mod value;
 
 pub mod commands;

@@ -1,15 +1,16 @@
 //! MEMORY USAGE: what a key takes, from the sizes of its allocations; the members of a table are judged by a sample.
 
+use triomphe::Arc;
+
 use crate::entry::Entry;
 use crate::table::packed::{PACKED_MAX_BYTES, RECORD_BYTES};
 use crate::table::{Packed, Segment, Spine};
 use crate::types::list::List;
 use crate::types::listpack::Listpack;
 use crate::types::stream::{Consumer, Group, Node, Pending, Stream, StreamId};
+use crate::types::string::HEADER_BYTES;
+use crate::types::zset::{Chunk, Large, Run};
 use crate::{Db, Garbage, ValueRef};
-
-/// What precedes the bytes of a [`Str`](crate::Str) on the heap: count and capacity.
-const STR_HEADER_BYTES: usize = 16;
 
 impl Entry<'_> {
     /// Bytes of the key, its value and its place in the table. `samples` members of a table are measured, all of them
@@ -50,23 +51,17 @@ impl ValueRef<'_> {
             ValueRef::Str(bytes) => string_bytes(bytes),
             ValueRef::List(list) => size_of_val(list) + list_bytes(list, samples),
             ValueRef::Set(set) => {
-                let compact = set.as_listpack().map_or(0, pack_bytes)
+                let compact = set.as_listpack().map_or(0, Listpack::heap_bytes)
                     + set.as_intset().map_or(0, |set| set.as_bytes().len());
                 size_of_val(set) + compact + set.as_table().map_or(0, |table| packed_bytes(table, samples))
             }
             ValueRef::Hash(hash) => {
-                let compact = hash.as_listpack().map_or(0, pack_bytes);
+                let compact = hash.as_listpack().map_or(0, Listpack::heap_bytes);
                 size_of_val(hash) + compact + hash.as_table().map_or(0, |table| packed_bytes(table, samples))
             }
             ValueRef::ZSet(zset) => {
-                // A member stands in the table and, with its score, in the tree; its bytes are shared.
-                let heap = |scored: &crate::types::zset::Scored| {
-                    STR_HEADER_BYTES + scored.member.len() + size_of_val(scored)
-                };
-                let compact = zset.as_listpack().map_or(0, pack_bytes);
-                size_of_val(zset)
-                    + compact
-                    + zset.as_table().map_or(0, |table| table_bytes(table, samples, heap))
+                let compact = zset.as_listpack().map_or(0, Listpack::heap_bytes);
+                size_of_val(zset) + compact + zset.as_large().map_or(0, |large| large_bytes(large, samples))
             }
             ValueRef::Stream(stream) => stream_bytes(stream, samples),
         }
@@ -79,20 +74,23 @@ fn string_bytes(bytes: &[u8]) -> usize {
 }
 
 fn heap_bytes(bytes: &[u8]) -> usize {
-    if bytes.len() > PACKED_MAX_BYTES { STR_HEADER_BYTES + bytes.len() } else { 0 }
-}
-
-fn pack_bytes(pack: &Listpack) -> usize {
-    STR_HEADER_BYTES + pack.len_bytes()
+    if bytes.len() > PACKED_MAX_BYTES { HEADER_BYTES + bytes.len() } else { 0 }
 }
 
 fn packed_bytes(table: &Packed, samples: usize) -> usize {
     table_bytes(table, samples, |entry| heap_bytes(entry.key()) + heap_bytes(entry.string()))
 }
 
+/// A sorted set's chunks, judged by a sample, and its index.
+fn large_bytes(large: &Large, samples: usize) -> usize {
+    let chunks = large.chunks();
+    let chunk = |chunk: &Arc<Chunk>| size_of::<Chunk>() + size_of::<Run>() + chunk.heap_bytes();
+    sampled(chunks.iter(), chunks.len(), samples, chunk) + table_bytes(large.index(), samples, |_| 0)
+}
+
 /// A list's chunks, judged by a sample.
 fn list_bytes(list: &List, samples: usize) -> usize {
-    sampled(list.chunks(), list.free_effort(), samples, pack_bytes)
+    sampled(list.chunks(), list.free_effort(), samples, Listpack::heap_bytes)
 }
 
 /// The sum over `len` things, judged by the first few; 0 samples are all.
@@ -110,7 +108,7 @@ fn sampled<T>(
 /// A stream's nodes, judged by a sample, and what its groups wait for.
 fn stream_bytes(stream: &Stream, samples: usize) -> usize {
     let nodes = stream.nodes();
-    let node = |node: &Node| size_of::<Node>() + pack_bytes(node.pack());
+    let node = |node: &Node| size_of::<Node>() + node.pack().heap_bytes();
     let nodes = sampled(nodes.iter(), nodes.len(), samples, node);
     // Each pending entry is known to the group and to the consumer.
     let groups = stream.groups().iter().map(|group| {

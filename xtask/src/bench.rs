@@ -3,8 +3,9 @@
 //! | part | what is measured |
 //! |---|---|
 //! | `load` | SET and GET by redis-benchmark: requests a second, and the server's CPU microseconds per request |
+//! | `commands` | the server's CPU microseconds per request of the collections' commands, above the floor |
 //! | `start` | milliseconds to load the same append-only directory: a RESP log and an RDB base, of strings and mixed |
-//! | `memory` | resident bytes per key, 16-byte key and 32-byte value |
+//! | `memory` | resident bytes per key, field, member and element |
 //! | `rewrite` | the longest gap between two PING replies during BGREWRITEAOF under writes |
 //! | `disk` | reads beside synced writes, writes while an fsync runs, and a disk that another process keeps busy |
 //!
@@ -27,15 +28,18 @@ use crate::client::Client;
 use crate::server::{Party, Server, free_port, redis_and_valkey};
 use crate::{install, workspace};
 
+mod commands;
 mod disk;
+mod memory;
 mod start;
 
 type Part = (&'static str, fn(&Bench) -> Result<String>);
 
 const PARTS: &[Part] = &[
     ("load", load),
+    ("commands", commands::commands),
     ("start", start::start),
-    ("memory", memory),
+    ("memory", memory::memory),
     ("rewrite", rewrite),
     ("disk", disk::disk),
 ];
@@ -260,30 +264,6 @@ fn cpu_us(pid: u32) -> Result<f64> {
     Ok((ticks(11)? + ticks(12)?) * 10_000.0)
 }
 
-// ---- memory
-
-fn memory(bench: &Bench) -> Result<String> {
-    let keys = 1_000_000 / bench.scale;
-    let row = format!("{keys} strings, bytes per key");
-    let mut samples = Samples::new();
-    for party in &bench.parties {
-        let dir = fresh_dir(&format!("memory-{}", party.name))?;
-        let server = Server::start(&party.program, &dir, free_port(), &["--appendonly", "no"])?;
-        let before = resident_bytes(server.pid())?;
-        fill(&mut server.connect()?, keys)?;
-        let per_key = (resident_bytes(server.pid())? - before) / keys as f64;
-        samples.entry((row.clone(), party.name)).or_default().push(per_key);
-    }
-    Ok(table("memory", bench, &[row], &samples, 1, Better::Lower))
-}
-
-fn resident_bytes(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024.0)
-}
-
 /// SETs `keys` keys of 16 bytes to values of 32.
 fn fill(client: &mut Client, keys: u64) -> Result<()> {
     for at in 0..keys {
@@ -471,7 +451,8 @@ fn fresh_dir(name: &str) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{cpu_us, median, quantile, resident_bytes};
+    use super::memory::resident_bytes;
+    use super::{cpu_us, median, quantile};
 
     #[test]
     fn medians_and_quantiles_take_the_nearest_rank() {

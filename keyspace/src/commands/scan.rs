@@ -14,8 +14,8 @@
 
 use resp::{Encoder, number};
 
-use crate::table::{Segment, Spine};
-use crate::{CommandError, glob};
+use crate::table::Packed;
+use crate::{CommandError, Entry, glob};
 
 /// MATCH, COUNT and TYPE.
 #[derive(Debug, Clone, Copy)]
@@ -60,12 +60,12 @@ impl<'a> Options<'a> {
         self.pattern.is_none_or(|pattern| glob::matches(pattern, name, false))
     }
 
-    /// Walks a table from `cursor` on: where to go on from, and the records that MATCH lets through.
-    pub(crate) fn walk<'t, S: Segment>(&self, table: &'t Spine<S>, cursor: u64) -> (u64, Vec<S::Item<'t>>) {
+    /// Walks a table from `cursor` on: where to go on from, and the keys that MATCH lets through.
+    pub(crate) fn walk<'t>(&self, table: &'t Packed, cursor: u64) -> (u64, Vec<Entry<'t>>) {
         let mut found = Vec::new();
-        let next = table.scan(cursor, self.count, |record| {
-            if self.accepts(S::key(&record)) {
-                found.push(record);
+        let next = table.scan(cursor, self.count, |entry| {
+            if self.accepts(entry.key()) {
+                found.push(entry);
             }
         });
         (next, found)

@@ -8,7 +8,7 @@ use super::flags::{DENYOOM, FAST, MOVABLE_KEYS, READ, WRITE};
 use super::scan::{self, Options};
 use super::{DataSpec, Keys, keys, spec};
 use crate::types::listpack::Element;
-use crate::types::set::{Set, Thresholds};
+use crate::types::set::{Lookup, Set, Thresholds};
 use crate::{CommandError, Ctx, Random, Str, Value, ValueRef};
 
 const ONE: Keys = keys(1, 1, 1);
@@ -402,12 +402,8 @@ fn smallest_first(mut sets: Vec<Set>) -> Vec<Set> {
 
 /// The members of the first set that all others have.
 fn intersection(sets: &[Set]) -> impl Iterator<Item = Element<'_>> {
-    let (first, others) = sets.split_first().unzip();
-    let others = others.unwrap_or_default();
-    first
-        .into_iter()
-        .flat_map(Set::iter)
-        .filter(move |&element| others.iter().all(|set| set.contains_element(element)))
+    let (first, others) = first_and_others(sets);
+    first.filter(move |&element| others.iter().all(|other| other.contains(element)))
 }
 
 /// The others in an order in which the first of them most likely has a member.
@@ -446,12 +442,16 @@ fn remainder(sets: &[Set], thresholds: Thresholds) -> Option<Set> {
 
 /// The members of the first set that no other has.
 fn difference(sets: &[Set]) -> impl Iterator<Item = Element<'_>> {
+    let (first, others) = first_and_others(sets);
+    first.filter(move |&element| !others.iter().any(|other| other.contains(element)))
+}
+
+/// The members of the first set, and the others prepared for being asked for each of them.
+fn first_and_others(sets: &[Set]) -> (impl Iterator<Item = Element<'_>>, Vec<Lookup<'_>>) {
     let (first, others) = sets.split_first().unzip();
-    let others = others.unwrap_or_default();
-    first
-        .into_iter()
-        .flat_map(Set::iter)
-        .filter(move |&element| !others.iter().any(|set| set.contains_element(element)))
+    let lookup = |other| first.map(|first| Lookup::new(other, first));
+    let others = others.unwrap_or_default().iter().filter_map(lookup).collect();
+    (first.into_iter().flat_map(Set::iter), others)
 }
 
 fn union(sets: &[Set], thresholds: Thresholds) -> Set {

@@ -319,13 +319,18 @@ fn zscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         return Ok(());
     };
     let options = Options::parse(&argv[3..], false)?;
-    match zset.as_table() {
-        Some(table) => {
-            let (next, found) = options.walk(table, cursor);
+    match zset.as_large() {
+        Some(large) => {
+            let mut found = Vec::new();
+            let next = large.scan(cursor, options.count, |(member, score)| {
+                if member.with_bytes(|member| options.accepts(member)) {
+                    found.push((member, score));
+                }
+            });
             scan::write_head(out, next, 2 * found.len());
-            for scored in found {
-                out.bulk(&scored.member);
-                out.bulk(seventeen_digits(scored.score).as_bytes());
+            for (member, score) in found {
+                member.with_bytes(|member| out.bulk(member));
+                out.bulk(seventeen_digits(score).as_bytes());
             }
         }
         None => scan::write_all(out, |out| {

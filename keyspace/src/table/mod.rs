@@ -1,14 +1,15 @@
-//! The table that keys, hash fields, set members and sorted-set members stand in: a hash table whose clone is an
-//! immutable snapshot in O(1).
+//! The table that keys, hash fields and set members stand in: a hash table whose clone is an immutable snapshot in O(1).
 //!
-//! [`Packed`] holds strings, packed, and values: keys, hash fields, set members. [`Segmented`] holds records of any
-//! type; both are a [`Spine`] of segments. [`Persistent`] (`im::HashMap`) is the obviously right one that property tests
-//! and benches hold them against.
+//! [`Packed`] holds strings, packed, and values: keys, hash fields, set members. `Places` finds what stands elsewhere: a
+//! sorted set's members. [`Segmented`] holds records of any type. All are a [`Spine`] of segments. [`Persistent`]
+//! (`im::HashMap`) is the obviously right one that property tests and benches hold them against.
 
 mod block;
 mod im;
 pub(crate) mod packed;
+pub(crate) mod places;
 mod segmented;
+pub(crate) mod sequence;
 mod spine;
 
 use std::hash::Hasher;

@@ -19,15 +19,16 @@
 
 use std::hint::black_box;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
 use smallvec::SmallVec;
+use triomphe::Arc;
 
 use super::HashSeed;
 use super::block::{BLOCK_BYTES, Block};
 use super::spine::{Segment, Spine, clone_all};
 use crate::entry::{Entry, NEVER};
+use crate::room::{reserve, roomy, trim};
 use crate::types::string::copied;
 use crate::value::New;
 use crate::{Str, Value, ValueRef};
@@ -186,6 +187,32 @@ pub(crate) fn place_of(hash: u64) -> u32 {
     (hash as u32).reverse_bits()
 }
 
+/// The first thing whose place is not before `place`, in the order of their places. Those are as good as random, so
+/// it is looked for around where it would be if they were even. `shared_bits`: in so many upper bits all places agree.
+#[inline]
+pub(super) fn lower_bound<T>(
+    things: &[T],
+    place_of: impl Fn(&T) -> u32,
+    place: u32,
+    shared_bits: u32,
+) -> usize {
+    let mut index = guess(things.len(), place, shared_bits);
+    while things.get(index).is_some_and(|thing| place_of(thing) < place) {
+        index += 1;
+    }
+    while index > 0 && place_of(&things[index - 1]) >= place {
+        index -= 1;
+    }
+    index
+}
+
+/// Where among `len` things a place would be if places were even.
+#[inline]
+fn guess(len: usize, place: u32, shared_bits: u32) -> usize {
+    let own_bits = u64::from(place.checked_shl(shared_bits).unwrap_or(0));
+    ((own_bits * len as u64) >> 32) as usize
+}
+
 impl Arena {
     /// Finds a record. `shared_bits`: in so many upper bits all places here agree.
     #[inline]
@@ -206,25 +233,10 @@ impl Arena {
         Err(index)
     }
 
-    /// The first slot whose place is not before `place`. Places are as good as random, so it is looked for around
-    /// where it would be if they were even.
+    /// The first slot whose place is not before `place`.
     #[inline]
     fn lower_bound(&self, place: u32, shared_bits: u32) -> usize {
-        let mut index = self.guess(place, shared_bits);
-        while self.slots.get(index).is_some_and(|slot| slot.place < place) {
-            index += 1;
-        }
-        while index > 0 && self.slots[index - 1].place >= place {
-            index -= 1;
-        }
-        index
-    }
-
-    /// Where a place would be if places were even.
-    #[inline]
-    fn guess(&self, place: u32, shared_bits: u32) -> usize {
-        let own_bits = u64::from(place.checked_shl(shared_bits).unwrap_or(0));
-        ((own_bits * self.slots.len() as u64) >> 32) as usize
+        lower_bound(&self.slots, |slot| slot.place, place, shared_bits)
     }
 
     /// A record, and what is behind it.
@@ -615,6 +627,7 @@ fn index_of(bytes: &[u8]) -> usize {
     bytes.first_chunk().map_or(usize::MAX, |bytes| u32::from_le_bytes(*bytes) as usize)
 }
 
+<<<<<<< HEAD
 /// The capacity for so many elements: what the allocator would give anyway. Its sizes are quarters of powers of two,
 /// so a vector grows by a fifth, and a tenth of it is idle.
 fn roomy<T>(len: usize) -> usize {
@@ -648,6 +661,8 @@ fn trim<T>(vec: &mut Vec<T>) {
     }
 }
 
+=======
+>>>>>>> types
 impl Clone for Slot {
     #[inline]
     fn clone(&self) -> Self {
@@ -688,20 +703,13 @@ impl Segment for Arena {
 
     type Item<'a> = Entry<'a>;
 
-    fn key<'a>(entry: &Entry<'a>) -> &'a [u8]
-    where
-        Self: 'a,
-    {
-        entry.key()
-    }
-
     fn records(&self) -> usize {
         self.slots.len()
     }
 
     fn heap_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>()
-            + self.blocks.len() * (size_of::<Block>() + 2 * size_of::<usize>())
+            + self.blocks.len() * (size_of::<Block>() + size_of::<usize>())
             + self.values.capacity() * size_of::<Option<Value>>()
     }
 
@@ -743,7 +751,7 @@ impl Segment for Arena {
 }
 
 /// The first cursor of a place.
-fn cursor_of(place: u32) -> u64 {
+pub(super) fn cursor_of(place: u32) -> u64 {
     u64::from(place) << 16
 }
 
@@ -775,7 +783,7 @@ impl Packed {
         let ends = segments.iter().map(|(arena, ..)| arena.slots.len().wrapping_add(last_block(arena)));
         black_box(ends.fold(0, usize::wrapping_add));
         let slots = segments.iter().filter_map(|&(arena, place, shared_bits)| {
-            arena.slots.get(arena.guess(place, shared_bits)).map(|slot| slot.place)
+            arena.slots.get(guess(arena.slots.len(), place, shared_bits)).map(|slot| slot.place)
         });
         black_box(slots.fold(0, u32::wrapping_add));
         let blocks: SmallVec<[_; WARMED]> = segments

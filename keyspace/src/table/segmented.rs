@@ -1,4 +1,4 @@
-//! Records of any type, in segments that are SwissTables: what a sorted set's members stand in.
+//! Records of any type, in segments that are SwissTables: what ZUNION gathers in.
 
 use hashbrown::HashTable;
 
@@ -37,13 +37,6 @@ impl<R: Record> Segment for Slots<R> {
         = &'a R
     where
         R: 'a;
-
-    fn key<'a>(item: &&'a R) -> &'a [u8]
-    where
-        Self: 'a,
-    {
-        item.key()
-    }
 
     fn records(&self) -> usize {
         self.0.len()

@@ -11,18 +11,21 @@
 //! Segments stand in groups of [`GROUP`], because a copy of a node of the spine touches the count of everything that
 //! the node holds: `im::Vector`'s have 64 places, and with segments in them the first write to one of 64 took 64 cache
 //! misses, more than the segment itself.
+<<<<<<< HEAD
 //!
 //! While data is loaded no snapshot is taken, and segments stand side by side.
 //!
 //! `im` is archived and parts of it are unsound. Only `im::Vector` is used, only here, and of it only `push_back`,
 //! `pop_back`, `get`, `get_mut`, `len`, `iter` and `clone`, which a property test covers.
+=======
+>>>>>>> types
 
 use std::hint::black_box;
-use std::sync::Arc;
 
-use im::Vector;
 use smallvec::SmallVec;
+use triomphe::Arc;
 
+use super::sequence::Sequence;
 use super::{HashSeed, SCAN_END};
 use crate::Random;
 
@@ -36,11 +39,6 @@ pub trait Segment: Clone + Default {
 
     /// A record, as it is seen where it stands.
     type Item<'a>
-    where
-        Self: 'a;
-
-    /// The key of a record.
-    fn key<'a>(item: &Self::Item<'a>) -> &'a [u8]
     where
         Self: 'a;
 
@@ -73,7 +71,11 @@ pub trait Segment: Clone + Default {
 /// A table of segments.
 #[derive(Debug, Clone)]
 pub struct Spine<S> {
+<<<<<<< HEAD
     form: Form<S>,
+=======
+    groups: Sequence<Group<S>>,
+>>>>>>> types
     /// Number of segments.
     segments: usize,
     /// Number of records.
@@ -108,7 +110,11 @@ pub(super) fn clone_all<T, const N: usize>(all: &SmallVec<[Arc<T>; N]>) -> Small
 impl<S: Segment> Spine<S> {
     /// An empty table.
     pub fn new(seed: HashSeed) -> Self {
+<<<<<<< HEAD
         let mut spine = Spine { form: Form::Groups(Vector::new()), segments: 0, len: 0, seed };
+=======
+        let mut spine = Spine { groups: Sequence::new(), segments: 0, len: 0, seed };
+>>>>>>> types
         spine.push(S::default());
         spine
     }
@@ -284,8 +290,8 @@ impl<S: Segment> Spine<S> {
 
     /// Bytes of the spine and of its segments, without what those have allocated.
     pub(crate) fn own_bytes(&self) -> usize {
-        // A segment with its counts, and its place in a group.
-        let segment = size_of::<S>() + 2 * size_of::<usize>() + size_of::<Arc<S>>();
+        // A segment with its count, and its place in a group.
+        let segment = size_of::<S>() + size_of::<usize>() + size_of::<Arc<S>>();
         self.segments * segment
     }
 

@@ -9,7 +9,8 @@
 //! Source: redis 7.2 `src/t_hash.c`.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+
+use triomphe::Arc;
 
 use super::listpack::{At, Element, Listpack};
 use crate::entry::Entry;
@@ -176,8 +177,7 @@ impl Hash {
                     pack.replace(at, value);
                     return false;
                 }
-                pack.push_back(name);
-                pack.push_back(value);
+                pack.insert_pair(None, name, value);
                 if self.len() > thresholds.entries {
                     self.expand(thresholds.seed);
                 }

@@ -15,18 +15,31 @@
 //! ```
 //! Source: redis 7.2 `src/listpack.c`.
 
+use std::ops::Range;
+
 use resp::number;
+use smallvec::SmallVec;
 
 use crate::Str;
-use crate::types::string::{copied, make_private};
+use crate::room::allocated_bytes;
+use crate::types::string::HEADER_BYTES as STR_HEADER_BYTES;
 
 const HEADER_BYTES: usize = 6;
 const END: u8 = 0xff;
 const COUNT_UNKNOWN: u16 = u16::MAX;
 
-/// A listpack. Cloning it shares the blob until one side writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A listpack. Cloning it shares the blob until one side writes. Behind the end there may be idle bytes: all that the
+/// allocator gives.
+#[derive(Debug, Clone)]
 pub struct Listpack(Str);
+
+impl PartialEq for Listpack {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Listpack {}
 
 /// The place of an element: its byte offset. A write moves the elements behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +85,13 @@ impl Default for Listpack {
 impl Listpack {
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack(Str::from([7, 0, 0, 0, 0, 0, END].as_slice()))
+        Listpack::of_bytes(&[7, 0, 0, 0, 0, 0, END])
+    }
+
+    fn of_bytes(blob: &[u8]) -> Self {
+        let mut room = room(blob.len());
+        room.make_mut()[..blob.len()].copy_from_slice(blob);
+        Listpack(room)
     }
 
     /// Takes a blob from outside; `None` unless it is a sound listpack. Elements that are not encoded as short as they
@@ -84,7 +103,11 @@ impl Listpack {
         if last != END || total_bytes as usize != blob.len() {
             return None;
         }
+<<<<<<< HEAD
         let pack = Listpack(copied(blob));
+=======
+        let pack = Listpack::of_bytes(blob);
+>>>>>>> types
         let (mut at, mut len, mut shortest) = (HEADER_BYTES, 0, true);
         while at < elements.len() {
             let entry = sound_entry_bytes(&elements[at..])?;
@@ -113,19 +136,23 @@ impl Listpack {
 
     /// The blob.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.0[..self.len_bytes()]
     }
 
     /// Its size in bytes.
+    #[inline]
     pub fn len_bytes(&self) -> usize {
-        self.0.len()
+        self.0.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize)
+    }
+
+    /// The bytes that its blob has on the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        STR_HEADER_BYTES + self.0.len()
     }
 
     /// Bytes that an element takes in a listpack.
     pub fn element_bytes(bytes: &[u8]) -> usize {
-        let encoded = Encoded::new(bytes);
-        let entry = encoded.head().len() + encoded.body.len();
-        entry + backlen_bytes(entry)
+        Encoded::new(bytes).len_bytes()
     }
 
     /// Number of elements.
@@ -148,7 +175,7 @@ impl Listpack {
 
     /// The last element's place.
     pub fn last(&self) -> Option<At> {
-        self.prev(At(self.0.len() - 1))
+        self.prev(At(self.len_bytes() - 1))
     }
 
     /// The place after `at`.
@@ -246,24 +273,29 @@ impl Listpack {
 
     /// Appends an element.
     pub fn push_back(&mut self, bytes: &[u8]) {
-        let end = self.0.len() - 1;
-        self.splice(end, 0, &Encoded::new(bytes), 1);
+        self.put(self.end(), &[Encoded::new(bytes)], 1);
     }
 
-    /// Appends an integer.
-    pub fn push_back_int(&mut self, value: i64) {
-        let end = self.0.len() - 1;
-        self.splice(end, 0, &Encoded::integer(value), 1);
+    /// Appends elements, at the cost of one.
+    pub fn extend<'a>(&mut self, elements: impl Iterator<Item = Element<'a>>) {
+        let encoded: SmallVec<[_; 8]> = elements.map(Encoded::of).collect();
+        self.put(self.end(), &encoded, encoded.len() as isize);
     }
 
     /// Puts an element in front.
     pub fn push_front(&mut self, bytes: &[u8]) {
-        self.splice(HEADER_BYTES, 0, &Encoded::new(bytes), 1);
+        self.insert(At(HEADER_BYTES), bytes);
     }
 
     /// Puts an element before `at`, which is its place then.
     pub fn insert(&mut self, At(at): At, bytes: &[u8]) {
-        self.splice(at, 0, &Encoded::new(bytes), 1);
+        self.put(at..at, &[Encoded::new(bytes)], 1);
+    }
+
+    /// Puts two elements before `at`, or at the end.
+    pub fn insert_pair(&mut self, at: Option<At>, first: &[u8], second: &[u8]) {
+        let range = at.map_or_else(|| self.end(), |At(at)| at..at);
+        self.put(range, &[Encoded::new(first), Encoded::new(second)], 2);
     }
 
     /// Puts an element behind `at`.
@@ -276,36 +308,22 @@ impl Listpack {
 
     /// Puts an element in the place of another.
     pub fn replace(&mut self, At(at): At, bytes: &[u8]) {
-        self.splice(at, span(&self.0, at), &Encoded::new(bytes), 0);
+        self.put(at..at + span(&self.0, at), &[Encoded::new(bytes)], 0);
     }
 
     /// Puts an integer in the place of an element.
     pub fn replace_int(&mut self, At(at): At, value: i64) {
-        self.splice(at, span(&self.0, at), &Encoded::integer(value), 0);
-    }
-
-    /// Gives back the room that it has grown into and will not need.
-    pub fn shrink_to_fit(&mut self) {
-        if self.0.capacity() > self.0.len() && self.0.is_unique() {
-            self.0 = copied(&self.0);
-        }
+        self.put(at..at + span(&self.0, at), &[Encoded::integer(value)], 0);
     }
 
     /// Removes `count` elements (or those that are left) from `at` on; returns the place of what follows them.
-    pub fn remove(&mut self, at: At, count: usize) -> Option<At> {
-        let mut end = Some(at);
-        let mut removed = 0;
-        while let Some(place) = end.filter(|_| removed < count) {
+    pub fn remove(&mut self, At(start): At, count: usize) -> Option<At> {
+        let (mut end, mut removed) = (start, 0);
+        while removed < count && self.0[end] != END {
             removed += 1;
-            end = self.next(place);
+            end += span(&self.0, end);
         }
-        let end = end.map_or(self.0.len() - 1, |At(end)| end);
-        let At(start) = at;
-        make_private(&mut self.0);
-        let blob = self.0.make_mut();
-        blob.copy_within(end.., start);
-        self.0.truncate(self.0.len() - (end - start));
-        self.set_header(-(removed as isize));
+        self.reshape(start..end, 0, -(removed as isize));
         self.checked(start)
     }
 
@@ -322,51 +340,64 @@ impl Listpack {
         self.0[at..].starts_with(head) && self.0[body..].starts_with(wanted.body)
     }
 
-    /// Replaces `removed` bytes at `at` by an element; `added` is the change in the number of elements.
-    fn splice(&mut self, at: usize, removed: usize, element: &Encoded<'_>, added: isize) {
-        let head = element.head();
-        let entry = head.len() + element.body.len();
-        let inserted = entry + backlen_bytes(entry);
-        let old_len = self.0.len();
-        make_private(&mut self.0);
-        if inserted > removed {
-            self.lengthen(inserted - removed);
-        }
-        let blob = self.0.make_mut();
-        blob.copy_within(at + removed..old_len, at + inserted);
-        let (to, rest) = blob[at..].split_at_mut(entry);
-        to[..head.len()].copy_from_slice(head);
-        to[head.len()..].copy_from_slice(element.body);
-        write_backlen(&mut rest[..inserted - entry], entry);
-        self.0.truncate(old_len - removed + inserted);
-        self.set_header(added);
+    /// Where an appended element goes.
+    fn end(&self) -> Range<usize> {
+        let end = self.len_bytes() - 1;
+        end..end
     }
 
-    /// Appends bytes that will be overwritten; by slices, because byte by byte the vector asks each time whether it is
-    /// shared.
-    fn lengthen(&mut self, more: usize) {
-        const FILL: [u8; 256] = [0; 256];
-        self.0.reserve(more);
-        let mut left = more;
-        while left > 0 {
-            let slice = &FILL[..left.min(FILL.len())];
-            self.0.extend_from_slice(slice);
-            left -= slice.len();
+    /// Puts elements in the place of a range of bytes; `added` is the change in the number of elements.
+    fn put(&mut self, range: Range<usize>, elements: &[Encoded<'_>], added: isize) {
+        let len_bytes = elements.iter().map(Encoded::len_bytes).sum();
+        let mut to = self.reshape(range, len_bytes, added);
+        for element in elements {
+            let (own, rest) = to.split_at_mut(element.len_bytes());
+            element.write(own);
+            to = rest;
         }
     }
 
-    fn set_header(&mut self, added: isize) {
-        let total = self.0.len() as u32;
+    /// Puts `inserted` bytes, which the caller is to write, in the place of a range.
+    fn reshape(&mut self, range: Range<usize>, inserted: usize, added: isize) -> &mut [u8] {
+        let old_len = self.len_bytes();
+        let (end, len) = (range.start + inserted, old_len - range.len() + inserted);
+        if self.must_move(len) {
+            let mut moved = room(len);
+            let blob = moved.make_mut();
+            blob[..range.start].copy_from_slice(&self.0[..range.start]);
+            blob[end..len].copy_from_slice(&self.0[range.end..old_len]);
+            self.0 = moved;
+        } else if range.end != end {
+            self.0.make_mut().copy_within(range.end..old_len, end);
+        }
         let blob = self.0.make_mut();
-        blob[..4].copy_from_slice(&total.to_le_bytes());
-        let count = u16::from_le_bytes([blob[4], blob[5]]);
-        let count = match usize::from(count).checked_add_signed(added) {
-            _ if count == COUNT_UNKNOWN => COUNT_UNKNOWN,
-            Some(new) => u16::try_from(new).unwrap_or(COUNT_UNKNOWN),
-            None => COUNT_UNKNOWN,
-        };
-        blob[4..6].copy_from_slice(&count.to_le_bytes());
+        set_header(blob, len, added);
+        &mut blob[range.start..end]
     }
+
+    /// Whether a blob of that length needs another place: a snapshot has this one too, or its size does not suit.
+    #[inline]
+    fn must_move(&mut self, len: usize) -> bool {
+        let own = self.0.len();
+        len > own || own > 2 * len + 2 * STR_HEADER_BYTES || !self.0.is_unique()
+    }
+}
+
+/// All that the allocator gives for a blob of that length.
+fn room(len: usize) -> Str {
+    Str::from_elem(0, allocated_bytes(STR_HEADER_BYTES + len) - STR_HEADER_BYTES)
+}
+
+#[inline]
+fn set_header(blob: &mut [u8], len: usize, added: isize) {
+    let [a, b, c, d] = (len as u32).to_le_bytes();
+    let count = u16::from_le_bytes([blob[4], blob[5]]);
+    let count = match usize::from(count).checked_add_signed(added) {
+        Some(new) if count != COUNT_UNKNOWN => u16::try_from(new).unwrap_or(COUNT_UNKNOWN),
+        _ => COUNT_UNKNOWN,
+    };
+    let [e, f] = count.to_le_bytes();
+    blob[..HEADER_BYTES].copy_from_slice(&[a, b, c, d, e, f]);
 }
 
 /// An element's head (tag, and length or integer) and the string behind it.
@@ -377,6 +408,14 @@ struct Encoded<'a> {
 }
 
 impl<'a> Encoded<'a> {
+    #[inline]
+    fn of(element: Element<'a>) -> Self {
+        match element {
+            Element::Int(value) => Self::integer(value),
+            Element::Bytes(bytes) => Self::new(bytes),
+        }
+    }
+
     #[inline]
     fn new(bytes: &'a [u8]) -> Self {
         // No integer has more than twenty characters.
@@ -424,6 +463,28 @@ impl<'a> Encoded<'a> {
     #[inline]
     fn head(&self) -> &[u8] {
         &self.head[..self.head_bytes]
+    }
+
+    /// Bytes of the element without its backlen.
+    #[inline]
+    fn entry_bytes(&self) -> usize {
+        self.head_bytes + self.body.len()
+    }
+
+    #[inline]
+    fn len_bytes(&self) -> usize {
+        let entry = self.entry_bytes();
+        entry + backlen_bytes(entry)
+    }
+
+    /// Writes the element over bytes of its length.
+    #[inline]
+    fn write(&self, to: &mut [u8]) {
+        let (head, rest) = to.split_at_mut(self.head_bytes);
+        let (body, backlen) = rest.split_at_mut(self.body.len());
+        head.copy_from_slice(self.head());
+        body.copy_from_slice(self.body);
+        write_backlen(backlen, self.entry_bytes());
     }
 }
 

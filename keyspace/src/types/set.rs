@@ -8,14 +8,18 @@
 //! There is no way back, but for a set whose SPOP leaves less than a fifth. Source: redis 7.2 `src/t_set.c`.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use resp::number;
+use triomphe::Arc;
 
 use super::intset::Intset;
 use super::listpack::{Element, Listpack};
 use crate::table::{HashSeed, Packed};
 use crate::{Limits, Random, Str};
+
+mod lookup;
+
+pub use self::lookup::Lookup;
 
 /// A set of byte strings.
 #[derive(Debug, Clone)]

@@ -12,11 +12,11 @@ mod group;
 mod id;
 mod node;
 
-use std::sync::Arc;
-
 pub use self::group::{Consumer, Group, Pending};
 pub use self::id::StreamId;
 pub use self::node::{Entry, Fields, Node};
+
+use triomphe::Arc;
 
 use self::group::search;
 use super::tree::Tree;
@@ -256,7 +256,6 @@ impl Stream {
         if inner.nodes.get(last).is_some_and(has_room) {
             inner.nodes.update(last, |node| node.push(id, pairs));
         } else {
-            inner.nodes.update(last, Node::shrink_to_fit);
             inner.nodes.push_back(Node::new(id, pairs));
         }
         let header = &mut inner.header;

@@ -51,6 +51,9 @@ impl<'a> StringRef<'a> {
     }
 }
 
+/// What precedes the bytes of a [`Str`] on the heap: count and capacity.
+pub(crate) const HEADER_BYTES: usize = 16;
+
 /// Copies bytes. The vector's own ways take them one by one, a nanosecond for three; filling and overwriting go at
 /// memory's speed, ten times as fast for a long string.
 #[inline]

@@ -12,7 +12,8 @@
 
 use std::iter::FusedIterator;
 use std::ops::Range;
-use std::sync::Arc;
+
+use triomphe::Arc;
 
 const MAX_ITEMS: usize = 64;
 const MAX_CHILDREN: usize = 32;
@@ -140,16 +141,26 @@ impl<T: Item> Tree<T> {
 
     /// The number of items in front for which `is_before` holds, given that it holds for none behind them.
     #[inline]
-    pub fn partition_point(&self, mut is_before: impl FnMut(&T) -> bool) -> usize {
-        let mut before = 0;
+    pub fn partition_point(&self, is_before: impl FnMut(&T) -> bool) -> usize {
+        self.partition(is_before).0
+    }
+
+    /// The same, and the weight of those items.
+    #[inline]
+    pub fn partition(&self, mut is_before: impl FnMut(&T) -> bool) -> (usize, usize) {
+        let (mut len, mut weight) = (0, 0);
         let mut node = &*self.root.node;
         loop {
             match node {
-                Node::Leaf(items) => return before + items.partition_point(is_before),
+                Node::Leaf(items) => {
+                    let at = items.partition_point(is_before);
+                    return (len + at, weight + items[..at].iter().map(T::weight).sum::<usize>());
+                }
                 Node::Inner(children) => {
                     let at = children.partition_point(|child| child.first().is_some_and(&mut is_before));
                     let at = at.saturating_sub(1);
-                    before += children[..at].iter().map(|child| child.len).sum::<usize>();
+                    len += children[..at].iter().map(|child| child.len).sum::<usize>();
+                    weight += children[..at].iter().map(|child| child.weight).sum::<usize>();
                     node = &children[at].node;
                 }
             }

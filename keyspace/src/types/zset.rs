@@ -1,24 +1,28 @@
-//! A sorted set: a listpack of members and their scores in order while it is small, else a table that finds a member's
-//! score and a tree that keeps `(score, member)` in order. Both hold the same 24-byte record, which shares the member's
-//! bytes.
+//! A sorted set: a listpack of members and their scores in order while it is small, else chunks of members, a tree that
+//! has them in order, and an index that finds a member's chunk.
 //!
 //! ```text
 //! listpack -> skiplist   more than zset-max-listpack-entries, or a member above zset-max-listpack-value bytes
 //! ```
-//! There is no way back, but for what a STORE command builds. `skiplist` is what clients are told; the tree answers
-//! every question by rank, so a range of scores or of members becomes a range of ranks first.
+//! There is no way back, but for what a STORE command builds. `skiplist` is what clients are told; every
+//! question is answered by rank, so a range of scores or of members becomes a range of ranks first.
 //! Source: redis 7.2 `src/t_zset.c` (`zsetAdd`, `zzlInsertAt`).
 
 use std::cmp::Ordering;
 use std::ops::Range;
-use std::sync::Arc;
 
 use resp::number;
+use triomphe::Arc;
 
 use super::listpack::{At, Element, Listpack};
-use super::tree::{self, Tree};
-use crate::table::{HashSeed, Record, Segmented, Table};
+use crate::table::{HashSeed, Record};
 use crate::{Limits, Random, Str};
+
+mod chunk;
+mod large;
+
+pub(crate) use self::chunk::Chunk;
+pub(crate) use self::large::{Large, Run};
 
 /// A set of byte strings, each with a score, ordered by score and then by bytes.
 #[derive(Debug, Clone)]
@@ -28,12 +32,6 @@ pub struct ZSet(Form);
 enum Form {
     Pack(Listpack),
     Large(Arc<Large>),
-}
-
-#[derive(Debug, Clone)]
-struct Large {
-    members: Segmented<Scored>,
-    order: Tree<Scored>,
 }
 
 /// A member and its score, which is never NaN.
@@ -58,8 +56,6 @@ impl Record for Scored {
         &self.member
     }
 }
-
-impl tree::Item for Scored {}
 
 /// The order of a sorted set. Negative zero is zero.
 #[inline]
@@ -109,7 +105,7 @@ impl ZSet {
         if expected <= thresholds.entries && first.len() <= thresholds.value_bytes {
             ZSet::default()
         } else {
-            ZSet::large(Tree::new(), thresholds.seed)
+            ZSet(Form::Large(Arc::new(Large::new(thresholds.seed))))
         }
     }
 
@@ -122,7 +118,8 @@ impl ZSet {
             || longest > thresholds.value_bytes
             || bytes > LISTPACK_BYTES_MAX
         {
-            return ZSet::large(members.into_iter().collect(), thresholds.seed);
+            let members = members.iter().map(|scored| (Element::Bytes(&scored.member), scored.score));
+            return ZSet::large(members, thresholds.seed);
         }
         let mut pack = Listpack::new();
         for Scored { score, member } in &members {
@@ -132,12 +129,11 @@ impl ZSet {
         ZSet(Form::Pack(pack))
     }
 
-    fn large(order: Tree<Scored>, seed: HashSeed) -> Self {
-        let mut members = Segmented::new(seed);
-        for scored in order.iter() {
-            members.insert(seed.hash(&scored.member), scored.clone());
-        }
-        ZSet(Form::Large(Arc::new(Large { members, order })))
+    /// Takes members in order.
+    fn large<'a>(members: impl Iterator<Item = (Element<'a>, f64)>, seed: HashSeed) -> Self {
+        let mut large = Large::new(seed);
+        members.for_each(|(element, score)| element.with_bytes(|member| large.push(score, member)));
+        ZSet(Form::Large(Arc::new(large)))
     }
 
     /// Number of members.
@@ -145,7 +141,7 @@ impl ZSet {
     pub fn len(&self) -> usize {
         match &self.0 {
             Form::Pack(pack) => pack.len() / 2,
-            Form::Large(large) => large.order.len(),
+            Form::Large(large) => large.len(),
         }
     }
 
@@ -166,7 +162,7 @@ impl ZSet {
     pub fn free_effort(&self) -> usize {
         match &self.0 {
             Form::Pack(_) => 1,
-            Form::Large(large) => large.order.len(),
+            Form::Large(large) => large.len(),
         }
     }
 
@@ -178,11 +174,11 @@ impl ZSet {
         }
     }
 
-    /// The members as a table, if that is the encoding: for ZSCAN.
-    pub fn as_table(&self) -> Option<&Segmented<Scored>> {
+    /// The expanded form, if that is the encoding.
+    pub(crate) fn as_large(&self) -> Option<&Large> {
         match &self.0 {
             Form::Pack(_) => None,
-            Form::Large(large) => Some(&large.members),
+            Form::Large(large) => Some(large),
         }
     }
 
@@ -191,7 +187,7 @@ impl ZSet {
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         match &self.0 {
             Form::Pack(pack) => pack.find(pack.first(), member, 2).map(|at| score_behind(pack, at)),
-            Form::Large(large) => large.members.get(member).map(|scored| scored.score),
+            Form::Large(large) => large.score(member),
         }
     }
 
@@ -202,10 +198,7 @@ impl ZSet {
                 let rank = self.iter().position(|(element, _)| element.is(member))?;
                 pack.seek(2 * rank as isize).map(|at| (rank, score_behind(pack, at)))
             }
-            Form::Large(large) => {
-                let score = large.members.get(member)?.score;
-                Some((large.rank(score, member), score))
-            }
+            Form::Large(large) => large.rank(member),
         }
     }
 
@@ -216,7 +209,7 @@ impl ZSet {
                 let at = pack.seek(isize::try_from(rank).ok()?.checked_mul(2)?)?;
                 Some((pack.get(at), score_behind(pack, at)))
             }
-            Form::Large(large) => large.order.get(rank).map(borrow),
+            Form::Large(large) => large.get(rank),
         }
     }
 
@@ -245,31 +238,36 @@ impl ZSet {
                 };
                 Iter(Cursor::Pack { pack, front, back, left: ranks.len() })
             }
-            Form::Large(large) => Iter(Cursor::Tree(large.order.range(ranks))),
+            Form::Large(large) => Iter(Cursor::Large(large.range(ranks))),
         }
     }
 
     /// The places of the members whose scores are in a range.
     pub fn score_range(&self, range: &ScoreRange) -> Range<usize> {
-        let start = self.partition_point(|score, _| !range.reaches(score));
-        let end = self.partition_point(|score, _| !range.is_passed(score));
+        let start = self.partition_scores(|score| !range.reaches(score));
+        let end = self.partition_scores(|score| !range.is_passed(score));
         start..end.max(start)
     }
 
     /// The places of the members that are in a range of byte strings; only if all scores are the same does that make
     /// sense.
     pub fn lex_range(&self, range: &LexRange<'_>) -> Range<usize> {
-        let start = self.partition_point(|_, member| member.with_bytes(|member| !range.reaches(member)));
-        let end = self.partition_point(|_, member| member.with_bytes(|member| !range.is_passed(member)));
+        let start = self.partition_members(|member| !range.reaches(member));
+        let end = self.partition_members(|member| !range.is_passed(member));
         start..end.max(start)
     }
 
-    fn partition_point(&self, is_before: impl Fn(f64, Element<'_>) -> bool) -> usize {
+    fn partition_scores(&self, is_before: impl Fn(f64) -> bool) -> usize {
         match &self.0 {
-            Form::Pack(_) => self.iter().take_while(|&(element, score)| is_before(score, element)).count(),
-            Form::Large(large) => {
-                large.order.partition_point(|scored| is_before(scored.score, Element::Bytes(&scored.member)))
-            }
+            Form::Pack(_) => self.iter().take_while(|&(_, score)| is_before(score)).count(),
+            Form::Large(large) => large.partition_scores(is_before),
+        }
+    }
+
+    fn partition_members(&self, is_before: impl Fn(&[u8]) -> bool) -> usize {
+        match &self.0 {
+            Form::Pack(_) => self.iter().take_while(|(member, _)| member.with_bytes(&is_before)).count(),
+            Form::Large(large) => large.partition_members(is_before),
         }
     }
 
@@ -315,13 +313,7 @@ impl ZSet {
                 pack.remove(at, 2);
                 Some(score)
             }
-            Form::Large(large) => {
-                large.members.get(member)?;
-                let large = Arc::make_mut(large);
-                let score = large.members.take(member)?.score;
-                large.order.remove(large.rank(score, member));
-                Some(score)
-            }
+            Form::Large(large) => Arc::make_mut(large).remove(member),
         }
     }
 
@@ -339,49 +331,13 @@ impl ZSet {
                     pack.remove(at, 2 * ranks.len());
                 }
             }
-            Form::Large(large) => {
-                let Large { members, order } = Arc::make_mut(large);
-                for scored in order.range(ranks.clone()) {
-                    members.take(&scored.member);
-                }
-                order.remove_range(ranks);
-            }
+            Form::Large(large) => Arc::make_mut(large).remove_range(ranks),
         }
     }
 
     fn grow_large(&mut self, seed: HashSeed) {
-        let order = self.iter().map(|(element, score)| Scored { score, member: element.to_str() }).collect();
-        *self = ZSet::large(order, seed);
+        *self = ZSet::large(self.iter(), seed);
     }
-}
-
-impl Large {
-    /// How many members come before this one.
-    fn rank(&self, score: f64, member: &[u8]) -> usize {
-        self.order.partition_point(|scored| compare((scored.score, &scored.member), (score, member)).is_lt())
-    }
-
-    fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        let hash = self.members.seed().hash(member);
-        let Some(record) = self.members.find_mut(hash, |scored| &scored.member[..] == member) else {
-            let scored = Scored { score, member: Str::from(member) };
-            self.order.insert(self.rank(score, member), scored.clone());
-            self.members.insert(hash, scored);
-            return None;
-        };
-        let old = record.score;
-        if old != score {
-            record.score = score;
-            let record = record.clone();
-            self.order.remove(self.rank(old, member));
-            self.order.insert(self.rank(score, member), record);
-        }
-        Some(old)
-    }
-}
-
-fn borrow(scored: &Scored) -> (Element<'_>, f64) {
-    (Element::Bytes(&scored.member), scored.score)
 }
 
 /// The score that follows a member.
@@ -400,19 +356,12 @@ fn packed_score(score: f64) -> number::Text {
 
 /// Puts a member that is not there at its place.
 fn pack_insert(pack: &mut Listpack, member: &[u8], score: f64) {
-    let text = packed_score(score);
-    let mut at = pack.first();
-    while let Some(place) = at {
-        let element = pack.get(place);
-        if element.with_bytes(|own| compare((score_behind(pack, place), own), (score, member))).is_gt() {
-            pack.insert(place, text.as_bytes());
-            pack.insert(place, member);
-            return;
-        }
-        at = pack.next(place).and_then(|score| pack.next(score));
-    }
-    pack.push_back(member);
-    pack.push_back(text.as_bytes());
+    let is_behind = |place: At| {
+        let own_score = score_behind(pack, place);
+        pack.get(place).with_bytes(|own| compare((own_score, own), (score, member)).is_gt())
+    };
+    let place = pack.places().step_by(2).find(|&place| is_behind(place));
+    pack.insert_pair(place, member, packed_score(score).as_bytes());
 }
 
 /// Iterates over members in order.
@@ -428,7 +377,7 @@ enum Cursor<'a> {
         back: Option<At>,
         left: usize,
     },
-    Tree(tree::Iter<'a, Scored>),
+    Large(large::Iter<'a>),
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -437,7 +386,7 @@ impl<'a> Iterator for Iter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Cursor::Tree(iter) => iter.next().map(borrow),
+            Cursor::Large(iter) => iter.next(),
             Cursor::Pack { pack, front, left, .. } => {
                 *left = left.checked_sub(1)?;
                 let at = (*front)?;
@@ -450,7 +399,7 @@ impl<'a> Iterator for Iter<'a> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = match &self.0 {
             Cursor::Pack { left, .. } => *left,
-            Cursor::Tree(iter) => iter.len(),
+            Cursor::Large(iter) => iter.len(),
         };
         (left, Some(left))
     }
@@ -459,7 +408,7 @@ impl<'a> Iterator for Iter<'a> {
 impl DoubleEndedIterator for Iter<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Cursor::Tree(iter) => iter.next_back().map(borrow),
+            Cursor::Large(iter) => iter.next_back(),
             Cursor::Pack { pack, back, left, .. } => {
                 *left = left.checked_sub(1)?;
                 let at = (*back)?;

@@ -33,11 +33,9 @@ impl Node {
     /// A node of one entry; `pairs` are fields and values in turn.
     pub(super) fn new(id: StreamId, pairs: &[&[u8]]) -> Self {
         let mut pack = Listpack::new();
-        pack.push_back_int(0);
-        pack.push_back_int(0);
-        pack.push_back_int((pairs.len() / 2) as i64);
-        pairs.iter().step_by(2).for_each(|field| pack.push_back(field));
-        pack.push_back_int(0);
+        let head = [0, 0, (pairs.len() / 2) as i64].map(Element::Int);
+        let fields = pairs.iter().step_by(2).map(|field| Element::Bytes(field));
+        pack.extend(head.into_iter().chain(fields).chain([Element::Int(0)]));
         let mut node = Node { master: id, pack };
         node.push(id, pairs);
         node
@@ -91,27 +89,19 @@ impl Node {
         live + deleted
     }
 
-    pub(super) fn shrink_to_fit(&mut self) {
-        self.pack.shrink_to_fit();
-    }
-
     /// Appends an entry.
     pub(super) fn push(&mut self, id: StreamId, pairs: &[&[u8]]) {
         let (live, deleted) = self.counts();
         self.set_counts(live + 1, deleted);
+        let (ms, seq) = (id.ms.wrapping_sub(self.master.ms), id.seq.wrapping_sub(self.master.seq));
+        let fields = (pairs.len() / 2) as i64;
         let same = self.has_fields(pairs);
-        let fields = pairs.len() / 2;
-        self.pack.push_back_int(if same { SAME_FIELDS } else { 0 });
-        self.pack.push_back_int(id.ms.wrapping_sub(self.master.ms) as i64);
-        self.pack.push_back_int(id.seq.wrapping_sub(self.master.seq) as i64);
-        if same {
-            pairs.iter().skip(1).step_by(2).for_each(|value| self.pack.push_back(value));
-            self.pack.push_back_int(fields as i64 + 3);
-        } else {
-            self.pack.push_back_int(fields as i64);
-            pairs.iter().for_each(|text| self.pack.push_back(text));
-            self.pack.push_back_int(2 * fields as i64 + 4);
-        }
+        let (flags, counted, elements) =
+            if same { (SAME_FIELDS, None, fields + 3) } else { (0, Some(fields), 2 * fields + 4) };
+        let head = [flags, ms as i64, seq as i64].into_iter().chain(counted).map(Element::Int);
+        let texts = pairs.iter().skip(usize::from(same)).step_by(1 + usize::from(same));
+        let texts = texts.map(|text| Element::Bytes(text));
+        self.pack.extend(head.chain(texts).chain([Element::Int(elements)]));
     }
 
     /// Flags an entry as deleted; false if there is no such entry that is not.

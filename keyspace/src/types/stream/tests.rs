@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::listpack::Listpack;
+use crate::types::listpack::{Element, Listpack};
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 type Model = BTreeMap<StreamId, Pairs>;
@@ -154,7 +154,7 @@ proptest! {
     #[test]
     fn no_listpack_makes_a_node_panic(elements in prop::collection::vec(-3i64..7, 0..24)) {
         let mut pack = Listpack::new();
-        elements.iter().for_each(|&element| pack.push_back_int(element));
+        pack.extend(elements.iter().map(|&element| Element::Int(element)));
         if let Some(node) = Node::from_parts(id(1, 1), pack) {
             assert_eq!(node.entries().count(), node.entries_rev().count());
         }

@@ -212,6 +212,26 @@ fn encodings_change_where_the_configuration_says() {
 }
 
 #[test]
+fn a_scan_meets_every_member_once_though_many_share_a_place() {
+    let thresholds = thresholds(0);
+    let mut zset = ZSet::for_members(b"", 0, thresholds);
+    for number in 0u32..500 {
+        zset.insert(number.to_string().as_bytes(), f64::from(number % 7), thresholds);
+    }
+    let large = zset.as_large().unwrap();
+    let (mut found, mut cursor) = (Vec::new(), 0);
+    loop {
+        cursor =
+            large.scan(cursor, 10, |(member, score)| found.push((member.with_bytes(<[u8]>::to_vec), score)));
+        if cursor == 0 {
+            break;
+        }
+    }
+    found.sort_by(|a, b| compare((a.1, &a.0), (b.1, &b.0)));
+    assert_eq!(found, members(&zset));
+}
+
+#[test]
 fn a_handle_is_small_and_may_cross_threads() {
     fn crosses<T: Send + Sync>() {}
     crosses::<ZSet>();

@@ -1,0 +1,45 @@
+//! The room that the allocator gives: its sizes are quarters of powers of two, and what is asked for in between is
+//! rounded up. A vector that grows from size to size grows by a fifth, and a tenth of it is idle; one that doubles
+//! leaves a third.
+
+/// The size of the allocation for so many bytes.
+#[inline]
+pub(crate) fn allocated_bytes(bytes: usize) -> usize {
+    bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(16))
+}
+
+/// The capacity for so many elements: what the allocator would give anyway.
+#[inline]
+pub(crate) fn roomy<T>(len: usize) -> usize {
+    allocated_bytes(len * size_of::<T>()) / size_of::<T>()
+}
+
+/// Makes room for some elements more.
+#[inline]
+pub(crate) fn reserve<T>(vec: &mut Vec<T>, more: usize) {
+    let len = vec.len() + more;
+    if len > vec.capacity() {
+        vec.reserve_exact(roomy::<T>(len) - vec.len());
+    }
+}
+
+/// Gives idle memory back, once it is half.
+pub(crate) fn trim<T>(vec: &mut Vec<T>) {
+    let roomy = roomy::<T>(vec.len());
+    if vec.capacity() >= 2 * roomy + 16 {
+        vec.shrink_to(roomy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::allocated_bytes;
+
+    #[test]
+    fn sizes_are_quarters_of_powers_of_two() {
+        let sizes = [(1, 16), (16, 16), (100, 112), (129, 160), (600, 640), (1025, 1280), (8192, 8192)];
+        for (bytes, allocated) in sizes {
+            assert_eq!(allocated_bytes(bytes), allocated, "{bytes}");
+        }
+    }
+}

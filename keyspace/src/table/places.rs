@@ -1,0 +1,129 @@
+//! An index from places (see [`place_of`](super::packed::place_of)) to numbers: who looks a key up by its hash finds
+//! the numbers of what may be it, and asks there for the key, which the index does not hold.
+
+use super::HashSeed;
+use super::packed::{cursor_of, lower_bound};
+use super::spine::{Segment, Spine};
+use crate::room::{reserve, roomy, trim};
+
+/// An index.
+pub(crate) type Places = Spine<Marks>;
+
+/// A segment: marks in the order of their places.
+type Marks = Vec<Mark>;
+
+/// What is at `place` has this number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) place: u32,
+    pub(crate) number: u32,
+}
+
+/// The first mark of a place, or where it belongs.
+fn first(marks: &[Mark], place: u32, shared_bits: u32) -> usize {
+    lower_bound(marks, |mark| mark.place, place, shared_bits)
+}
+
+fn find(marks: &[Mark], mark: Mark, shared_bits: u32) -> Option<usize> {
+    let first = first(marks, mark.place, shared_bits);
+    let same = marks[first..].iter().take_while(|own| own.place == mark.place);
+    same.enumerate().find(|(_, own)| **own == mark).map(|(more, _)| first + more)
+}
+
+impl Segment for Marks {
+    const MEAN_RECORDS: usize = 64;
+
+    type Item<'a> = Mark;
+
+    fn records(&self) -> usize {
+        self.len()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.capacity() * size_of::<Mark>()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Mark> {
+        self.as_slice().iter().copied()
+    }
+
+    fn split(&mut self, bit: u32, _: HashSeed) -> Self {
+        let mask = (1u32 << 31).checked_shr(bit).unwrap_or(0);
+        let mut moved = Vec::new();
+        let stay = self.partition_point(|mark| mark.place & mask == 0);
+        reserve(&mut moved, self.len() - stay);
+        moved.extend(self.drain(stay..));
+        self.shrink_to(roomy::<Mark>(stay));
+        moved
+    }
+
+    fn absorb(&mut self, other: Self, _: HashSeed) {
+        reserve(self, other.len());
+        self.extend(other);
+    }
+
+    fn scan<'a>(
+        &'a self,
+        from: u64,
+        count: usize,
+        _: HashSeed,
+        visit: &mut impl FnMut(Self::Item<'a>),
+    ) -> Option<u64> {
+        let start = self.partition_point(|mark| cursor_of(mark.place) < from);
+        let end = self.len().min(start.saturating_add(count));
+        // Those of one place are visited together.
+        let last = self[start..end].last();
+        let same = |mark: &&Mark| last.is_some_and(|last| last.place == mark.place);
+        let end = end + self[end..].iter().take_while(same).count();
+        self[start..end].iter().for_each(|&mark| visit(mark));
+        self.get(end).map(|mark| cursor_of(mark.place))
+    }
+}
+
+impl Places {
+    /// The segment of a place, and how many bits its places share.
+    #[inline]
+    fn locate(&self, place: u32) -> (usize, u32) {
+        let index = self.index(u64::from(place.reverse_bits()));
+        (index, self.shared_bits(index))
+    }
+
+    /// The numbers at a place.
+    #[inline]
+    pub(crate) fn numbers(&self, place: u32) -> impl Iterator<Item = u32> {
+        let (index, shared_bits) = self.locate(place);
+        let marks = self.segment(index).map_or(&[][..], |marks| &marks[first(marks, place, shared_bits)..]);
+        marks.iter().take_while(move |mark| mark.place == place).map(|mark| mark.number)
+    }
+
+    pub(crate) fn add(&mut self, mark: Mark) {
+        let (index, shared_bits) = self.locate(mark.place);
+        let Some(marks) = self.segment_mut(index) else { return };
+        let at = first(marks, mark.place, shared_bits);
+        reserve(marks, 1);
+        marks.insert(at, mark);
+        if self.count_added() {
+            self.grow();
+        }
+    }
+
+    pub(crate) fn remove(&mut self, mark: Mark) {
+        let (index, shared_bits) = self.locate(mark.place);
+        let Some(marks) = self.segment_mut(index) else { return };
+        let Some(at) = find(marks, mark, shared_bits) else { return };
+        marks.remove(at);
+        trim(marks);
+        if self.count_removed() {
+            self.shrink();
+        }
+    }
+
+    /// Gives what has this mark another number.
+    pub(crate) fn renumber(&mut self, mark: Mark, number: u32) {
+        let (index, shared_bits) = self.locate(mark.place);
+        let Some(marks) = self.segment_mut(index) else { return };
+        if let Some(at) = find(marks, mark, shared_bits) {
+            marks[at].number = number;
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The expanded form of a sorted set: chunks of members, their order, and where each member is.
+//!
+//! ```text
+//! chunks   by number: up to 64 members in a row, with their scores
+//! runs     the chunks in order: a tree of (number, members, first score), weighted by the members
+//! index    the place of a member's hash -> the number of its chunk
+//! ```
+//! A member is stored once, in its chunk: a range of ranks is read from front to back, and a lookup looks at the few
+//! members of one chunk. When a chunk is split, or melts into its neighbour, the members that move are marked anew; when
+//! one goes, the last one takes its number.
+
+use std::ops::Range;
+
+use triomphe::Arc;
+
+use super::chunk::Chunk;
+use crate::table::HashSeed;
+use crate::table::packed::place_of;
+use crate::table::places::{Mark, Places};
+use crate::table::sequence::Sequence;
+use crate::types::listpack::Element;
+use crate::types::tree::{self, Tree};
+
+/// The bits of a place that count. In tests there are few of them, so that many members share one.
+const PLACE_BITS: u32 = if cfg!(test) { 0xf000_0000 } else { u32::MAX };
+
+/// Members in order.
+#[derive(Debug, Clone)]
+pub(crate) struct Large {
+    chunks: Sequence<Chunk>,
+    runs: Tree<Run>,
+    index: Places,
+}
+
+/// A chunk's place in the order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    chunk: u32,
+    len: u32,
+    first: f64,
+}
+
+impl tree::Item for Run {
+    #[inline]
+    fn weight(&self) -> usize {
+        self.len as usize
+    }
+}
+
+/// A run, and where it is.
+struct Seat {
+    index: usize,
+    /// Members in front of it.
+    before: usize,
+    run: Run,
+}
+
+impl Large {
+    pub(super) fn new(seed: HashSeed) -> Self {
+        Large { chunks: Sequence::new(), runs: Tree::new(), index: Places::new(seed) }
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.runs.weight()
+    }
+
+    pub(crate) fn chunks(&self) -> &Sequence<Chunk> {
+        &self.chunks
+    }
+
+    pub(crate) fn index(&self) -> &Places {
+        &self.index
+    }
+
+    pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
+        let (chunk, at) = self.find(self.place(member), member)?;
+        Some(self.chunk(chunk).score(at))
+    }
+
+    /// A member's place in the order, and its score.
+    pub(super) fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
+        let (chunk, at) = self.find(self.place(member), member)?;
+        let score = self.chunk(chunk).score(at);
+        Some((self.seek(score, member)?.before + at, score))
+    }
+
+    pub(super) fn get(&self, rank: usize) -> Option<(Element<'_>, f64)> {
+        let (index, at) = self.runs.seek_weight(rank)?;
+        Some(self.chunk(self.runs.get(index)?.chunk).get(at))
+    }
+
+    /// The number of members in front for whose scores `is_before` holds.
+    pub(super) fn partition_scores(&self, is_before: impl Fn(f64) -> bool) -> usize {
+        let seat = self.last_seat(|run| is_before(run.first));
+        seat.map_or(0, |seat| seat.before + self.chunk_of(&seat).partition_scores(is_before))
+    }
+
+    /// The number of members in front for which `is_before` holds.
+    pub(super) fn partition_members(&self, is_before: impl Fn(&[u8]) -> bool) -> usize {
+        let seat = self.last_seat(|run| is_before(self.chunk(run.chunk).member(0)));
+        seat.map_or(0, |seat| seat.before + self.chunk_of(&seat).partition_members(is_before))
+    }
+
+    /// Gives a member a score; returns the score it had.
+    pub(super) fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
+        let place = self.place(member);
+        let old = self.find(place, member).map(|(chunk, at)| (at, self.chunk(chunk).score(at)));
+        if let Some((at, old)) = old.filter(|&(_, old)| old != score) {
+            self.take(at, old, member);
+        }
+        if old.is_none_or(|(_, old)| old != score) {
+            self.add(place, score, member);
+        }
+        old.map(|(_, old)| old)
+    }
+
+    /// Removes a member; returns the score it had.
+    pub(super) fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        let (chunk, at) = self.find(self.place(member), member)?;
+        let score = self.chunk(chunk).score(at);
+        self.take(at, score, member);
+        Some(score)
+    }
+
+    /// Removes the members at a range of places.
+    pub(super) fn remove_range(&mut self, ranks: Range<usize>) {
+        let mut left = ranks.len();
+        while left > 0 {
+            let Some((index, at)) = self.runs.seek_weight(ranks.start) else { return };
+            let Some(&run) = self.runs.get(index) else { return };
+            let count = left.min(run.len as usize - at);
+            self.cut(index, run, at..at + count);
+            left -= count;
+        }
+    }
+
+    /// Visits about `count` members from `cursor` on; returns the cursor to go on from, 0 at the end.
+    pub(crate) fn scan<'a>(
+        &'a self,
+        cursor: u64,
+        count: usize,
+        mut visit: impl FnMut((Element<'a>, f64)),
+    ) -> u64 {
+        let mut visited: Vec<Mark> = Vec::new();
+        self.index.scan(cursor, count, |mark| {
+            // Members of one place and one chunk have the same mark, as often as they are.
+            if visited.last().is_none_or(|last| last.place != mark.place) {
+                visited.clear();
+            }
+            if !visited.contains(&mark) {
+                let chunk = self.chunk(mark.number);
+                chunk.at_place(mark.place).for_each(|at| visit(chunk.get(at)));
+                visited.push(mark);
+            }
+        })
+    }
+
+    /// The members at a range of places.
+    pub(super) fn range(&self, ranks: Range<usize>) -> Iter<'_> {
+        let seat = |rank| {
+            let (index, at) = self.runs.seek_weight(rank)?;
+            Some((index, (self.chunk(self.runs.get(index)?.chunk), at)))
+        };
+        let ends = (!ranks.is_empty()).then(|| seat(ranks.start).zip(seat(ranks.end - 1)));
+        let (front, back) = ends.flatten().unzip();
+        let first_run = front.map_or(self.runs.len(), |(index, _)| index + 1);
+        let last_run = back.map_or(0, |(index, _)| index);
+        Iter {
+            large: self,
+            left: ranks.len(),
+            front: front.map(|(_, at)| at),
+            back: back.map(|(_, at)| at),
+            front_runs: self.runs.range(first_run..self.runs.len()),
+            back_runs: self.runs.range(0..last_run),
+        }
+    }
+
+    fn place(&self, member: &[u8]) -> u32 {
+        place_of(self.index.seed().hash(member)) & PLACE_BITS
+    }
+
+    fn chunk(&self, number: u32) -> &Chunk {
+        &self.chunks[number as usize]
+    }
+
+    fn chunk_of(&self, seat: &Seat) -> &Chunk {
+        self.chunk(seat.run.chunk)
+    }
+
+    /// A member's chunk, and where it is there.
+    #[inline]
+    fn find(&self, place: u32, member: &[u8]) -> Option<(u32, usize)> {
+        let mut numbers = self.index.numbers(place);
+        numbers.find_map(|number| Some((number, self.chunk(number).find(place, member)?)))
+    }
+
+    /// The last run for which `is_before` holds.
+    fn last_seat(&self, is_before: impl Fn(&Run) -> bool) -> Option<Seat> {
+        let (count, weight) = self.runs.partition(is_before);
+        let index = count.checked_sub(1)?;
+        let run = *self.runs.get(index)?;
+        Some(Seat { index, before: weight - run.len as usize, run })
+    }
+
+    /// The run in which a member of this score is, or belongs; `None` if there is no run.
+    #[inline]
+    fn seek(&self, score: f64, member: &[u8]) -> Option<Seat> {
+        // The first member is far away: it is asked for only where scores are the same.
+        let is_before =
+            |run: &Run| run.first < score || run.first == score && self.chunk(run.chunk).member(0) <= member;
+        let first = || self.runs.first().map(|&run| Seat { index: 0, before: 0, run });
+        self.last_seat(is_before).or_else(first)
+    }
+
+    /// Puts a member that is not there at its place.
+    pub(super) fn add(&mut self, place: u32, score: f64, member: &[u8]) {
+        let Some(Seat { index, run, .. }) = self.seek(score, member) else {
+            return self.add_alone(0, place, score, member);
+        };
+        let chunk = self.chunk(run.chunk);
+        let at = chunk.position(score, member);
+        if chunk.has_room(member) {
+            self.index.add(Mark { place, number: run.chunk });
+            return self.change(index, run.chunk, |chunk| chunk.insert(at, place, score, member));
+        }
+        // At the ends, where more will probably follow, a full chunk stays full.
+        let is_first = index == 0 && at == 0;
+        let is_last = index + 1 == self.runs.len() && at == chunk.len();
+        if is_first || is_last || chunk.len() == 1 {
+            return self.add_alone(index + usize::from(at > 0), place, score, member);
+        }
+        self.split(index, run);
+        self.add(place, score, member);
+    }
+
+    /// Adds a member whose place the caller does not know.
+    pub(super) fn push(&mut self, score: f64, member: &[u8]) {
+        self.add(self.place(member), score, member);
+    }
+
+    /// Adds a chunk with a single member.
+    fn add_alone(&mut self, index: usize, place: u32, score: f64, member: &[u8]) {
+        let mut chunk = Chunk::default();
+        chunk.insert(0, place, score, member);
+        self.index.add(Mark { place, number: self.chunks.len() as u32 });
+        self.add_chunk(index, chunk);
+    }
+
+    fn add_chunk(&mut self, index: usize, chunk: Chunk) {
+        self.chunks.push_back(Arc::new(chunk));
+        self.runs.insert(index, self.run(self.chunks.len() as u32 - 1));
+    }
+
+    fn run(&self, number: u32) -> Run {
+        let chunk = self.chunk(number);
+        Run { chunk: number, len: chunk.len() as u32, first: chunk.score(0) }
+    }
+
+    /// Changes the chunk of a run, which must not become empty.
+    fn change(&mut self, index: usize, number: u32, change: impl FnOnce(&mut Chunk)) {
+        if let Some(chunk) = self.chunks.get_mut(number as usize) {
+            change(Arc::make_mut(chunk));
+        }
+        let run = self.run(number);
+        self.runs.update(index, |own| *own = run);
+    }
+
+    fn split(&mut self, index: usize, run: Run) {
+        let mut right = Chunk::default();
+        self.change(index, run.chunk, |chunk| right = chunk.split_off(chunk.len() / 2));
+        self.renumber(&right, run.chunk, self.chunks.len() as u32);
+        self.add_chunk(index + 1, right);
+    }
+
+    /// Removes a member that is at `at` in its chunk.
+    fn take(&mut self, at: usize, score: f64, member: &[u8]) {
+        if let Some(Seat { index, run, .. }) = self.seek(score, member) {
+            self.cut(index, run, at..at + 1);
+        }
+    }
+
+    /// Removes some of a run's members.
+    fn cut(&mut self, index: usize, run: Run, range: Range<usize>) {
+        for place in self.chunks[run.chunk as usize].places(range.clone()) {
+            self.index.remove(Mark { place, number: run.chunk });
+        }
+        if range.len() == run.len as usize {
+            self.runs.remove(index);
+            return self.release(run.chunk);
+        }
+        self.change(index, run.chunk, |chunk| chunk.remove(range));
+        self.melt(index);
+    }
+
+    /// Lets the chunk behind a thin one melt into it.
+    fn melt(&mut self, index: usize) {
+        let (Some(&left), Some(&right)) = (self.runs.get(index), self.runs.get(index + 1)) else { return };
+        let thin = self.chunk(left.chunk);
+        if !thin.is_thin() || !thin.takes(self.chunk(right.chunk)) {
+            return;
+        }
+        let moved = Arc::clone(&self.chunks[right.chunk as usize]);
+        self.renumber(&moved, right.chunk, left.chunk);
+        self.change(index, left.chunk, |chunk| chunk.append(&moved, 0));
+        self.runs.remove(index + 1);
+        self.release(right.chunk);
+    }
+
+    /// Drops a chunk that no run has any more; the last one takes its number.
+    fn release(&mut self, number: u32) {
+        let last_number = self.chunks.len() as u32 - 1;
+        let last = self.chunk(last_number);
+        let seat = (number != last_number).then(|| self.seek(last.score(0), last.member(0))).flatten();
+        let Some((last, seat)) = self.chunks.pop_back().zip(seat) else { return };
+        self.renumber(&last, last_number, number);
+        if let Some(chunk) = self.chunks.get_mut(number as usize) {
+            *chunk = last;
+        }
+        self.runs.update(seat.index, |run| run.chunk = number);
+    }
+
+    /// Marks a chunk's members anew.
+    fn renumber(&mut self, chunk: &Chunk, from: u32, to: u32) {
+        let places = chunk.places(0..chunk.len());
+        places.for_each(|place| self.index.renumber(Mark { place, number: from }, to));
+    }
+}
+
+/// Iterates over members in order.
+#[derive(Debug, Clone)]
+pub(super) struct Iter<'a> {
+    large: &'a Large,
+    left: usize,
+    /// The next members from the front and from the back, while any are left.
+    front: Option<(&'a Chunk, usize)>,
+    back: Option<(&'a Chunk, usize)>,
+    /// The runs behind the front's and before the back's.
+    front_runs: tree::Iter<'a, Run>,
+    back_runs: tree::Iter<'a, Run>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (Element<'a>, f64);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let (chunk, at) = self.front?;
+        self.front = if at + 1 < chunk.len() {
+            Some((chunk, at + 1))
+        } else {
+            self.front_runs.next().map(|run| (self.large.chunk(run.chunk), 0))
+        };
+        Some(chunk.get(at))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let (chunk, at) = self.back?;
+        self.back = match at.checked_sub(1) {
+            Some(before) => Some((chunk, before)),
+            None => self.back_runs.next_back().map(|run| {
+                let chunk = self.large.chunk(run.chunk);
+                (chunk, chunk.len() - 1)
+            }),
+        };
+        Some(chunk.get(at))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}

@@ -1,0 +1,65 @@
+//! `memory`: the resident bytes that an item costs, by what kind of item it is; the key of its collection counts.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::{Bench, Better, Samples, fresh_dir, table};
+use crate::client::Client;
+use crate::server::{Server, free_port};
+
+/// Items to a kind.
+const ITEMS: u64 = 1_000_000;
+
+/// An item, how many of them make a collection, and the request that adds one: see [`fill`].
+const ROWS: &[(&str, u64, &str)] = &[
+    ("key of 16, value of 32", 1, "SET key:# a-value-of-32-bytes:...#"),
+    ("key of 16, integer", 1, "SET key:# 1#"),
+    ("key of 16, value of 32, time to live", 1, "SET key:# a-value-of-32-bytes:...# EX 100000"),
+    ("field of 16, value of 32, a hash of 1 M", ITEMS, "HSET hash elt:# a-value-of-32-bytes:...#"),
+    ("member of 32, a set of 1 M", ITEMS, "SADD set a-member-of-32-bytes:..#"),
+    ("member of 32, a sorted set of 1 M", ITEMS, "ZADD zset # a-member-of-32-bytes:..#"),
+    ("element of 24, a list of 1 M", ITEMS, "RPUSH list element-24::#"),
+    ("field of 16, value of 16, hashes of 50", 50, "HSET hash:@ elt:# val:#"),
+    ("member of 12, sets of 50", 50, "SADD set:@ #m"),
+    ("member of 12, sorted sets of 50", 50, "ZADD zset:@ # #m"),
+    ("element of 16, lists of 50", 50, "RPUSH list:@ elt:#"),
+];
+
+pub(super) fn memory(bench: &Bench) -> Result<String> {
+    let items = ITEMS / bench.scale;
+    let mut samples = Samples::new();
+    for (row, per_collection, words) in ROWS {
+        for party in &bench.parties {
+            let dir = fresh_dir(&format!("memory-{}", party.name))?;
+            let server = Server::start(&party.program, &dir, free_port(), &["--appendonly", "no"])?;
+            let before = resident_bytes(server.pid())?;
+            fill(&mut server.connect()?, items, *per_collection, words)?;
+            let per_item = (resident_bytes(server.pid())? - before) / items as f64;
+            samples.entry((String::from(*row), party.name)).or_default().push(per_item);
+        }
+    }
+    let rows: Vec<String> = ROWS.iter().map(|(row, ..)| String::from(*row)).collect();
+    Ok(table("resident bytes per item", bench, &rows, &samples, 1, Better::Lower))
+}
+
+/// Sends a request for each item: `#` in its words becomes the item's number, `@` that of its collection.
+pub(super) fn fill(client: &mut Client, items: u64, per_collection: u64, words: &str) -> Result<()> {
+    for item in 0..items {
+        let words = words.replace('@', &format!("{:012}", item / per_collection));
+        let words = words.replace('#', &format!("{item:012}"));
+        client.push(&words.split(' ').collect::<Vec<_>>());
+        if item % 1000 == 999 || item + 1 == items {
+            client.flush()?;
+        }
+    }
+    Ok(())
+}
+
+/// A process's resident memory.
+pub(super) fn resident_bytes(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024.0)
+}
