@@ -420,7 +420,9 @@ fn an_interrupted_repair_leaves_the_old_log_or_the_new_one() {
 fn what_a_repair_left_beside_the_log_is_no_part_of_it_once_that_is_compacted() {
     let mem = Mem::new();
     let mut log = start(mem.clone(), &options(Fsync::Always));
-    (0..3).for_each(|n| drop(turn(&mut log, &[("k", n)])));
+    for n in 0..3 {
+        turn(&mut log, &[("k", n)]);
+    }
     log.stop().unwrap();
     let at = mem.bytes(&path(INCR)).unwrap().len() * 8 / 2;
     let image = flipped(&mem, INCR, at);

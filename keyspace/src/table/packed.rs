@@ -627,22 +627,6 @@ fn index_of(bytes: &[u8]) -> usize {
     bytes.first_chunk().map_or(usize::MAX, |bytes| u32::from_le_bytes(*bytes) as usize)
 }
 
-<<<<<<< HEAD
-/// The capacity for so many elements: what the allocator would give anyway. Its sizes are quarters of powers of two,
-/// so a vector grows by a fifth, and a tenth of it is idle.
-fn roomy<T>(len: usize) -> usize {
-    let bytes = len * size_of::<T>();
-    bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(16)) / size_of::<T>()
-}
-
-#[inline]
-fn reserve<T>(vec: &mut Vec<T>, more: usize) {
-    let len = vec.len() + more;
-    if len > vec.capacity() {
-        vec.reserve_exact(roomy::<T>(len) - vec.len());
-    }
-}
-
 /// Makes room for one element more. Up to half of the records that a segment has on average it doubles: a segment with
 /// fewer will hardly stay there, and each time that it grows costs as much as an insertion.
 #[inline]
@@ -653,16 +637,6 @@ fn reserve_next<T>(vec: &mut Vec<T>) {
     }
 }
 
-/// Gives idle memory back, once it is half.
-fn trim<T>(vec: &mut Vec<T>) {
-    let roomy = roomy::<T>(vec.len());
-    if vec.capacity() >= 2 * roomy + 16 {
-        vec.shrink_to(roomy);
-    }
-}
-
-=======
->>>>>>> types
 impl Clone for Slot {
     #[inline]
     fn clone(&self) -> Self {

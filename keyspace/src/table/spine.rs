@@ -11,14 +11,8 @@
 //! Segments stand in groups of [`GROUP`], because a copy of a node of the spine touches the count of everything that
 //! the node holds: `im::Vector`'s have 64 places, and with segments in them the first write to one of 64 took 64 cache
 //! misses, more than the segment itself.
-<<<<<<< HEAD
 //!
 //! While data is loaded no snapshot is taken, and segments stand side by side.
-//!
-//! `im` is archived and parts of it are unsound. Only `im::Vector` is used, only here, and of it only `push_back`,
-//! `pop_back`, `get`, `get_mut`, `len`, `iter` and `clone`, which a property test covers.
-=======
->>>>>>> types
 
 use std::hint::black_box;
 
@@ -71,11 +65,7 @@ pub trait Segment: Clone + Default {
 /// A table of segments.
 #[derive(Debug, Clone)]
 pub struct Spine<S> {
-<<<<<<< HEAD
     form: Form<S>,
-=======
-    groups: Sequence<Group<S>>,
->>>>>>> types
     /// Number of segments.
     segments: usize,
     /// Number of records.
@@ -85,7 +75,7 @@ pub struct Spine<S> {
 
 #[derive(Debug, Clone)]
 enum Form<S> {
-    Groups(Vector<Arc<Group<S>>>),
+    Groups(Sequence<Group<S>>),
     /// Where nobody takes snapshots: to clone it takes as long as it is, to find a segment to write to a fifth of the
     /// instructions, and no locked ones but that of the segment itself.
     Flat(Vec<Arc<S>>),
@@ -110,11 +100,7 @@ pub(super) fn clone_all<T, const N: usize>(all: &SmallVec<[Arc<T>; N]>) -> Small
 impl<S: Segment> Spine<S> {
     /// An empty table.
     pub fn new(seed: HashSeed) -> Self {
-<<<<<<< HEAD
-        let mut spine = Spine { form: Form::Groups(Vector::new()), segments: 0, len: 0, seed };
-=======
-        let mut spine = Spine { groups: Sequence::new(), segments: 0, len: 0, seed };
->>>>>>> types
+        let mut spine = Spine { form: Form::Groups(Sequence::new()), segments: 0, len: 0, seed };
         spine.push(S::default());
         spine
     }
@@ -184,7 +170,7 @@ impl<S: Segment> Spine<S> {
     pub(crate) fn group(&mut self) {
         let Form::Flat(segments) = &mut self.form else { return };
         let mut segments = std::mem::take(segments).into_iter();
-        let mut groups = Vector::new();
+        let mut groups = Sequence::new();
         while !segments.as_slice().is_empty() {
             groups.push_back(Arc::new(Group(segments.by_ref().take(GROUP).collect())));
         }

@@ -103,11 +103,7 @@ impl Listpack {
         if last != END || total_bytes as usize != blob.len() {
             return None;
         }
-<<<<<<< HEAD
-        let pack = Listpack(copied(blob));
-=======
         let pack = Listpack::of_bytes(blob);
->>>>>>> types
         let (mut at, mut len, mut shortest) = (HEADER_BYTES, 0, true);
         while at < elements.len() {
             let entry = sound_entry_bytes(&elements[at..])?;

@@ -93,10 +93,13 @@ pub(crate) fn bodies(file: &[u8]) -> Vec<Vec<u8>> {
     let mut reader = Reader::new(file, Session::new().keyspace.rdb_shapes()).unwrap();
     let (mut start, mut bodies) = (0, Vec::new());
     while let Some(item) = reader.next().unwrap() {
+        // Behind what the file says of a key there is the type, the key as a short string, and the value.
+        let named = match item {
+            Item::Key(key) => Some([&[u8::try_from(key.key.len()).unwrap()], key.key].concat()),
+            _ => None,
+        };
         let end = usize::try_from(reader.offset_bytes()).unwrap();
-        if let Item::Key(key) = item {
-            // Behind what the file says of the key there is the type, the key as a short string, and the value.
-            let named = [&[u8::try_from(key.key.len()).unwrap()], &key.key[..]].concat();
+        if let Some(named) = named {
             let item = &file[start..end];
             let at = item.windows(named.len()).position(|bytes| bytes == named).unwrap();
             bodies.push([&item[at - 1..at], &item[at + named.len()..]].concat());

@@ -4,7 +4,7 @@ use triomphe::Arc;
 
 use super::super::tests::{SEED, Word, Words};
 use super::super::{Segmented, Slots, Table};
-use super::{Form, GROUP, Group, Segment, Spine, Vector};
+use super::{Form, GROUP, Group, Segment, Sequence, Spine};
 use crate::Db;
 
 const MEAN_RECORDS: usize = <Slots<Word> as Segment>::MEAN_RECORDS;
@@ -101,7 +101,7 @@ fn a_consumed_table_gives_each_record_once_and_frees_as_it_goes() {
     assert_eq!(records.len(), 5000);
 }
 
-fn groups_of<S>(table: &Spine<S>) -> &Vector<Arc<Group<S>>> {
+fn groups_of<S>(table: &Spine<S>) -> &Sequence<Group<S>> {
     let Form::Groups(groups) = &table.form else { panic!("it is flat") };
     groups
 }
