@@ -58,24 +58,13 @@ pub struct Log {
     end: Position,
     /// The end of the last block.
     sealed: Position,
-    gathering: Gathering,
+    /// When a block was handed over under `always`, until it is seen to be safe; and how long the disk rests then.
+    handed_over: Option<Instant>,
+    rests_until: Option<Instant>,
     fsync: Fsync,
     suspended: bool,
     no_fsync_on_rewrite: bool,
     max_unsynced_bytes: u64,
-}
-
-/// How blocks get bigger under `always`.
-#[derive(Debug, Clone, Copy)]
-enum Gathering {
-    /// One was handed over.
-    UnderWay {
-        since: Instant,
-    },
-    Rests {
-        until: Instant,
-    },
-    Done,
 }
 
 impl Log {
@@ -149,7 +138,8 @@ impl Log {
             checksum_next: options.checksum,
             end,
             sealed: end,
-            gathering: Gathering::Done,
+            handed_over: None,
+            rests_until: None,
             fsync: options.fsync,
             suspended: false,
             no_fsync_on_rewrite: options.no_fsync_on_rewrite,
@@ -184,15 +174,13 @@ impl Log {
         if self.fsync != Fsync::Always || self.suspended || self.is_waiting_rewrite() {
             return false;
         }
-        self.gathering = match self.gathering {
-            _ if self.is_under_way() => return true,
-            Gathering::UnderWay { since } => {
-                Gathering::Rests { until: now + now.saturating_duration_since(since).min(REST) }
-            }
-            Gathering::Rests { until } if now >= until => Gathering::Done,
-            unchanged => unchanged,
-        };
-        !matches!(self.gathering, Gathering::Done)
+        if self.is_under_way() {
+            return true;
+        }
+        if let Some(since) = self.handed_over.take() {
+            self.rests_until = Some(now + now.saturating_duration_since(since).min(REST));
+        }
+        self.rests_until.is_some_and(|until| now < until)
     }
 
     /// A block is open that nothing but time, or the lack of anything to do, will end.
@@ -222,7 +210,7 @@ impl Log {
         bytes[unused..PREFIX_BYTES].copy_from_slice(&self.prefix);
         bytes.advance(unused);
         self.sealed = self.end;
-        self.gathering = Gathering::UnderWay { since: now };
+        self.handed_over = Some(now);
         let block = Block {
             bytes: bytes.freeze(),
             start,

@@ -537,7 +537,8 @@ fn an_end_that_loses_what_was_acknowledged_does_not_exit_with_0() {
         let mut admin = server.client();
         if !is_rewriting {
             admin.send("CONFIG SET appendfsync always");
-            eventually("it is", || client.ask("CONFIG GET appendfsync") == "[appendfsync always]");
+            // What goes to a client behind its unsafe reply waits with that.
+            eventually("it is", || server.client().ask("CONFIG GET appendfsync") == "[appendfsync always]");
         }
         assert_eq!(server.terminate().code(), Some(1), "rewriting: {is_rewriting}");
         assert!(world.log().contains("The append only file could not be made durable"), "{}", world.log());
