@@ -29,6 +29,10 @@ use crate::writer::{Shared, Writer};
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Under `always` the disk rests between two fdatasyncs for as long as the last took, and at most for this.
 const REST: Duration = Duration::from_millis(1);
+/// A block that is open meanwhile is sealed once it is so long, or this time has passed: a block is what damage takes with
+/// it, and what a load holds in memory.
+const OPEN_BYTES: usize = 1024 * 1024;
+const OPEN: Duration = Duration::from_secs(1);
 /// Kept free in front of a payload for what is known only when the block is sealed: a `#TS:` line of at most 26 bytes, and
 /// a block's line without file fields, of at most 102.
 const PREFIX_BYTES: usize = 128;
@@ -174,11 +178,13 @@ impl Log {
         if self.fsync != Fsync::Always || self.suspended || self.is_waiting_rewrite() {
             return false;
         }
+        let took = self.handed_over.map(|since| now.saturating_duration_since(since));
         if self.is_under_way() {
-            return true;
+            return self.block.len() < OPEN_BYTES && took.is_some_and(|took| took < OPEN);
         }
-        if let Some(since) = self.handed_over.take() {
-            self.rests_until = Some(now + now.saturating_duration_since(since).min(REST));
+        if let Some(took) = took {
+            self.handed_over = None;
+            self.rests_until = Some(now + took.min(REST));
         }
         self.rests_until.is_some_and(|until| now < until)
     }
@@ -317,7 +323,7 @@ impl Log {
             durable: tail.durable_watermark(),
             unsynced_bytes: self.end - tail.durable_watermark(),
             unsynced: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
-            retained_bytes: tail.end - tail.blocks.front().map_or(tail.end, |held| held.block.start),
+            retained_bytes: self.end - tail.blocks.front().map_or(tail.end, |held| held.block.start),
             slow_direct_writes: tail.counters.slow_direct_writes,
             retired_files: tail.counters.retired_files,
             lost_below: tail.lost.as_ref().map(|lost| lost.below),

@@ -1,5 +1,6 @@
-//! The syncer: the thread that calls fdatasync, and nothing else. Under `always` the writer does so itself as soon as it
-//! has written: everybody waits for both, and to wake a second thread between the two costs more than it gains.
+//! The syncer: the thread that calls fdatasync, and nothing else. Under `always`, on a disk that is quick, the writer does so
+//! itself as soon as it has written: everybody waits for both, and to wake a second thread between the two costs more than
+//! it gains.
 //!
 //! The handshake is three lines long and everything hangs on their order: note under the lock what is *written*, call
 //! fdatasync without the lock, then let *durable* be what was noted. A byte written meanwhile may or may not be covered,
@@ -58,7 +59,8 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 
 /// The fdatasync that is due under `always` after a write.
 pub(crate) fn follow_write<'a>(shared: &'a Shared, tail: MutexGuard<'a, Tail>) -> MutexGuard<'a, Tail> {
-    let is_due = tail.fsync == Fsync::Always && sync_action(&tail, shared.clock.now()) == Action::Sync;
+    let is_mine = tail.fsync == Fsync::Always && !tail.syncs_are_slow;
+    let is_due = is_mine && sync_action(&tail, shared.clock.now()) == Action::Sync;
     if is_due { sync(shared, tail) } else { tail }
 }
 

@@ -34,6 +34,9 @@ use crate::{Position, policy};
 /// After a failure, the time between attempts to open a new file.
 pub(crate) const RETRY: Duration = Duration::from_millis(250);
 
+/// Beside an fdatasync that takes longer a wake-up costs nothing, and the writer had better stay free.
+const SLOW_SYNC: Duration = Duration::from_millis(5);
+
 /// Our own last write was this long ago, and all of it is durable: a line is written that says so.
 pub(crate) const IDLE: Duration = Duration::from_secs(1);
 
@@ -176,6 +179,8 @@ pub(crate) struct Tail {
     pub(crate) wanted: Position,
     /// Since when an fdatasync is running.
     pub(crate) sync_started: Option<Instant>,
+    /// The last one took longer than [`SLOW_SYNC`].
+    pub(crate) syncs_are_slow: bool,
     /// One was running when the writer began its write.
     pub(crate) write_met_sync: bool,
     /// A rewrite is running, for the events' names alone.
@@ -260,6 +265,7 @@ impl Tail {
             suspended: false,
             wanted: start,
             sync_started: None,
+            syncs_are_slow: false,
             write_met_sync: false,
             rewriting: false,
             failure: None,
@@ -330,6 +336,7 @@ impl Tail {
 
     /// An fdatasync has taken so long.
     pub(crate) fn note_sync_time(&mut self, took: Duration) {
+        self.syncs_are_slow = took > SLOW_SYNC;
         self.counters.fsyncs.record(took);
         let always = self.fsync == Fsync::Always;
         self.counters.events.note(if always { Event::FsyncAlways(took) } else { Event::Fsync(took) });

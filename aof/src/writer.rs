@@ -272,6 +272,10 @@ impl Writer {
             return self.abandon_temp();
         };
         let started = self.shared.clock.now();
+        // Since the last attempt somebody may have removed it, to make room.
+        if !live.file.is_named(&live.path).unwrap_or(true) {
+            self.shared.tail.lock().is_unnamed = true;
+        }
         self.sync_written(&live);
         // Where the file ends moves no more: whatever comes now is kept.
         let cut = self.shared.tail.lock().retained_from();

@@ -202,7 +202,8 @@ impl Server {
 
     fn serve_parked(&mut self, id: ClientId) {
         let began_ns = self.observer.mark_ns();
-        let Some(client) = self.clients.get_mut(id) else { return };
+        // Nothing more is sent to one that is being closed, and what it took would be lost.
+        let Some(client) = self.clients.get_mut(id).filter(|client| !client.closing) else { return };
         let Some(mut blocked) = client.blocked.take() else { return };
         let argv = blocked.argv.words();
         self.unit.clear();

@@ -154,6 +154,7 @@ impl Server {
             let out = if monitor == id { &mut self.pushes } else { client.output.buffer() };
             out.extend_from_slice(&line);
             self.answered.push(monitor);
+            self.limit_unsent(monitor);
         }
     }
 

@@ -27,8 +27,6 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
     shell.set_var("RUSTFLAGS", "--cfg loom");
     shell.set_var("RUSTC_WRAPPER", std::env::current_exe()?);
     shell.set_var(WRAPPER, "1");
-    // Two preemptions find nearly all that three find, in minutes instead of days.
-    shell.set_var("LOOM_MAX_PREEMPTIONS", "2");
     let packages = ["-p", "everlog-aof", "-p", "everlog-rewrite"];
     // A misspelt model must not pass for one that holds.
     let list =

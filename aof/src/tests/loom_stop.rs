@@ -47,7 +47,7 @@ fn no_lost_wakeup() {
 #[test]
 fn stop_syncs_the_last_line_too() {
     let options = Options { fsync: Fsync::Always, ..Options::new("/d") };
-    model_with(options, None, |mut log, disk| {
+    model_with(2, options, None, |mut log, disk| {
         write(&mut log);
         let end = log.end();
         log.stop().expect("nothing failed");

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::{model, write};
-use crate::options::Fsync;
+use super::{model, model_with, write};
+use crate::options::{Fsync, Options};
 use crate::sync::Sabotage;
 
 fn no_reply_before_fsync_model(fsync: Fsync, sabotage: Option<Sabotage>) {
-    model(fsync, sabotage, |mut log, disk| {
+    // Executor, syncer at its call, executor, writer: that takes three.
+    let options = Options { fsync, checksum: false, ..Options::new("/d") };
+    model_with(3, options, sabotage, |mut log, disk| {
         write(&mut log);
         log.sync_now();
         write(&mut log);

@@ -65,3 +65,21 @@ fn under_the_other_policies_no_block_waits() {
         assert!(!log.gathers(steps.now()), "{fsync:?}");
     }
 }
+
+#[test]
+fn behind_a_disk_that_is_stuck_blocks_end_all_the_same() {
+    let (mut log, steps) = start(Fsync::Always);
+    append(&mut log);
+    log.seal(steps.now());
+    while log.gathers(steps.now()) {
+        log.append(0, &[Op { db: 0, command: &request(&["SET", "k", &"v".repeat(100_000)]) }]);
+    }
+    let open_bytes = log.end() - log.written();
+    assert!((1 << 20..2 << 20).contains(&open_bytes), "{open_bytes}");
+    assert_eq!(log.stats(steps.now()).retained_bytes, open_bytes, "none of it is data");
+    log.seal(steps.now());
+    append(&mut log);
+    assert!(log.gathers(steps.now()));
+    steps.advance_ms(1000);
+    assert!(!log.gathers(steps.now()), "a second");
+}
