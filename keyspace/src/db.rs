@@ -91,11 +91,13 @@ impl Db {
 
     /// Makes room for keys that are expected, ahead of them: a segment that is split while it is nearly empty is split
     /// cheaply. `coming` of them are certain; beyond, an expectation may be wrong, so there is never room for more than
-    /// sixteen times the keys that are there or certain.
+    /// sixteen times the keys that are there or certain if a file announces them, and four times if none is certain and
+    /// all is guessed.
     pub fn expect(&mut self, keys: usize, coming: usize) {
         let certain = self.len() + coming;
         let is_full = certain + certain / 4 > self.table.capacity();
-        let keys = keys.clamp(certain, 16 * certain);
+        let times = if coming == 0 { 4 } else { 16 };
+        let keys = keys.clamp(certain, certain.saturating_mul(times));
         while is_full && self.table.capacity() < keys {
             self.grow();
         }

@@ -278,7 +278,8 @@ impl Keyspace {
 
     /// Empties a database; returns how many keys it had. `lazy` leaves them to another thread.
     pub(crate) fn flush(&mut self, db: DbIndex, lazy: bool) -> usize {
-        let old = std::mem::replace(&mut self.dbs[db], Db::new(self.seed));
+        let empty = self.empty_db();
+        let old = std::mem::replace(&mut self.dbs[db], empty);
         let keys = old.len();
         if lazy && keys > 0 {
             self.garbage.push(Garbage::Db(old));
@@ -288,7 +289,16 @@ impl Keyspace {
 
     /// Replaces all data by that of empty databases, and returns the old databases to be dropped anywhere.
     pub fn clear(&mut self) -> Vec<Db> {
-        let seed = self.seed;
-        self.dbs.iter_mut().map(|db| std::mem::replace(db, Db::new(seed))).collect()
+        let empty: Vec<Db> = self.dbs.iter().map(|_| self.empty_db()).collect();
+        std::mem::replace(&mut self.dbs, empty)
+    }
+
+    /// A database to take the place of another: a log that is loaded may flush, and most of its writes come behind that.
+    fn empty_db(&self) -> Db {
+        let mut db = Db::new(self.seed);
+        if self.loading {
+            db.start_loading();
+        }
+        db
     }
 }

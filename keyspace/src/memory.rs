@@ -84,8 +84,12 @@ fn packed_bytes(table: &Packed, samples: usize) -> usize {
 /// A sorted set's chunks, judged by a sample, and its index.
 fn large_bytes(large: &Large, samples: usize) -> usize {
     let chunks = large.chunks();
-    let chunk = |chunk: &Arc<Chunk>| size_of::<Chunk>() + size_of::<Run>() + chunk.heap_bytes();
-    sampled(chunks.iter(), chunks.len(), samples, chunk) + table_bytes(large.index(), samples, |_| 0)
+    // Whatever is shared has its count, and each chunk a pointer to it in their sequence.
+    let shared = size_of::<usize>();
+    let own = shared + size_of::<Chunk>() + size_of::<Arc<Chunk>>() + size_of::<Run>();
+    let chunk = |chunk: &Arc<Chunk>| own + chunk.heap_bytes();
+    let chunks = sampled(chunks.iter(), chunks.len(), samples, chunk);
+    shared + size_of::<Large>() + chunks + table_bytes(large.index(), samples, |_| 0)
 }
 
 /// A list's chunks, judged by a sample.

@@ -62,9 +62,10 @@ fn compact(options: &Options) -> Result<(u64, rewrite::Summary), Box<dyn Error>>
         return Err(format!("{}: there is no log", options.dir.display()).into());
     }
     let mut keyspace = Keyspace::new(16, std::process::id().into());
-    keyspace.loading = true;
+    keyspace.start_loading();
     let mut loader = Loader { keyspace, out: BytesMut::new(), unit: Unit::default() };
     let report = directory.replay(&mut loader, options)?;
+    loader.keyspace.end_loading();
 
     let settings = Settings {
         temp_path: rewrite::temp_path(options, std::process::id()),

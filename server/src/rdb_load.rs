@@ -28,7 +28,7 @@ const SERVED_KEYS: usize = 32 * WARMED_KEYS;
 /// How long clients wait when none comes.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// What the executor gets, in the order of the file.
+/// What the executor gets: batches and notes in the order of the file, and the keys within a batch in the table's.
 enum Message {
     /// Keys; `coming` more are certain.
     Keys {

@@ -5,7 +5,10 @@ use crate::table::packed::{PACKED_MAX_BYTES, place_of};
 use crate::types::string::copied;
 use crate::{DbIndex, New, Value};
 
-/// Keys that follow each other. Emptied ones are used again, so that no key is an allocation of one thread that another
+/// The room for bytes that a [`Sorter`]'s part keeps: one huge key is not to cost as much up to the end of the file.
+const KEPT_PART_BYTES: usize = 1024 * 1024;
+
+/// Keys of a batch, or of a part of one: batches follow each other as in the file. Emptied ones are used again, so that no key is an allocation of one thread that another
 /// has to free.
 #[derive(Debug, Default)]
 pub struct Keys {
@@ -131,8 +134,7 @@ impl Keys {
             self.bytes.extend_from_slice(bytes.unwrap_or_default());
             self.keys.push(Bare { value, start, ..*bare });
         }
-        from.keys.clear();
-        from.bytes.clear();
+        from.clear(KEPT_PART_BYTES);
     }
 
     /// Where they belong, for [`Keyspace::warm`](crate::Keyspace::warm).

@@ -51,6 +51,7 @@ impl Keyspace {
         let db = db.ok_or(LoadError::Database(databases))?;
         let usages = [key.idle_s.map(Usage::Idle), key.freq.map(Usage::Freq)];
         let Key { key, hash, value, expire_at_ms, .. } = key;
+        debug_assert_eq!(hash, self.hash(key), "the reader's shapes are of another keyspace");
         let Some(value) = value else { return Ok(Loaded::Empty) };
         let (access, noting) = (self.access(now_ms), self.limits.noting());
         let target = &mut self.dbs[db];

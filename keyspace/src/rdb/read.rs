@@ -11,6 +11,9 @@ use crate::New;
 /// Versions below have no checksum.
 const CHECKSUM_SINCE: u16 = 5;
 
+/// The room for a key that stays: one of 512 MB is not to cost as much up to the end of the file.
+const KEPT_KEY_BYTES: usize = 64 * 1024;
+
 /// Reads an RDB file, item by item, and leaves its source exactly behind the last byte.
 #[derive(Debug)]
 pub struct Reader<R> {
@@ -234,6 +237,8 @@ impl<R: BufRead> Reader<R> {
     fn key(&mut self, code: u8) -> Result<Option<Decoded>, ErrorKind> {
         let known = Type::of(code).ok_or(ErrorKind::UnknownType(code))?;
         self.type_name = Some(known.name);
+        self.key.clear();
+        self.key.shrink_to(KEPT_KEY_BYTES);
         self.source.string(&mut self.key)?;
         self.is_in_value = true;
         let decoded = self.decoder.value(known.form, &mut self.source)?;

@@ -1,7 +1,9 @@
 //! A copy-on-write array of shared things; its clone is a snapshot in O(1).
 //!
-//! `im` is archived and parts of it are unsound. Only `im::Vector` is used, only here and by this name, and of it only
-//! `push_back`, `pop_back`, `get`, `get_mut`, `len`, `iter` and `clone`, which property tests cover.
+//! `im` is archived and parts of it are unsound. What a server runs uses only `im::Vector`, by this name, and of it only
+//! `push_back`, `pop_back`, `get`, indexing, `get_mut`, `len`, `iter` and `clone`, which property tests cover. The
+//! reference table, [`Persistent`](super::Persistent), is an `im::HashMap`: tests and benchmarks measure by it, and no
+//! database is one.
 
 use triomphe::Arc;
 

@@ -158,7 +158,8 @@ impl ZSet {
         }
     }
 
-    /// How many allocations freeing it takes.
+    /// How much work freeing it is: 1 for a listpack, else the number of members, as in Redis. The chunks to be freed
+    /// are far fewer, so this errs towards another thread.
     pub fn free_effort(&self) -> usize {
         match &self.0 {
             Form::Pack(_) => 1,
@@ -228,9 +229,9 @@ impl ZSet {
     /// # Panics
     /// If the range ends past the end.
     pub fn range(&self, ranks: Range<usize>) -> Iter<'_> {
+        assert!(ranks.end <= self.len(), "iterate over {ranks:?} of {}", self.len());
         match &self.0 {
             Form::Pack(pack) => {
-                assert!(ranks.end <= self.len(), "iterate over {ranks:?} of {}", self.len());
                 let seek = |rank: usize| pack.seek(2 * rank as isize);
                 let (front, back) = match ranks.len() {
                     0 => (None, None),
@@ -322,6 +323,7 @@ impl ZSet {
     /// # Panics
     /// If the range ends past the end.
     pub fn remove_range(&mut self, ranks: Range<usize>) {
+        assert!(ranks.end <= self.len(), "remove {ranks:?} of {}", self.len());
         if ranks.is_empty() {
             return;
         }

@@ -221,8 +221,9 @@ fn replay(fs: Arc<dyn Fs>, options: &Options) -> Result<(Directory, Dump), aof::
     let mut directory = Directory::open(fs, options)?;
     // Another seed: nothing may depend on the order of tables.
     let mut loader = Loader(Keyspace::new(16, 99));
-    loader.0.loading = true;
+    loader.0.start_loading();
     directory.replay(&mut loader, options)?;
+    loader.0.end_loading();
     Ok((directory, dump(&loader.0)))
 }
 

@@ -5,7 +5,8 @@ use triomphe::Arc;
 use super::super::tests::{SEED, Word, Words};
 use super::super::{Segmented, Slots, Table};
 use super::{Form, GROUP, Group, Segment, Sequence, Spine};
-use crate::Db;
+use crate::rdb::Key;
+use crate::{Db, Keyspace, New};
 
 const MEAN_RECORDS: usize = <Slots<Word> as Segment>::MEAN_RECORDS;
 
@@ -112,10 +113,12 @@ fn while_it_is_flat_a_table_and_its_snapshots_are_what_they_were() {
     (0..3000).for_each(|number| _ = db.set_word(number, 0));
     let before = db.clone();
     db.start_loading();
+    assert!(matches!(db.table().form, Form::Flat(_)));
     (2000..9000).for_each(|number| _ = db.set_word(number, 1));
     (0..8000).step_by(2).for_each(|number| _ = db.take_word(number));
     let flat = db.clone();
     db.set_word(4001, 2);
+    assert!(matches!(db.table().form, Form::Flat(_)), "writes and snapshots leave it flat");
     db.end_loading();
     assert!(groups_of(db.table()).iter().rev().skip(1).all(|group| group.0.len() == GROUP));
     let value = |db: &Db, number: u32| db.word(number);
@@ -125,6 +128,62 @@ fn while_it_is_flat_a_table_and_its_snapshots_are_what_they_were() {
     assert_eq!((before.len(), flat.len(), db.len()), (3000, 5000, 5000));
     (0..9000).for_each(|number| _ = db.set_word(number, 3));
     assert_eq!((db.len(), value(&db, 8999), value(&flat, 8999)), (9000, Some(3), Some(1)));
+}
+
+#[test]
+fn a_guess_makes_less_room_than_what_a_file_announces() {
+    let room = |coming: usize| {
+        let mut db = Db::new(SEED);
+        (0..3000).for_each(|number| _ = db.set_word(number, 0));
+        // Nearly full, so that an expectation counts.
+        let more = db.table().capacity() as u32;
+        (3000..more).for_each(|number| _ = db.set_word(number, 0));
+        db.expect(usize::MAX, coming);
+        (db.table().capacity(), db.len() + coming)
+    };
+    let (guessed, certain) = room(0);
+    assert!(guessed <= 4 * certain + MEAN_RECORDS, "{guessed} for {certain}");
+    let (announced, certain) = room(1);
+    assert!((8 * certain..=16 * certain + MEAN_RECORDS).contains(&announced), "{announced} for {certain}");
+}
+
+#[test]
+fn a_load_that_fails_leaves_groups() {
+    let key = |keyspace: &Keyspace, db: u64| Key {
+        db,
+        key: b"key",
+        hash: keyspace.hash(b"key"),
+        value: Some(New::Int(1)),
+        expire_at_ms: None,
+        idle_s: None,
+        freq: None,
+    };
+    let mut keyspace = Keyspace::new(2, 42);
+    keyspace.start_loading();
+    assert!(keyspace.load_key(key(&keyspace, 1), false, 0).is_ok());
+    assert!(keyspace.load_key(key(&keyspace, 1), false, 0).is_err(), "it is there");
+    assert!(keyspace.load_key(key(&keyspace, 2), false, 0).is_err(), "there is no such database");
+    keyspace.end_loading();
+    assert!(keyspace.dbs().iter().all(|db| matches!(db.table().form, Form::Groups(_))));
+    assert_eq!(keyspace.dbs()[1].len(), 1);
+}
+
+#[test]
+fn what_is_emptied_while_it_is_loaded_goes_on_as_flat_as_before() {
+    let forms = |keyspace: &Keyspace| -> Vec<bool> {
+        keyspace.dbs().iter().map(|db| matches!(db.table().form, Form::Flat(_))).collect()
+    };
+    let mut keyspace = Keyspace::new(2, 42);
+    keyspace.start_loading();
+    keyspace.flush(1, false);
+    assert_eq!(forms(&keyspace), [true, true]);
+    keyspace.clear();
+    assert_eq!(forms(&keyspace), [true, true]);
+    keyspace.end_loading();
+    assert_eq!(forms(&keyspace), [false, false]);
+    keyspace.flush(1, false);
+    keyspace.clear();
+    assert_eq!(forms(&keyspace), [false, false]);
 }
 
 #[test]

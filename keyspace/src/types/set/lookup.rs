@@ -42,15 +42,46 @@ impl<'a> Lookup<'a> {
 
 /// A hash that is quick, and not secret: if all members collide, they are compared one by one as in the listpack.
 fn hash(element: Element<'_>) -> u64 {
-    let low = match element {
-        Element::Int(value) => value as u64,
+    match element {
+        Element::Int(value) => mixed(value as u64, 0),
         Element::Bytes(bytes) => {
-            // Names are told apart by their ends.
-            let short = || bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
-            bytes.last_chunk().map_or_else(short, |end| u64::from_le_bytes(*end))
+            // Names differ at their ends, as `user:17`, or at their beginnings, as `17:name` and `17.example.org`.
+            let (start, end) = match (bytes.first_chunk(), bytes.last_chunk()) {
+                (Some(start), Some(end)) => (u64::from_le_bytes(*start), u64::from_le_bytes(*end)),
+                _ => (0, bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte))),
+            };
+            mixed(end, start.wrapping_add(bytes.len() as u64))
         }
-    };
-    // The table takes its bits from both ends.
-    let product = u128::from(low) * 0x9e37_79b9_7f4a_7c15;
+    }
+}
+
+/// The product of two numbers, folded: the table takes its bits from both ends.
+fn mixed(a: u64, b: u64) -> u64 {
+    // Added rather than combined by exclusive or: the small numbers that are usual never make a factor zero.
+    let product =
+        u128::from(a.wrapping_add(0x9e37_79b9_7f4a_7c15)) * u128::from(b.wrapping_add(0xa076_1d64_78bd_642f));
     (product >> 64) as u64 ^ product as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Element, hash};
+
+    #[test]
+    fn names_that_differ_at_either_end_or_in_length_have_different_hashes() {
+        let names = |name: fn(u32) -> String| (0..1000).map(name).collect::<Vec<_>>();
+        for names in [
+            names(|n| format!("user:{n}")),
+            names(|n| format!("{n}.example.org")),
+            names(|n| "x".repeat(n as usize)),
+            names(|n| "\0".repeat(n as usize)),
+        ] {
+            let hashes: BTreeSet<u64> =
+                names.iter().map(|name| hash(Element::Bytes(name.as_bytes()))).collect();
+            assert_eq!(hashes.len(), names.len(), "{}", names[1]);
+        }
+        assert_eq!((0..1000).map(|n| hash(Element::Int(n))).collect::<BTreeSet<_>>().len(), 1000);
+    }
 }

@@ -7,14 +7,14 @@
 
 use std::ops::Range;
 
-use crate::room::{reserve, roomy};
+use crate::room::{reserve, roomy, trim};
 use crate::types::listpack::Element;
 
 /// So many members a chunk has at most. Tests have small ones, and so more of them.
 const MEMBERS: usize = if cfg!(test) { 8 } else { 64 };
 
-/// And so many bytes, but for one that has a single member.
-const BYTES: usize = 4096;
+/// And so many bytes, but for one that has a single member. Tests reach this limit, too.
+const BYTES: usize = if cfg!(test) { 64 } else { 4096 };
 
 /// Members in a row.
 #[derive(Debug, Clone, Default)]
@@ -93,14 +93,11 @@ impl Chunk {
         self.len() < MEMBERS && self.bytes.len() + member.len() <= BYTES
     }
 
-    /// Whether a neighbour should come here.
-    pub(super) fn is_thin(&self) -> bool {
-        self.len() <= MEMBERS / 4
-    }
-
-    /// Whether all of another chunk has its place here, and some more.
-    pub(super) fn takes(&self, other: &Chunk) -> bool {
-        self.len() + other.len() <= MEMBERS / 4 * 3 && self.bytes.len() + other.bytes.len() <= BYTES
+    /// Whether it and its neighbour should be one: either is thin, and together they leave room for some more.
+    pub(super) fn melts_with(&self, other: &Chunk) -> bool {
+        self.len().min(other.len()) <= MEMBERS / 4
+            && self.len() + other.len() <= MEMBERS / 4 * 3
+            && self.bytes.len() + other.bytes.len() <= BYTES
     }
 
     pub(super) fn insert(&mut self, at: usize, place: u32, score: f64, member: &[u8]) {
@@ -120,6 +117,18 @@ impl Chunk {
         self.heads.drain(range.clone());
         self.bytes.drain(start..end);
         self.shift(range.start, ((end - start) as u32).wrapping_neg());
+        trim(&mut self.heads);
+        trim(&mut self.bytes);
+    }
+
+    /// Asserts what holds of every chunk between two calls.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let is_single = self.len() == 1;
+        assert!((1..=MEMBERS).contains(&self.len()), "{} members", self.len());
+        assert!(is_single || self.bytes.len() <= BYTES, "{} bytes", self.bytes.len());
+        assert_eq!(self.start(self.len()), self.bytes.len(), "the last member ends with the bytes");
+        assert!(self.heads.is_sorted_by_key(|head| head.end));
     }
 
     /// Parts with the members from `at` on.

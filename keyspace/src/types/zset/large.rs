@@ -287,17 +287,21 @@ impl Large {
         }
         if range.len() == run.len as usize {
             self.runs.remove(index);
-            return self.release(run.chunk);
+            self.release(run.chunk);
+        } else {
+            self.change(index, run.chunk, |chunk| chunk.remove(range));
+            self.melt(index);
         }
-        self.change(index, run.chunk, |chunk| chunk.remove(range));
-        self.melt(index);
+        // A set that is pruned from its front has full chunks behind the thin one, and thin ones before it.
+        if let Some(before) = index.checked_sub(1) {
+            self.melt(before);
+        }
     }
 
-    /// Lets the chunk behind a thin one melt into it.
+    /// Lets a chunk melt into the one before it, if either is thin.
     fn melt(&mut self, index: usize) {
         let (Some(&left), Some(&right)) = (self.runs.get(index), self.runs.get(index + 1)) else { return };
-        let thin = self.chunk(left.chunk);
-        if !thin.is_thin() || !thin.takes(self.chunk(right.chunk)) {
+        if !self.chunk(left.chunk).melts_with(self.chunk(right.chunk)) {
             return;
         }
         let moved = Arc::clone(&self.chunks[right.chunk as usize]);
@@ -318,6 +322,25 @@ impl Large {
             *chunk = last;
         }
         self.runs.update(seat.index, |run| run.chunk = number);
+    }
+
+    /// Asserts that runs, chunks and index agree.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        assert_eq!(self.runs.len(), self.chunks.len());
+        let mut numbers: Vec<u32> = self.runs.range(0..self.runs.len()).map(|run| run.chunk).collect();
+        for run in self.runs.range(0..self.runs.len()) {
+            let chunk = self.chunk(run.chunk);
+            chunk.check();
+            assert_eq!((run.len as usize, run.first), (chunk.len(), chunk.score(0)));
+            for (at, place) in chunk.places(0..chunk.len()).enumerate() {
+                assert_eq!(place, self.place(chunk.member(at)));
+                assert!(self.index.numbers(place).any(|number| number == run.chunk));
+            }
+        }
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(0..self.chunks.len() as u32), "each chunk has one run");
+        assert_eq!(self.index.len(), self.len(), "each member has one mark");
     }
 
     /// Marks a chunk's members anew.

@@ -40,6 +40,8 @@ fn member() -> impl Strategy<Value = Vec<u8>> {
         4 => vec(b'a'..=b'c', 0..4),
         // Above the threshold of one encoding.
         1 => vec(any::<u8>(), 0..14),
+        // A few of them, or one alone, are all that a chunk takes.
+        2 => vec(any::<u8>(), 0..100),
     ]
 }
 
@@ -89,6 +91,7 @@ fn apply(step: Step, zset: &mut ZSet, model: &mut Model, thresholds: Thresholds)
 }
 
 fn check_places(zset: &ZSet, model: &Model) {
+    zset.as_large().into_iter().for_each(Large::check);
     let ordered = ordered(model);
     assert_eq!(members(zset), ordered);
     assert_eq!(zset.len(), ordered.len());
@@ -121,6 +124,7 @@ proptest! {
                 snapshots.push((zset.clone(), model.clone()));
             }
             apply(step, &mut zset, &mut model, thresholds);
+            zset.as_large().into_iter().for_each(Large::check);
         }
         check_places(&zset, &model);
         for (snapshot, model) in snapshots {
@@ -229,6 +233,46 @@ fn a_scan_meets_every_member_once_though_many_share_a_place() {
     }
     found.sort_by(|a, b| compare((a.1, &a.0), (b.1, &b.0)));
     assert_eq!(found, members(&zset));
+}
+
+/// Prunes a set of 4000 members in the order that `ranks` gives, down to one of eight, and looks what is left.
+fn check_pruned(ranks: impl Iterator<Item = u32>) {
+    let thresholds = thresholds(0);
+    let mut zset = ZSet::for_members(b"", 0, thresholds);
+    let member = |number: u32| number.to_string().into_bytes();
+    (0..4000).for_each(|number| _ = zset.insert(&member(number), f64::from(number), thresholds));
+    ranks.filter(|number| number % 8 != 0).for_each(|number| _ = zset.remove(&member(number)));
+    let model: Model = (0..4000).step_by(8).map(|number| (member(number), f64::from(number))).collect();
+    check_places(&zset, &model);
+    let chunks = zset.as_large().unwrap().chunks();
+    assert!(chunks.len() <= zset.len() / 3 + 1, "{} chunks", chunks.len());
+    let bytes: usize = chunks.iter().map(|chunk| chunk.heap_bytes()).sum();
+    assert!(bytes <= zset.len() * 100, "{bytes} bytes");
+}
+
+#[test]
+fn what_is_left_of_a_pruned_set_stands_together_and_takes_little() {
+    check_pruned(0..4000);
+    check_pruned((0..4000).rev());
+    check_pruned((0..4000).map(|number| number * 1009 % 4000));
+    let mut zset = ZSet::for_members(b"", 0, thresholds(0));
+    (0..4000u32).for_each(|number| _ = zset.insert(&number.to_be_bytes(), f64::from(number), thresholds(0)));
+    (0..500).for_each(|start| zset.remove_range(start..start + 7));
+    assert_eq!(zset.len(), 500);
+    let chunks = zset.as_large().unwrap().chunks().len();
+    assert!(chunks <= zset.len() / 3 + 1, "{chunks} chunks");
+}
+
+#[test]
+fn ranges_past_the_end_are_refused_in_either_form() {
+    for entries in [0, 100] {
+        let mut zset = ZSet::for_members(b"a", 1, thresholds(entries));
+        zset.insert(b"a", 1.0, thresholds(entries));
+        let refused = |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
+        assert!(refused(&|| _ = zset.range(0..2)));
+        assert!(refused(&|| zset.clone().remove_range(0..2)));
+        assert_eq!(zset.range(0..1).len(), 1);
+    }
 }
 
 #[test]
