@@ -23,6 +23,15 @@ pub(crate) fn reserve<T>(vec: &mut Vec<T>, more: usize) {
     }
 }
 
+/// Makes room for one element more; where there are few, for as many again.
+#[inline]
+pub(crate) fn reserve_next<T>(vec: &mut Vec<T>, few: usize) {
+    if vec.len() == vec.capacity() {
+        let more = if vec.len() < few { vec.len().max(1) } else { 1 };
+        reserve(vec, more);
+    }
+}
+
 /// Gives idle memory back, once it is half.
 pub(crate) fn trim<T>(vec: &mut Vec<T>) {
     let roomy = roomy::<T>(vec.len());

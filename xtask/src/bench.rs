@@ -24,7 +24,6 @@ use anyhow::{Context, Result, bail, ensure};
 use xshell::cmd;
 
 use crate::args::Args;
-use crate::client::Client;
 use crate::server::{Party, Server, free_port, redis_and_valkey};
 use crate::{install, workspace};
 
@@ -264,17 +263,6 @@ fn cpu_us(pid: u32) -> Result<f64> {
     Ok((ticks(11)? + ticks(12)?) * 10_000.0)
 }
 
-/// SETs `keys` keys of 16 bytes to values of 32.
-fn fill(client: &mut Client, keys: u64) -> Result<()> {
-    for at in 0..keys {
-        client.push(&["SET", &format!("key:{at:012}"), &format!("{at:032}")]);
-        if at % 1000 == 999 || at + 1 == keys {
-            client.flush()?;
-        }
-    }
-    Ok(())
-}
-
 // ---- rewrite
 
 fn rewrite(bench: &Bench) -> Result<String> {
@@ -314,7 +302,7 @@ fn gaps(bench: &Bench, party: &Party, keys: u64) -> Result<[f64; 4]> {
         "no",
     ];
     let server = Server::start_by(bench.cores.anywhere(&party.program), &dir, free_port(), &options)?;
-    fill(&mut server.connect()?, keys)?;
+    memory::fill(&mut server.connect()?, keys, 1, "SET key:# 00000000000000000000#")?;
     let load = Load::start(&server, keys)?;
     let (before, _) = pings_during(&server, || {
         std::thread::sleep(Duration::from_secs(2));

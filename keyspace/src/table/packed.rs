@@ -28,7 +28,7 @@ use super::HashSeed;
 use super::block::{BLOCK_BYTES, Block};
 use super::spine::{Segment, Spine, clone_all};
 use crate::entry::{Entry, NEVER};
-use crate::room::{reserve, roomy, trim};
+use crate::room::{reserve, reserve_next, roomy, trim};
 use crate::types::string::copied;
 use crate::value::New;
 use crate::{Str, Value, ValueRef};
@@ -214,6 +214,10 @@ fn guess(len: usize, place: u32, shared_bits: u32) -> usize {
 }
 
 impl Arena {
+    /// Up to so many records, half of what a segment has on average, vectors double: a segment with fewer will hardly stay
+    /// there, and each time that it grows costs as much as an insertion.
+    const FEW: usize = Self::MEAN_RECORDS / 2;
+
     /// Finds a record. `shared_bits`: in so many upper bits all places here agree.
     #[inline]
     pub(crate) fn find(&self, place: u32, shared_bits: u32, key: &[u8]) -> Option<usize> {
@@ -331,7 +335,7 @@ impl Arena {
         let (value, form) = (value.bytes(), value.form());
         let head = head(form | long_key, key, value, expire_at_ms);
         let (block, at) = self.append([&head, key, value, time_of(&time)]);
-        reserve_next(&mut self.slots);
+        reserve_next(&mut self.slots, Self::FEW);
         self.slots.insert(index, Slot { place, block, at, access: AtomicU32::new(access) });
         self.note_due(expire_at_ms);
     }
@@ -513,7 +517,7 @@ impl Arena {
             self.values[hole] = Some(value);
             return hole as u32;
         }
-        reserve_next(&mut self.values);
+        reserve_next(&mut self.values, Self::FEW);
         self.values.push(Some(value));
         self.values.len() as u32 - 1
     }
@@ -625,16 +629,6 @@ fn i64_of(bytes: &[u8]) -> i64 {
 /// An index that stands in a record.
 fn index_of(bytes: &[u8]) -> usize {
     bytes.first_chunk().map_or(usize::MAX, |bytes| u32::from_le_bytes(*bytes) as usize)
-}
-
-/// Makes room for one element more. Up to half of the records that a segment has on average it doubles: a segment with
-/// fewer will hardly stay there, and each time that it grows costs as much as an insertion.
-#[inline]
-fn reserve_next<T>(vec: &mut Vec<T>) {
-    if vec.len() == vec.capacity() {
-        let more = if vec.len() < Arena::MEAN_RECORDS / 2 { vec.len().max(1) } else { 1 };
-        reserve(vec, more);
-    }
 }
 
 impl Clone for Slot {

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 
-use crate::harness::{Client, Server, World, eventually, names, not_tested};
+use crate::harness::{Client, World, eventually, names};
 
 const INCR: &str = "appendonly.aof.1.incr.aof";
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -652,21 +652,6 @@ fn a_kill_before_the_first_base_leaves_the_log_that_was() {
 
 #[test]
 fn stock_redis_goes_on_with_our_log_and_we_with_its() {
-    let redis = |world: &World, port: u16| {
-        let mut command = std::process::Command::new("redis-server");
-        command.args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-        ]);
-        command.arg("--dir").arg(world.path());
-        command.stdout(std::process::Stdio::null()).spawn()
-    };
     let world = World::new();
     let server = world.start_aof(&["--aof-timestamp-enabled", "yes"]);
     let mut client = server.client();
@@ -686,16 +671,8 @@ fn stock_redis_goes_on_with_our_log_and_we_with_its() {
     }
     let digest = client.ask("DEBUG DIGEST");
     drop(client);
-    let port = server.port();
     assert!(server.terminate().success());
-    let Ok(process) = redis(&world, port) else {
-        not_tested("redis-server");
-        return;
-    };
-    let theirs = Server::adopt(process, port);
-    eventually("Redis has loaded", || {
-        Client::try_connect(port).is_ok_and(|mut client| client.ask("PING") == "PONG")
-    });
+    let Some(theirs) = world.start_redis(&[]) else { return };
     // It writes all of it anew, and appends.
     assert_eq!(theirs.client().ask("BGREWRITEAOF"), "Background append only file rewriting started");
     eventually("its rewrite ends", || theirs.info("aof_rewrite_in_progress") == "0");
