@@ -6,7 +6,7 @@
 //! | `commands` | the server's CPU microseconds per request of the collections' commands, above the floor |
 //! | `start` | milliseconds to load the same append-only directory: a RESP log and an RDB base, of strings and mixed |
 //! | `memory` | resident bytes per key, field, member and element |
-//! | `rewrite` | the longest gap between two PING replies during BGREWRITEAOF under writes |
+//! | `rewrite` | BGREWRITEAOF of 3 million keys under writes: how long PINGs take, the memory at its peak; and how long it takes when idle |
 //! | `disk` | reads beside synced writes, writes while an fsync runs, and a disk that another process keeps busy |
 //!
 //! The servers take turns within a round, in another order each round, and medians over the rounds are printed: a
@@ -30,6 +30,7 @@ use crate::{install, workspace};
 mod commands;
 mod disk;
 mod memory;
+mod rewrite;
 mod start;
 
 type Part = (&'static str, fn(&Bench) -> Result<String>);
@@ -39,7 +40,7 @@ const PARTS: &[Part] = &[
     ("commands", commands::commands),
     ("start", start::start),
     ("memory", memory::memory),
-    ("rewrite", rewrite),
+    ("rewrite", rewrite::rewrite),
     ("disk", disk::disk),
 ];
 
@@ -104,6 +105,24 @@ impl Bench {
 
     fn names(&self) -> impl Iterator<Item = &'static str> {
         self.parties.iter().map(|party| party.name)
+    }
+
+    /// All values of `rows` from all servers and rounds; NaN stands for what a server does not say.
+    fn sample<const N: usize>(
+        &self,
+        rows: &[String; N],
+        one: impl Fn(&Party) -> Result<[f64; N]>,
+    ) -> Result<Samples> {
+        let mut samples = Samples::new();
+        for round in 0..self.rounds {
+            for party in self.order(round) {
+                let values = one(party).with_context(|| String::from(party.name))?;
+                for (row, value) in rows.iter().zip(values).filter(|(_, value)| !value.is_nan()) {
+                    samples.entry((row.clone(), party.name)).or_default().push(value);
+                }
+            }
+        }
+        Ok(samples)
     }
 }
 
@@ -263,60 +282,7 @@ fn cpu_us(pid: u32) -> Result<f64> {
     Ok((ticks(11)? + ticks(12)?) * 10_000.0)
 }
 
-// ---- rewrite
-
-fn rewrite(bench: &Bench) -> Result<String> {
-    let keys = 2_000_000 / bench.scale;
-    let rows =
-        ["longest PING, ms", "p99.9 PING, ms", "longest PING before it, ms", "rewrite, ms"].map(String::from);
-    let mut samples = Samples::new();
-    for round in 0..bench.rounds {
-        for party in bench.order(round) {
-            let gaps = gaps(bench, party, keys).with_context(|| String::from(party.name))?;
-            for (row, value) in rows.iter().zip(gaps) {
-                samples.entry((row.clone(), party.name)).or_default().push(value);
-            }
-        }
-    }
-    Ok(table(
-        &format!("{keys} keys, under SETs of 10 connections, pipelined by 16"),
-        bench,
-        &rows,
-        &samples,
-        2,
-        Better::Lower,
-    ))
-}
-
-/// The values of [`rewrite`]'s rows for one server.
-fn gaps(bench: &Bench, party: &Party, keys: u64) -> Result<[f64; 4]> {
-    let dir = fresh_dir(&format!("rewrite-{}", party.name))?;
-    let options = [
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "everysec",
-        "--auto-aof-rewrite-percentage",
-        "0",
-        "--aof-use-rdb-preamble",
-        "no",
-    ];
-    let server = Server::start_by(bench.cores.anywhere(&party.program), &dir, free_port(), &options)?;
-    memory::fill(&mut server.connect()?, keys, 1, "SET key:# 00000000000000000000#")?;
-    let load = Load::start(&server, keys)?;
-    let (before, _) = pings_during(&server, || {
-        std::thread::sleep(Duration::from_secs(2));
-        Ok(())
-    })?;
-    let (during, elapsed) = pings_during(&server, || server.connect()?.rewrite_aof())?;
-    drop(load);
-    Ok([
-        quantile(&during, 1.0),
-        quantile(&during, 0.999),
-        quantile(&before, 1.0),
-        elapsed.as_secs_f64() * 1e3,
-    ])
-}
+// ---- what parts share
 
 /// The round trips of PINGs while `work` runs, and how long it ran.
 fn pings_during(server: &Server, work: impl FnOnce() -> Result<()>) -> Result<(Vec<f64>, Duration)> {

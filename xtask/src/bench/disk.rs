@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Bench, Better, Cell, Load, Samples, fresh_dir, measure, pings_during, quantile, table};
+use super::{Bench, Better, Cell, Load, fresh_dir, measure, pings_during, quantile, table};
 use crate::server::{Party, Server, free_port};
 use crate::workspace;
 
@@ -28,24 +28,6 @@ pub(super) fn disk(bench: &Bench) -> Result<String> {
 }
 
 impl Bench {
-    /// All values of `rows` from all servers and rounds.
-    fn sample<const N: usize>(
-        &self,
-        rows: &[String; N],
-        one: impl Fn(&Party) -> Result<[f64; N]>,
-    ) -> Result<Samples> {
-        let mut samples = Samples::new();
-        for round in 0..self.rounds {
-            for party in self.order(round) {
-                let values = one(party).with_context(|| String::from(party.name))?;
-                for (row, value) in rows.iter().zip(values) {
-                    samples.entry((row.clone(), party.name)).or_default().push(value);
-                }
-            }
-        }
-        Ok(samples)
-    }
-
     fn seconds(&self, seconds: u64) -> Duration {
         Duration::from_millis(1000 * seconds / self.scale)
     }
