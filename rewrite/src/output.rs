@@ -74,6 +74,13 @@ impl<'a> Output<'a> {
         Ok(self.written_bytes)
     }
 
+    /// What was written so far are lines or a head, not commands, and stands in no block.
+    #[cfg(not(loom))]
+    pub(crate) fn end_preamble(&mut self) -> io::Result<()> {
+        let preamble = std::mem::take(&mut self.buf);
+        self.write_out(&preamble)
+    }
+
     /// The commands that follow are of another database, which they select: a block of its own begins.
     #[cfg(not(loom))]
     pub(crate) fn begin_database(&mut self, db: u32) -> io::Result<()> {

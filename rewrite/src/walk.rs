@@ -26,6 +26,7 @@ impl Source for Snapshot {
 
 fn walk(snapshot: Snapshot, emitter: &mut impl Emitter, unix_s: i64, out: &mut Output<'_>) -> io::Result<()> {
     emitter.begin(unix_s, out)?;
+    out.end_preamble()?;
     for (index, db) in snapshot.dbs.into_iter().enumerate().filter(|(_, db)| !db.is_empty()) {
         out.begin_database(index as u32)?;
         emitter.database(index, db.len(), out)?;

@@ -356,7 +356,12 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
         let (mut parser, mut at) = (Parser::default(), line_len);
         while at < end {
             let rest = &self.scan.rest()[at..end];
-            let Ok(Some(len)) = parser.parse(rest, &LIMITS) else {
+            // The bases of commands of our first builds began so.
+            if self.is_base && rest.starts_with(b"#TS:") {
+                at += annotation_len(rest).and_then(Result::ok).unwrap_or(rest.len());
+                continue;
+            }
+            let Some(len) = command_len(&mut parser, rest) else {
                 return Err(self.bad_format(at, "a sound block that holds no commands"));
             };
             let argv = parser.argv(rest);
@@ -504,6 +509,11 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
         let offset_bytes = self.scan.offset_bytes() + (self.parsed + at) as u64;
         Error::BadFormat { path: self.scan.path().to_path_buf(), offset_bytes, found: found.into() }
     }
+}
+
+/// How long the command at the start of `rest` is. No log has one without a `*`, which the parser would take.
+fn command_len(parser: &mut Parser, rest: &[u8]) -> Option<usize> {
+    if rest.starts_with(b"*") { parser.parse(rest, &LIMITS).ok().flatten() } else { None }
 }
 
 /// How long the `#` line at the start of `rest` is; `None` if more must be read.

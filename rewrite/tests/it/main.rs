@@ -89,7 +89,7 @@ impl World {
     fn settings(&self) -> Settings {
         Settings {
             temp_path: self.temp_path(),
-            timestamps: false,
+            timestamps: self.options.timestamps,
             checksum: true,
             incremental_fsync: true,
             key_delay_us: 0,
