@@ -66,8 +66,10 @@ pub struct Log {
     handed_over: Option<Instant>,
     rests_until: Option<Instant>,
     fsync: Fsync,
-    suspended: bool,
+    rewriting: bool,
     no_fsync_on_rewrite: bool,
+    /// Both, so that the policy rests.
+    suspended: bool,
     max_unsynced_bytes: u64,
 }
 
@@ -124,6 +126,7 @@ impl Log {
     /// Everything but the threads.
     pub(crate) fn assemble(mut tail: Tail, volume: Volume, options: &Options, wake: Wake) -> (Log, Writer) {
         tail.auto_gc = !options.disable_auto_gc;
+        tail.max_unsynced_bytes = options.max_unsynced_bytes;
         let (epoch, end) = (tail.epoch, tail.end);
         let shared = Arc::new(Shared::new(tail, wake));
         let fs = volume.fs();
@@ -145,6 +148,7 @@ impl Log {
             handed_over: None,
             rests_until: None,
             fsync: options.fsync,
+            rewriting: false,
             suspended: false,
             no_fsync_on_rewrite: options.no_fsync_on_rewrite,
             max_unsynced_bytes: options.max_unsynced_bytes,
@@ -270,10 +274,16 @@ impl Log {
     /// A reply may leave once this has reached its position: durable under `always`, written else. A log that waits for
     /// its first base holds nothing back, as Redis does not.
     pub fn reply_watermark(&self) -> Position {
-        if self.is_waiting_rewrite() {
-            return self.end;
+        match self.is_waiting_rewrite() {
+            true => self.end,
+            false if self.acknowledges_durable() => self.durable(),
+            false => self.written(),
         }
-        if self.fsync == Fsync::Always && !self.suspended { self.durable() } else { self.written() }
+    }
+
+    /// Whether a reply tells that its write is durable: under `always`, unless the policy rests.
+    pub fn acknowledges_durable(&self) -> bool {
+        self.fsync == Fsync::Always && !self.suspended
     }
 
     /// True from [`start_waiting_rewrite`](Self::start_waiting_rewrite) to the first base.
@@ -281,10 +291,10 @@ impl Log {
         self.shared.waiting_rewrite.load(Ordering::Acquire)
     }
 
-    /// True beyond `aof-max-unsynced-bytes`: the server should not execute writes for now, nor refuse them.
+    /// True beyond `aof-max-unsynced-bytes`, whatever else lets the policy rest: the server should not execute writes for now, nor refuse them.
     pub fn writes_are_held(&self) -> bool {
         let safe = if self.fsync == Fsync::No { self.written() } else { self.durable().min(self.end) };
-        self.max_unsynced_bytes > 0 && !self.is_waiting_rewrite() && self.end - safe > self.max_unsynced_bytes
+        self.max_unsynced_bytes > 0 && self.end - safe > self.max_unsynced_bytes
     }
 
     /// Whether the log can take what it is given.
@@ -310,7 +320,7 @@ impl Log {
     /// A moment's figures.
     pub fn stats(&self, now: Instant) -> Stats {
         let tail = self.shared.tail.lock();
-        let oldest = tail.blocks.front().map(|held| held.block.sealed);
+        let oldest = tail.oldest_unsynced();
         Stats {
             current_size: tail.counters.current_size,
             base_size: tail.counters.base_size,
@@ -385,20 +395,29 @@ impl Log {
     /// `aof-max-unsynced-bytes`.
     pub fn set_max_unsynced_bytes(&mut self, bytes: u64) {
         self.max_unsynced_bytes = bytes;
+        self.change(|tail| tail.max_unsynced_bytes = bytes);
     }
 
-    /// `no-appendfsync-on-rewrite`; it applies from the next [`set_rewrite_running`](Self::set_rewrite_running) on.
+    /// `no-appendfsync-on-rewrite`.
     pub fn set_no_fsync_on_rewrite(&mut self, yes: bool) {
         self.no_fsync_on_rewrite = yes;
+        self.suspend();
     }
 
     /// Told by the server when a rewrite begins and ends, for `no-appendfsync-on-rewrite` and the names of events.
     pub fn set_rewrite_running(&mut self, running: bool) {
-        self.suspended = running && self.no_fsync_on_rewrite;
+        self.rewriting = running;
+        self.suspend();
+    }
+
+    /// Lets the policy rest, or take hold again.
+    fn suspend(&mut self) {
+        let rewriting = self.rewriting;
+        self.suspended = rewriting && self.no_fsync_on_rewrite;
         let suspended = self.suspended;
         self.change(|tail| {
             tail.suspended = suspended;
-            tail.rewriting = running;
+            tail.rewriting = rewriting;
         });
     }
 

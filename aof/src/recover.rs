@@ -28,8 +28,9 @@ pub struct Evidence {
     pub durable: Position,
     /// From the damage to the last line behind it that can be read; 0 if there is none, for then nothing is lost by a cut.
     pub behind_bytes: u64,
-    /// When the bytes began to be written that were not durable: the time of the last readable block before the damage, if
-    /// that was not durable either, else of the first line in the damage or behind it. Milliseconds since 1970.
+    /// When the damaged bytes were written: what their own line says, if it can be read; else at the earliest, which is the
+    /// time of the last readable block before them if that was not durable either, else of the first line behind them.
+    /// Milliseconds since 1970.
     pub before_ms: Option<i64>,
     /// The same of the last readable block behind it.
     pub behind_ms: Option<i64>,

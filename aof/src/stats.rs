@@ -72,7 +72,7 @@ pub struct Stats {
     pub durable: Position,
     /// Bytes that are not durable yet.
     pub unsynced_bytes: u64,
-    /// The age of the oldest of them that is still in memory.
+    /// The age of the oldest of them.
     pub unsynced: Duration,
     /// Bytes in memory until they are durable.
     pub retained_bytes: u64,

@@ -176,6 +176,10 @@ pub(crate) struct Tail {
 
     pub(crate) fsync: Fsync,
     pub(crate) suspended: bool,
+    /// `aof-max-unsynced-bytes`; 0 is no bound.
+    pub(crate) max_unsynced_bytes: u64,
+    /// Since when bytes are not durable that memory no longer has, as it need not under `no`.
+    pub(crate) unsynced_since: Option<Instant>,
     pub(crate) wanted: Position,
     /// Since when an fdatasync is running.
     pub(crate) sync_started: Option<Instant>,
@@ -263,6 +267,8 @@ impl Tail {
             time_ms: 0,
             fsync: options.fsync,
             suspended: false,
+            max_unsynced_bytes: 0,
+            unsynced_since: None,
             wanted: start,
             sync_started: None,
             syncs_are_slow: false,
@@ -346,6 +352,7 @@ impl Tail {
     pub(crate) fn set_written(&mut self, position: Position) {
         self.written = self.written.max(position);
         if self.fsync == Fsync::No {
+            self.unsynced_since = self.oldest_unsynced();
             self.drop_blocks(self.written);
         }
     }
@@ -354,6 +361,9 @@ impl Tail {
     pub(crate) fn set_durable(&mut self, position: Position) {
         self.durable = self.durable.max(position);
         self.drop_blocks(self.durable);
+        // Where memory does not say, what is left is at least as old as the last write.
+        let is_forgotten = self.durable < self.written && self.blocks.is_empty();
+        self.unsynced_since = is_forgotten.then_some(self.last_write);
     }
 
     /// The watermark that others may see: it stops below bytes that are lost.
@@ -394,14 +404,25 @@ impl Tail {
         }
     }
 
+    /// When the oldest byte that is not durable was sealed.
+    pub(crate) fn oldest_unsynced(&self) -> Option<Instant> {
+        self.unsynced_since.or_else(|| self.blocks.front().map(|held| held.block.sealed))
+    }
+
+    /// Writers wait for bytes to become durable, and so no policy rests.
+    fn holds_writers(&self) -> bool {
+        let unsynced_bytes = self.written.saturating_sub(self.durable);
+        self.max_unsynced_bytes > 0 && unsynced_bytes > self.max_unsynced_bytes
+    }
+
     pub(crate) fn moment(&self) -> Moment {
         Moment {
             fsync: self.fsync,
-            suspended: self.suspended,
+            suspended: self.suspended && !self.holds_writers(),
             written: self.written,
             durable: self.durable,
             wanted: if self.stopping { self.end } else { self.wanted },
-            oldest: self.blocks.front().map(|held| held.block.sealed),
+            oldest: self.oldest_unsynced(),
             unsynced_mark: self.unsynced_mark.is_some(),
         }
     }

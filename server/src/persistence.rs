@@ -503,9 +503,7 @@ impl Server {
     /// One that was scheduled has had its chance: else each cron would try it again.
     fn rewrite_not_begun(&mut self, error: impl Into<anyhow::Error>) -> anyhow::Result<()> {
         let error = error.into();
-        if let Some(log) = &mut self.persistence.log {
-            log.set_rewrite_running(false);
-        }
+        self.change_log(|log| log.set_rewrite_running(false));
         self.persistence.scheduled = false;
         self.rewrite_failed(&error.to_string());
         Err(error)
@@ -557,9 +555,7 @@ impl Server {
             self.log(Level::Notice, "Killing AOF child");
             self.persistence.note_hold(running.rewrite.hold());
             running.rewrite.abort(self.persistence.log.as_mut());
-            if let Some(log) = &mut self.persistence.log {
-                log.set_rewrite_running(false);
-            }
+            self.change_log(|log| log.set_rewrite_running(false));
             self.unlock_log_directory();
         }
     }
@@ -596,9 +592,7 @@ impl Server {
         let Some(outcome) = outcome else { return };
         self.persistence.rewrite = None;
         self.unlock_log_directory();
-        if let Some(log) = &mut self.persistence.log {
-            log.set_rewrite_running(false);
-        }
+        self.change_log(|log| log.set_rewrite_running(false));
         match outcome {
             Ok(summary) => {
                 let persistence = &mut self.persistence;
@@ -723,7 +717,7 @@ impl Server {
     }
 
     /// Carries changed directives to the log and the rewrite; `new_policy`: `appendfsync` is one of them.
-    pub fn apply_log_options(&mut self, new_policy: bool) {
+    pub fn apply_log_options(&mut self) {
         let options = self.log_options();
         if let Some(running) = &self.persistence.rewrite {
             running.rewrite.set_key_delay_us(u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0));
@@ -731,23 +725,32 @@ impl Server {
         }
         let delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
         self.persistence.saving.set_key_delay_us(delay_us);
+        self.change_log(|log| {
+            log.set_fsync(options.fsync);
+            log.set_timestamps(options.timestamps);
+            log.set_checksum(options.checksum);
+            log.set_direct_write(options.direct_write);
+            log.set_disable_auto_gc(options.disable_auto_gc);
+            log.set_max_unsynced_bytes(options.max_unsynced_bytes);
+            log.set_no_fsync_on_rewrite(options.no_fsync_on_rewrite);
+        });
+    }
+
+    /// Changes what the log promises. Where that is more than before, nothing may be told before it is durable, not even
+    /// what was answered under the old promise.
+    fn change_log(&mut self, change: impl FnOnce(&mut Log)) {
         let Some(log) = &mut self.persistence.log else { return };
-        // Under `always` nothing may be told before it is durable, not even what was answered under another policy.
-        if new_policy && options.fsync == aof::Fsync::Always && log.durable() < log.end() {
-            let everything: Vec<Touch> =
-                (0..self.keyspace.dbs().len()).map(|db| Touch::Db { db, wrote: true }).collect();
-            self.gate.wrote(&everything, log.end());
-            if let Some(client) = self.executing.and_then(|id| self.clients.get_mut(id)) {
-                client.output.wait_for(log.end());
-            }
+        let before = log.acknowledges_durable();
+        change(log);
+        if before || !log.acknowledges_durable() || log.durable() == log.end() {
+            return;
         }
-        log.set_fsync(options.fsync);
-        log.set_timestamps(options.timestamps);
-        log.set_checksum(options.checksum);
-        log.set_direct_write(options.direct_write);
-        log.set_disable_auto_gc(options.disable_auto_gc);
-        log.set_max_unsynced_bytes(options.max_unsynced_bytes);
-        log.set_no_fsync_on_rewrite(options.no_fsync_on_rewrite);
+        let everything: Vec<Touch> =
+            (0..self.keyspace.dbs().len()).map(|db| Touch::Db { db, wrote: true }).collect();
+        self.gate.wrote(&everything, log.end());
+        if let Some(client) = self.executing.and_then(|id| self.clients.get_mut(id)) {
+            client.output.wait_for(log.end());
+        }
     }
 
     /// Makes everything durable and lets the turn end with exit code 0; false if that failed and `force` is not set.

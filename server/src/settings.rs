@@ -86,7 +86,7 @@ impl Server {
         self.keyspace.has_listeners = self.config.notify_keyspace_events.0 != 0;
         self.logger.set_level(self.config.log_level());
         self.observer.set_thresholds(&self.config);
-        self.apply_log_options(names.contains(&"appendfsync"));
+        self.apply_log_options();
         if names.contains(&"maxmemory") {
             self.limit_memory();
         }

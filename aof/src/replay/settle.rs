@@ -89,13 +89,13 @@ impl<C: Course> Replay<'_, '_, C> {
         let position = line.as_ref().map_or(expected, |line| line.position);
         let durable = self.trail.durable.max(survey.durable);
         // What was durable says nothing of how long a crash had to tear what came behind it: the log may have been idle.
-        let began_ms = line.map(|line| line.time_ms).or(survey.first_ms);
+        let about_ms = if expected > durable { self.trail.time_ms } else { survey.first_ms };
         let evidence = Evidence {
             is_last: is_last && self.trail.epoch.is_some(),
             position,
             durable,
             behind_bytes: survey.last_offset_bytes.map_or(0, |last| last - offset_bytes),
-            before_ms: if expected > durable { self.trail.time_ms } else { began_ms },
+            before_ms: line.map(|line| line.time_ms).or(about_ms),
             behind_ms: survey.last_ms,
         };
         let position = Some(position);

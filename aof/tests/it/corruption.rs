@@ -240,6 +240,19 @@ fn a_later_block_that_is_too_young_makes_it_corruption() {
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
 }
 
+/// Under `no` nothing says that what was written before a quiet hour has long been durable; the damaged block itself says
+/// when it was begun.
+#[test]
+fn a_torn_block_is_as_old_as_its_own_line_says() {
+    let (mem, ends) = three_turns(Fsync::No, [0, 3_600_000, 3_600_001]);
+    let mut bytes = mem.bytes(&path(FIRST)).unwrap();
+    bytes[ends[1] - 5..ends[1]].fill(0);
+    mem.put(&path(FIRST), &bytes);
+    let (commands, report) = load(&mem, &options(Fsync::No)).unwrap();
+    assert_eq!(commands.len(), 1);
+    assert_eq!(report.truncated.unwrap().offset_bytes as usize, ends[0]);
+}
+
 /// How long ago the last durable turn was says nothing of the turns behind it, which one crash has torn.
 #[test]
 fn an_idle_hour_before_the_torn_turns_makes_it_no_corruption() {

@@ -309,3 +309,42 @@ fn a_resting_policy_gates_on_written_only_while_a_rewrite_runs() {
     until("durable", || log.durable() >= position);
     log.stop().unwrap();
 }
+
+/// Writers wait for what the policy, which rests, would not sync: they stood still as long as the rewrite took.
+#[test]
+fn the_bound_on_what_is_not_durable_wakes_a_resting_policy() {
+    let mem = Mem::new();
+    let bounded = Options { no_fsync_on_rewrite: true, max_unsynced_bytes: 50, ..options(Fsync::Everysec) };
+    let mut log = start(mem.clone(), &bounded);
+    log.set_rewrite_running(true);
+    let position = turn(&mut log, &[("k", 0), ("k", 1)]);
+    assert!(position > 50);
+    until("durable", || log.durable() >= position && !log.writes_are_held());
+    log.stop().unwrap();
+}
+
+#[test]
+fn a_policy_that_may_not_rest_any_more_takes_hold_during_the_rewrite() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &Options { no_fsync_on_rewrite: true, ..options(Fsync::Always) });
+    log.set_rewrite_running(true);
+    let position = turn(&mut log, &[("k", 0)]);
+    until("written", || log.reply_watermark() >= position);
+    log.set_no_fsync_on_rewrite(false);
+    until("durable", || log.durable() >= position);
+    log.stop().unwrap();
+}
+
+#[test]
+fn what_is_not_durable_has_an_age_also_where_memory_has_forgotten_it() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::No));
+    let position = turn(&mut log, &[("k", 0)]);
+    until("written", || log.written() >= position);
+    let later = Instant::now() + Duration::from_secs(5);
+    assert!(log.stats(later).unsynced >= Duration::from_secs(5));
+    log.sync_now();
+    until("durable", || log.durable() >= position);
+    assert_eq!(log.stats(later).unsynced, Duration::ZERO);
+    log.stop().unwrap();
+}

@@ -134,6 +134,28 @@ fn under_everysec_and_no_nobody_waits_for_an_fsync() {
 }
 
 #[test]
+fn a_policy_that_takes_hold_again_holds_back_what_was_told_while_it_rested() {
+    let world = World::new();
+    let resting = ["--appendfsync", "always", "--no-appendfsync-on-rewrite", "yes"];
+    let Some(server) = world.start_on_slow_disk(FSYNC, &resting) else { return };
+    let (mut client, mut reader, mut witness) = (server.client(), server.client(), server.client());
+    client.ok("SET k 1");
+    client.ok("CONFIG SET rdb-key-save-delay 100000000");
+    client.ask("BGREWRITEAOF");
+    eventually("replies leave before an fsync", || {
+        client.ask("INCR k");
+        witness.info("aof_unsynced_bytes") != "0"
+    });
+    client.send("CONFIG SET no-appendfsync-on-rewrite no");
+    assert_eq!(witness.ask("PING"), "PONG");
+    reader.send("GET k");
+    assert_eq!(witness.ask("PING"), "PONG");
+    assert!(client.is_silent() && reader.is_silent());
+    assert_eq!(client.reply(), "OK");
+    assert_ne!(reader.reply(), "nil");
+}
+
+#[test]
 fn nothing_expires_into_a_log_that_holds_writes_back() {
     let world = World::new();
     let limits = ["--appendfsync", "everysec", "--aof-max-unsynced-bytes", "1mb", "--hz", "500"];
