@@ -21,6 +21,8 @@ pub trait LogBackend {
 pub struct Block {
     /// As they are to stand in the log: a `#TS:` line, the block's own line, the payload.
     pub bytes: Bytes,
+    /// What they keep in memory: themselves, and what their buffer has beside them.
+    pub memory_bytes: usize,
     /// The position of the payload's first byte.
     pub start: Position,
     /// The position after its last byte.

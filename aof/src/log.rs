@@ -207,13 +207,18 @@ impl Log {
         if self.block.is_empty() {
             return;
         }
+        let buffer_bytes = self.block.capacity();
         let mut bytes = self.block.split();
-        if bytes.len() > CHUNK_BYTES {
+        let memory_bytes = if bytes.len() > CHUNK_BYTES {
             // What is left of a buffer that grew for one block would keep all of it in memory.
             self.block = BytesMut::with_capacity(CHUNK_BYTES);
+            buffer_bytes
         } else if self.block.capacity() < CHUNK_BYTES / 4 {
             self.block.reserve(CHUNK_BYTES);
-        }
+            buffer_bytes
+        } else {
+            bytes.len()
+        };
         let (start, durable) = (self.sealed, self.durable().min(self.sealed));
         self.write_prefix(start, durable, &bytes[PREFIX_BYTES..]);
         let unused = PREFIX_BYTES - self.prefix.len();
@@ -223,6 +228,7 @@ impl Log {
         self.handed_over = Some(now);
         let block = Block {
             bytes: bytes.freeze(),
+            memory_bytes,
             start,
             end: self.end,
             durable: if self.checksum { durable } else { 0 },
@@ -333,7 +339,7 @@ impl Log {
             durable: tail.durable_watermark(),
             unsynced_bytes: self.end - tail.durable_watermark(),
             unsynced: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
-            retained_bytes: self.end - tail.blocks.front().map_or(tail.end, |held| held.block.start),
+            retained_bytes: (tail.retained_bytes() + self.block.capacity()) as u64,
             slow_direct_writes: tail.counters.slow_direct_writes,
             retired_files: tail.counters.retired_files,
             lost_below: tail.lost.as_ref().map(|lost| lost.below),

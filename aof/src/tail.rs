@@ -75,6 +75,8 @@ pub(crate) fn head_line(head: IncrHead, position: Position, lag: u64, time_ms: i
 pub(crate) struct Held {
     pub(crate) block: Block,
     pub(crate) at: Option<FilePoint>,
+    /// What all blocks before it have taken of memory, those that are gone included.
+    pub(crate) memory_start: u64,
 }
 
 /// The file that takes over at the next switch: there, durable, listed, and empty.
@@ -147,6 +149,8 @@ pub(crate) struct Lost {
 #[derive(Debug)]
 pub(crate) struct Tail {
     pub(crate) blocks: VecDeque<Held>,
+    /// What all blocks so far have taken of memory.
+    pub(crate) memory_end: u64,
     pub(crate) garbage: Vec<VecDeque<Held>>,
     pub(crate) clock: Clock,
     pub(crate) epoch: Epoch,
@@ -248,6 +252,7 @@ impl Tail {
     ) -> Self {
         Tail {
             blocks: VecDeque::new(),
+            memory_end: 0,
             garbage: Vec::new(),
             epoch,
             end: start,
@@ -311,7 +316,9 @@ impl Tail {
             self.written = self.end;
             self.durable = self.end;
         } else {
-            self.blocks.push_back(Held { block, at: None });
+            let memory_start = self.memory_end;
+            self.memory_end += block.memory_bytes as u64;
+            self.blocks.push_back(Held { block, at: None, memory_start });
         }
     }
 
@@ -374,6 +381,12 @@ impl Tail {
     /// The end of what the live file keeps if it is retired: memory has everything from there on.
     pub(crate) fn retained_from(&self) -> Position {
         self.blocks.front().map_or(self.written.max(self.durable), |held| held.block.start)
+    }
+
+    /// What blocks take of memory.
+    pub(crate) fn retained_bytes(&self) -> usize {
+        let memory_start = self.blocks.front().map_or(self.memory_end, |held| held.memory_start);
+        (self.memory_end - memory_start) as usize + self.blocks.capacity() * size_of::<Held>()
     }
 
     /// Where that is in the live file.

@@ -356,9 +356,8 @@ impl<'a> Ctx<'a> {
         self.explicit = true;
     }
 
-    /// Parks the client, if it may be: the command is executed again when a key is ready. Without permission, or
-    /// after the timeout, the reply is the null that [`Block::null_array`] names; the caller writes it when this
-    /// returns false.
+    /// Parks the client, if it may be: the command is executed again when a key is ready. After the timeout the reply is
+    /// a null array. Without permission this returns false, and the caller writes the reply.
     pub fn block(&mut self, block: Block) -> bool {
         if self.may_block {
             self.unit.block = Some(block);
@@ -397,11 +396,9 @@ impl<'a> Ctx<'a> {
     /// Reads a database number from an argument.
     ///
     /// # Errors
-    /// [`CommandError::NotAnInteger`], or Redis's words for a number out of range.
+    /// See [`Keyspace::parse_db`].
     pub fn parse_db(&self, text: &[u8]) -> Result<DbIndex, CommandError> {
-        let number = resp::number::parse_i64(text).ok_or(CommandError::NotAnInteger)?;
-        let db = usize::try_from(number).ok().filter(|&db| db < self.keyspace.dbs.len());
-        db.ok_or(CommandError::other("ERR DB index is out of range"))
+        self.keyspace.parse_db(text)
     }
 
     /// The hash of a key. Most commands name one, their first argument, and visit it again and again.

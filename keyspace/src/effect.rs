@@ -70,8 +70,6 @@ pub struct Block {
     pub keys: Vec<Str>,
     /// How long to wait; `None` for ever.
     pub timeout_ms: Option<u64>,
-    /// Whether the reply after the timeout is a null array (BLPOP) or a null (BLMOVE).
-    pub null_array: bool,
     /// The type ([`ValueRef::type_name`](crate::ValueRef::type_name)) that wakes the client: another one leaves it parked.
     pub type_name: &'static str,
     /// The client is woken too when a key goes, or comes to hold another type: it waits in vain then.

@@ -168,6 +168,22 @@ impl Keyspace {
         }
     }
 
+    /// Reads a database number from an argument.
+    ///
+    /// # Errors
+    /// [`CommandError::NotAnInteger`], or Redis's words for a number out of range.
+    pub fn parse_db(&self, text: &[u8]) -> Result<DbIndex, CommandError> {
+        const NO_INT: &str = "ERR value is out of range, value must between -2147483648 and 2147483647";
+        let number = resp::number::parse_i64(text).ok_or(CommandError::NotAnInteger)?;
+        self.db_index(i32::try_from(number).map_err(|_| CommandError::other(NO_INT))?)
+    }
+
+    /// The database of a number.
+    pub(crate) fn db_index(&self, number: i32) -> Result<DbIndex, CommandError> {
+        let db = usize::try_from(number).ok().filter(|&db| db < self.dbs.len());
+        db.ok_or(CommandError::other("ERR DB index is out of range"))
+    }
+
     /// Executes a command that was looked up before, and whose arity was checked.
     #[inline]
     pub fn execute_spec(

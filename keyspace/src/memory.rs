@@ -97,7 +97,7 @@ fn list_bytes(list: &List, samples: usize) -> usize {
     sampled(list.chunks(), list.free_effort(), samples, Listpack::heap_bytes)
 }
 
-/// The sum over `len` things, judged by the first few; 0 samples are all.
+/// The sum over `len` things, judged by some from all over them, for neighbours are alike; 0 samples are all.
 fn sampled<T>(
     things: impl Iterator<Item = T>,
     len: usize,
@@ -105,7 +105,7 @@ fn sampled<T>(
     bytes: impl Fn(T) -> usize,
 ) -> usize {
     let samples = if samples == 0 { len } else { samples.min(len) };
-    let sum: usize = things.take(samples).map(bytes).sum();
+    let sum: usize = things.step_by((len / samples.max(1)).max(1)).take(samples).map(bytes).sum();
     scale(sum, len, samples)
 }
 

@@ -17,14 +17,22 @@ use crate::executor::Server;
 /// Who waits for which key.
 #[derive(Debug, Default)]
 pub struct Blocking {
-    /// First come, first served.
-    waiting: HashMap<(DbIndex, Str), VecDeque<ClientId>>,
+    waiting: HashMap<(DbIndex, Str), Waiters>,
     /// Who waits until the log is durable up to a position; for replicas, in vain, up to the last.
     copies: BTreeSet<(Position, ClientId)>,
     deadlines: BTreeSet<(Instant, ClientId)>,
     /// Keys that may serve somebody, in the order in which they became ready.
     ready: VecDeque<(DbIndex, Str)>,
     clients: usize,
+}
+
+/// Who waits for one key.
+#[derive(Debug, Default)]
+struct Waiters {
+    /// First come, first served.
+    queue: VecDeque<ClientId>,
+    /// The key is in [`Blocking::ready`].
+    is_ready: bool,
 }
 
 impl Blocking {
@@ -48,7 +56,7 @@ impl Blocking {
     pub fn park(&mut self, client: ClientId, blocked: &Blocked) {
         self.clients += 1;
         for key in blocked.on.keys() {
-            let queue = self.waiting.entry((blocked.db, key.clone())).or_default();
+            let queue = &mut self.waiting.entry((blocked.db, key.clone())).or_default().queue;
             // A key named twice is waited for once.
             if queue.back() != Some(&client) {
                 queue.push_back(client);
@@ -63,9 +71,9 @@ impl Blocking {
         self.clients -= 1;
         for key in blocked.on.keys() {
             let place = (blocked.db, key.clone());
-            if let Some(queue) = self.waiting.get_mut(&place) {
-                queue.retain(|&id| id != client);
-                if queue.is_empty() {
+            if let Some(waiters) = self.waiting.get_mut(&place) {
+                waiters.queue.retain(|&id| id != client);
+                if waiters.queue.is_empty() {
                     self.waiting.remove(&place);
                 }
             }
@@ -81,7 +89,9 @@ impl Blocking {
     /// Notes keys that became ready while somebody was parked.
     pub fn note_ready(&mut self, keys: impl IntoIterator<Item = (DbIndex, Str)>) {
         for place in keys {
-            if self.waiting.contains_key(&place) && !self.ready.contains(&place) {
+            if let Some(waiters) = self.waiting.get_mut(&place)
+                && !std::mem::replace(&mut waiters.is_ready, true)
+            {
                 self.ready.push_back(place);
             }
         }
@@ -99,9 +109,12 @@ impl Blocking {
 
     /// The next ready key, and those who wait for it now, in order.
     pub fn next_ready(&mut self) -> Option<(DbIndex, Str, Vec<ClientId>)> {
-        let (db, key) = self.ready.pop_front()?;
-        let clients = self.waiting.get(&(db, key.clone())).map(|queue| queue.iter().copied().collect());
-        Some((db, key, clients.unwrap_or_default()))
+        let place = self.ready.pop_front()?;
+        let clients = self.waiting.get_mut(&place).map_or_else(Vec::new, |waiters| {
+            waiters.is_ready = false;
+            waiters.queue.iter().copied().collect()
+        });
+        Some((place.0, place.1, clients))
     }
 
     /// A client whose wait for the log is over, if it is durable up to there.
@@ -252,10 +265,8 @@ impl Server {
     pub fn time_out(&mut self, id: ClientId) {
         let blocked = self.clients.get(id).and_then(|client| client.blocked.as_ref());
         match blocked.map(|blocked| &blocked.on) {
-            Some(Waiting::Key(block)) if block.null_array => {
-                self.answer_parked(id, |reply| reply.null_array())
-            }
-            Some(Waiting::Key(_)) => self.answer_parked(id, |reply| reply.null()),
+            // Also of BLMOVE, whose reply is no array else. Source: redis 7.2 `src/blocked.c` `replyToBlockedClientOnTimeout`.
+            Some(Waiting::Key(_)) => self.answer_parked(id, |reply| reply.null_array()),
             Some(&Waiting::Copies(copies)) => self.answer_copies(id, copies),
             Some(Waiting::LogEnd) | None => {}
         }

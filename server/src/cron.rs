@@ -14,7 +14,7 @@ impl Server {
         self.close_unanswered();
         self.limit_lasting_output();
         self.weigh();
-        self.make_room();
+        self.make_room(true);
         self.room.doubt_clients();
         let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);

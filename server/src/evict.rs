@@ -148,20 +148,21 @@ impl Server {
     }
 
     /// Evicts keys if there is too little room, as far as one turn may.
+    /// `grows`: somebody is about to add data, and would be refused.
     #[inline]
-    pub fn make_room(&mut self) {
+    pub fn make_room(&mut self, grows: bool) {
         let limit = self.config.maxmemory_bytes;
         if limit > 0 && self.room.estimated_bytes() > limit {
-            self.make_room_below(limit);
+            self.make_room_below(limit, grows);
         } else if self.room.state != State::Enough {
             self.room.enter(State::Enough, self.clock.now);
         }
     }
 
     #[cold]
-    fn make_room_below(&mut self, limit: u64) {
-        // A memory with nothing to give is weighed once a batch of requests: its readers do not pay for it.
-        if self.room.is_exceeded() && self.room.weighed_at == Some(self.clock.now) {
+    fn make_room_below(&mut self, limit: u64, grows: bool) {
+        // A memory with nothing to give is weighed once a batch of requests, and for those alone that it is refused to.
+        if self.room.is_exceeded() && (!grows || self.room.weighed_at == Some(self.clock.now)) {
             return;
         }
         self.evict_grown_clients();

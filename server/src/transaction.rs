@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use foldhash::fast::FixedState;
 use keyspace::{DbIndex, Touch};
 
-use crate::client::{ClientId, OwnedArgv};
+use crate::client::{ClientId, OwnedArgv, Watched};
 use crate::commands::Command;
 use crate::executor::Server;
 
@@ -46,23 +46,26 @@ impl Watching {
         }
     }
 
-    /// The clients whose keys a unit may have changed, with the key's hash; `None` where it changed a whole database,
-    /// of which a key that is absent before and after is not part.
-    pub fn watchers(&self, touched: &[Touch]) -> Vec<(ClientId, DbIndex, Option<u64>)> {
+    /// The clients that watch a key which a unit changed, and with the database those of a database that it changed as a
+    /// whole, of which a key that is absent before and after is not part.
+    pub fn watchers(&self, touched: &[Touch]) -> Vec<(ClientId, Option<DbIndex>)> {
         let mut found = Vec::new();
         for touch in touched {
             match *touch {
                 Touch::Key { db, hash, wrote: true } => {
                     let clients = self.keys.get(&(db, hash)).into_iter().flatten();
-                    found.extend(clients.map(|&client| (client, db, Some(hash))));
+                    found.extend(clients.map(|&client| (client, None)));
                 }
                 Touch::Db { db, wrote: true } => {
                     let keys = self.keys.iter().filter(|((of, _), _)| *of == db);
-                    found.extend(keys.flat_map(|(_, clients)| clients).map(|&client| (client, db, None)));
+                    found.extend(keys.flat_map(|(_, clients)| clients).map(|&client| (client, Some(db))));
                 }
                 Touch::Key { .. } | Touch::Db { .. } => {}
             }
         }
+        // A client may watch thousands of the keys.
+        found.sort_unstable();
+        found.dedup();
         found
     }
 }
@@ -78,17 +81,31 @@ impl Server {
     }
 
     pub(crate) fn break_watches(&mut self) {
-        for (id, db, hash) in self.watching.watchers(&self.unit.touched) {
+        for (id, whole) in self.watching.watchers(&self.unit.touched) {
             let Some(client) = self.clients.get_mut(id) else { continue };
-            let keyspace = &mut self.keyspace;
-            let now_ms = self.clock.unix_ms;
-            client.watch_broken |= client.watched.iter().any(|watched| {
-                watched.db == db
-                    && hash.map_or_else(
-                        || watched.existed || keyspace.entry(db, &watched.key, now_ms).is_some(),
-                        |hash| watched.hash == hash,
-                    )
-            });
+            let (keyspace, now_ms) = (&mut self.keyspace, self.clock.unix_ms);
+            let is_in = |watched: &Watched, db| {
+                watched.db == db && (watched.existed || keyspace.entry(db, &watched.key, now_ms).is_some())
+            };
+            client.watch_broken |=
+                whole.is_none_or(|db| client.watched.iter().any(|watched| is_in(watched, db)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each entry was a scan of all that the client watches: a FLUSHDB took seconds where thousands of keys were watched.
+    #[test]
+    fn a_client_is_told_once_of_a_database_of_which_it_watches_many_keys() {
+        let mut watching = Watching::default();
+        let client = ClientId { serial: 1, slot: 0 };
+        (0..100).for_each(|hash| watching.add(0, hash, client));
+        let whole = [Touch::Db { db: 0, wrote: true }];
+        assert_eq!(watching.watchers(&whole), [(client, Some(0))]);
+        let keys = [1, 2].map(|hash| Touch::Key { db: 0, hash, wrote: true });
+        assert_eq!(watching.watchers(&keys), [(client, None)]);
     }
 }

@@ -152,7 +152,7 @@ impl Turn {
         }
         if server.exit.is_none() {
             server.expire_cycle();
-            server.make_room();
+            server.make_room(false);
         }
     }
 

@@ -482,13 +482,13 @@ fn flush(ctx: &mut Ctx<'_>, lazy: bool, dbs: std::ops::Range<usize>) {
 }
 
 fn swapdb(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    let first = number::parse_i64(argv[1]).ok_or(CommandError::other("ERR invalid first DB index"))?;
-    let second = number::parse_i64(argv[2]).ok_or(CommandError::other("ERR invalid second DB index"))?;
-    let dbs = ctx.keyspace.dbs.len();
-    let index = |number| usize::try_from(number).ok().filter(|&db| db < dbs);
-    let (Some(first), Some(second)) = (index(first), index(second)) else {
-        return Err(CommandError::other("ERR DB index is out of range"));
+    let number = |text, wrong| {
+        let number = number::parse_i64(text).and_then(|number| i32::try_from(number).ok());
+        number.ok_or(CommandError::other(wrong))
     };
+    let first = number(argv[1], "ERR invalid first DB index")?;
+    let second = number(argv[2], "ERR invalid second DB index")?;
+    let (first, second) = (ctx.keyspace.db_index(first)?, ctx.keyspace.db_index(second)?);
     ctx.keyspace.dbs.swap(first, second);
     if first != second {
         ctx.touch_db(first, true);

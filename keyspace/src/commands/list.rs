@@ -481,7 +481,6 @@ fn wait(ctx: &mut Ctx<'_>, keys: &[&[u8]], timeout_ms: Option<u64>, null_array: 
     if ctx.block(Block {
         keys,
         timeout_ms,
-        null_array,
         type_name: "list",
         wakes_without_it: false,
         again: None,

@@ -145,16 +145,16 @@ fn clients_wait_where_they_may() {
         ("BRPOPLPUSH l m 0", NULL),
     ]);
     session.may_block = true;
-    for (line, keys, timeout_ms, null_array) in [
-        ("BLPOP l m 0", &[&b"l"[..], b"m"][..], None, true),
-        ("BRPOP l 0.0001", &[b"l"], Some(1), true),
-        ("BLMOVE l m LEFT LEFT 2.5", &[b"l"], Some(2500), false),
-        ("BLMPOP 1 2 l m LEFT", &[b"l", b"m"], Some(1000), true),
+    for (line, keys, timeout_ms) in [
+        ("BLPOP l m 0", &[&b"l"[..], b"m"][..], None),
+        ("BRPOP l 0.0001", &[b"l"], Some(1)),
+        ("BLMOVE l m LEFT LEFT 2.5", &[b"l"], Some(2500)),
+        ("BLMPOP 1 2 l m LEFT", &[b"l", b"m"], Some(1000)),
     ] {
         assert_eq!(session.run(line), "", "{line}");
         let block = session.unit.block.take().expect("the client is parked");
         assert_eq!(block.keys.iter().map(|key| &key[..]).collect::<Vec<_>>(), keys, "{line}");
-        assert_eq!((block.timeout_ms, block.null_array, block.type_name), (timeout_ms, null_array, "list"));
+        assert_eq!((block.timeout_ms, block.type_name), (timeout_ms, "list"));
         assert_eq!(session.unit.dirty, 0);
     }
     session.check(&[

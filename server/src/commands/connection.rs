@@ -245,9 +245,7 @@ fn echo(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn select(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let number = integer(argv[1])?;
-    let db = usize::try_from(number).ok().filter(|&db| db < server.keyspace.dbs().len());
-    let db = db.ok_or(CommandError::other("ERR DB index is out of range"))?;
+    let db = server.keyspace.parse_db(argv[1])?;
     if let Some(client) = server.clients.get_mut(id) {
         client.db = db;
         client.reply().ok();

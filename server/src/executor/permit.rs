@@ -38,11 +38,7 @@ impl Server {
 
     /// Whether memory, disk and replicas can take what a command, or the transaction that it executes, may write.
     fn permit_write(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> Result<(), CommandError> {
-        // Whatever is queued takes memory.
-        let is_queued = || self.clients.get(id).is_some_and(|client| client.transaction.is_some());
-        let grows =
-            || !command.leaves_queue() && is_queued() || self.has_or_executes(id, command, flags::DENYOOM);
-        if self.room.is_exceeded() && grows() {
+        if self.room.is_exceeded() && self.needs_memory(id, command) {
             return Err(CommandError::other("OOM command not allowed when used memory > 'maxmemory'."));
         }
         let writes = self.has_or_executes(id, command, flags::WRITE);
@@ -97,6 +93,12 @@ impl Server {
             client.postponed = true;
         }
         true
+    }
+
+    /// Whether a command is refused where there is no memory: whatever is queued takes some, too.
+    pub(crate) fn needs_memory(&self, id: ClientId, command: Command) -> bool {
+        let is_queued = || self.clients.get(id).is_some_and(|client| client.transaction.is_some());
+        !command.leaves_queue() && is_queued() || self.has_or_executes(id, command, flags::DENYOOM)
     }
 
     /// Whether a command has a flag, or is the EXEC of one that has.

@@ -45,6 +45,27 @@ fn memory_stays_below_the_limit_and_no_more_goes_than_must() {
     }
 }
 
+/// Blocks of small writes take several times their bytes of memory until they are durable, and counted as data: a cache
+/// that was filled fast was emptied for them.
+#[test]
+fn what_the_log_keeps_until_it_is_durable_is_no_data() {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "everysec"]);
+    let mut client = server.client();
+    allow(&mut client, 3_000_000, "allkeys-lru");
+    let value = "x".repeat(100);
+    for batch in 0..100 {
+        let requests: Vec<String> =
+            (0..100).map(|n| format!("SET k:{} {value}\r\n", 100 * batch + n)).collect();
+        client.send_bytes(requests.concat().as_bytes());
+        (0..100).for_each(|_| assert_eq!(client.reply(), "OK"));
+    }
+    for number in 0..5_000 {
+        client.ok(&format!("SET k:{number} {value}"));
+    }
+    assert_eq!((number(&mut client, "evicted_keys"), client.ask("DBSIZE")), (0, ":10000".to_owned()));
+}
+
 #[test]
 fn a_small_key_makes_room_for_another_of_its_size() {
     let (_world, server) = start(&[]);

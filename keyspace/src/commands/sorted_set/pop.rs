@@ -204,7 +204,6 @@ fn wait(ctx: &mut Ctx<'_>, keys: &[&[u8]], timeout_ms: Option<u64>, out: &mut En
     if !ctx.block(Block {
         keys,
         timeout_ms,
-        null_array: true,
         type_name: "zset",
         wakes_without_it: false,
         again: None,

@@ -227,7 +227,6 @@ impl Served<'_> {
         let parked = ctx.block(Block {
             keys: keys.iter().map(|&key| Str::from(key)).collect(),
             timeout_ms,
-            null_array: true,
             type_name: "stream",
             wakes_without_it: group.is_some(),
             again: self.request.resolved(from),
