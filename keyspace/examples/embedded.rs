@@ -1,6 +1,8 @@
 //! Redis's data without a server: execute commands, take a snapshot, go on writing, read the snapshot elsewhere.
 //!
 //! `cargo run -p everlog-keyspace --example embedded`
+// To prove that a value may go to another thread, the compiler goes through the tables within values.
+#![recursion_limit = "256"]
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use bytes::BytesMut;

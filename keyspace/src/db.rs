@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::access::Access;
 use crate::entry::{Entry, NEVER, stored_time};
-use crate::table::packed::place_of;
+use crate::table::place::place_of;
 use crate::table::{HashSeed, Packed, Segment};
 use crate::value::New;
 use crate::{Random, Str, Value};

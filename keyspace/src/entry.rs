@@ -20,9 +20,9 @@ pub struct Entry<'a> {
     pub(crate) value: ValueRef<'a>,
     /// [`NEVER`] without a time to live.
     pub(crate) expire_at_ms: i64,
-    /// What [`Usage`] is made of. Readers refresh it even where the segment is shared with a snapshot, so that a GET
-    /// during a rewrite copies nothing.
-    pub(crate) access: &'a AtomicU32,
+    /// What [`Usage`] is made of, of a key. Readers refresh it even where the segment is shared with a snapshot, so that
+    /// a GET during a rewrite copies nothing.
+    pub(crate) access: Option<&'a AtomicU32>,
 }
 
 impl<'a> Entry<'a> {
@@ -61,23 +61,25 @@ impl<'a> Entry<'a> {
     /// Notes an access. What stays the same is not written: the line of the cache stays clean.
     #[inline]
     pub(crate) fn touch(&self, access: Access) {
-        let before = self.access.load(Relaxed);
+        let Some(noted) = self.access else { return };
+        let before = noted.load(Relaxed);
         let after = access.next(before);
         if after != before {
-            self.access.store(after, Relaxed);
+            noted.store(after, Relaxed);
         }
     }
 
     /// Notes what is known of its use, if the policy asks for that.
     pub(crate) fn set_usage(&self, usage: Usage, noting: Noting, now_ms: i64) {
-        if let Some(bits) = usage.bits(noting, now_ms) {
-            self.access.store(bits, Relaxed);
+        if let Some((noted, bits)) = self.access.zip(usage.bits(noting, now_ms)) {
+            noted.store(bits, Relaxed);
         }
     }
 
     /// How it is used.
     pub fn usage(&self, noting: Noting, now_ms: i64) -> Usage {
-        Usage::of(self.access.load(Relaxed), noting, now_ms)
+        let bits = self.access.map_or(0, |noted| noted.load(Relaxed));
+        Usage::of(bits, noting, now_ms)
     }
 
     /// Seconds since the last access.

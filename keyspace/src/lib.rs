@@ -22,6 +22,8 @@
 //! assert_eq!(&out[..], b"+OK\r\n");
 //! assert_eq!(unit.ops().count(), 1);
 //! ```
+//!
+//! A crate that sends a keyspace or a snapshot to a thread needs `#![recursion_limit = "256"]`.
 // To prove that a value may go to another thread, the compiler goes through the tables within values.
 #![recursion_limit = "256"]
 #![deny(unsafe_code)]

@@ -4,7 +4,8 @@ use triomphe::Arc;
 
 use crate::entry::Entry;
 use crate::table::packed::{PACKED_MAX_BYTES, RECORD_BYTES};
-use crate::table::{Packed, Segment, Spine};
+use crate::table::{Fields, Segment, Spine};
+use crate::types::intset::Intset;
 use crate::types::list::List;
 use crate::types::listpack::Listpack;
 use crate::types::stream::{Consumer, Group, Node, Pending, Stream, StreamId};
@@ -52,7 +53,7 @@ impl ValueRef<'_> {
             ValueRef::List(list) => size_of_val(list) + list_bytes(list, samples),
             ValueRef::Set(set) => {
                 let compact = set.as_listpack().map_or(0, Listpack::heap_bytes)
-                    + set.as_intset().map_or(0, |set| set.as_bytes().len());
+                    + set.as_intset().map_or(0, Intset::heap_bytes);
                 size_of_val(set) + compact + set.as_table().map_or(0, |table| packed_bytes(table, samples))
             }
             ValueRef::Hash(hash) => {
@@ -77,7 +78,7 @@ fn heap_bytes(bytes: &[u8]) -> usize {
     if bytes.len() > PACKED_MAX_BYTES { HEADER_BYTES + bytes.len() } else { 0 }
 }
 
-fn packed_bytes(table: &Packed, samples: usize) -> usize {
+fn packed_bytes(table: &Fields, samples: usize) -> usize {
     table_bytes(table, samples, |entry| heap_bytes(entry.key()) + heap_bytes(entry.string()))
 }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask bench [--only PART] [--rounds N] [--quick]`: our server beside redis-server and valkey-server.
+//! `cargo xtask bench [--only PART] [--row WORDS] [--rounds N] [--quick]`: our server beside redis-server and
+//! valkey-server.
 //!
 //! | part | what is measured |
 //! |---|---|
@@ -10,7 +11,8 @@
 //! | `disk` | reads beside synced writes, writes while an fsync runs, and a disk that another process keeps busy |
 //!
 //! The servers take turns within a round, in another order each round, and medians over the rounds are printed: a
-//! noisy machine then harms all alike. `ratio` is ours to the better peer's. The floor (`server/examples/floor.rs`)
+//! noisy machine then harms all alike. `--row`: of `commands` and `memory` only the rows with these words in their names.
+//! `ratio` is ours to the better peer's. The floor (`server/examples/floor.rs`)
 //! parses and answers and does nothing else.
 
 use std::collections::BTreeMap;
@@ -47,6 +49,7 @@ const PARTS: &[Part] = &[
 /// `cargo xtask bench`.
 pub(crate) fn run(args: &mut Args) -> Result<()> {
     let only = args.value("--only")?;
+    let row = args.value("--row")?.unwrap_or_default();
     let quick = args.flag("--quick");
     let rounds = args.number("--rounds")?.unwrap_or(if quick { 1 } else { 3 }).max(1);
     let server = workspace::server_under_test(args)?;
@@ -59,6 +62,7 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
     let bench = Bench {
         parties: vec![ours, redis, valkey],
         rounds,
+        row,
         scale: if quick { 10 } else { 1 },
         cores: Cores::split()?,
     };
@@ -75,6 +79,8 @@ struct Bench {
     /// Ours first.
     parties: Vec<Party>,
     rounds: u64,
+    /// Words of the rows that are wanted.
+    row: String,
     /// Amounts are divided by this.
     scale: u64,
     cores: Cores,
@@ -101,6 +107,11 @@ impl Bench {
     fn order(&self, round: u64) -> impl Iterator<Item = &Party> {
         let shift = round as usize % self.parties.len();
         self.parties[shift..].iter().chain(&self.parties[..shift])
+    }
+
+    /// Of a part's rows, by their names, those that are wanted.
+    fn rows<'a, R>(&self, rows: &'a [R], name: impl Fn(&R) -> &str) -> Vec<&'a R> {
+        rows.iter().filter(|row| name(row).contains(&self.row)).collect()
     }
 
     fn names(&self) -> impl Iterator<Item = &'static str> {

@@ -1,7 +1,8 @@
 //! Keys on their way from a reader to a keyspace on another thread, side by side.
 
 use super::Key;
-use crate::table::packed::{PACKED_MAX_BYTES, place_of};
+use crate::table::packed::PACKED_MAX_BYTES;
+use crate::table::place::place_of;
 use crate::types::string::copied;
 use crate::{DbIndex, New, Value};
 

@@ -7,6 +7,7 @@
 mod block;
 mod im;
 pub(crate) mod packed;
+pub(crate) mod place;
 pub(crate) mod places;
 mod segmented;
 pub(crate) mod sequence;
@@ -15,7 +16,7 @@ mod spine;
 use std::hash::Hasher;
 
 pub use self::im::Persistent;
-pub use self::packed::{Arena, Packed};
+pub use self::packed::{Arena, Fields, Note, Packed};
 pub use self::segmented::{Segmented, Slots};
 pub use self::spine::{Segment, Spine};
 use crate::Random;

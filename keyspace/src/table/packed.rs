@@ -1,48 +1,46 @@
 //! Records packed into blocks of bytes: what keys, hash fields and set members stand in. A segment is
 //!
 //! ```text
-//! slots    one to a record, by place     place u32, block u16, at u16, access u32
-//! blocks   the records, each in one      flags, key's length, value's length: a byte each
-//!          block, without gaps           key      its bytes, or an index of `values` (u32 LE) if LONG_KEY
-//!                                        value    its bytes (STR), i64 LE (INT), or an index of `values` (HANDLE)
-//!                                        expire   milliseconds since 1970, i64 LE, if EXPIRES
+//! slots    one to a record, by place: place u32, block u16, at u16, and a key's last access, u32
+//! blocks   the records, each in one block, without gaps
 //! values   what is no short string, and keys that are none
 //! ```
-//! A *place* is the upper half of the hash with its bits reversed, as in SCAN's cursor. So slots in its order are
-//! found near where their place says, SCAN goes straight through them, a split cuts them in two, and none of the three
-//! hashes a key.
-//!
 //! No record has an allocation or a count of its own. The first write to a segment after a snapshot copies the slots
 //! and one block; the other blocks stay shared until they are written to. All blocks are of one size: with one growing
 //! vector instead the allocator held 97 bytes for a key of 16 and a value of 32, since segments outgrow its sizes
 //! together and leave each behind half used.
 
 use std::hint::black_box;
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
 use smallvec::SmallVec;
 use triomphe::Arc;
 
+use self::record::{FORM, FRAME_BYTES, Frame, HANDLE, Head, INT, LONG_KEY, Piece, Record, i64_of, index_of};
 use super::HashSeed;
 use super::block::{BLOCK_BYTES, Block};
+use super::place::{cursor_of, guess, lower_bound, place_of};
 use super::spine::{Segment, Spine, clone_all};
 use crate::entry::{Entry, NEVER};
 use crate::room::{reserve, reserve_next, roomy, trim};
 use crate::types::string::copied;
 use crate::value::New;
-use crate::{Str, Value, ValueRef};
+use crate::{Value, ValueRef};
 
-/// A table of packed records.
-pub type Packed = Spine<Arena>;
+mod record;
 
-/// The longest key, and the longest string value, that stands in a block: several records must fit into one.
-pub(crate) const PACKED_MAX_BYTES: usize = 128;
+pub(crate) use self::record::PACKED_MAX_BYTES;
+
+/// A table of packed records: a database's, of which each notes its last access.
+pub type Packed<N = AtomicU32> = Spine<Arena<N>>;
+
+/// The same of what has no time to live and notes nothing: fields, or members.
+pub type Fields = Packed<()>;
 
 /// A segment.
 #[derive(Debug)]
-pub struct Arena {
-    slots: Vec<Slot>,
+pub struct Arena<N = AtomicU32> {
+    slots: Vec<Slot<N>>,
     blocks: SmallVec<[Arc<Block>; BLOCKS]>,
     /// An index stays as long as its record; what is gone leaves a hole, unless it was the last.
     values: Vec<Option<Value>>,
@@ -61,159 +59,49 @@ pub(crate) const WARMED: usize = 32;
 /// So many blocks a segment has room for in itself: more than records of some fifty bytes take.
 const BLOCKS: usize = 16;
 
+/// What a slot notes of how its record is used.
+pub trait Note: std::fmt::Debug {
+    /// A new record's note; see [`crate::access`].
+    fn new(access: u32) -> Self;
+
+    /// The last access, if that is noted.
+    fn access(&self) -> Option<&AtomicU32>;
+}
+
+impl Note for AtomicU32 {
+    #[inline]
+    fn new(access: u32) -> Self {
+        AtomicU32::new(access)
+    }
+
+    #[inline]
+    fn access(&self) -> Option<&AtomicU32> {
+        Some(self)
+    }
+}
+
+impl Note for () {
+    #[inline]
+    fn new(_: u32) {}
+
+    #[inline]
+    fn access(&self) -> Option<&AtomicU32> {
+        None
+    }
+}
+
 #[derive(Debug)]
-struct Slot {
+struct Slot<N> {
     place: u32,
     block: u16,
     at: u16,
-    /// See [`crate::access`].
-    access: AtomicU32,
+    note: N,
 }
 
-/// The value's form: two bits of the flags.
-const FORM: u8 = 3;
-const STR: u8 = 0;
-const INT: u8 = 1;
-const HANDLE: u8 = 2;
-/// The record ends with a time.
-const EXPIRES: u8 = 4;
-/// The key stands among the values.
-const LONG_KEY: u8 = 8;
+/// What a key takes beside its bytes, its value and its time.
+pub(crate) const RECORD_BYTES: usize = size_of::<Slot<AtomicU32>>() + FRAME_BYTES;
 
-/// The fixed part of a record.
-#[derive(Debug, Clone, Copy)]
-struct Head {
-    flags: u8,
-    key_len: u8,
-    value_len: u8,
-}
-
-const HEAD_BYTES: usize = 3;
-/// What a record takes beside its key, its value and its time.
-pub(crate) const RECORD_BYTES: usize = size_of::<Slot>() + HEAD_BYTES;
-const EXPIRE_BYTES: usize = 8;
-
-/// A record as it goes into a block.
-struct Record {
-    len: usize,
-    bytes: [u8; HEAD_BYTES + 2 * PACKED_MAX_BYTES + EXPIRE_BYTES],
-}
-
-impl Record {
-    #[inline]
-    fn of(parts: &[&[u8]]) -> Self {
-        let mut record = Record { len: 0, bytes: [0; HEAD_BYTES + 2 * PACKED_MAX_BYTES + EXPIRE_BYTES] };
-        for part in parts {
-            record.bytes[record.len..][..part.len()].copy_from_slice(part);
-            record.len += part.len();
-        }
-        record
-    }
-}
-
-impl Deref for Record {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-impl DerefMut for Record {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.len]
-    }
-}
-
-impl Head {
-    #[inline]
-    fn of(record: &[u8]) -> Self {
-        let [flags, key_len, value_len] = record.first_chunk().copied().unwrap_or_default();
-        Head { flags, key_len, value_len }
-    }
-
-    /// Where the value begins.
-    fn value_at(self) -> usize {
-        HEAD_BYTES + usize::from(self.key_len)
-    }
-
-    /// Where the time begins, if there is one.
-    fn expire_at(self) -> usize {
-        self.value_at() + usize::from(self.value_len)
-    }
-
-    fn record_len(self) -> usize {
-        self.expire_at() + if self.flags & EXPIRES == 0 { 0 } else { EXPIRE_BYTES }
-    }
-
-    /// Where in the record the indices into `values` are.
-    fn handles(self) -> impl Iterator<Item = usize> {
-        let key = (self.flags & LONG_KEY != 0).then_some(HEAD_BYTES);
-        let value = (self.flags & FORM == HANDLE).then_some(self.value_at());
-        key.into_iter().chain(value)
-    }
-}
-
-/// A key or a value as it goes into a record.
-enum Piece<'a> {
-    Str(&'a [u8]),
-    Owned(Str),
-    Int([u8; 8]),
-    Handle([u8; 4]),
-}
-
-impl Piece<'_> {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Piece::Str(bytes) => bytes,
-            Piece::Owned(bytes) => bytes,
-            Piece::Int(bytes) => bytes,
-            Piece::Handle(bytes) => bytes,
-        }
-    }
-
-    fn form(&self) -> u8 {
-        match self {
-            Piece::Str(_) | Piece::Owned(_) => STR,
-            Piece::Int(_) => INT,
-            Piece::Handle(_) => HANDLE,
-        }
-    }
-}
-
-/// The place of a hash.
-#[inline]
-pub(crate) fn place_of(hash: u64) -> u32 {
-    (hash as u32).reverse_bits()
-}
-
-/// The first thing whose place is not before `place`, in the order of their places. Those are as good as random, so
-/// it is looked for around where it would be if they were even. `shared_bits`: in so many upper bits all places agree.
-#[inline]
-pub(super) fn lower_bound<T>(
-    things: &[T],
-    place_of: impl Fn(&T) -> u32,
-    place: u32,
-    shared_bits: u32,
-) -> usize {
-    let mut index = guess(things.len(), place, shared_bits);
-    while things.get(index).is_some_and(|thing| place_of(thing) < place) {
-        index += 1;
-    }
-    while index > 0 && place_of(&things[index - 1]) >= place {
-        index -= 1;
-    }
-    index
-}
-
-/// Where among `len` things a place would be if places were even.
-#[inline]
-fn guess(len: usize, place: u32, shared_bits: u32) -> usize {
-    let own_bits = u64::from(place.checked_shl(shared_bits).unwrap_or(0));
-    ((own_bits * len as u64) >> 32) as usize
-}
-
-impl Arena {
+impl<N: Note> Arena<N> {
     /// Up to so many records, half of what a segment has on average, vectors double: a segment with fewer will hardly stay
     /// there, and each time that it grows costs as much as an insertion.
     const FEW: usize = Self::MEAN_RECORDS / 2;
@@ -245,19 +133,19 @@ impl Arena {
 
     /// A record, and what is behind it.
     #[inline]
-    fn record(&self, slot: &Slot) -> &[u8] {
+    fn record(&self, slot: &Slot<N>) -> &[u8] {
         self.blocks[usize::from(slot.block)].from(slot.at)
     }
 
-    fn head(&self, slot: &Slot) -> Head {
+    fn head(&self, slot: &Slot<N>) -> Head {
         Head::of(self.record(slot))
     }
 
     #[inline]
-    fn key(&self, slot: &Slot) -> &[u8] {
+    fn key(&self, slot: &Slot<N>) -> &[u8] {
         let record = self.record(slot);
         let head = Head::of(record);
-        let key = &record[HEAD_BYTES..head.value_at()];
+        let key = head.key(record);
         if head.flags & LONG_KEY == 0 { key } else { self.long_key(key) }
     }
 
@@ -273,10 +161,9 @@ impl Arena {
         self.values.get(index_of(handle))?.as_ref()
     }
 
-    fn expire_at_ms(&self, slot: &Slot) -> i64 {
+    fn expire_at_ms(&self, slot: &Slot<N>) -> i64 {
         let record = self.record(slot);
-        let head = Head::of(record);
-        if head.flags & EXPIRES == 0 { NEVER } else { i64_of(&record[head.expire_at()..]) }
+        Head::of(record).expire_at_ms(record)
     }
 
     /// A record.
@@ -286,18 +173,17 @@ impl Arena {
     }
 
     #[inline]
-    fn entry_of<'a>(&'a self, slot: &'a Slot) -> Entry<'a> {
+    fn entry_of<'a>(&'a self, slot: &'a Slot<N>) -> Entry<'a> {
         let record = self.record(slot);
         let head = Head::of(record);
-        let value = &record[head.value_at()..head.expire_at()];
+        let value = head.value(record);
         let value = match head.flags & FORM {
-            STR => ValueRef::Str(value),
             INT => ValueRef::Int(i64_of(value)),
-            _ => self.value(value).map_or(ValueRef::Str(&[]), Value::view),
+            HANDLE => self.value(value).map_or(ValueRef::Str(&[]), Value::view),
+            _ => ValueRef::Str(value),
         };
-        let expire_at_ms =
-            if head.flags & EXPIRES == 0 { NEVER } else { i64_of(&record[head.expire_at()..]) };
-        Entry { key: self.key(slot), value, expire_at_ms, access: &slot.access }
+        let expire_at_ms = head.expire_at_ms(record);
+        Entry { key: self.key(slot), value, expire_at_ms, access: slot.note.access() }
     }
 
     /// A record's value, if it does not stand in a block.
@@ -314,10 +200,10 @@ impl Arena {
     }
 
     /// The index of a record's value among the values.
-    fn handle(&self, slot: &Slot) -> Option<usize> {
+    fn handle(&self, slot: &Slot<N>) -> Option<usize> {
         let record = self.record(slot);
         let head = Head::of(record);
-        (head.flags & FORM == HANDLE).then(|| index_of(&record[head.value_at()..]))
+        (head.flags & FORM == HANDLE).then(|| index_of(head.value(record)))
     }
 
     /// Adds a record whose key is not there yet, at the index that [`seek`](Self::seek) said.
@@ -330,13 +216,12 @@ impl Arena {
         expire_at_ms: i64,
         access: u32,
     ) {
-        let (handle, value, time) = (self.long(key), self.piece(value), expire_at_ms.to_le_bytes());
+        let (handle, value) = (self.long(key), self.piece(value));
         let (long_key, key) = handle.as_ref().map_or((0, key), |handle| (LONG_KEY, handle));
-        let (value, form) = (value.bytes(), value.form());
-        let head = head(form | long_key, key, value, expire_at_ms);
-        let (block, at) = self.append([&head, key, value, time_of(&time)]);
+        let frame = Frame::new(value.form() | long_key, key, value.bytes(), expire_at_ms);
+        let (block, at) = self.append(frame.around(key, value.bytes()));
         reserve_next(&mut self.slots, Self::FEW);
-        self.slots.insert(index, Slot { place, block, at, access: AtomicU32::new(access) });
+        self.slots.insert(index, Slot { place, block, at, note: N::new(access) });
         self.note_due(expire_at_ms);
     }
 
@@ -347,8 +232,9 @@ impl Arena {
         let value = self.piece(value);
         let old = self.record(&self.slots[index]);
         let head = Head::of(old);
-        let flags = head.flags & LONG_KEY | value.form();
-        let record = record(flags, &old[HEAD_BYTES..head.value_at()], value.bytes(), expire_at_ms);
+        let (key, value, form) = (head.key(old), value.bytes(), value.form());
+        let frame = Frame::new(head.flags & LONG_KEY | form, key, value, expire_at_ms);
+        let record = Record::of(&frame.around(key, value));
         self.store(index, &record);
         self.note_due(expire_at_ms);
         old_value
@@ -360,8 +246,9 @@ impl Arena {
         let before = self.expire_at_ms(slot);
         let old = self.record(slot);
         let head = Head::of(old);
-        let (key, value) = (&old[HEAD_BYTES..head.value_at()], &old[head.value_at()..head.expire_at()]);
-        let record = record(head.flags & !EXPIRES, key, value, expire_at_ms);
+        let (key, value) = (head.key(old), head.value(old));
+        let frame = Frame::new(head.flags, key, value, expire_at_ms);
+        let record = Record::of(&frame.around(key, value));
         self.store(index, &record);
         self.note_due(expire_at_ms);
         before
@@ -371,7 +258,7 @@ impl Arena {
     pub(crate) fn remove(&mut self, index: usize) -> (Option<Value>, i64) {
         let slot = &self.slots[index];
         let (head, expire_at_ms) = (self.head(slot), self.expire_at_ms(slot));
-        let (handle, long_key) = (self.handle(slot), index_of(&self.record(slot)[HEAD_BYTES..]));
+        let (handle, long_key) = (self.handle(slot), index_of(head.key(self.record(slot))));
         let value = handle.and_then(|handle| self.release(handle));
         if head.flags & LONG_KEY != 0 {
             self.release(long_key);
@@ -400,7 +287,7 @@ impl Arena {
 
     /// Adds a record, in parts, to a block with room for it.
     #[inline]
-    fn append<const N: usize>(&mut self, parts: [&[u8]; N]) -> (u16, u16) {
+    fn append<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) -> (u16, u16) {
         let len = parts.iter().map(|part| part.len()).sum();
         let block = match self.blocks.last() {
             Some(last) if len <= last.room() => self.blocks.len() - 1,
@@ -436,21 +323,21 @@ impl Arena {
     }
 
     /// Puts other bytes in the place of a record's; those behind them move.
-    fn splice(&mut self, slot: &Slot, old_len: usize, record: &[u8]) {
+    fn splice(&mut self, slot: &Slot<N>, old_len: usize, record: &[u8]) {
         Arc::make_mut(&mut self.blocks[usize::from(slot.block)]).splice(slot.at, old_len, record);
         if record.len() == old_len {
             return;
         }
         self.len_bytes = self.len_bytes - old_len as u32 + record.len() as u32;
         self.note_gap(usize::from(slot.block));
-        let behind = |other: &&mut Slot| other.block == slot.block && other.at > slot.at;
+        let behind = |other: &&mut Slot<N>| other.block == slot.block && other.at > slot.at;
         for other in self.slots.iter_mut().filter(behind) {
             other.at = other.at - old_len as u16 + record.len() as u16;
         }
     }
 
     /// Takes a record's bytes away, and their block if it is empty then.
-    fn cut(&mut self, slot: &Slot, len: usize) {
+    fn cut(&mut self, slot: &Slot<N>, len: usize) {
         self.splice(slot, len, &[]);
         if self.blocks[usize::from(slot.block)].len() > 0 {
             return;
@@ -474,7 +361,7 @@ impl Arena {
     /// the room of slots.
     pub(crate) fn tighten(&mut self) {
         let records = self.slots.len();
-        self.slots.shrink_to(roomy::<Slot>(records));
+        self.slots.shrink_to(roomy::<Slot<N>>(records));
         let Some(mean_bytes) = (self.len_bytes as usize + records).checked_div(records) else { return };
         if records.div_ceil((BLOCK_BYTES / mean_bytes).max(1)) < self.blocks.len() {
             self.repack();
@@ -568,7 +455,7 @@ impl Arena {
     }
 
     /// Makes a segment of some of this one's records, which lose their values.
-    fn gather(&mut self, slots: &[Slot]) -> Self {
+    fn gather(&mut self, slots: &[Slot<N>]) -> Self {
         let mut arena = Arena::default();
         reserve(&mut arena.slots, slots.len());
         slots.iter().for_each(|slot| arena.adopt(slot, self));
@@ -576,7 +463,7 @@ impl Arena {
     }
 
     /// Adds a record of another segment; its place must be behind all others.
-    fn adopt(&mut self, slot: &Slot, from: &mut Arena) {
+    fn adopt(&mut self, slot: &Slot<N>, from: &mut Self) {
         let head = from.head(slot);
         let (block, at) = if head.handles().next().is_none() {
             self.append([&from.record(slot)[..head.record_len()]])
@@ -589,7 +476,7 @@ impl Arena {
     }
 
     /// Takes the values of another segment's record; returns the record with its new indices.
-    fn take_values(&mut self, head: Head, slot: &Slot, from: &mut Arena) -> Record {
+    fn take_values(&mut self, head: Head, slot: &Slot<N>, from: &mut Self) -> Record {
         let mut record = Record::of(&[&from.record(slot)[..head.record_len()]]);
         for at in head.handles() {
             if let Some(value) = from.release(index_of(&record[at..])) {
@@ -601,45 +488,15 @@ impl Arena {
     }
 }
 
-/// Puts a record together; `flags` do not say yet whether there is a time.
-#[inline]
-fn record(flags: u8, key: &[u8], value: &[u8], expire_at_ms: i64) -> Record {
-    let time = expire_at_ms.to_le_bytes();
-    Record::of(&[&head(flags, key, value, expire_at_ms), key, value, time_of(&time)])
-}
-
-/// The fixed part of a record; `flags` do not say yet whether there is a time.
-#[inline]
-fn head(flags: u8, key: &[u8], value: &[u8], expire_at_ms: i64) -> [u8; HEAD_BYTES] {
-    let expires = if expire_at_ms == NEVER { 0 } else { EXPIRES };
-    [flags | expires, key.len() as u8, value.len() as u8]
-}
-
-/// The last part of a record: a time, unless it is [`NEVER`].
-#[inline]
-fn time_of(time: &[u8; EXPIRE_BYTES]) -> &[u8] {
-    if i64::from_le_bytes(*time) == NEVER { &[] } else { time }
-}
-
-#[inline]
-fn i64_of(bytes: &[u8]) -> i64 {
-    bytes.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
-}
-
-/// An index that stands in a record.
-fn index_of(bytes: &[u8]) -> usize {
-    bytes.first_chunk().map_or(usize::MAX, |bytes| u32::from_le_bytes(*bytes) as usize)
-}
-
-impl Clone for Slot {
+impl<N: Note> Clone for Slot<N> {
     #[inline]
     fn clone(&self) -> Self {
-        let access = AtomicU32::new(self.access.load(Relaxed));
-        Slot { access, ..*self }
+        let access = self.note.access().map_or(0, |access| access.load(Relaxed));
+        Slot { note: N::new(access), ..*self }
     }
 }
 
-impl Default for Arena {
+impl<N> Default for Arena<N> {
     fn default() -> Self {
         let due_ms = AtomicI64::new(NEVER);
         Arena {
@@ -654,7 +511,7 @@ impl Default for Arena {
     }
 }
 
-impl Clone for Arena {
+impl<N: Note> Clone for Arena<N> {
     fn clone(&self) -> Self {
         Arena {
             slots: self.slots.clone(),
@@ -666,17 +523,20 @@ impl Clone for Arena {
     }
 }
 
-impl Segment for Arena {
+impl<N: Note> Segment for Arena<N> {
     const MEAN_RECORDS: usize = 64;
 
-    type Item<'a> = Entry<'a>;
+    type Item<'a>
+        = Entry<'a>
+    where
+        N: 'a;
 
     fn records(&self) -> usize {
         self.slots.len()
     }
 
     fn heap_bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>()
+        self.slots.capacity() * size_of::<Slot<N>>()
             + self.blocks.len() * (size_of::<Block>() + size_of::<usize>())
             + self.values.capacity() * size_of::<Option<Value>>()
     }
@@ -711,19 +571,14 @@ impl Segment for Arena {
         let end = self.slots.len().min(start.saturating_add(count));
         // Those of one place are visited together.
         let last = self.slots[start..end].last();
-        let same = |slot: &&Slot| last.is_some_and(|last| last.place == slot.place);
+        let same = |slot: &&Slot<N>| last.is_some_and(|last| last.place == slot.place);
         let end = end + self.slots[end..].iter().take_while(same).count();
         self.slots[start..end].iter().for_each(|slot| visit(self.entry_of(slot)));
         self.slots.get(end).map(|slot| cursor_of(slot.place))
     }
 }
 
-/// The first cursor of a place.
-pub(super) fn cursor_of(place: u32) -> u64 {
-    u64::from(place) << 16
-}
-
-impl Packed {
+impl<N: Note> Packed<N> {
     /// The segment of a hash, and a key's index there.
     #[inline]
     pub(crate) fn seek(&self, hash: u64, key: &[u8]) -> Option<(usize, usize)> {
@@ -747,7 +602,8 @@ impl Packed {
             Some((self.segment(index)?, place_of(hash), self.shared_bits(index)))
         };
         let segments: SmallVec<[_; WARMED]> = hashes.iter().filter_map(segment).collect();
-        let last_block = |arena: &Arena| arena.blocks.last().map_or(0, |block| Arc::as_ptr(block) as usize);
+        let last_block =
+            |arena: &Arena<N>| arena.blocks.last().map_or(0, |block| Arc::as_ptr(block) as usize);
         let ends = segments.iter().map(|(arena, ..)| arena.slots.len().wrapping_add(last_block(arena)));
         black_box(ends.fold(0, usize::wrapping_add));
         let slots = segments.iter().filter_map(|&(arena, place, shared_bits)| {
@@ -768,8 +624,10 @@ impl Packed {
         let records = blocks.iter().map(|(block, at)| block.byte(at.map_or(block.len(), usize::from)));
         black_box(records.fold(0, u8::wrapping_add));
     }
+}
 
-    /// Stores a string under a key that has no time to live; whether the key is new.
+impl Fields {
+    /// Stores a string under a key; whether the key is new.
     pub(crate) fn set(&mut self, hash: u64, key: &[u8], value: &[u8]) -> bool {
         let index = self.index(hash);
         let (place, shared_bits) = (place_of(hash), self.shared_bits(index));
@@ -787,7 +645,7 @@ impl Packed {
         true
     }
 
-    /// Removes a key that has no time to live; false if it was not there.
+    /// Removes a key; false if it was not there.
     pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> bool {
         let Some((index, slot)) = self.seek(hash, key) else { return false };
         let Some(segment) = self.segment_mut(index) else { return false };

@@ -1,8 +1,8 @@
-//! An index from places (see [`place_of`](super::packed::place_of)) to numbers: who looks a key up by its hash finds
+//! An index from places (see [`super::place`]) to numbers: who looks a key up by its hash finds
 //! the numbers of what may be it, and asks there for the key, which the index does not hold.
 
 use super::HashSeed;
-use super::packed::{cursor_of, lower_bound};
+use super::place::{cursor_of, lower_bound};
 use super::spine::{Segment, Spine};
 use crate::room::{reserve, roomy, trim};
 

@@ -14,7 +14,7 @@ use triomphe::Arc;
 
 use super::listpack::{At, Element, Listpack};
 use crate::entry::Entry;
-use crate::table::{HashSeed, Packed};
+use crate::table::{Fields, HashSeed};
 use crate::{Limits, Random};
 
 /// A map from byte strings to byte strings.
@@ -24,7 +24,7 @@ pub struct Hash(Form);
 #[derive(Debug, Clone)]
 enum Form {
     Pack(Listpack),
-    Table(Arc<Packed>),
+    Table(Arc<Fields>),
 }
 
 /// When a hash changes its encoding, and what it hashes with then.
@@ -64,7 +64,7 @@ impl Hash {
         if expected <= thresholds.entries {
             Hash::default()
         } else {
-            Hash(Form::Table(Arc::new(Packed::new(thresholds.seed))))
+            Hash(Form::Table(Arc::new(Fields::new(thresholds.seed))))
         }
     }
 
@@ -106,7 +106,7 @@ impl Hash {
     }
 
     /// The fields and values as a table, if that is the encoding.
-    pub fn as_table(&self) -> Option<&Packed> {
+    pub fn as_table(&self) -> Option<&Fields> {
         match &self.0 {
             Form::Pack(_) => None,
             Form::Table(table) => Some(table),
@@ -119,7 +119,7 @@ impl Hash {
             let fields = pack.places().step_by(2);
             fields.filter_map(|at| Some((pack.get(at), pack.get(pack.next(at)?))))
         });
-        pack.chain(self.as_table().into_iter().flat_map(Packed::iter).map(elements))
+        pack.chain(self.as_table().into_iter().flat_map(Fields::iter).map(elements))
     }
 
     /// Visits about `count` fields from `cursor` on, all of them in a listpack; returns the cursor to go on from, 0 at
@@ -245,7 +245,7 @@ impl Hash {
     }
 
     fn expand(&mut self, seed: HashSeed) {
-        let mut table = Packed::new(seed);
+        let mut table = Fields::new(seed);
         for (name, value) in self.iter() {
             name.with_bytes(|name| value.with_bytes(|value| table.set(seed.hash(name), name, value)));
         }

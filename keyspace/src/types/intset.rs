@@ -6,13 +6,23 @@
 //! ```
 //! Every member is as wide as the widest needs; a blob never narrows again. Source: redis 7.2 `src/intset.c`.
 
-use crate::Str;
+use std::ops::Range;
+
+use super::blob::Blob;
 
 const HEADER_BYTES: usize = 8;
 
 /// A sorted set of integers. Cloning it shares the blob until one side writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Intset(Str);
+#[derive(Debug, Clone)]
+pub struct Intset(Blob);
+
+impl PartialEq for Intset {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Intset {}
 
 impl Default for Intset {
     fn default() -> Self {
@@ -23,7 +33,7 @@ impl Default for Intset {
 impl Intset {
     /// An empty set.
     pub fn new() -> Self {
-        Intset(Str::from([2, 0, 0, 0, 0, 0, 0, 0].as_slice()))
+        Intset(Blob::new(&[2, 0, 0, 0, 0, 0, 0, 0]))
     }
 
     /// Takes a blob from outside; `None` unless it is an intset with its members in order.
@@ -33,36 +43,47 @@ impl Intset {
         if !matches!(width, 2 | 4 | 8) || body_bytes != (blob.len() - HEADER_BYTES) as u64 {
             return None;
         }
-        let intset = Intset(Str::from(blob));
+        let intset = Intset(Blob::new(blob));
         intset.iter().is_sorted_by(|a, b| a < b).then_some(intset)
     }
 
     /// The blob.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.0[..HEADER_BYTES + self.len() * self.width()]
+    }
+
+    /// The members' bytes.
+    #[inline]
+    fn members(&self) -> &[u8] {
+        &self.as_bytes()[HEADER_BYTES..]
+    }
+
+    /// What its blob takes on the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
     }
 
     /// Number of members.
     #[inline]
     pub fn len(&self) -> usize {
-        (self.0.len() - HEADER_BYTES) / self.width()
+        u32_at(&self.0, 4).unwrap_or_default() as usize
     }
 
     /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
-        self.0.len() == HEADER_BYTES
+        self.len() == 0
     }
 
     /// The members, ascending.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = i64> + '_ {
-        self.0[HEADER_BYTES..].chunks_exact(self.width()).map(read)
+        self.members().chunks_exact(self.width()).map(read)
     }
 
     /// The member at an index, in ascending order.
     #[inline]
     pub fn get(&self, index: usize) -> Option<i64> {
-        let start = HEADER_BYTES + index * self.width();
-        self.0.get(start..start + self.width()).map(read)
+        let start = index * self.width();
+        self.members().get(start..start + self.width()).map(read)
     }
 
     /// Whether `value` is a member.
@@ -74,25 +95,26 @@ impl Intset {
     pub fn insert(&mut self, value: i64) -> bool {
         let Err(index) = self.search(value) else { return false };
         self.widen(width_of(value));
-        let width = self.width();
-        let (start, old_len) = (HEADER_BYTES + index * width, self.0.len());
-        self.0.extend_from_slice(&value.to_le_bytes()[..width]);
-        let blob = self.0.make_mut();
-        blob.copy_within(start..old_len, start + width);
+        let (width, start) = (self.width(), HEADER_BYTES + index * self.width());
+        let blob = self.splice(start..start, self.len() + 1);
         blob[start..start + width].copy_from_slice(&value.to_le_bytes()[..width]);
-        self.write_len();
         true
     }
 
     /// Removes a member; false if it was not there.
     pub fn remove(&mut self, value: i64) -> bool {
         let Ok(index) = self.search(value) else { return false };
-        let width = self.width();
-        let start = HEADER_BYTES + index * width;
-        self.0.make_mut().copy_within(start + width.., start);
-        self.0.truncate(self.0.len() - width);
-        self.write_len();
+        let (width, start) = (self.width(), HEADER_BYTES + index * self.width());
+        self.splice(start..start + width, self.len() - 1);
         true
+    }
+
+    /// Removes the bytes of a range, or makes room there for one more member, so that there are `len` members.
+    fn splice(&mut self, range: Range<usize>, len: usize) -> &mut [u8] {
+        let inserted = if len > self.len() { self.width() } else { 0 };
+        let blob = self.0.splice(self.as_bytes().len(), range, inserted);
+        blob[4..HEADER_BYTES].copy_from_slice(&(len as u32).to_le_bytes());
+        blob
     }
 
     /// Bytes of a member.
@@ -103,7 +125,7 @@ impl Intset {
 
     /// The index of `value`, or the one where it belongs.
     fn search(&self, value: i64) -> Result<usize, usize> {
-        let (width, members) = (self.width(), &self.0[HEADER_BYTES..]);
+        let (width, members) = (self.width(), self.members());
         let at = |index: usize| read(&members[index * width..(index + 1) * width]);
         let (mut low, mut high) = (0, members.len() / width);
         // Ids are mostly added in ascending order.
@@ -126,18 +148,13 @@ impl Intset {
         if width <= self.width() {
             return;
         }
-        let mut wide = Str::with_capacity(HEADER_BYTES + (self.len() + 1) * width);
+        let mut wide = Vec::with_capacity(HEADER_BYTES + self.len() * width);
         wide.extend_from_slice(&(width as u32).to_le_bytes());
         wide.extend_from_slice(&self.0[4..HEADER_BYTES]);
         for value in self.iter() {
             wide.extend_from_slice(&value.to_le_bytes()[..width]);
         }
-        self.0 = wide;
-    }
-
-    fn write_len(&mut self) {
-        let len = self.len() as u32;
-        self.0.make_mut()[4..HEADER_BYTES].copy_from_slice(&len.to_le_bytes());
+        self.0 = Blob::new(&wide);
     }
 }
 

@@ -11,7 +11,6 @@
 
 use crate::Limits;
 use crate::types::listpack::{At, Element, Listpack};
-use crate::types::string::HEADER_BYTES;
 use crate::types::tree::{self, Item, Tree};
 
 /// A list. Cloning it takes a snapshot.
@@ -95,8 +94,7 @@ impl ChunkLimit {
     fn has_room(&self, chunk: &Listpack, element: &[u8]) -> bool {
         self.is_packed(element.len())
             && !self.holds_plain(chunk)
-            && self
-                .admits(HEADER_BYTES + chunk.len_bytes() + Listpack::element_bytes(element), chunk.len() + 1)
+            && self.admits(chunk.heap_bytes_with(element), chunk.len() + 1)
     }
 }
 

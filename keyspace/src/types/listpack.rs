@@ -20,18 +20,16 @@ use std::ops::Range;
 use resp::number;
 use smallvec::SmallVec;
 
+use super::blob::Blob;
 use crate::Str;
-use crate::room::allocated_bytes;
-use crate::types::string::HEADER_BYTES as STR_HEADER_BYTES;
 
 const HEADER_BYTES: usize = 6;
 const END: u8 = 0xff;
 const COUNT_UNKNOWN: u16 = u16::MAX;
 
-/// A listpack. Cloning it shares the blob until one side writes. Behind the end there may be idle bytes: all that the
-/// allocator gives.
+/// A listpack. Cloning it shares the blob until one side writes.
 #[derive(Debug, Clone)]
-pub struct Listpack(Str);
+pub struct Listpack(Blob);
 
 impl PartialEq for Listpack {
     fn eq(&self, other: &Self) -> bool {
@@ -85,13 +83,7 @@ impl Default for Listpack {
 impl Listpack {
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack::of_bytes(&[7, 0, 0, 0, 0, 0, END])
-    }
-
-    fn of_bytes(blob: &[u8]) -> Self {
-        let mut room = room(blob.len());
-        room.make_mut()[..blob.len()].copy_from_slice(blob);
-        Listpack(room)
+        Listpack(Blob::new(&[7, 0, 0, 0, 0, 0, END]))
     }
 
     /// Takes a blob from outside; `None` unless it is a sound listpack. Elements that are not encoded as short as they
@@ -103,7 +95,7 @@ impl Listpack {
         if last != END || total_bytes as usize != blob.len() {
             return None;
         }
-        let pack = Listpack::of_bytes(blob);
+        let pack = Listpack(Blob::new(blob));
         let (mut at, mut len, mut shortest) = (HEADER_BYTES, 0, true);
         while at < elements.len() {
             let entry = sound_entry_bytes(&elements[at..])?;
@@ -143,12 +135,12 @@ impl Listpack {
 
     /// The bytes that its blob has on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
-        STR_HEADER_BYTES + self.0.len()
+        self.0.heap_bytes()
     }
 
-    /// Bytes that an element takes in a listpack.
-    pub fn element_bytes(bytes: &[u8]) -> usize {
-        Encoded::new(bytes).len_bytes()
+    /// The same, at least, with one element more.
+    pub(crate) fn heap_bytes_with(&self, element: &[u8]) -> usize {
+        Blob::bytes_for(self.len_bytes() + Encoded::new(element).len_bytes())
     }
 
     /// Number of elements.
@@ -356,32 +348,11 @@ impl Listpack {
     /// Puts `inserted` bytes, which the caller is to write, in the place of a range.
     fn reshape(&mut self, range: Range<usize>, inserted: usize, added: isize) -> &mut [u8] {
         let old_len = self.len_bytes();
-        let (end, len) = (range.start + inserted, old_len - range.len() + inserted);
-        if self.must_move(len) {
-            let mut moved = room(len);
-            let blob = moved.make_mut();
-            blob[..range.start].copy_from_slice(&self.0[..range.start]);
-            blob[end..len].copy_from_slice(&self.0[range.end..old_len]);
-            self.0 = moved;
-        } else if range.end != end {
-            self.0.make_mut().copy_within(range.end..old_len, end);
-        }
-        let blob = self.0.make_mut();
+        let (start, len) = (range.start, old_len - range.len() + inserted);
+        let blob = self.0.splice(old_len, range, inserted);
         set_header(blob, len, added);
-        &mut blob[range.start..end]
+        &mut blob[start..start + inserted]
     }
-
-    /// Whether a blob of that length needs another place: a snapshot has this one too, or its size does not suit.
-    #[inline]
-    fn must_move(&mut self, len: usize) -> bool {
-        let own = self.0.len();
-        len > own || own > 2 * len + 2 * STR_HEADER_BYTES || !self.0.is_unique()
-    }
-}
-
-/// All that the allocator gives for a blob of that length.
-fn room(len: usize) -> Str {
-    Str::from_elem(0, allocated_bytes(STR_HEADER_BYTES + len) - STR_HEADER_BYTES)
 }
 
 #[inline]

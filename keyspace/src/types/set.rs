@@ -14,7 +14,7 @@ use triomphe::Arc;
 
 use super::intset::Intset;
 use super::listpack::{Element, Listpack};
-use crate::table::{HashSeed, Packed};
+use crate::table::{Fields, HashSeed};
 use crate::{Limits, Random, Str};
 
 mod lookup;
@@ -29,7 +29,7 @@ pub struct Set(Form);
 enum Form {
     Ints(Intset),
     Pack(Listpack),
-    Table(Arc<Packed>),
+    Table(Arc<Fields>),
 }
 
 /// When a set changes its encoding, and what it hashes with then.
@@ -90,7 +90,7 @@ impl Set {
         } else if expected <= thresholds.listpack_entries {
             Set::listpack()
         } else {
-            Set(Form::Table(Arc::new(Packed::new(thresholds.seed))))
+            Set(Form::Table(Arc::new(Fields::new(thresholds.seed))))
         }
     }
 
@@ -147,7 +147,7 @@ impl Set {
     }
 
     /// The members as a table, if that is the encoding.
-    pub fn as_table(&self) -> Option<&Packed> {
+    pub fn as_table(&self) -> Option<&Fields> {
         match &self.0 {
             Form::Table(table) => Some(table),
             _ => None,
@@ -158,7 +158,7 @@ impl Set {
     pub fn iter(&self) -> impl Iterator<Item = Element<'_>> {
         let ints = self.as_intset().into_iter().flat_map(Intset::iter).map(Element::Int);
         let pack = self.as_listpack().into_iter().flat_map(Listpack::iter);
-        let table = self.as_table().into_iter().flat_map(Packed::iter);
+        let table = self.as_table().into_iter().flat_map(Fields::iter);
         ints.chain(pack).chain(table.map(|member| Element::Bytes(member.key())))
     }
 
@@ -356,7 +356,7 @@ impl Set {
     }
 
     fn expand(&mut self, seed: HashSeed) {
-        let mut table = Packed::new(seed);
+        let mut table = Fields::new(seed);
         for element in self.iter() {
             element.with_bytes(|member| table.set(seed.hash(member), member, &[]));
         }

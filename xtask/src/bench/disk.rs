@@ -178,7 +178,7 @@ impl Bench {
     fn with_detour(&self) -> Bench {
         let detour = Party { name: DETOUR, program: self.parties[0].program.clone() };
         let parties = self.parties.iter().cloned().chain([detour]).collect();
-        Bench { parties, cores: self.cores.clone(), ..*self }
+        Bench { parties, cores: self.cores.clone(), row: self.row.clone(), ..*self }
     }
 }
 

@@ -29,7 +29,8 @@ const ROWS: &[(&str, u64, &str)] = &[
 pub(super) fn memory(bench: &Bench) -> Result<String> {
     let items = ITEMS / bench.scale;
     let mut samples = Samples::new();
-    for (row, per_collection, words) in ROWS {
+    let rows = bench.rows(ROWS, |row| row.0);
+    for (row, per_collection, words) in &rows {
         for party in &bench.parties {
             let dir = fresh_dir(&format!("memory-{}", party.name))?;
             let server = Server::start(&party.program, &dir, free_port(), &["--appendonly", "no"])?;
@@ -39,7 +40,7 @@ pub(super) fn memory(bench: &Bench) -> Result<String> {
             samples.entry((String::from(*row), party.name)).or_default().push(per_item);
         }
     }
-    let rows: Vec<String> = ROWS.iter().map(|(row, ..)| String::from(*row)).collect();
+    let rows: Vec<String> = rows.iter().map(|(row, ..)| String::from(*row)).collect();
     Ok(table("resident bytes per item", bench, &rows, &samples, 1, Better::Lower))
 }
 

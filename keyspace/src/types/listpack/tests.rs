@@ -101,7 +101,7 @@ fn check(pack: &Listpack, model: &Model) {
     assert_eq!(&forth, model);
     assert!(back.iter().eq(model.iter().rev()));
     assert_eq!((pack.len(), pack.is_empty()), (model.len(), model.is_empty()));
-    let sum_bytes: usize = model.iter().map(|element| Listpack::element_bytes(element)).sum();
+    let sum_bytes: usize = model.iter().map(|element| Encoded::new(element).len_bytes()).sum();
     assert_eq!(pack.len_bytes(), HEADER_BYTES + sum_bytes + 1);
     assert_eq!(Listpack::from_bytes(pack.as_bytes()).as_ref(), Some(pack));
     let places: Vec<At> = pack.places().collect();

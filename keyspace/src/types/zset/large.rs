@@ -15,7 +15,7 @@ use triomphe::Arc;
 
 use super::chunk::Chunk;
 use crate::table::HashSeed;
-use crate::table::packed::place_of;
+use crate::table::place::place_of;
 use crate::table::places::{Mark, Places};
 use crate::table::sequence::Sequence;
 use crate::types::listpack::Element;
