@@ -138,14 +138,14 @@ impl Waiting {
     fn keys(&self) -> &[Str] {
         match self {
             Waiting::Key(block) => &block.keys,
-            Waiting::Copies(_) | Waiting::LogEnd => &[],
+            Waiting::Copies(_) | Waiting::LogEnd | Waiting::Migration => &[],
         }
     }
 
     fn copies(&self) -> Option<Copies> {
         match *self {
             Waiting::Copies(copies) => Some(copies),
-            Waiting::Key(_) | Waiting::LogEnd => None,
+            Waiting::Key(_) | Waiting::LogEnd | Waiting::Migration => None,
         }
     }
 }
@@ -257,7 +257,7 @@ impl Server {
             }
             Some(Waiting::Key(_)) => self.answer_parked(id, |reply| reply.null()),
             Some(&Waiting::Copies(copies)) => self.answer_copies(id, copies),
-            Some(Waiting::LogEnd) | None => {}
+            Some(Waiting::LogEnd | Waiting::Migration) | None => {}
         }
     }
 }

@@ -523,7 +523,7 @@ fn client_unblock(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     };
     let serial = u64::try_from(integer(argv[2])?).unwrap_or(0);
     // As Redis: a wait that has no timeout of its own is not cut short.
-    let may_end = |blocked: &Blocked| !matches!(blocked.on, Waiting::LogEnd);
+    let may_end = |blocked: &Blocked| !matches!(blocked.on, Waiting::LogEnd | Waiting::Migration);
     let parked =
         server.clients.by_serial(serial).filter(|client| client.blocked.as_ref().is_some_and(may_end));
     let parked = parked.map(|client| client.id);
