@@ -8,8 +8,9 @@
 //! NEW an ID that mostly is greater than those before   OLD one that was NEW lately   ID any small one
 //! G group   C consumer   ^K ^G ^C the last one again   A|B|C one of these   [X Y] perhaps   ; another request
 //! ```
-//! stand for words by chance. The group `commands` is what COMMAND says, compared with valkey-server, too. Where Everlog follows Redis 7.2 and 7.0 differs, the templates stay clear of it:
-//! [differences.md](../../compat/differences.md) lists them.
+//! stand for words by chance. Where Everlog follows Redis 7.2 and 7.0 differs, the templates stay clear of it:
+//! [differences.md](../../compat/differences.md) lists them. The group `commands` is something else: what COMMAND says,
+//! compared with valkey-server, too.
 
 mod commands;
 

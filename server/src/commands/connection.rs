@@ -51,7 +51,15 @@ pub const TABLE: &[ProcessSpec] = &[
     spec("reset", reset, 1, OPEN, Keys::None, "6.2.0", "Brings the connection back to how it began."),
     ProcessSpec {
         subcommands: &[
-            spec("help", super::help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
+            spec(
+                "help",
+                super::help,
+                2,
+                LOADING | STALE | CONNECTION,
+                Keys::None,
+                "5.0.0",
+                "Lists the subcommands.",
+            ),
             spec("id", client_id, 2, TALK, Keys::None, "5.0.0", "Answers the connection's number."),
             spec("info", client_info, 2, TALK, Keys::None, "6.2.0", "Describes this connection."),
             spec("list", client_list, -2, RULE, Keys::None, "2.4.0", "Describes all connections, or some."),

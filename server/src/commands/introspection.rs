@@ -22,7 +22,15 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
         spec("info", info, -2, ASK, Keys::None, "2.8.13", "Describes some commands, or all."),
         spec("list", list, -2, ASK, Keys::None, "7.0.0", "Lists the commands' names."),
         spec("docs", docs, -2, ASK, Keys::None, "7.0.0", "Documents some commands, or all."),
-        spec("help", super::help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
+        spec(
+            "help",
+            super::help,
+            2,
+            LOADING | STALE | CONNECTION,
+            Keys::None,
+            "5.0.0",
+            "Lists the subcommands.",
+        ),
         spec("getkeys", getkeys, -3, ASK, Keys::None, "2.8.13", "Answers the keys of a request."),
         spec(
             "getkeysandflags",
@@ -138,6 +146,8 @@ const OWN_CATEGORIES: &[(&str, &[&str])] = &[
     ("swapdb", &["keyspace"]),
     ("sort", &["list", "set", "sortedset"]),
     ("sort_ro", &["list", "set", "sortedset"]),
+    ("lastsave", &["admin"]),
+    ("role", &["admin"]),
     ("wait", &[]),
     ("waitaof", &[]),
 ];
@@ -248,7 +258,14 @@ fn write_search(reply: &mut Encoder<'_>, name: &str, kind: &str, fields: &[Field
 #[rustfmt::skip]
 const TIPS: &[(&str, &str)] = &[
     ("config|set latency|reset slowlog|reset", "request_policy:all_nodes response_policy:all_succeeded"),
-    ("client|info client|list dump hrandfield hscan lastsave migrate object|encoding object|freq object|idletime object|refcount pttl spop srandmember sscan time ttl xadd xautoclaim xclaim xinfo|consumers xpending xtrim zrandmember zscan", "nondeterministic_output"),
+    (
+        "client|info client|list cluster|bumpepoch cluster|count-failure-reports cluster|getkeysinslot \
+         cluster|info cluster|links cluster|nodes cluster|replicas cluster|shards cluster|slaves \
+         cluster|slots dump hrandfield hscan lastsave migrate object|encoding object|freq object|idletime \
+         object|refcount pttl spop srandmember sscan time ttl xadd xautoclaim xclaim xinfo|consumers xpending \
+         xtrim zrandmember zscan",
+        "nondeterministic_output",
+    ),
     ("dbsize", "request_policy:all_shards response_policy:agg_sum"),
     ("command command|docs command|info command|list hgetall hkeys hvals sdiff sinter smembers sunion", "nondeterministic_output_order"),
     ("del exists touch unlink", "request_policy:multi_shard response_policy:agg_sum"),
