@@ -30,8 +30,11 @@ pub struct KeySpec {
     /// See [`KEY_FLAGS`].
     pub flags: u32,
     /// What the flags are in a request, where that depends on its words.
-    varies: Option<fn(&[&[u8]]) -> u32>,
+    varies: Option<FlagsOf>,
 }
+
+/// The flags in a request.
+type FlagsOf = fn(&[&[u8]]) -> u32;
 
 /// Where a search begins.
 #[derive(Debug, Clone, Copy)]
