@@ -212,6 +212,13 @@ impl Keyspace {
         }
     }
 
+    /// A key's value as DUMP gives it, and when the key expires: for MIGRATE. It is read as a command reads it.
+    pub fn dump(&mut self, call: &Call<'_>, key: &[u8], unit: &mut Unit) -> Option<(Vec<u8>, Option<i64>)> {
+        let mut ctx = Ctx::new(self, call, unit);
+        let payload = rdb::dump(ctx.read(key)?);
+        Some((payload, ctx.expire_at_ms(key)))
+    }
+
     /// Takes a view of everything that no later command changes. O(number of databases).
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { dbs: self.dbs.clone() }

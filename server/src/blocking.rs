@@ -151,14 +151,14 @@ impl Waiting {
     fn keys(&self) -> &[Str] {
         match self {
             Waiting::Key(block) => &block.keys,
-            Waiting::Copies(_) | Waiting::LogEnd => &[],
+            Waiting::Copies(_) | Waiting::LogEnd | Waiting::Migration => &[],
         }
     }
 
     fn copies(&self) -> Option<Copies> {
         match *self {
             Waiting::Copies(copies) => Some(copies),
-            Waiting::Key(_) | Waiting::LogEnd => None,
+            Waiting::Key(_) | Waiting::LogEnd | Waiting::Migration => None,
         }
     }
 }
@@ -268,7 +268,7 @@ impl Server {
             // Also of BLMOVE, whose reply is no array else. Source: redis 7.2 `src/blocked.c` `replyToBlockedClientOnTimeout`.
             Some(Waiting::Key(_)) => self.answer_parked(id, |reply| reply.null_array()),
             Some(&Waiting::Copies(copies)) => self.answer_copies(id, copies),
-            Some(Waiting::LogEnd) | None => {}
+            Some(Waiting::LogEnd | Waiting::Migration) | None => {}
         }
     }
 }

@@ -131,6 +131,8 @@ pub enum Waiting {
     Copies(Copies),
     /// That all is durable, so that the log can be turned off.
     LogEnd,
+    /// That another server has taken its keys.
+    Migration,
 }
 
 /// How safe WAIT or WAITAOF wants the writes to be that came before it.

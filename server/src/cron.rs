@@ -16,6 +16,7 @@ impl Server {
         self.weigh();
         self.make_room(true);
         self.room.doubt_clients();
+        self.migrations.links.close_idle(self.clock.now);
         let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
         self.save_if_due();
@@ -32,7 +33,7 @@ impl Server {
             || !self.answered.is_empty()
             || !self.readable.is_empty()
             || !self.resumed.is_empty() && self.paused.is_none()
-            || !self.held.is_empty() && !self.persistence.writes_are_held()
+            || !self.held.is_empty() && !self.writes_are_held()
     }
 
     /// Answers the parked clients whose time is over.
@@ -45,7 +46,7 @@ impl Server {
     /// Looks again at what clients sent while they were parked, paused or held back.
     pub fn resume_all(&mut self) {
         self.end_pause();
-        if !self.held.is_empty() && !self.persistence.writes_are_held() {
+        if !self.held.is_empty() && !self.writes_are_held() {
             self.resumed.append(&mut self.held);
         }
         if self.paused.is_some_and(|(_, mode)| mode == PauseMode::All) {

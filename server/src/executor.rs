@@ -17,6 +17,7 @@ use crate::client::{Client, ClientId};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::commands::CommandTable;
+use crate::commands::migrate::Migrations;
 use crate::config::Config;
 use crate::evict::Room;
 use crate::gate::Gate;
@@ -47,6 +48,8 @@ pub struct Server {
     pub gate: Gate,
     /// Who waits for keys.
     pub blocking: Blocking,
+    /// Keys on their way to other servers.
+    pub migrations: Migrations,
     /// Who watches keys.
     pub watching: Watching,
     /// Who listens to channels.
@@ -155,6 +158,7 @@ impl Server {
             persistence: Persistence::default(),
             gate: Gate::default(),
             blocking: Blocking::default(),
+            migrations: Migrations::default(),
             watching: Watching::default(),
             pubsub: PubSub::default(),
             logger,

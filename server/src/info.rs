@@ -128,7 +128,7 @@ fn blocking_keys(server: &Server, wanted: impl Fn(&Block) -> bool) -> usize {
     let parked = server.clients.iter().filter_map(|client| client.blocked.as_ref());
     let waits = parked.filter_map(|blocked| match &blocked.on {
         Waiting::Key(on) => Some((blocked.db, on)),
-        Waiting::Copies(_) | Waiting::LogEnd => None,
+        Waiting::Copies(_) | Waiting::LogEnd | Waiting::Migration => None,
     });
     let waits = waits.filter(|(_, on)| wanted(on));
     let keys = waits.flat_map(|(db, on)| on.keys.iter().map(move |key| (db, key)));
@@ -218,6 +218,7 @@ fn stats(server: &Server, fields: &mut Fields) {
     fields.add("pubsubshard_channels", 0);
     fields.add("latest_fork_usec", 0);
     fields.add("total_forks", 0);
+    fields.add("migrate_cached_sockets", server.migrations.links.len());
     NOT_DONE.iter().for_each(|name| fields.add(name, 0));
     fields.add("unexpected_error_replies", server.persistence.replay_errors);
     fields.add("total_error_replies", stats.error_replies);

@@ -27,6 +27,7 @@ pub mod latency;
 pub mod lazyfree;
 pub mod log_end;
 pub mod logger;
+pub mod migrate;
 pub mod observer;
 pub mod persistence;
 pub mod pubsub;

@@ -20,6 +20,17 @@ pub fn shown<'a>(command: Command, argv: &[&'a [u8]]) -> Shown<'a> {
         if let Some(at) = argv.iter().position(|word| word.eq_ignore_ascii_case(b"auth")) {
             hide(&mut shown, at + 1, 2);
         }
+    } else if command.is("migrate") {
+        // MIGRATE host port key db timeout ... AUTH password | AUTH2 user password ...
+        let options =
+            argv.iter().enumerate().skip(6).take_while(|(_, word)| !word.eq_ignore_ascii_case(b"keys"));
+        for (at, word) in options {
+            match &word.to_ascii_lowercase()[..] {
+                b"auth" => hide(&mut shown, at + 1, 1),
+                b"auth2" => hide(&mut shown, at + 1, 2),
+                _ => {}
+            }
+        }
     } else if command.is("config") {
         // CONFIG SET name value name value
         let names = argv.iter().enumerate().skip(2).step_by(2);
@@ -50,6 +61,11 @@ mod tests {
             ("config set requirepass p hz 10", "config set requirepass (redacted) hz 10"),
             ("config set hz 10 MasterAuth p", "config set hz 10 MasterAuth (redacted)"),
             ("config get requirepass", "config get requirepass"),
+            ("migrate h 1 k 0 9 copy auth p", "migrate h 1 k 0 9 copy auth (redacted)"),
+            (
+                "migrate h 1  0 9 AUTH2 u p keys auth k",
+                "migrate h 1  0 9 AUTH2 (redacted) (redacted) keys auth k",
+            ),
             ("set auth requirepass", "set auth requirepass"),
         ] {
             let argv: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();

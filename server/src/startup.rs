@@ -206,7 +206,7 @@ impl Sink for Loader<'_> {
 /// The keys that a command of a log names.
 pub(crate) fn keys_of(argv: &[&[u8]]) -> Vec<Vec<u8>> {
     let Ok(spec) = commands::lookup(argv) else { return Vec::new() };
-    spec.keys.places(argv).into_iter().filter_map(|place| Some(argv.get(place)?.to_vec())).collect()
+    spec.keys.places(argv).into_iter().filter_map(|(place, _)| Some(argv.get(place)?.to_vec())).collect()
 }
 
 impl Server {

@@ -145,6 +145,7 @@ impl Turn {
     fn work(&mut self, server: &mut Server) {
         self.read_all(server);
         server.time_out_parked();
+        server.end_migration();
         server.resume_all();
         if server.exit.is_none() && server.clock.now >= self.next_cron {
             self.next_cron = server.clock.now + server.cron();

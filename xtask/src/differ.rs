@@ -9,7 +9,10 @@
 //! G group   C consumer   ^K ^G ^C the last one again   A|B|C one of these   [X Y] perhaps   ; another request
 //! ```
 //! stand for words by chance. Where Everlog follows Redis 7.2 and 7.0 differs, the templates stay clear of it:
-//! [differences.md](../../compat/differences.md) lists them.
+//! [differences.md](../../compat/differences.md) lists them. The group `commands` is something else: what COMMAND says,
+//! compared with valkey-server, too.
+
+mod commands;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -53,7 +56,27 @@ const STREAM: &[&str] = &[
     "COPY K K REPLACE",
 ];
 
-const GROUPS: &[(&str, &[&str])] = &[("hyperloglog", HYPERLOGLOG), ("geo", GEO), ("stream", STREAM)];
+/// What is asked about these is where their keys stand, and what becomes of them: words need not make sense.
+#[rustfmt::skip]
+const KEYS: &[&str] = &[
+    "COMMAND GETKEYS|GETKEYSANDFLAGS SET K E [GET] [EX I]", "COMMAND GETKEYS|GETKEYSANDFLAGS MSET|MSETNX K E [K E] [K]",
+    "COMMAND GETKEYSANDFLAGS BITFIELD K [OVERFLOW WRAP] [GET u8 I] [SET u8 I E] [GET u4]",
+    "COMMAND GETKEYSANDFLAGS LMPOP|SINTERCARD|ZUNION|ZMPOP I K [K K] [LEFT]",
+    "COMMAND GETKEYSANDFLAGS BLMPOP|BZMPOP|ZUNIONSTORE|ZDIFFSTORE K I K [K K] [LEFT]",
+    "COMMAND GETKEYSANDFLAGS SORT K [BY E] [STORE d] [LIMIT I I] [STORE K]", "COMMAND GETKEYSANDFLAGS SORT_RO K [GET E]",
+    "COMMAND GETKEYSANDFLAGS GEORADIUS K I I D U [WITHDIST] [STORE d] [COUNT I] [STOREDIST d]",
+    "COMMAND GETKEYSANDFLAGS GEORADIUSBYMEMBER K M D U [ASC] [STORE d]",
+    "COMMAND GETKEYSANDFLAGS XREAD [COUNT I] [BLOCK I] STREAMS K [K] ID [ID]",
+    "COMMAND GETKEYSANDFLAGS XREADGROUP GROUP G C [NOACK] STREAMS K [K] ID",
+    "COMMAND GETKEYSANDFLAGS MIGRATE h I K I I [COPY] [AUTH E] [REPLACE]",
+    "COMMAND GETKEYSANDFLAGS BITOP AND K K [K]", "COMMAND GETKEYSANDFLAGS BLPOP|BZPOPMIN|SDIFFSTORE|PFMERGE|DEL K K [K] [I]",
+    "COMMAND GETKEYSANDFLAGS OBJECT|MEMORY|XINFO|XGROUP|PING|NONE ENCODING|USAGE|STREAM|CREATE|PING K [G] [ID]",
+    "COMMAND GETKEYS|GETKEYSANDFLAGS GET|COPY|RENAME|RENAMENX|LCS|SMOVE|EXISTS|PFCOUNT|GEOSEARCHSTORE K [K] [E]",
+    "COMMAND GETKEYS|GETKEYSANDFLAGS GET|SORT|XREAD|MIGRATE",
+];
+
+const GROUPS: &[(&str, &[&str])] =
+    &[("hyperloglog", HYPERLOGLOG), ("geo", GEO), ("stream", STREAM), ("keys", KEYS)];
 
 /// `cargo xtask differ`.
 pub(crate) fn run(args: &mut Args) -> Result<()> {
@@ -63,9 +86,12 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
     let seed = args.number("--seed")?.map_or_else(|| Ok(clock()?.as_secs()), anyhow::Ok)?;
     let wanted = args.words()?;
     for name in &wanted {
-        ensure!(GROUPS.iter().any(|group| group.0 == name), "no group {name:?}");
+        ensure!(name == "commands" || GROUPS.iter().any(|group| group.0 == name), "no group {name:?}");
     }
     let dir = workspace::cache_dir("differ")?;
+    if wanted.is_empty() || wanted.iter().any(|name| name == "commands") {
+        commands::compare(&ours, &dir)?;
+    }
     for (name, templates) in GROUPS {
         if wanted.is_empty() || wanted.iter().any(|each| each == name) {
             let dir = dir.join(name);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `data` | our directory read by redis-server 7.0.15 and valkey-server 9.1, and theirs by us |
 //! | `rewrite` | their directories and ours compacted by everlog-rewrite, and read by each of them |
+//! | `migrate` | all keys by MIGRATE from our server to each of them, to another of ours, and back |
 //! | `peers` | their directories read by each other: proves the harness, not us; not part of the default |
 //! | `redis-py`, `ioredis` | the default clients of Python and Node, in both protocols |
 //! | `redis-cli`, `redis-benchmark` | Redis's own tools |
@@ -11,6 +12,7 @@
 //! A writer fills its databases, perhaps rewrites its log and goes on writing, and ends by SIGTERM or SIGKILL; the
 //! reader starts on a copy of the directory and must hold what the writer's clients last saw.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
@@ -36,6 +38,7 @@ type Part = (&'static str, bool, fn(&Path) -> Result<()>);
 const PARTS: &[Part] = &[
     ("data", true, data),
     ("rewrite", true, rewrite),
+    ("migrate", true, migrate),
     ("peers", false, peers),
     ("redis-py", true, redis_py),
     ("ioredis", true, ioredis),
@@ -138,6 +141,47 @@ fn rewrite(ours: &Path) -> Result<()> {
             }
             fs::remove_dir_all(folder)?;
         }
+    }
+    Ok(())
+}
+
+/// All keys go to each server and come back.
+fn migrate(ours: &Path) -> Result<()> {
+    let ours = Party { name: "everlog", program: ours.to_path_buf() };
+    let [redis, valkey] = redis_and_valkey()?;
+    for peer in [&ours, &redis, &valkey] {
+        let folder = fresh_dir(&format!("migrate-{}", peer.name))?;
+        let here = Server::start(&ours.program, &folder.join("here"), free_port(), OPTIONS)?;
+        let there = Server::start(&peer.program, &folder.join("there"), free_port(), OPTIONS)?;
+        let mut client = here.connect()?;
+        dataset::fill(&mut client)?;
+        let expected = dataset::mortality(dataset::read(&mut client)?);
+        for (from, to) in [(&here, &there), (&there, &here)] {
+            let way = || format!("from port {} to {}, {} and back", from.port(), to.port(), peer.name);
+            move_all(from, to.port(), &expected).with_context(way)?;
+            let left = dataset::read(&mut from.connect()?)?;
+            ensure!(left.is_empty(), "{}: {} keys were left", way(), left.len());
+            let found = dataset::mortality(dataset::read(&mut to.connect()?)?);
+            let differences = dataset::differences(&expected, &found);
+            ensure!(differences.is_empty(), "{}:\n  {}", way(), differences.join("\n  "));
+        }
+        println!("  everlog -> {} -> everlog: {} keys", peer.name, expected.len());
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+/// One MIGRATE to each database.
+fn move_all(from: &Server, port: u16, keys: &Dataset) -> Result<()> {
+    let mut client = from.connect()?;
+    for db in keys.keys().map(|(db, _)| *db).collect::<BTreeSet<_>>() {
+        let (port, db_text) = (port.to_string(), db.to_string());
+        let head = ["MIGRATE", "127.0.0.1", &port, "", &db_text, "60000", "KEYS"].map(str::as_bytes);
+        let keys = keys.keys().filter(|key| key.0 == db).map(|(_, key)| &key[..]);
+        let request: Vec<&[u8]> = head.into_iter().chain(keys).collect();
+        client.call(&[&b"SELECT"[..], db_text.as_bytes()])?;
+        let reply = client.call(&request)?.text();
+        ensure!(reply == "OK", "MIGRATE: {reply}");
     }
     Ok(())
 }

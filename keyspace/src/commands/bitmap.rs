@@ -13,13 +13,13 @@ type Reply = Result<(), CommandError>;
 /// The rows.
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
-    spec("setbit",      setbit,      4,  WRITE | DENYOOM, keys(1, 1, 1),  "2.2.0", "Sets or clears a bit, and returns what it was."),
-    spec("getbit",      getbit,      3,  READ | FAST,     keys(1, 1, 1),  "2.2.0", "Returns a bit."),
-    spec("bitcount",    bitcount,    -2, READ,            keys(1, 1, 1),  "2.6.0", "Counts the bits that are set, in a range if asked."),
-    spec("bitpos",      bitpos,      -3, READ,            keys(1, 1, 1),  "2.8.7", "Finds the first bit that is set, or clear."),
-    spec("bitop",       bitop,       -4, WRITE | DENYOOM, keys(2, -1, 1), "2.6.0", "Combines strings bit by bit and stores the result."),
-    spec("bitfield",    bitfield,    -2, WRITE | DENYOOM, keys(1, 1, 1),  "3.2.0", "Reads, stores and adds to integers of any width within a string."),
-    spec("bitfield_ro", bitfield_ro, -2, READ | FAST,     keys(1, 1, 1),  "6.0.0", "Reads integers of any width within a string."),
+    spec("setbit",      setbit,      4,  WRITE | DENYOOM, keys::CHANGE,   "2.2.0", "Sets or clears a bit, and returns what it was."),
+    spec("getbit",      getbit,      3,  READ | FAST,     keys::READ_KEY, "2.2.0", "Returns a bit."),
+    spec("bitcount",    bitcount,    -2, READ,            keys::READ_KEY, "2.6.0", "Counts the bits that are set, in a range if asked."),
+    spec("bitpos",      bitpos,      -3, READ,            keys::READ_KEY, "2.8.7", "Finds the first bit that is set, or clear."),
+    spec("bitop",       bitop,       -4, WRITE | DENYOOM, keys::BITOP,    "2.6.0", "Combines strings bit by bit and stores the result."),
+    spec("bitfield",    bitfield,    -2, WRITE | DENYOOM, keys::BITFIELD, "3.2.0", "Reads, stores and adds to integers of any width within a string."),
+    spec("bitfield_ro", bitfield_ro, -2, READ | FAST,     keys::READ_KEY, "6.0.0", "Reads integers of any width within a string."),
 ];
 
 fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {

@@ -11,8 +11,8 @@ use crate::{CommandError, Ctx, Usage};
 /// The rows.
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
-    spec("dump", dump, 2, READ, keys(1, 1, 1), "2.6.0", "Gives a value as a payload for RESTORE."),
-    spec("restore", restore, -4, WRITE | DENYOOM | DANGEROUS, keys(1, 1, 1), "2.6.0", "Makes a key of a payload that DUMP gave."),
+    spec("dump", dump, 2, READ, keys::READ_KEY, "2.6.0", "Gives a value as a payload for RESTORE."),
+    spec("restore", restore, -4, WRITE | DENYOOM | DANGEROUS, keys::STORE, "2.6.0", "Makes a key of a payload that DUMP gave."),
 ];
 
 type Done = Result<(), CommandError>;

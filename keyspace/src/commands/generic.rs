@@ -10,28 +10,28 @@ use crate::{CommandError, Ctx, Str, Usage, ValueRef, glob};
 /// The rows of single keys.
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
-    spec("copy", copy, -3, WRITE | DENYOOM, keys(1, 2, 1), "6.2.0", "Copies a value to another key, perhaps in another database."),
-    spec("del", del, -2, WRITE, keys(1, -1, 1), "1.0.0", "Deletes keys."),
-    spec("exists", exists, -2, READ | FAST, keys(1, -1, 1), "1.0.0", "Counts the keys that are there."),
-    spec("expire", expire, -3, WRITE | FAST, keys(1, 1, 1), "1.0.0", "Sets a time to live in seconds."),
-    spec("expireat", expireat, -3, WRITE | FAST, keys(1, 1, 1), "1.2.0", "Sets the Unix time, in seconds, at which a key expires."),
-    spec("expiretime", expiretime, 2, READ | FAST, keys(1, 1, 1), "7.0.0", "Tells the Unix time, in seconds, at which a key expires."),
+    spec("copy", copy, -3, WRITE | DENYOOM, keys::COPY, "6.2.0", "Copies a value to another key, perhaps in another database."),
+    spec("del", del, -2, WRITE, keys::DELETE_ALL, "1.0.0", "Deletes keys."),
+    spec("exists", exists, -2, READ | FAST, keys::LOOK_ALL, "1.0.0", "Counts the keys that are there."),
+    spec("expire", expire, -3, WRITE | FAST, keys::UPDATE_KEY, "1.0.0", "Sets a time to live in seconds."),
+    spec("expireat", expireat, -3, WRITE | FAST, keys::UPDATE_KEY, "1.2.0", "Sets the Unix time, in seconds, at which a key expires."),
+    spec("expiretime", expiretime, 2, READ | FAST, keys::READ_KEY, "7.0.0", "Tells the Unix time, in seconds, at which a key expires."),
     spec("keys", keys_command, 2, READ | DANGEROUS, Keys::None, "1.0.0", "Lists the keys that fit a pattern."),
-    spec("move", move_command, 3, WRITE | FAST, keys(1, 1, 1), "1.0.0", "Moves a key to another database."),
+    spec("move", move_command, 3, WRITE | FAST, keys::CHANGE, "1.0.0", "Moves a key to another database."),
     DataSpec { subcommands: OBJECT, ..spec("object", object, -2, 0, Keys::None, "2.2.3", "Looks into how a value is kept.") },
-    spec("persist", persist, 2, WRITE | FAST, keys(1, 1, 1), "2.2.0", "Takes a key's time to live away."),
-    spec("pexpire", pexpire, -3, WRITE | FAST, keys(1, 1, 1), "2.6.0", "Sets a time to live in milliseconds."),
-    spec("pexpireat", pexpireat, -3, WRITE | FAST, keys(1, 1, 1), "2.6.0", "Sets the Unix time, in milliseconds, at which a key expires."),
-    spec("pexpiretime", pexpiretime, 2, READ | FAST, keys(1, 1, 1), "7.0.0", "Tells the Unix time, in milliseconds, at which a key expires."),
-    spec("pttl", pttl, 2, READ | FAST, keys(1, 1, 1), "2.6.0", "Tells a key's time to live in milliseconds."),
+    spec("persist", persist, 2, WRITE | FAST, keys::UPDATE_KEY, "2.2.0", "Takes a key's time to live away."),
+    spec("pexpire", pexpire, -3, WRITE | FAST, keys::UPDATE_KEY, "2.6.0", "Sets a time to live in milliseconds."),
+    spec("pexpireat", pexpireat, -3, WRITE | FAST, keys::UPDATE_KEY, "2.6.0", "Sets the Unix time, in milliseconds, at which a key expires."),
+    spec("pexpiretime", pexpiretime, 2, READ | FAST, keys::READ_KEY, "7.0.0", "Tells the Unix time, in milliseconds, at which a key expires."),
+    spec("pttl", pttl, 2, READ | FAST, keys::READ_KEY, "2.6.0", "Tells a key's time to live in milliseconds."),
     spec("randomkey", randomkey, 1, READ | TOUCHES_ARBITRARY_KEYS, Keys::None, "1.0.0", "Names a key by chance."),
-    spec("rename", rename, 3, WRITE, keys(1, 2, 1), "1.0.0", "Renames a key; one of the new name is replaced."),
-    spec("renamenx", renamenx, 3, WRITE | FAST, keys(1, 2, 1), "1.0.0", "Renames a key unless the new name is taken."),
+    spec("rename", rename, 3, WRITE, keys::RENAME, "1.0.0", "Renames a key; one of the new name is replaced."),
+    spec("renamenx", renamenx, 3, WRITE | FAST, keys::RENAME_NEW, "1.0.0", "Renames a key unless the new name is taken."),
     spec("scan", scan_command, -2, READ | TOUCHES_ARBITRARY_KEYS, Keys::None, "2.8.0", "Walks through the keys by a cursor."),
-    spec("touch", touch, -2, READ | FAST, keys(1, -1, 1), "3.2.1", "Counts the keys that are there, and marks them as accessed."),
-    spec("ttl", ttl, 2, READ | FAST, keys(1, 1, 1), "1.0.0", "Tells a key's time to live in seconds."),
-    spec("type", type_command, 2, READ | FAST, keys(1, 1, 1), "1.0.0", "Names the type of a key's value."),
-    spec("unlink", unlink, -2, WRITE | FAST, keys(1, -1, 1), "4.0.0", "Deletes keys; big values are freed in the background."),
+    spec("touch", touch, -2, READ | FAST, keys::LOOK_ALL, "3.2.1", "Counts the keys that are there, and marks them as accessed."),
+    spec("ttl", ttl, 2, READ | FAST, keys::READ_KEY, "1.0.0", "Tells a key's time to live in seconds."),
+    spec("type", type_command, 2, READ | FAST, keys::LOOK, "1.0.0", "Names the type of a key's value."),
+    spec("unlink", unlink, -2, WRITE | FAST, keys::DELETE_ALL, "4.0.0", "Deletes keys; big values are freed in the background."),
 ];
 
 /// The rows of whole databases: COMMAND DOCS counts them among the server's.
@@ -45,11 +45,11 @@ pub const SERVER_TABLE: &[DataSpec] = &[
 
 #[rustfmt::skip]
 const OBJECT: &[DataSpec] = &[
-    spec("encoding", object_encoding, 3, READ, keys(2, 2, 1), "2.2.3", "Names the encoding of a value."),
-    spec("freq", object_freq, 3, READ, keys(2, 2, 1), "4.0.0", "Tells how often a key is accessed, under an LFU policy."),
+    spec("encoding", object_encoding, 3, READ, keys::LOOK_SUB, "2.2.3", "Names the encoding of a value."),
+    spec("freq", object_freq, 3, READ, keys::LOOK_SUB, "4.0.0", "Tells how often a key is accessed, under an LFU policy."),
     spec("help", object_help, 2, LOADING | STALE, Keys::None, "6.2.0", "Lists the subcommands."),
-    spec("idletime", object_idletime, 3, READ, keys(2, 2, 1), "2.2.3", "Tells the seconds since a key's last access."),
-    spec("refcount", object_refcount, 3, READ, keys(2, 2, 1), "2.2.3", "Counts the references to a value."),
+    spec("idletime", object_idletime, 3, READ, keys::LOOK_SUB, "2.2.3", "Tells the seconds since a key's last access."),
+    spec("refcount", object_refcount, 3, READ, keys::LOOK_SUB, "2.2.3", "Counts the references to a value."),
 ];
 
 type Done = Result<(), CommandError>;

@@ -2,9 +2,9 @@
 
 use resp::{Encoder, number};
 
-use super::flags::{DENYOOM, MOVABLE_KEYS, READ, WRITE};
+use super::flags::{DENYOOM, READ, WRITE};
 use super::sorted_set::{read, store, zadd};
-use super::{DataSpec, Keys, keys, spec};
+use super::{DataSpec, keys, spec};
 use crate::types::geohash::{Extent, Place, Shape};
 use crate::types::listpack::Element;
 use crate::types::long_double::LongDouble;
@@ -14,16 +14,16 @@ use crate::{CommandError, Ctx};
 /// The rows.
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
-    spec("geoadd", geoadd, -5, WRITE | DENYOOM, keys(1, 1, 1), "3.2.0", "Adds places, or moves them."),
-    spec("geodist", geodist, -4, READ, keys(1, 1, 1), "3.2.0", "Tells how far two places are apart."),
-    spec("geohash", geohash, -2, READ, keys(1, 1, 1), "3.2.0", "Tells the standard geohashes of places."),
-    spec("geopos", geopos, -2, READ, keys(1, 1, 1), "3.2.0", "Tells the longitudes and latitudes of places."),
-    spec("georadius", georadius, -6, WRITE | DENYOOM | MOVABLE_KEYS, Keys::GeoRadius, "3.2.0", "Lists or stores the places around a point."),
-    spec("georadius_ro", georadius_ro, -6, READ, keys(1, 1, 1), "3.2.10", "Lists the places around a point."),
-    spec("georadiusbymember", georadiusbymember, -5, WRITE | DENYOOM | MOVABLE_KEYS, Keys::GeoRadius, "3.2.0", "Lists or stores the places around another."),
-    spec("georadiusbymember_ro", georadiusbymember_ro, -5, READ, keys(1, 1, 1), "3.2.10", "Lists the places around another."),
-    spec("geosearch", geosearch, -7, READ, keys(1, 1, 1), "6.2.0", "Lists the places in a circle or a rectangle."),
-    spec("geosearchstore", geosearchstore, -8, WRITE | DENYOOM, keys(1, 2, 1), "6.2.0", "Stores the places in a circle or a rectangle."),
+    spec("geoadd", geoadd, -5, WRITE | DENYOOM, keys::UPDATE_KEY, "3.2.0", "Adds places, or moves them."),
+    spec("geodist", geodist, -4, READ, keys::READ_KEY, "3.2.0", "Tells how far two places are apart."),
+    spec("geohash", geohash, -2, READ, keys::READ_KEY, "3.2.0", "Tells the standard geohashes of places."),
+    spec("geopos", geopos, -2, READ, keys::READ_KEY, "3.2.0", "Tells the longitudes and latitudes of places."),
+    spec("georadius", georadius, -6, WRITE | DENYOOM, keys::GEORADIUS, "3.2.0", "Lists or stores the places around a point."),
+    spec("georadius_ro", georadius_ro, -6, READ, keys::READ_KEY, "3.2.10", "Lists the places around a point."),
+    spec("georadiusbymember", georadiusbymember, -5, WRITE | DENYOOM, keys::GEORADIUS_BY_MEMBER, "3.2.0", "Lists or stores the places around another."),
+    spec("georadiusbymember_ro", georadiusbymember_ro, -5, READ, keys::READ_KEY, "3.2.10", "Lists the places around another."),
+    spec("geosearch", geosearch, -7, READ, keys::READ_KEY, "6.2.0", "Lists the places in a circle or a rectangle."),
+    spec("geosearchstore", geosearchstore, -8, WRITE | DENYOOM, keys::STORE_ONE, "6.2.0", "Stores the places in a circle or a rectangle."),
 ];
 
 type Done = Result<(), CommandError>;

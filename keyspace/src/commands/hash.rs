@@ -4,33 +4,31 @@ use resp::{Encoder, Version, number};
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::scan::{self, Options};
-use super::{DataSpec, Keys, keys, spec};
+use super::{DataSpec, keys, spec};
 use crate::types::hash::{Hash, Thresholds};
 use crate::types::listpack::Element;
 use crate::types::long_double::LongDouble;
 use crate::{CommandError, Ctx, Random, Value, ValueRef};
 
-const ONE: Keys = keys(1, 1, 1);
-
 /// The rows.
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
-    spec("hset",         hset,         -4, WRITE | DENYOOM | FAST, ONE, "2.0.0", "Sets fields of a hash, which it makes if need be."),
-    spec("hsetnx",       hsetnx,        4, WRITE | DENYOOM | FAST, ONE, "2.0.0", "Sets a field of a hash unless it is there."),
-    spec("hmset",        hset,         -4, WRITE | DENYOOM | FAST, ONE, "2.0.0", "Sets fields of a hash; HSET says how many were new."),
-    spec("hget",         hget,          3, READ | FAST, ONE, "2.0.0", "Returns the value of a field."),
-    spec("hmget",        hmget,        -3, READ | FAST, ONE, "2.0.0", "Returns the values of several fields."),
-    spec("hdel",         hdel,         -3, WRITE | FAST, ONE, "2.0.0", "Removes fields of a hash."),
-    spec("hlen",         hlen,          2, READ | FAST, ONE, "2.0.0", "Counts the fields of a hash."),
-    spec("hstrlen",      hstrlen,       3, READ | FAST, ONE, "3.2.0", "Returns the length of a field's value."),
-    spec("hexists",      hexists,       3, READ | FAST, ONE, "2.0.0", "Says whether a hash has a field."),
-    spec("hkeys",        hkeys,         2, READ, ONE, "2.0.0", "Returns all fields of a hash."),
-    spec("hvals",        hvals,         2, READ, ONE, "2.0.0", "Returns all values of a hash."),
-    spec("hgetall",      hgetall,       2, READ, ONE, "2.0.0", "Returns all fields of a hash with their values."),
-    spec("hincrby",      hincrby,       4, WRITE | DENYOOM | FAST, ONE, "2.0.0", "Adds an integer to the integer in a field."),
-    spec("hincrbyfloat", hincrbyfloat,  4, WRITE | DENYOOM | FAST, ONE, "2.6.0", "Adds a float to the number in a field."),
-    spec("hrandfield",   hrandfield,   -2, READ, ONE, "6.2.0", "Returns random fields of a hash."),
-    spec("hscan",        hscan,        -3, READ, ONE, "2.8.0", "Iterates over the fields of a hash with their values."),
+    spec("hset",         hset,         -4, WRITE | DENYOOM | FAST, keys::UPDATE_KEY, "2.0.0", "Sets fields of a hash, which it makes if need be."),
+    spec("hsetnx",       hsetnx,        4, WRITE | DENYOOM | FAST, keys::ADD,        "2.0.0", "Sets a field of a hash unless it is there."),
+    spec("hmset",        hset,         -4, WRITE | DENYOOM | FAST, keys::UPDATE_KEY, "2.0.0", "Sets fields of a hash; HSET says how many were new."),
+    spec("hget",         hget,          3, READ | FAST, keys::READ_KEY,   "2.0.0", "Returns the value of a field."),
+    spec("hmget",        hmget,        -3, READ | FAST, keys::READ_KEY,   "2.0.0", "Returns the values of several fields."),
+    spec("hdel",         hdel,         -3, WRITE | FAST, keys::REMOVE,     "2.0.0", "Removes fields of a hash."),
+    spec("hlen",         hlen,          2, READ | FAST, keys::LOOK,       "2.0.0", "Counts the fields of a hash."),
+    spec("hstrlen",      hstrlen,       3, READ | FAST, keys::LOOK,       "3.2.0", "Returns the length of a field's value."),
+    spec("hexists",      hexists,       3, READ | FAST, keys::LOOK,       "2.0.0", "Says whether a hash has a field."),
+    spec("hkeys",        hkeys,         2, READ, keys::READ_KEY,   "2.0.0", "Returns all fields of a hash."),
+    spec("hvals",        hvals,         2, READ, keys::READ_KEY,   "2.0.0", "Returns all values of a hash."),
+    spec("hgetall",      hgetall,       2, READ, keys::READ_KEY,   "2.0.0", "Returns all fields of a hash with their values."),
+    spec("hincrby",      hincrby,       4, WRITE | DENYOOM | FAST, keys::CHANGE,     "2.0.0", "Adds an integer to the integer in a field."),
+    spec("hincrbyfloat", hincrbyfloat,  4, WRITE | DENYOOM | FAST, keys::CHANGE,     "2.6.0", "Adds a float to the number in a field."),
+    spec("hrandfield",   hrandfield,   -2, READ, keys::READ_KEY,   "6.2.0", "Returns random fields of a hash."),
+    spec("hscan",        hscan,        -3, READ, keys::READ_KEY,   "2.8.0", "Iterates over the fields of a hash with their values."),
 ];
 
 fn hset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {

@@ -11,10 +11,10 @@ use crate::{CommandError, Ctx, Str, Value, ValueRef};
 /// The rows.
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
-    spec("pfadd", pfadd, -2, WRITE | DENYOOM | FAST, keys(1, 1, 1), "2.8.9", "Shows elements to a HyperLogLog."),
-    spec("pfcount", pfcount, -2, READ | MAY_REPLICATE, keys(1, -1, 1), "2.8.9", "Estimates how many different elements one HyperLogLog, or several together, have seen."),
-    spec("pfdebug", pfdebug, 3, WRITE | DENYOOM | ADMIN, keys(2, 2, 1), "2.8.9", "Looks into a HyperLogLog."),
-    spec("pfmerge", pfmerge, -2, WRITE | DENYOOM, keys(1, -1, 1), "2.8.9", "Stores what several HyperLogLogs have seen together."),
+    spec("pfadd", pfadd, -2, WRITE | DENYOOM | FAST, keys::ADD, "2.8.9", "Shows elements to a HyperLogLog."),
+    spec("pfcount", pfcount, -2, READ | MAY_REPLICATE, keys::PFCOUNT, "2.8.9", "Estimates how many different elements one HyperLogLog, or several together, have seen."),
+    spec("pfdebug", pfdebug, 3, WRITE | DENYOOM | ADMIN, keys::PFDEBUG, "2.8.9", "Looks into a HyperLogLog."),
+    spec("pfmerge", pfmerge, -2, WRITE | DENYOOM, keys::PFMERGE, "2.8.9", "Stores what several HyperLogLogs have seen together."),
     spec("pfselftest", pfselftest, 1, ADMIN, Keys::None, "2.8.9", "Tests how well HyperLogLogs estimate."),
 ];
 

@@ -2,9 +2,9 @@
 
 use resp::{Encoder, number};
 
-use super::flags::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
+use super::flags::{BLOCKING, DENYOOM, FAST, NOSCRIPT, READ, WRITE};
 use super::timeout::parse_timeout;
-use super::{DataSpec, Keys, integer, keys, spec};
+use super::{DataSpec, integer, keys, spec};
 use crate::types::list::{ChunkLimit, End, List};
 use crate::types::listpack::Element;
 use crate::{Block, CommandError, Ctx, Str, Value, ValueRef};
@@ -14,28 +14,28 @@ type Reply = Result<(), CommandError>;
 /// The rows.
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
-    spec("lpush",      lpush,      -3, WRITE | DENYOOM | FAST,                keys(1, 1, 1),       "1.0.0", "Puts elements in front of a list, one after the other, and makes the list if need be."),
-    spec("rpush",      rpush,      -3, WRITE | DENYOOM | FAST,                keys(1, 1, 1),       "1.0.0", "Appends elements to a list, and makes the list if need be."),
-    spec("lpushx",     lpushx,     -3, WRITE | DENYOOM | FAST,                keys(1, 1, 1),       "2.2.0", "Puts elements in front of a list that is there."),
-    spec("rpushx",     rpushx,     -3, WRITE | DENYOOM | FAST,                keys(1, 1, 1),       "2.2.0", "Appends elements to a list that is there."),
-    spec("lpop",       lpop,       -2, WRITE | FAST,                          keys(1, 1, 1),       "1.0.0", "Removes and returns the first element, or several."),
-    spec("rpop",       rpop,       -2, WRITE | FAST,                          keys(1, 1, 1),       "1.0.0", "Removes and returns the last element, or several."),
-    spec("llen",       llen,       2,  READ | FAST,                           keys(1, 1, 1),       "1.0.0", "Returns the number of elements."),
-    spec("lrange",     lrange,     4,  READ,                                  keys(1, 1, 1),       "1.0.0", "Returns the elements between two indices."),
-    spec("lindex",     lindex,     3,  READ,                                  keys(1, 1, 1),       "1.0.0", "Returns the element at an index."),
-    spec("lset",       lset,       4,  WRITE | DENYOOM,                       keys(1, 1, 1),       "1.0.0", "Replaces the element at an index."),
-    spec("linsert",    linsert,    5,  WRITE | DENYOOM,                       keys(1, 1, 1),       "2.2.0", "Puts an element before or after another."),
-    spec("lrem",       lrem,       4,  WRITE,                                 keys(1, 1, 1),       "1.0.0", "Removes elements that are equal to one."),
-    spec("ltrim",      ltrim,      4,  WRITE,                                 keys(1, 1, 1),       "1.0.0", "Removes what is not between two indices."),
-    spec("lpos",       lpos,       -3, READ,                                  keys(1, 1, 1),       "6.0.6", "Finds where elements that are equal to one stand."),
-    spec("lmove",      lmove,      5,  WRITE | DENYOOM,                       keys(1, 2, 1),       "6.2.0", "Moves an element from an end of a list to an end of another, and returns it."),
-    spec("rpoplpush",  rpoplpush,  3,  WRITE | DENYOOM,                       keys(1, 2, 1),       "1.2.0", "Moves the last element of a list to the front of another, and returns it."),
-    spec("lmpop",      lmpop,      -4, WRITE | MOVABLE_KEYS,                  Keys::Counted { at: 1 }, "7.0.0", "Removes and returns elements of the first list that has any."),
-    spec("blpop",      blpop,      -3, WRITE | NOSCRIPT | BLOCKING,           keys(1, -2, 1),      "2.0.0", "Removes and returns the first element of the first list that has any, or waits for one."),
-    spec("brpop",      brpop,      -3, WRITE | NOSCRIPT | BLOCKING,           keys(1, -2, 1),      "2.0.0", "Removes and returns the last element of the first list that has any, or waits for one."),
-    spec("blmove",     blmove,     6,  WRITE | DENYOOM | NOSCRIPT | BLOCKING, keys(1, 2, 1),       "6.2.0", "As LMOVE, or waits for an element."),
-    spec("brpoplpush", brpoplpush, 4,  WRITE | DENYOOM | NOSCRIPT | BLOCKING, keys(1, 2, 1),       "2.2.0", "As RPOPLPUSH, or waits for an element."),
-    spec("blmpop",     blmpop,     -5, WRITE | BLOCKING | MOVABLE_KEYS,       Keys::Counted { at: 2 }, "7.0.0", "As LMPOP, or waits for an element."),
+    spec("lpush",      lpush,      -3, WRITE | DENYOOM | FAST,                keys::ADD,                         "1.0.0", "Puts elements in front of a list, one after the other, and makes the list if need be."),
+    spec("rpush",      rpush,      -3, WRITE | DENYOOM | FAST,                keys::ADD,                         "1.0.0", "Appends elements to a list, and makes the list if need be."),
+    spec("lpushx",     lpushx,     -3, WRITE | DENYOOM | FAST,                keys::ADD,                         "2.2.0", "Puts elements in front of a list that is there."),
+    spec("rpushx",     rpushx,     -3, WRITE | DENYOOM | FAST,                keys::ADD,                         "2.2.0", "Appends elements to a list that is there."),
+    spec("lpop",       lpop,       -2, WRITE | FAST,                          keys::TAKE,                        "1.0.0", "Removes and returns the first element, or several."),
+    spec("rpop",       rpop,       -2, WRITE | FAST,                          keys::TAKE,                        "1.0.0", "Removes and returns the last element, or several."),
+    spec("llen",       llen,       2,  READ | FAST,                           keys::LOOK,                        "1.0.0", "Returns the number of elements."),
+    spec("lrange",     lrange,     4,  READ,                                  keys::READ_KEY,                    "1.0.0", "Returns the elements between two indices."),
+    spec("lindex",     lindex,     3,  READ,                                  keys::READ_KEY,                    "1.0.0", "Returns the element at an index."),
+    spec("lset",       lset,       4,  WRITE | DENYOOM,                       keys::UPDATE_KEY,                  "1.0.0", "Replaces the element at an index."),
+    spec("linsert",    linsert,    5,  WRITE | DENYOOM,                       keys::ADD,                         "2.2.0", "Puts an element before or after another."),
+    spec("lrem",       lrem,       4,  WRITE,                                 keys::REMOVE,                      "1.0.0", "Removes elements that are equal to one."),
+    spec("ltrim",      ltrim,      4,  WRITE,                                 keys::REMOVE,                      "1.0.0", "Removes what is not between two indices."),
+    spec("lpos",       lpos,       -3, READ,                                  keys::READ_KEY,                    "6.0.6", "Finds where elements that are equal to one stand."),
+    spec("lmove",      lmove,      5,  WRITE | DENYOOM,                       keys::MOVE,                        "6.2.0", "Moves an element from an end of a list to an end of another, and returns it."),
+    spec("rpoplpush",  rpoplpush,  3,  WRITE | DENYOOM,                       keys::MOVE,                        "1.2.0", "Moves the last element of a list to the front of another, and returns it."),
+    spec("lmpop",      lmpop,      -4, WRITE,                  keys::TAKE_COUNTED,                "7.0.0", "Removes and returns elements of the first list that has any."),
+    spec("blpop",      blpop,      -3, WRITE | NOSCRIPT | BLOCKING,           keys::TAKE_BEFORE_TIMEOUT,         "2.0.0", "Removes and returns the first element of the first list that has any, or waits for one."),
+    spec("brpop",      brpop,      -3, WRITE | NOSCRIPT | BLOCKING,           keys::TAKE_BEFORE_TIMEOUT,         "2.0.0", "Removes and returns the last element of the first list that has any, or waits for one."),
+    spec("blmove",     blmove,     6,  WRITE | DENYOOM | NOSCRIPT | BLOCKING, keys::MOVE,                        "6.2.0", "As LMOVE, or waits for an element."),
+    spec("brpoplpush", brpoplpush, 4,  WRITE | DENYOOM | NOSCRIPT | BLOCKING, keys::MOVE,                        "2.2.0", "As RPOPLPUSH, or waits for an element."),
+    spec("blmpop",     blmpop,     -5, WRITE | BLOCKING,       keys::TAKE_COUNTED_BEHIND_TIMEOUT, "7.0.0", "As LMPOP, or waits for an element."),
 ];
 
 fn lpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {

@@ -7,7 +7,7 @@
 //! | handler | what executes it |
 //! | arity | number of words, the command's name included; negative: at least as many |
 //! | flags | what kind of command it is: [`flags`] |
-//! | keys | where its keys stand: [`Keys`] |
+//! | keys | where its keys stand, and what becomes of them: [`keys`] |
 //! | since | the Redis version that brought it |
 //! | summary | one line for COMMAND DOCS |
 
@@ -17,6 +17,7 @@ pub mod generic;
 pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
+pub mod keys;
 pub mod list;
 pub(crate) mod scan;
 pub mod set;
@@ -32,6 +33,7 @@ use std::sync::LazyLock;
 use resp::{Encoder, number};
 use smallvec::SmallVec;
 
+pub use self::keys::Keys;
 use crate::{CommandError, Ctx};
 
 /// Executes a data command: reads or changes the data through the context and writes one reply, or returns why not,
@@ -131,103 +133,14 @@ pub mod flags {
     pub const CONNECTION: u32 = 1 << 16;
     /// About transactions.
     pub const TRANSACTION: u32 = 1 << 17;
-    /// Names no key but may be sent anywhere, or keys not in a fixed place.
-    pub const MOVABLE_KEYS: u32 = 1 << 18;
+    /// Not while a replica takes its data from its primary beside the old.
+    pub const NO_ASYNC_LOADING: u32 = 1 << 18;
     /// Allowed while a busy script is running.
     pub const ALLOW_BUSY: u32 = 1 << 19;
     /// Its subcommands are no commands of their own: to COMMAND and in statistics it is one (DEBUG).
     pub const UNDIVIDED: u32 = 1 << 20;
     /// Reads the data, and may leave something for the log all the same.
     pub const MAY_REPLICATE: u32 = 1 << 21;
-}
-
-/// Where a command's keys stand among its words (word 0 is the name).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keys {
-    /// It has none.
-    None,
-    /// From word `first` to word `last` (negative: from the end), every `step`th.
-    Range {
-        /// The first key's place.
-        first: usize,
-        /// The last key's place; -1 is the last word.
-        last: isize,
-        /// 2 where keys and values alternate.
-        step: usize,
-    },
-    /// Word `at` says how many follow it (SINTERCARD, LMPOP).
-    Counted {
-        /// The place of the number.
-        at: usize,
-    },
-    /// Word 1 is a destination, word `at` says how many keys follow it (ZUNIONSTORE).
-    StoreCounted {
-        /// The place of the number.
-        at: usize,
-    },
-    /// SORT: word 1, and the word after the last STORE.
-    Sort,
-    /// GEORADIUS: word 1, and the word after the last STORE or STOREDIST.
-    GeoRadius,
-    /// XREAD: the first half of the words after STREAMS.
-    Streams,
-}
-
-/// Keys in a range of words.
-pub const fn keys(first: usize, last: isize, step: usize) -> Keys {
-    Keys::Range { first, last, step }
-}
-
-impl Keys {
-    /// The places of the keys in a request; places that the request is too short for are left out. One that does not
-    /// have as many keys as it says has none.
-    pub fn places(&self, argv: &[&[u8]]) -> SmallVec<[usize; 8]> {
-        let counted = |at: usize| {
-            let number = argv.get(at).and_then(|text| resp::number::parse_i64(text)).unwrap_or(0);
-            let end = (at + 1).saturating_add(usize::try_from(number).unwrap_or(0));
-            at + 1..if end <= argv.len() { end } else { at + 1 }
-        };
-        let behind_option = |names: &[&[u8]], from: usize| {
-            let is_option = |word: &&[u8]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
-            let option = argv.iter().rposition(is_option).filter(|&at| at >= from && at + 1 < argv.len());
-            [1].into_iter().filter(|&at| at < argv.len()).chain(option.map(|at| at + 1)).collect()
-        };
-        match *self {
-            Keys::None => SmallVec::new(),
-            Keys::Range { first, last, step } => {
-                let last = if last < 0 { argv.len() as isize + last } else { last };
-                let end = usize::try_from(last + 1).unwrap_or(0).min(argv.len());
-                (first..end.max(first)).step_by(step.max(1)).collect()
-            }
-            Keys::Counted { at } => counted(at).collect(),
-            Keys::StoreCounted { at } => {
-                let sources = counted(at);
-                [1].into_iter().filter(|_| !sources.is_empty()).chain(sources.clone()).collect()
-            }
-            Keys::Sort => behind_option(&[b"store"], 2),
-            Keys::GeoRadius => behind_option(&[b"store", b"storedist"], 5),
-            Keys::Streams => {
-                let start = streams_at(argv).unwrap_or(argv.len());
-                let left = argv.len() - start;
-                if left.is_multiple_of(2) { (start..start + left / 2).collect() } else { SmallVec::new() }
-            }
-        }
-    }
-}
-
-/// Where the keys of an XREAD or XREADGROUP begin; its options are passed over by their lengths, since a group may be
-/// called STREAMS.
-fn streams_at(argv: &[&[u8]]) -> Option<usize> {
-    let mut at = 1;
-    loop {
-        at += match &argv.get(at)?.to_ascii_lowercase()[..] {
-            b"block" | b"count" => 2,
-            b"group" => 3,
-            b"noack" => 1,
-            b"streams" => return Some(at + 1),
-            _ => return None,
-        }
-    }
 }
 
 /// A group's rows, under the name that COMMAND DOCS gives the group.
@@ -351,7 +264,7 @@ pub fn write_help<H>(container: &str, rows: &[Spec<H>], out: &mut Encoder<'_>) {
     out.array(1 + 2 * rows.len());
     out.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for row in rows {
-        let key = if row.keys == Keys::None { "" } else { " <key>" };
+        let key = if row.keys.is_none() { "" } else { " <key>" };
         out.simple(&format!("{}{key}", row.name.to_ascii_uppercase()));
         out.simple(&format!("    {}", row.summary));
     }

@@ -4,36 +4,33 @@ use std::cmp::Reverse;
 
 use resp::{Encoder, number};
 
-use super::flags::{DENYOOM, FAST, MOVABLE_KEYS, READ, WRITE};
+use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::scan::{self, Options};
-use super::{DataSpec, Keys, keys, spec};
+use super::{DataSpec, keys, spec};
 use crate::types::listpack::Element;
 use crate::types::set::{Lookup, Set, Thresholds};
 use crate::{CommandError, Ctx, Random, Str, Value, ValueRef};
 
-const ONE: Keys = keys(1, 1, 1);
-const ALL: Keys = keys(1, -1, 1);
-
 /// The rows.
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
-    spec("sadd",        sadd,        -3, WRITE | DENYOOM | FAST, ONE, "1.0.0", "Adds members to a set, which it makes if need be."),
-    spec("srem",        srem,        -3, WRITE | FAST, ONE, "1.0.0", "Removes members from a set."),
-    spec("sismember",   sismember,    3, READ | FAST, ONE, "1.0.0", "Says whether a set has a member."),
-    spec("smismember",  smismember,  -3, READ | FAST, ONE, "6.2.0", "Says of each of several members whether a set has it."),
-    spec("scard",       scard,        2, READ | FAST, ONE, "1.0.0", "Counts the members of a set."),
-    spec("smembers",    smembers,     2, READ, ONE, "1.0.0", "Returns all members of a set."),
-    spec("smove",       smove,        4, WRITE | FAST, keys(1, 2, 1), "1.0.0", "Moves a member from one set to another."),
-    spec("spop",        spop,        -2, WRITE | FAST, ONE, "1.0.0", "Removes random members from a set and returns them."),
-    spec("srandmember", srandmember, -2, READ, ONE, "1.0.0", "Returns random members of a set."),
-    spec("sinter",      sinter,      -2, READ, ALL, "1.0.0", "Returns the intersection of sets."),
-    spec("sinterstore", sinterstore, -3, WRITE | DENYOOM, ALL, "1.0.0", "Stores the intersection of sets."),
-    spec("sintercard",  sintercard,  -3, READ | MOVABLE_KEYS, Keys::Counted { at: 1 }, "7.0.0", "Counts the members of an intersection of sets."),
-    spec("sunion",      sunion,      -2, READ, ALL, "1.0.0", "Returns the union of sets."),
-    spec("sunionstore", sunionstore, -3, WRITE | DENYOOM, ALL, "1.0.0", "Stores the union of sets."),
-    spec("sdiff",       sdiff,       -2, READ, ALL, "1.0.0", "Returns what the first set has and the others have not."),
-    spec("sdiffstore",  sdiffstore,  -3, WRITE | DENYOOM, ALL, "1.0.0", "Stores what the first set has and the others have not."),
-    spec("sscan",       sscan,       -3, READ, ONE, "2.8.0", "Iterates over the members of a set."),
+    spec("sadd",        sadd,        -3, WRITE | DENYOOM | FAST, keys::ADD,          "1.0.0", "Adds members to a set, which it makes if need be."),
+    spec("srem",        srem,        -3, WRITE | FAST, keys::REMOVE,       "1.0.0", "Removes members from a set."),
+    spec("sismember",   sismember,    3, READ | FAST, keys::LOOK,         "1.0.0", "Says whether a set has a member."),
+    spec("smismember",  smismember,  -3, READ | FAST, keys::READ_KEY,     "6.2.0", "Says of each of several members whether a set has it."),
+    spec("scard",       scard,        2, READ | FAST, keys::LOOK,         "1.0.0", "Counts the members of a set."),
+    spec("smembers",    smembers,     2, READ, keys::READ_KEY,     "1.0.0", "Returns all members of a set."),
+    spec("smove",       smove,        4, WRITE | FAST, keys::MOVE,         "1.0.0", "Moves a member from one set to another."),
+    spec("spop",        spop,        -2, WRITE | FAST, keys::TAKE,         "1.0.0", "Removes random members from a set and returns them."),
+    spec("srandmember", srandmember, -2, READ, keys::READ_KEY,     "1.0.0", "Returns random members of a set."),
+    spec("sinter",      sinter,      -2, READ, keys::READ_ALL,     "1.0.0", "Returns the intersection of sets."),
+    spec("sinterstore", sinterstore, -3, WRITE | DENYOOM, keys::UPDATE_ALL,   "1.0.0", "Stores the intersection of sets."),
+    spec("sintercard",  sintercard,  -3, READ, keys::READ_COUNTED, "7.0.0", "Counts the members of an intersection of sets."),
+    spec("sunion",      sunion,      -2, READ, keys::READ_ALL,     "1.0.0", "Returns the union of sets."),
+    spec("sunionstore", sunionstore, -3, WRITE | DENYOOM, keys::STORE_ALL,    "1.0.0", "Stores the union of sets."),
+    spec("sdiff",       sdiff,       -2, READ, keys::READ_ALL,     "1.0.0", "Returns what the first set has and the others have not."),
+    spec("sdiffstore",  sdiffstore,  -3, WRITE | DENYOOM, keys::STORE_ALL,    "1.0.0", "Stores what the first set has and the others have not."),
+    spec("sscan",       sscan,       -3, READ, keys::READ_KEY,     "2.8.0", "Iterates over the members of a set."),
 ];
 
 /// SPOP with a count is logged as SREMs of this many members at most. Source: redis 7.2 `src/t_set.c`.

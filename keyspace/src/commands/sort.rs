@@ -15,7 +15,7 @@ use std::ops::Range;
 use resp::{Encoder, number};
 
 use super::flags::*;
-use super::{DataSpec, Keys, integer, keys, spec};
+use super::{DataSpec, integer, keys, spec};
 use crate::types::list::{ChunkLimit, End, List};
 use crate::types::set::Set;
 use crate::types::string::{StringRef, copied};
@@ -24,8 +24,8 @@ use crate::{CommandError, Ctx, Str, Value, ValueRef};
 /// The rows.
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
-    spec("sort", sort, -2, WRITE | DENYOOM | DANGEROUS | MOVABLE_KEYS, Keys::Sort, "1.0.0", "Sorts a list, a set or a sorted set; shows or stores the result."),
-    spec("sort_ro", sort_ro, -2, READ | DANGEROUS | MOVABLE_KEYS, keys(1, 1, 1), "7.0.0", "Sorts a list, a set or a sorted set, and shows the result."),
+    spec("sort", sort, -2, WRITE | DENYOOM | DANGEROUS, keys::SORT, "1.0.0", "Sorts a list, a set or a sorted set; shows or stores the result."),
+    spec("sort_ro", sort_ro, -2, READ | DANGEROUS, keys::SORT_RO, "7.0.0", "Sorts a list, a set or a sorted set, and shows the result."),
 ];
 
 fn sort(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {

@@ -19,21 +19,21 @@ use crate::{CommandError, Ctx, Value, ValueRef};
 /// The rows.
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
-    spec("xack", xack, -4, WRITE | FAST, keys(1, 1, 1), "5.0.0", "Acknowledges entries that a group has delivered."),
-    spec("xadd", xadd, -5, WRITE | DENYOOM | FAST, keys(1, 1, 1), "5.0.0", "Appends an entry to a stream, and trims it if asked."),
-    spec("xautoclaim", xautoclaim, -6, WRITE | FAST, keys(1, 1, 1), "6.2.0", "Hands a consumer the entries that others have left pending for too long."),
-    spec("xclaim", xclaim, -6, WRITE | FAST, keys(1, 1, 1), "5.0.0", "Hands a consumer pending entries of others."),
-    spec("xdel", xdel, -3, WRITE | FAST, keys(1, 1, 1), "5.0.0", "Deletes entries of a stream."),
+    spec("xack", xack, -4, WRITE | FAST, keys::UPDATE_KEY, "5.0.0", "Acknowledges entries that a group has delivered."),
+    spec("xadd", xadd, -5, WRITE | DENYOOM | FAST, keys::UPDATE_KEY, "5.0.0", "Appends an entry to a stream, and trims it if asked."),
+    spec("xautoclaim", xautoclaim, -6, WRITE | FAST, keys::REMOVE, "6.2.0", "Hands a consumer the entries that others have left pending for too long."),
+    spec("xclaim", xclaim, -6, WRITE | FAST, keys::UPDATE_KEY, "5.0.0", "Hands a consumer pending entries of others."),
+    spec("xdel", xdel, -3, WRITE | FAST, keys::REMOVE, "5.0.0", "Deletes entries of a stream."),
     DataSpec { subcommands: XGROUP, ..spec("xgroup", xgroup, -2, 0, Keys::None, "5.0.0", "Makes, changes and removes consumer groups.") },
     DataSpec { subcommands: XINFO, ..spec("xinfo", xinfo, -2, 0, Keys::None, "5.0.0", "Describes streams and their groups.") },
-    spec("xlen", xlen, 2, READ | FAST, keys(1, 1, 1), "5.0.0", "Counts the entries of a stream."),
-    spec("xpending", xpending, -3, READ, keys(1, 1, 1), "5.0.0", "Lists the entries that a group has delivered and that nobody has acknowledged."),
-    spec("xrange", xrange, -4, READ, keys(1, 1, 1), "5.0.0", "Lists the entries between two IDs."),
-    spec("xread", xread, -4, READ | BLOCKING | MOVABLE_KEYS, Keys::Streams, "5.0.0", "Lists the entries behind given ones in several streams, or waits for some."),
-    spec("xreadgroup", xreadgroup, -7, WRITE | BLOCKING | MOVABLE_KEYS, Keys::Streams, "5.0.0", "Delivers new entries to a consumer of a group, or lists those that it has, or waits for some."),
-    spec("xrevrange", xrevrange, -4, READ, keys(1, 1, 1), "5.0.0", "Lists the entries between two IDs, from the last to the first."),
-    spec("xsetid", xsetid, -3, WRITE | DENYOOM | FAST, keys(1, 1, 1), "5.0.0", "Sets what a stream knows about itself: for logs and replicas."),
-    spec("xtrim", xtrim, -4, WRITE, keys(1, 1, 1), "5.0.0", "Cuts entries off the front of a stream."),
+    spec("xlen", xlen, 2, READ | FAST, keys::LOOK, "5.0.0", "Counts the entries of a stream."),
+    spec("xpending", xpending, -3, READ, keys::READ_KEY, "5.0.0", "Lists the entries that a group has delivered and that nobody has acknowledged."),
+    spec("xrange", xrange, -4, READ, keys::READ_KEY, "5.0.0", "Lists the entries between two IDs."),
+    spec("xread", xread, -4, READ | BLOCKING, keys::XREAD, "5.0.0", "Lists the entries behind given ones in several streams, or waits for some."),
+    spec("xreadgroup", xreadgroup, -7, WRITE | BLOCKING, keys::XREADGROUP, "5.0.0", "Delivers new entries to a consumer of a group, or lists those that it has, or waits for some."),
+    spec("xrevrange", xrevrange, -4, READ, keys::READ_KEY, "5.0.0", "Lists the entries between two IDs, from the last to the first."),
+    spec("xsetid", xsetid, -3, WRITE | DENYOOM | FAST, keys::UPDATE_KEY, "5.0.0", "Sets what a stream knows about itself: for logs and replicas."),
+    spec("xtrim", xtrim, -4, WRITE, keys::REMOVE, "5.0.0", "Cuts entries off the front of a stream."),
 ];
 
 type Done = Result<(), CommandError>;

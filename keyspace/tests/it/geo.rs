@@ -122,7 +122,7 @@ fn keys_of_a_radius_are_its_source_and_its_destination() {
     let places = |line: &str| {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let spec = keyspace::commands::lookup(&words).expect("known");
-        spec.keys.places(&words).into_iter().map(|at| words[at].to_vec()).collect::<Vec<_>>()
+        spec.keys.places(&words).into_iter().map(|(at, _)| words[at].to_vec()).collect::<Vec<_>>()
     };
     for (line, keys) in [
         ("GEORADIUS g 1 1 1 km", &[&b"g"[..]][..]),

@@ -331,7 +331,7 @@ fn keys_stand_behind_streams() {
     let keys = |line: &str| {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let spec = keyspace::commands::lookup(&words).expect("known");
-        spec.keys.places(&words).into_iter().map(|at| words[at].to_vec()).collect::<Vec<_>>()
+        spec.keys.places(&words).into_iter().map(|(at, _)| words[at].to_vec()).collect::<Vec<_>>()
     };
     for (line, expected) in [
         ("XREAD STREAMS a b 0 0", &[&b"a"[..], b"b"][..]),

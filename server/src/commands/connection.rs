@@ -51,7 +51,15 @@ pub const TABLE: &[ProcessSpec] = &[
     spec("reset", reset, 1, OPEN, Keys::None, "6.2.0", "Brings the connection back to how it began."),
     ProcessSpec {
         subcommands: &[
-            spec("help", super::help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
+            spec(
+                "help",
+                super::help,
+                2,
+                LOADING | STALE | CONNECTION,
+                Keys::None,
+                "5.0.0",
+                "Lists the subcommands.",
+            ),
             spec("id", client_id, 2, TALK, Keys::None, "5.0.0", "Answers the connection's number."),
             spec("info", client_info, 2, TALK, Keys::None, "6.2.0", "Describes this connection."),
             spec("list", client_list, -2, RULE, Keys::None, "2.4.0", "Describes all connections, or some."),
@@ -521,7 +529,7 @@ fn client_unblock(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     };
     let serial = u64::try_from(integer(argv[2])?).unwrap_or(0);
     // As Redis: a wait that has no timeout of its own is not cut short.
-    let may_end = |blocked: &Blocked| !matches!(blocked.on, Waiting::LogEnd);
+    let may_end = |blocked: &Blocked| !matches!(blocked.on, Waiting::LogEnd | Waiting::Migration);
     let parked =
         server.clients.by_serial(serial).filter(|client| client.blocked.as_ref().is_some_and(may_end));
     let parked = parked.map(|client| client.id);

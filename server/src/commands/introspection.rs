@@ -1,7 +1,8 @@
 //! COMMAND: what the table says.
 
 use keyspace::CommandError;
-use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
+use keyspace::commands::keys::{Begin, Find, KEY_FLAGS, KeySpec, Keys, Places};
+use keyspace::commands::{flags::*, spec, unknown_subcommand};
 use keyspace::glob;
 use resp::Encoder;
 
@@ -21,8 +22,25 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
         spec("info", info, -2, ASK, Keys::None, "2.8.13", "Describes some commands, or all."),
         spec("list", list, -2, ASK, Keys::None, "7.0.0", "Lists the commands' names."),
         spec("docs", docs, -2, ASK, Keys::None, "7.0.0", "Documents some commands, or all."),
-        spec("help", super::help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
-        spec("getkeys", getkeys, -4, ASK, Keys::None, "2.8.13", "Answers the keys of a request."),
+        spec(
+            "help",
+            super::help,
+            2,
+            LOADING | STALE | CONNECTION,
+            Keys::None,
+            "5.0.0",
+            "Lists the subcommands.",
+        ),
+        spec("getkeys", getkeys, -3, ASK, Keys::None, "2.8.13", "Answers the keys of a request."),
+        spec(
+            "getkeysandflags",
+            getkeysandflags,
+            -3,
+            ASK,
+            Keys::None,
+            "7.0.0",
+            "Answers the keys of a request, and what becomes of them.",
+        ),
     ],
     ..spec("command", command, -1, ASK, Keys::None, "2.8.13", "Describes all commands.")
 }];
@@ -77,12 +95,12 @@ const SHOWN_FLAGS: &[(u32, &str)] = &[
     (BLOCKING, "blocking"),
     (LOADING, "loading"),
     (STALE, "stale"),
+    (NO_ASYNC_LOADING, "no_async_loading"),
     (SKIP_MONITOR, "skip_monitor"),
     (SKIP_SLOWLOG, "skip_slowlog"),
     (FAST, "fast"),
     (NO_AUTH, "no_auth"),
     (TOUCHES_ARBITRARY_KEYS, "touches_arbitrary_keys"),
-    (MOVABLE_KEYS, "movablekeys"),
     (NO_MULTI, "no_multi"),
     (ALLOW_BUSY, "allow_busy"),
 ];
@@ -128,36 +146,142 @@ const OWN_CATEGORIES: &[(&str, &[&str])] = &[
     ("swapdb", &["keyspace"]),
     ("sort", &["list", "set", "sortedset"]),
     ("sort_ro", &["list", "set", "sortedset"]),
+    ("lastsave", &["admin"]),
+    ("role", &["admin"]),
     ("wait", &[]),
     ("waitaof", &[]),
 ];
 
 fn write_info(reply: &mut Encoder<'_>, command: Command) {
     let columns = command.columns();
-    let (first, last, step) = match columns.keys {
-        Keys::Range { first, last, step } => (first as i64, last as i64, step as i64),
-        Keys::StoreCounted { .. } | Keys::Sort | Keys::GeoRadius => (1, 1, 1),
-        Keys::None | Keys::Counted { .. } | Keys::Streams => (0, 0, 0),
-    };
     reply.array(10);
     reply.bulk(command.full_name().as_bytes());
     reply.integer(i64::from(columns.arity));
-    let flags: Vec<&str> =
-        SHOWN_FLAGS.iter().filter(|(flag, _)| command.has(*flag)).map(|(_, name)| *name).collect();
-    reply.set(flags.len());
-    flags.iter().for_each(|flag| reply.simple(flag));
-    reply.integer(first);
-    reply.integer(last);
-    reply.integer(step);
-    let categories = categories(command);
-    reply.set(categories.len());
-    categories.iter().for_each(|category| reply.simple(category));
-    reply.array(0);
-    reply.array(0);
+    let shown = SHOWN_FLAGS.iter().filter(|(flag, _)| command.has(*flag)).map(|(_, name)| *name);
+    let movable = columns.keys.are_movable().then_some("movablekeys");
+    write_names(reply, &shown.chain(movable).collect::<Vec<_>>());
+    columns.keys.first_last_step().into_iter().for_each(|number| reply.integer(number));
+    write_names(reply, &categories(command));
+    let tips = TIPS.iter().find(|(names, _)| names.split(' ').any(|name| name == command.full_name()));
+    let tips: Vec<&str> = tips.map_or(Vec::new(), |(_, tips)| tips.split(' ').collect());
+    reply.array(tips.len());
+    tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
+    write_key_specs(reply, columns.keys);
     let subcommands = command.subcommands();
     reply.array(subcommands.len());
     subcommands.into_iter().for_each(|sub| write_info(reply, sub));
 }
+
+fn write_names(reply: &mut Encoder<'_>, names: &[impl AsRef<str>]) {
+    reply.set(names.len());
+    names.iter().for_each(|name| reply.simple(name.as_ref()));
+}
+
+fn write_key_flags(reply: &mut Encoder<'_>, flags: u32) {
+    let names = KEY_FLAGS.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name);
+    write_names(reply, &names.collect::<Vec<_>>());
+}
+
+fn write_key_specs(reply: &mut Encoder<'_>, keys: Keys) {
+    // A search for one of several options is as many searches.
+    let searches = |spec: &'static KeySpec| {
+        let words = match spec.begin {
+            Begin::Option { words, .. } => words,
+            _ => &[""],
+        };
+        words.iter().map(move |word| (spec, *word))
+    };
+    let searches: Vec<_> = keys.specs().iter().flat_map(searches).collect();
+    reply.array(searches.len());
+    for (spec, option) in searches {
+        reply.map(3);
+        reply.bulk(b"flags");
+        write_key_flags(reply, spec.flags);
+        let (kind, begin) = shown_begin(spec.begin, option);
+        write_search(reply, "begin_search", kind, &begin);
+        // What is not shown where it begins is not shown where it ends.
+        let find = if kind == "unknown" { Find::Unknown } else { spec.find };
+        let (kind, find) = shown_find(find);
+        write_search(reply, "find_keys", kind, &find);
+    }
+}
+
+/// A field of a key specification's half.
+type Field<'a> = (&'static str, Shown<'a>);
+
+enum Shown<'a> {
+    Number(i64),
+    Word(&'a str),
+}
+
+fn shown_begin(begin: Begin, option: &str) -> (&'static str, Vec<Field<'_>>) {
+    let keyword = |word, from| vec![("keyword", Shown::Word(word)), ("startfrom", Shown::Number(from))];
+    match begin {
+        Begin::Index(at) => ("index", vec![("index", Shown::Number(at as i64))]),
+        Begin::Option { from, .. } => ("keyword", keyword(option, from as i64)),
+        Begin::Streams { from } => ("keyword", keyword("STREAMS", from as i64)),
+        Begin::InsteadOfEmpty => ("keyword", keyword("KEYS", -2)),
+        Begin::Anywhere(_) | Begin::Unknown => ("unknown", Vec::new()),
+    }
+}
+
+fn shown_find(find: Find) -> (&'static str, Vec<Field<'static>>) {
+    let numbers = |names: [&'static str; 3], numbers: [i64; 3]| {
+        names.into_iter().zip(numbers.map(Shown::Number)).collect()
+    };
+    match find {
+        Find::Range { last, step, limit } => {
+            ("range", numbers(["lastkey", "keystep", "limit"], [last as i64, step as i64, limit as i64]))
+        }
+        Find::Counted => ("keynum", numbers(["keynumidx", "firstkey", "keystep"], [0, 1, 1])),
+        Find::Unknown => ("unknown", Vec::new()),
+    }
+}
+
+fn write_search(reply: &mut Encoder<'_>, name: &str, kind: &str, fields: &[Field<'_>]) {
+    reply.bulk(name.as_bytes());
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(kind.as_bytes());
+    reply.bulk(b"spec");
+    reply.map(fields.len());
+    for (name, value) in fields {
+        reply.bulk(name.as_bytes());
+        match value {
+            Shown::Number(number) => reply.integer(*number),
+            Shown::Word(word) => reply.bulk(word.as_bytes()),
+        }
+    }
+}
+
+/// What proxies and clients of clusters may want to know. Source: redis 7.2 `src/commands/*.json`, `command_tips`.
+#[rustfmt::skip]
+const TIPS: &[(&str, &str)] = &[
+    ("config|set latency|reset slowlog|reset", "request_policy:all_nodes response_policy:all_succeeded"),
+    (
+        "client|info client|list cluster|bumpepoch cluster|count-failure-reports cluster|getkeysinslot \
+         cluster|info cluster|links cluster|nodes cluster|replicas cluster|shards cluster|slaves \
+         cluster|slots dump hrandfield hscan lastsave migrate object|encoding object|freq object|idletime \
+         object|refcount pttl spop srandmember sscan time ttl xadd xautoclaim xclaim xinfo|consumers xpending \
+         xtrim zrandmember zscan",
+        "nondeterministic_output",
+    ),
+    ("dbsize", "request_policy:all_shards response_policy:agg_sum"),
+    ("command command|docs command|info command|list hgetall hkeys hvals sdiff sinter smembers sunion", "nondeterministic_output_order"),
+    ("del exists touch unlink", "request_policy:multi_shard response_policy:agg_sum"),
+    ("flushall flushdb memory|purge ping", "request_policy:all_shards response_policy:all_succeeded"),
+    ("mget", "request_policy:multi_shard"),
+    ("info memory|doctor memory|malloc-stats memory|stats", "nondeterministic_output request_policy:all_shards response_policy:special"),
+    ("wait", "request_policy:all_shards response_policy:agg_min"),
+    ("mset", "request_policy:multi_shard response_policy:all_succeeded"),
+    ("scan", "nondeterministic_output request_policy:special"),
+    ("keys", "request_policy:all_shards nondeterministic_output_order"),
+    ("latency|doctor latency|graph latency|histogram latency|history latency|latest", "nondeterministic_output request_policy:all_nodes response_policy:special"),
+    ("slowlog|len", "request_policy:all_nodes response_policy:agg_sum nondeterministic_output"),
+    ("slowlog|get", "request_policy:all_nodes nondeterministic_output"),
+    ("msetnx", "request_policy:multi_shard response_policy:agg_min"),
+    ("randomkey", "request_policy:all_shards nondeterministic_output"),
+];
 
 fn docs(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let commands: Vec<Command> = named(server, &argv[2..]).into_iter().flatten().collect();
@@ -218,20 +342,44 @@ fn has_category(command: Command, wanted: &[u8]) -> bool {
 }
 
 fn getkeys(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let request = &argv[2..];
-    let command =
-        server.table.lookup(request).map_err(|_| CommandError::other("ERR Invalid command specified"))?;
-    let keys = command.columns().keys;
-    if keys == Keys::None {
-        return Err(CommandError::other("ERR The command has no key arguments"));
-    }
-    let places = keys.places(request);
-    if places.is_empty() {
-        return Err(CommandError::other("ERR Invalid arguments specified for command"));
-    }
+    let (request, places) = keys_of(server, argv)?;
     reply(server, id, |reply| {
         reply.array(places.len());
-        places.iter().for_each(|&place| reply.bulk(request[place]));
+        places.iter().for_each(|&(place, _)| reply.bulk(request[place]));
     });
     Ok(())
+}
+
+fn getkeysandflags(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    let (request, places) = keys_of(server, argv)?;
+    reply(server, id, |reply| {
+        reply.array(places.len());
+        for &(place, flags) in &places {
+            reply.array(2);
+            reply.bulk(request[place]);
+            write_key_flags(reply, flags);
+        }
+    });
+    Ok(())
+}
+
+/// The request that is asked about, and where its keys stand.
+fn keys_of<'a>(
+    server: &Server,
+    argv: &'a [&'a [u8]],
+) -> std::result::Result<(&'a [&'a [u8]], Places), CommandError> {
+    let request = &argv[2..];
+    let refused = |why: &'static str| Err(CommandError::other(why));
+    let Some(command) = server.table.find(request) else { return refused("ERR Invalid command specified") };
+    let keys = command.columns().keys;
+    if keys.is_none() {
+        return refused("ERR The command has no key arguments");
+    }
+    if !command.takes(request.len()) {
+        return refused("ERR Invalid number of arguments specified for command");
+    }
+    match keys.places(request) {
+        places if places.is_empty() => refused("ERR Invalid arguments specified for command"),
+        places => Ok((request, places)),
+    }
 }

@@ -22,7 +22,7 @@ pub const TABLE: &[ProcessSpec] = &[
             spec("malloc-stats", malloc_stats, 2, 0, Keys::None, "4.0.0", "Answers the allocator's own report."),
             spec("purge", purge, 2, 0, Keys::None, "4.0.0", "Gives memory that nothing stands in back to the kernel."),
             spec("stats", stats, 2, 0, Keys::None, "4.0.0", "Answers what takes how much memory."),
-            spec("usage", usage, -3, READ, keys(2, 2, 1), "4.0.0", "Answers the bytes that a key takes."),
+            spec("usage", usage, -3, READ, keys::LOOK_SUB, "4.0.0", "Answers the bytes that a key takes."),
         ],
         ..spec("memory", container, -2, 0, Keys::None, "4.0.0", "Commands about memory.")
     },

@@ -1,10 +1,12 @@
 //! The command table of the whole server: the data commands of `keyspace` and the process commands of this folder,
 //! rows of the same [`Spec`].
 
+pub mod cluster;
 pub mod connection;
 pub mod debug;
 pub mod introspection;
 pub mod memory;
+pub mod migrate;
 pub mod observation;
 pub mod persistence;
 pub mod pubsub;
@@ -34,6 +36,7 @@ pub type ProcessSpec = Spec<ProcessHandler>;
 /// All process commands.
 pub const PROCESS_GROUPS: &[Group<ProcessHandler>] = &[
     Group { name: "connection", table: connection::TABLE },
+    Group { name: "cluster", table: cluster::TABLE },
     Group { name: "server", table: server::TABLE },
     Group { name: "server", table: introspection::TABLE },
     Group { name: "server", table: memory::TABLE },
@@ -43,6 +46,7 @@ pub const PROCESS_GROUPS: &[Group<ProcessHandler>] = &[
     Group { name: "transactions", table: transactions::TABLE },
     Group { name: "pubsub", table: pubsub::TABLE },
     Group { name: "generic", table: waiting::TABLE },
+    Group { name: "generic", table: migrate::TABLE },
 ];
 
 /// A command that was looked up: its row, and its container's where it is a subcommand.
@@ -165,7 +169,7 @@ impl Command {
 
     /// Whether a request of `words` words fits.
     #[inline]
-    fn takes(&self, words: usize) -> bool {
+    pub fn takes(&self, words: usize) -> bool {
         match self.row {
             Row::Data(spec) => spec.takes(words),
             Row::Process(spec) => spec.takes(words),

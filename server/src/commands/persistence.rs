@@ -13,10 +13,10 @@ const RULE: u32 = ADMIN | NOSCRIPT | DANGEROUS;
 /// The rows.
 #[rustfmt::skip]
 pub const TABLE: &[ProcessSpec] = &[
-    spec("bgrewriteaof", bgrewriteaof, 1, RULE, Keys::None, "1.0.0", "Writes a new base of the append-only file in the background."),
-    spec("bgsave", bgsave, -1, RULE, Keys::None, "1.0.0", "Writes the RDB file in the background."),
-    spec("lastsave", lastsave, 1, RULE | FAST | LOADING | STALE, Keys::None, "1.0.0", "Tells when the RDB file was written last."),
-    spec("save", save, 1, RULE | NO_MULTI, Keys::None, "1.0.0", "Writes the RDB file; all clients wait."),
+    spec("bgrewriteaof", bgrewriteaof, 1, RULE | NO_ASYNC_LOADING, Keys::None, "1.0.0", "Writes a new base of the append-only file in the background."),
+    spec("bgsave", bgsave, -1, RULE | NO_ASYNC_LOADING, Keys::None, "1.0.0", "Writes the RDB file in the background."),
+    spec("lastsave", lastsave, 1, DANGEROUS | FAST | LOADING | STALE, Keys::None, "1.0.0", "Tells when the RDB file was written last."),
+    spec("save", save, 1, RULE | NO_ASYNC_LOADING | NO_MULTI, Keys::None, "1.0.0", "Writes the RDB file; all clients wait."),
 ];
 
 type Result = std::result::Result<(), CommandError>;

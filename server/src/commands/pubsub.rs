@@ -60,7 +60,7 @@ pub const TABLE: &[ProcessSpec] = &[
             ),
             spec("numpat", numpat, 2, TELL & !FAST, Keys::None, "2.8.0", "Counts the patterns in use."),
         ],
-        ..spec("pubsub", pubsub, -2, TELL & !FAST, Keys::None, "2.8.0", "Answers questions about channels.")
+        ..spec("pubsub", pubsub, -2, 0, Keys::None, "2.8.0", "Answers questions about channels.")
     },
 ];
 

@@ -47,7 +47,7 @@ pub const TABLE: &[ProcessSpec] = &[
         "role",
         role,
         1,
-        ASK | NOSCRIPT | FAST | ADMIN | DANGEROUS,
+        ASK | NOSCRIPT | FAST | DANGEROUS,
         Keys::None,
         "2.8.12",
         "Answers the role in replication.",

@@ -38,7 +38,7 @@ pub const TABLE: &[ProcessSpec] = &[
         watch,
         -2,
         ANYWHERE,
-        keys(1, -1, 1),
+        keys::LOOK_ALL,
         "2.2.0",
         "Lets EXEC refuse if one of the keys changes before it.",
     ),

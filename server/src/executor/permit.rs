@@ -79,13 +79,13 @@ impl Server {
         Ok(())
     }
 
-    /// Makes a command wait where it stands, if it must: the server is paused, or the log has no room for its write.
+    /// Makes a command wait where it stands, if it must: the server is paused, or writes are held.
     pub(crate) fn postpone(&mut self, id: ClientId, command: Command) -> bool {
         let writes =
             [flags::WRITE, flags::MAY_REPLICATE].iter().any(|&flag| self.has_or_executes(id, command, flag));
         let waiting = match self.paused {
             Some((_, mode)) if writes || mode == PauseMode::All => &mut self.resumed,
-            _ if writes && self.persistence.writes_are_held() => &mut self.held,
+            _ if writes && self.writes_are_held() => &mut self.held,
             _ => return false,
         };
         waiting.push(id);
@@ -99,6 +99,11 @@ impl Server {
     pub(crate) fn needs_memory(&self, id: ClientId, command: Command) -> bool {
         let is_queued = || self.clients.get(id).is_some_and(|client| client.transaction.is_some());
         !command.leaves_queue() && is_queued() || self.has_or_executes(id, command, flags::DENYOOM)
+    }
+
+    /// Whether writes wait: the log has no room for them, or a key that is on its way to another server must not change.
+    pub(crate) fn writes_are_held(&self) -> bool {
+        self.persistence.writes_are_held() || self.migrations.is_running()
     }
 
     /// Whether a command has a flag, or is the EXEC of one that has.

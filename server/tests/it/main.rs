@@ -11,6 +11,7 @@ mod durability;
 mod evict;
 mod full_disk;
 mod gating;
+mod migrate;
 mod observation;
 mod rdb;
 mod rewrite_aof;

@@ -310,6 +310,25 @@ fn command_tells_keys_and_categories() {
     ] {
         assert_eq!(client.ask(&format!("COMMAND GETKEYS {request}")), keys, "{request}");
     }
+    let mut resp3 = server.client();
+    resp3.ask("HELLO 3");
+    for (request, keys) in [
+        ("SET k v", "[[k ~[OW update]]]"),
+        ("SET k v EX 1 get", "[[k ~[RW access update]]]"),
+        ("BITFIELD k GET u8 0 OVERFLOW FAIL GET u8 1", "[[k ~[RO access]]]"),
+        ("BITFIELD k GET u8 0 SET u8 0 1", "[[k ~[RW access update]]]"),
+        ("SORT k GET store STORE a STORE b", "[[k ~[RO access]] [b ~[OW update]]]"),
+        ("LMOVE a b LEFT LEFT", "[[a ~[RW access delete]] [b ~[RW insert]]]"),
+        ("XREADGROUP GROUP streams c STREAMS a b > >", "[[a ~[RO access]] [b ~[RO access]]]"),
+        ("XREAD STREAMS a b 0", INVALID),
+        ("MIGRATE h 1 k 0 1", "[[k ~[RW access delete]]]"),
+        ("MIGRATE h 1  0 1 AUTH keys KEYS a b", "[[a ~[RW access delete]] [b ~[RW access delete]]]"),
+        ("NONESUCH k", "-ERR Invalid command specified"),
+        ("PING k", "-ERR The command has no key arguments"),
+        ("GET", "-ERR Invalid number of arguments specified for command"),
+    ] {
+        assert_eq!(resp3.ask(&format!("COMMAND GETKEYSANDFLAGS {request}")), keys, "{request}");
+    }
     for (category, has, lacks) in [
         ("keyspace", &["dbsize", "flushall", "swapdb", "del"][..], &["sort", "wait", "get"][..]),
         ("sortedset", &["sort", "sort_ro", "zadd"], &["dbsize"]),

@@ -14,12 +14,12 @@ use crate::{CommandError, Ctx, Value};
 /// XGROUP's rows.
 #[rustfmt::skip]
 pub(super) const XGROUP: &[DataSpec] = &[
-    spec("create", create, -5, WRITE | DENYOOM, keys(2, 2, 1), "5.0.0", "Makes a group."),
-    spec("createconsumer", createconsumer, 5, WRITE | DENYOOM, keys(2, 2, 1), "6.2.0", "Makes a consumer of a group."),
-    spec("delconsumer", delconsumer, 5, WRITE, keys(2, 2, 1), "5.0.0", "Removes a consumer, and what is pending for it."),
-    spec("destroy", destroy, 4, WRITE, keys(2, 2, 1), "5.0.0", "Removes a group."),
+    spec("create", create, -5, WRITE | DENYOOM, keys::ADD_SUB, "5.0.0", "Makes a group."),
+    spec("createconsumer", createconsumer, 5, WRITE | DENYOOM, keys::ADD_SUB, "6.2.0", "Makes a consumer of a group."),
+    spec("delconsumer", delconsumer, 5, WRITE, keys::REMOVE_SUB, "5.0.0", "Removes a consumer, and what is pending for it."),
+    spec("destroy", destroy, 4, WRITE, keys::REMOVE_SUB, "5.0.0", "Removes a group."),
     spec("help", help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
-    spec("setid", setid, -5, WRITE, keys(2, 2, 1), "5.0.0", "Sets what a group was delivered last."),
+    spec("setid", setid, -5, WRITE, keys::UPDATE_SUB, "5.0.0", "Sets what a group was delivered last."),
 ];
 
 pub(super) fn xgroup(_: &mut Ctx<'_>, argv: &[&[u8]], _: &mut Encoder<'_>) -> Done {

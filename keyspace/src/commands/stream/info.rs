@@ -14,10 +14,10 @@ use crate::{CommandError, Ctx};
 /// XINFO's rows.
 #[rustfmt::skip]
 pub(super) const XINFO: &[DataSpec] = &[
-    spec("consumers", consumers, 4, READ, keys(2, 2, 1), "5.0.0", "Describes the consumers of a group."),
-    spec("groups", groups, 3, READ, keys(2, 2, 1), "5.0.0", "Describes the groups of a stream."),
+    spec("consumers", consumers, 4, READ, keys::READ_SUB, "5.0.0", "Describes the consumers of a group."),
+    spec("groups", groups, 3, READ, keys::READ_SUB, "5.0.0", "Describes the groups of a stream."),
     spec("help", help, 2, LOADING | STALE, Keys::None, "5.0.0", "Lists the subcommands."),
-    spec("stream", stream, -3, READ, keys(2, 2, 1), "5.0.0", "Describes a stream."),
+    spec("stream", stream, -3, READ, keys::READ_SUB, "5.0.0", "Describes a stream."),
 ];
 
 pub(super) fn xinfo(_: &mut Ctx<'_>, argv: &[&[u8]], _: &mut Encoder<'_>) -> Done {
