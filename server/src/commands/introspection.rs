@@ -77,7 +77,7 @@ fn describe(server: &mut Server, id: ClientId, names: &[&[u8]]) -> Result {
         for command in commands {
             match command {
                 Some(command) => write_info(reply, command),
-                None => reply.null_array(),
+                None => reply.null(),
             }
         }
     });
