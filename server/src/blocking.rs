@@ -19,7 +19,7 @@ use crate::executor::Server;
 pub struct Blocking {
     /// First come, first served.
     waiting: HashMap<(DbIndex, Str), VecDeque<ClientId>>,
-    /// Who waits until the log is durable up to a position; for replicas, in vain, up to the last.
+    /// Who waits until the log is durable up to a position; who waits for replicas stands behind all positions.
     copies: BTreeSet<(Position, ClientId)>,
     deadlines: BTreeSet<(Instant, ClientId)>,
     /// Keys that may serve somebody, in the order in which they became ready.
@@ -109,6 +109,12 @@ impl Blocking {
         self.copies.first().filter(|&&(position, _)| position <= durable).map(|&(_, client)| client)
     }
 
+    /// Everybody who waits for replicas.
+    pub fn waiting_for_replicas(&self) -> impl Iterator<Item = ClientId> {
+        let behind = ClientId { serial: 0, slot: 0 };
+        self.copies.range((Position::MAX, behind)..).map(|&(_, client)| client)
+    }
+
     /// Everybody who waits for copies.
     pub fn waiting_for_copies(&self) -> impl Iterator<Item = ClientId> {
         self.copies.iter().map(|&(_, client)| client)
@@ -131,7 +137,7 @@ impl Blocking {
 }
 
 fn place(copies: Copies) -> Position {
-    if copies.replicas { Position::MAX } else { copies.position }
+    if copies.replicas > 0 { Position::MAX } else { copies.position }
 }
 
 impl Waiting {

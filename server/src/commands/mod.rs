@@ -8,6 +8,7 @@ pub mod memory;
 pub mod observation;
 pub mod persistence;
 pub mod pubsub;
+pub mod replication;
 pub mod server;
 pub mod transactions;
 pub mod waiting;
@@ -40,6 +41,7 @@ pub const PROCESS_GROUPS: &[Group<ProcessHandler>] = &[
     Group { name: "server", table: observation::TABLE },
     Group { name: "server", table: persistence::TABLE },
     Group { name: "server", table: debug::TABLE },
+    Group { name: "server", table: replication::TABLE },
     Group { name: "transactions", table: transactions::TABLE },
     Group { name: "pubsub", table: pubsub::TABLE },
     Group { name: "generic", table: waiting::TABLE },
