@@ -196,9 +196,13 @@ impl Server {
             for id in clients {
                 let entry = self.keyspace.entry(db, &key, self.clock.unix_ms);
                 let held = entry.map(|entry| entry.value().type_name());
+                let has_expired = held.is_none() && self.keyspace.entry(db, &key, i64::MIN).is_some();
                 let Some(client) = self.clients.get(id) else { continue };
                 let Some(blocked) = &client.blocked else { continue };
-                let wakes = |on: &keyspace::Block| held == Some(on.type_name) || on.wakes_without_it;
+                // One whose time is over serves nobody, but who looks for it deletes it: log and replicas are to know.
+                let wakes = |on: &keyspace::Block| {
+                    held == Some(on.type_name) || on.wakes_without_it || has_expired
+                };
                 if matches!(&blocked.on, Waiting::Key(on) if wakes(on)) {
                     self.serve_parked(id);
                 }

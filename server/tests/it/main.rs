@@ -13,6 +13,7 @@ mod full_disk;
 mod gating;
 mod observation;
 mod rdb;
+mod replication;
 mod rewrite_aof;
 mod seed;
 mod waiting;
