@@ -200,9 +200,8 @@ impl Server {
                 let Some(client) = self.clients.get(id) else { continue };
                 let Some(blocked) = &client.blocked else { continue };
                 // One whose time is over serves nobody, but who looks for it deletes it: log and replicas are to know.
-                let wakes = |on: &keyspace::Block| {
-                    held == Some(on.type_name) || on.wakes_without_it || has_expired
-                };
+                let wakes =
+                    |on: &keyspace::Block| held == Some(on.type_name) || on.wakes_without_it || has_expired;
                 if matches!(&blocked.on, Waiting::Key(on) if wakes(on)) {
                     self.serve_parked(id);
                 }

@@ -115,11 +115,16 @@ fn announce(server: &mut Server, id: ClientId, option: &[u8], value: &[u8]) -> R
     match option.to_ascii_lowercase().as_slice() {
         b"listening-port" => announced.port = integer(value)?,
         b"ip-address" if value.len() > MAX_IP_BYTES => {
-            let line = format!("ERR REPLCONF ip-address provided by replica instance is too long: {} bytes", value.len());
+            let line = format!(
+                "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                value.len()
+            );
             return Err(CommandError::other(line));
         }
         // It stands in lines of INFO.
-        b"ip-address" if value.iter().any(|byte| byte.is_ascii_control()) => return Err(CommandError::Syntax),
+        b"ip-address" if value.iter().any(|byte| byte.is_ascii_control()) => {
+            return Err(CommandError::Syntax);
+        }
         b"ip-address" => announced.ip = Some(String::from_utf8_lossy(value).into_owned()),
         // Whoever can take more than this is sent this.
         b"capa" => announced.psync2 |= value.eq_ignore_ascii_case(b"psync2"),

@@ -17,7 +17,8 @@ use std::collections::VecDeque;
 use aof::{Op, Position};
 use bytes::BytesMut;
 
-/// Bytes of a chunk. Less than a socket takes at once, and a tenth of the smallest useful `repl-backlog-size`.
+/// Bytes of a chunk: all have this room. Less than a socket takes at once, and a small part of a useful
+/// `repl-backlog-size`.
 const CHUNK_BYTES: usize = 16 << 10;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -103,8 +104,7 @@ impl Backlog {
 
     /// Bytes of memory that they take.
     pub fn memory_bytes(&self) -> u64 {
-        let chunk_bytes = |chunk: &Chunk| (chunk.bytes.capacity() + size_of::<Chunk>()) as u64;
-        self.chunks.iter().map(chunk_bytes).sum()
+        (self.chunks.len() * (CHUNK_BYTES + size_of::<Chunk>())) as u64
     }
 
     /// Appends one unit: replicas execute all of it or nothing.

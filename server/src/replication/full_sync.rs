@@ -138,8 +138,9 @@ impl Server {
         let position = self.persistence.log_mut().map_or(0, |log| log.end());
         self.replication.backlog.forget_selected();
         self.replication.full_sync = Some(FullSync { from, position, file: None });
-        self.start_save_for_replicas();
+        // Told first: a job that cannot even begin takes those along that wait for it.
         self.share_full_sync();
+        self.start_save_for_replicas();
         true
     }
 
@@ -240,7 +241,10 @@ impl Server {
         let announced = attached.map(|replica| &replica.announced).or(self.replication.announced.get(&id));
         let own = announced.and_then(|announced| announced.ip.clone());
         let client = self.clients.get(id);
-        let seen = || client.map(|client| client.peer.map_or_else(|| client.local.clone(), |peer| peer.ip().to_string()));
+        let seen = || {
+            client
+                .map(|client| client.peer.map_or_else(|| client.local.clone(), |peer| peer.ip().to_string()))
+        };
         own.or_else(seen).unwrap_or_default()
     }
 }

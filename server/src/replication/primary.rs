@@ -203,9 +203,8 @@ impl Server {
         let (limit, size_bytes) =
             (self.config.client_output_buffer_limit.replica, self.config.repl_backlog_size_bytes);
         let (backlog, now) = (&self.replication.backlog, self.clock.now);
-        let is_over = |replica: &mut Attached| {
-            replica.is_over(backlog, size_bytes, limit, now).then_some(replica.id)
-        };
+        let is_over =
+            |replica: &mut Attached| replica.is_over(backlog, size_bytes, limit, now).then_some(replica.id);
         let over: SmallVec<[ClientId; 1]> =
             self.replication.attached.iter_mut().filter_map(is_over).collect();
         for id in over {

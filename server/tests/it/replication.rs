@@ -142,7 +142,10 @@ fn the_stream_carries_effects_with_and_without_a_log() {
         drop(server);
         if appendonly == "yes" {
             let log = std::fs::read(world.aof_file("appendonly.aof.1.incr.aof")).unwrap();
-            assert!(!String::from_utf8_lossy(&log).contains("PUBLISH"), "what is for replicas alone is not logged");
+            assert!(
+                !String::from_utf8_lossy(&log).contains("PUBLISH"),
+                "what is for replicas alone is not logged"
+            );
         }
     }
 }
@@ -172,7 +175,8 @@ fn a_link_that_broke_is_mended_by_what_was_missed_and_only_if_that_is_kept() {
     let (mut replica, id, offset) = Replica::psync(&server);
     client.ok("SET k 2");
     replica.expect(&["SELECT 0", "SET k 2"]);
-    let seen = offset + request(&[b"SELECT", b"0"]).len() as u64 + request(&[b"SET", b"k", b"2"]).len() as u64;
+    let seen =
+        offset + request(&[b"SELECT", b"0"]).len() as u64 + request(&[b"SET", b"k", b"2"]).len() as u64;
     drop(replica);
     server.wait_for_info("connected_slaves", "0");
     client.ok("SET k 3");
@@ -187,7 +191,9 @@ fn a_link_that_broke_is_mended_by_what_was_missed_and_only_if_that_is_kept() {
     let long = "x".repeat(50_000);
     client.ok(&format!("SET long {long}"));
     replica.expect(&[&format!("SET long {long}")]);
-    for (history, next_byte) in [(id.as_str(), seen + 1), (&id, u64::from(u32::MAX)), (&"0".repeat(40), seen + 1)] {
+    for (history, next_byte) in
+        [(id.as_str(), seen + 1), (&id, u64::from(u32::MAX)), (&"0".repeat(40), seen + 1)]
+    {
         let mut late = Replica::connect(&server);
         late.send(&format!("PSYNC {history} {next_byte}"));
         assert!(late.line().starts_with("+FULLRESYNC "), "{history} {next_byte}");
