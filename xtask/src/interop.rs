@@ -89,7 +89,7 @@ fn replicas(ours: &Path) -> Result<()> {
     for appendonly in ["yes", "no"] {
         for peer in redis_and_valkey()? {
             let folder = fresh_dir(&format!("replica-{}-{appendonly}", peer.name))?;
-            let options = ["--appendonly", appendonly];
+            let options = ["--appendonly", appendonly, "--repl-backlog-size", "64mb"];
             let primary = Server::start(ours, &folder.join("primary"), free_port(), &options)?;
             let keys = follow(&peer, &folder.join("replica"), &primary)
                 .with_context(|| format!("{} follows, appendonly {appendonly}", peer.name))?;
@@ -116,7 +116,8 @@ fn follow(peer: &Party, dir: &Path, primary: &Server) -> Result<usize> {
     client.call(&["CONFIG", "SET", "rdb-key-save-delay", "0"])?;
     compare(&mut client, &replica)?;
     client.call(&["CLIENT", "KILL", "TYPE", "replica"])?;
-    dataset::change(&mut client)?;
+    client.call(&["FLUSHALL"])?;
+    dataset::fill(&mut client)?;
     let found = compare(&mut client, &replica)?;
     for (field, value) in [("sync_full", "1"), ("sync_partial_ok", "1")] {
         let is = client.info(field)?;
