@@ -193,6 +193,8 @@ impl Server {
     /// Executes the commands of parked clients whose keys became ready, until none can be served.
     pub fn serve_ready(&mut self) {
         while let Some((db, key, clients)) = self.blocking.next_ready() {
+            // What made it ready may have taken longer than it lives.
+            self.clock.refresh();
             for id in clients {
                 let entry = self.keyspace.entry(db, &key, self.clock.unix_ms);
                 let held = entry.map(|entry| entry.value().type_name());

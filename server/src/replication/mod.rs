@@ -1,5 +1,5 @@
-//! REPLICATION, the primary's side: servers of Redis, of Valkey and of ours' protocol hang on this one, are given its
-//! data, and follow.
+//! REPLICATION, the primary's side: servers of Redis and Valkey hang on this one as its replicas, are given its data, and
+//! follow.
 //!
 //! ```text
 //! backlog    the stream of effects, and how much of its past is kept
@@ -54,7 +54,7 @@ pub struct Replication {
     pinged_at: Option<Instant>,
     /// Since when there are no replicas.
     empty_since: Option<Instant>,
-    /// When [`tick`](crate::executor::Server::tick_replication) has run last.
+    /// When the clock's part was done last.
     ticked_at: Option<Instant>,
     /// Where a piece of a snapshot is read to.
     scratch: Vec<u8>,

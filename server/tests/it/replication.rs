@@ -166,6 +166,26 @@ fn what_blocked_clients_take_and_what_is_evicted_is_in_the_stream() {
     replica.expect(&["SELECT 0", "RPUSH list a", "LPOP list", "SET k v", "DEL k"]);
 }
 
+/// Nobody else would delete it: active expiry is off.
+#[test]
+fn a_push_that_expired_before_it_could_serve_anybody_is_deleted_everywhere() {
+    let world = World::new();
+    let server = world.start(&["--repl-ping-replica-period", "3600", "--enable-debug-command", "yes"]);
+    let (mut waiting, mut client) = (server.client(), server.client());
+    let mut replica = Replica::sync(&server);
+    client.ok("DEBUG SET-ACTIVE-EXPIRE 0");
+    waiting.send("BLPOP list 0");
+    server.wait_for_info("blocked_clients", "1");
+    for command in ["MULTI", "RPUSH list a", "PEXPIRE list 1", "DEBUG SLEEP 0.01", "EXEC"] {
+        client.ask(command);
+    }
+    replica.expect(&["SELECT 0", "MULTI", "RPUSH list a"]);
+    assert!(replica.command().starts_with("PEXPIREAT list "));
+    replica.expect(&["EXEC", "DEL list"]);
+    client.ask("RPUSH list b");
+    assert_eq!(waiting.reply(), "[list b]");
+}
+
 #[test]
 fn a_link_that_broke_is_mended_by_what_was_missed_and_only_if_that_is_kept() {
     let world = World::new();
