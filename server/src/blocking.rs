@@ -18,7 +18,7 @@ use crate::executor::Server;
 #[derive(Debug, Default)]
 pub struct Blocking {
     waiting: HashMap<(DbIndex, Str), Waiters>,
-    /// Who waits until the log is durable up to a position; for replicas, in vain, up to the last.
+    /// Who waits until the log is durable up to a position; who waits for replicas stands behind all positions.
     copies: BTreeSet<(Position, ClientId)>,
     deadlines: BTreeSet<(Instant, ClientId)>,
     /// Keys that may serve somebody, in the order in which they became ready.
@@ -122,6 +122,12 @@ impl Blocking {
         self.copies.first().filter(|&&(position, _)| position <= durable).map(|&(_, client)| client)
     }
 
+    /// Everybody who waits for replicas.
+    pub fn waiting_for_replicas(&self) -> impl Iterator<Item = ClientId> {
+        let behind = ClientId { serial: 0, slot: 0 };
+        self.copies.range((Position::MAX, behind)..).map(|&(_, client)| client)
+    }
+
     /// Everybody who waits for copies.
     pub fn waiting_for_copies(&self) -> impl Iterator<Item = ClientId> {
         self.copies.iter().map(|&(_, client)| client)
@@ -144,7 +150,7 @@ impl Blocking {
 }
 
 fn place(copies: Copies) -> Position {
-    if copies.replicas { Position::MAX } else { copies.position }
+    if copies.replicas > 0 { Position::MAX } else { copies.position }
 }
 
 impl Waiting {
@@ -200,12 +206,17 @@ impl Server {
     /// Executes the commands of parked clients whose keys became ready, until none can be served.
     pub fn serve_ready(&mut self) {
         while let Some((db, key, clients)) = self.blocking.next_ready() {
+            // What made it ready may have taken longer than it lives.
+            self.clock.refresh();
             for id in clients {
                 let entry = self.keyspace.entry(db, &key, self.clock.unix_ms);
                 let held = entry.map(|entry| entry.value().type_name());
+                let has_expired = held.is_none() && self.keyspace.entry(db, &key, i64::MIN).is_some();
                 let Some(client) = self.clients.get(id) else { continue };
                 let Some(blocked) = &client.blocked else { continue };
-                let wakes = |on: &keyspace::Block| held == Some(on.type_name) || on.wakes_without_it;
+                // One whose time is over serves nobody, but who looks for it deletes it: log and replicas are to know.
+                let wakes =
+                    |on: &keyspace::Block| held == Some(on.type_name) || on.wakes_without_it || has_expired;
                 if matches!(&blocked.on, Waiting::Key(on) if wakes(on)) {
                     self.serve_parked(id);
                 }

@@ -84,6 +84,8 @@ pub struct Client {
     pub left_unread: bool,
     /// It will send no more: behind what is in the socket stands its end.
     pub read_closed: bool,
+    /// The end of the replicas' stream behind its last write.
+    pub replicated_to: u64,
     /// It has sent MONITOR.
     pub monitors: bool,
     /// CLIENT NO-EVICT and NO-TOUCH, for CLIENT LIST.
@@ -144,23 +146,34 @@ pub struct Copies {
     pub aof: bool,
     /// WAITAOF: it must be durable here.
     pub local: bool,
-    /// It must be at replicas too, of which there are none.
-    pub replicas: bool,
+    /// So many replicas must have it too; WAITAOF: on their disks.
+    pub replicas: u64,
+    /// Where the replicas' stream ended behind the client's last write.
+    pub offset: u64,
+}
+
+/// How far that is so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// All before is durable here.
+    pub durable: bool,
+    /// So many replicas have it.
+    pub replicas: u64,
 }
 
 impl Copies {
-    /// Whether that is so, if all before is durable here or not.
-    pub fn are_made(&self, durable: bool) -> bool {
-        !self.replicas && (durable || !self.local)
+    /// Whether that is enough.
+    pub fn are_made(&self, made: Made) -> bool {
+        made.replicas >= self.replicas && (made.durable || !self.local)
     }
 
     /// Answers what is so.
-    pub fn answer(&self, reply: &mut Encoder<'_>, durable: bool) {
+    pub fn answer(&self, reply: &mut Encoder<'_>, made: Made) {
         if self.aof {
             reply.array(2);
-            reply.integer(i64::from(durable));
+            reply.integer(i64::from(made.durable));
         }
-        reply.integer(0);
+        reply.integer(made.replicas as i64);
     }
 }
 
@@ -364,6 +377,7 @@ impl Client {
             to_be_read: false,
             left_unread: false,
             read_closed: false,
+            replicated_to: 0,
             monitors: false,
             no_evict: false,
             no_touch: false,

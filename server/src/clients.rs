@@ -2,6 +2,32 @@
 
 use crate::client::{Client, ClientId};
 
+/// What clients are told apart by: CLIENT LIST, CLIENT KILL, `client-output-buffer-limit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It sends commands, or has sent MONITOR.
+    Normal,
+    /// It is subscribed to something.
+    PubSub,
+    /// It follows.
+    Replica,
+    /// This server would follow it.
+    Master,
+}
+
+impl Class {
+    /// The one of this name.
+    pub fn named(word: &[u8]) -> Option<Self> {
+        match word.to_ascii_lowercase().as_slice() {
+            b"normal" => Some(Class::Normal),
+            b"pubsub" => Some(Class::PubSub),
+            b"replica" | b"slave" => Some(Class::Replica),
+            b"master" => Some(Class::Master),
+            _ => None,
+        }
+    }
+}
+
 /// Clients by slot; a slot is used again, a serial number never.
 #[derive(Debug, Default)]
 pub struct Clients {

@@ -19,6 +19,8 @@ impl Server {
         self.migrations.links.close_idle(self.clock.now);
         let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
+        self.tick_replication();
+        self.start_full_sync_if_due();
         self.save_if_due();
         self.rewrite_if_due();
         self.note_log_events();
@@ -32,6 +34,7 @@ impl Server {
             || self.room.is_emptying()
             || !self.answered.is_empty()
             || !self.readable.is_empty()
+            || self.replication.has_more
             || !self.resumed.is_empty() && self.paused.is_none()
             || !self.held.is_empty() && !self.writes_are_held()
     }
@@ -104,6 +107,7 @@ impl Server {
             client.blocked.is_none()
                 && !client.monitors
                 && !self.pubsub.is_subscribed(client.id)
+                && !self.replication.has(client.id)
                 && now.saturating_duration_since(client.active_at) > timeout
         });
         for id in idle.map(|client| client.id).collect::<Vec<_>>() {

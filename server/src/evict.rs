@@ -4,8 +4,8 @@
 //! limit may be passed: its own allocations are counted by the thread, for nothing. So a full memory is noticed before
 //! the command that would pass it, as in Redis, and a server that is far below its limit pays two loads a command.
 //!
-//! What the log still holds is no data and goes with the next fsync, and what the lazyfree thread has is as good as
-//! free: neither counts. Nor does what keys that went leave to a snapshot that is being written: it falls free with
+//! What the log still holds is no data and goes with the next fsync, what the lazyfree thread has is as good as free, and
+//! what is kept for replicas that lag goes with them: none of it counts. Nor does what keys that went leave to a snapshot that is being written: it falls free with
 //! that, however many keys follow. If it counted, a rewrite of a full memory would empty it.
 
 use std::time::{Duration, Instant};
@@ -140,6 +140,7 @@ impl Server {
             + self.lazyfree.pending_bytes()
             + self.lazyfree.held_bytes()
             + self.room.held_bytes
+            + self.replication.excess_bytes(&self.config)
     }
 
     /// Whether a rewrite or a save may hold a snapshot.
@@ -287,7 +288,7 @@ impl Server {
         let mut sizes: Vec<(u64, ClientId)> = self
             .clients
             .iter()
-            .filter(|client| !client.no_evict)
+            .filter(|client| !client.no_evict && !self.replication.has(client.id))
             .map(|client| (client.memory_bytes(), client.id))
             .collect();
         let mut total: u64 = sizes.iter().map(|(bytes, _)| bytes).sum();

@@ -14,7 +14,7 @@ use keyspace::{Keyspace, Unit};
 
 use crate::blocking::Blocking;
 use crate::client::{Client, ClientId};
-use crate::clients::Clients;
+use crate::clients::{Class, Clients};
 use crate::clock::Clock;
 use crate::commands::CommandTable;
 use crate::commands::migrate::Migrations;
@@ -26,6 +26,7 @@ use crate::logger::{Level, Logger};
 use crate::observer::Observer;
 use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
+use crate::replication::Replication;
 use crate::stats::Stats;
 use crate::transaction::Watching;
 
@@ -54,6 +55,8 @@ pub struct Server {
     pub watching: Watching,
     /// Who listens to channels.
     pub pubsub: PubSub,
+    /// Who hangs on this server as a replica.
+    pub replication: Replication,
     /// All commands, under the names that `rename-command` leaves them.
     pub table: CommandTable,
     /// The log file of the server itself.
@@ -161,6 +164,7 @@ impl Server {
             migrations: Migrations::default(),
             watching: Watching::default(),
             pubsub: PubSub::default(),
+            replication: Replication::default(),
             logger,
             clock: Clock::start(),
             turn_ends_ns: u64::MAX,
@@ -194,12 +198,22 @@ impl Server {
         self.logger.log(level, message.as_ref());
     }
 
+    /// What a client is.
+    pub(crate) fn class_of(&self, id: ClientId) -> Class {
+        match () {
+            () if self.replication.has(id) => Class::Replica,
+            () if self.pubsub.is_subscribed(id) => Class::PubSub,
+            () => Class::Normal,
+        }
+    }
+
     /// Ends a client's connection and everything that refers to it.
     pub fn forget(&mut self, id: ClientId) -> Option<Client> {
         self.unpark(id);
         self.unwatch(id);
         self.pubsub.forget(id);
         self.stop_monitoring(id);
+        self.detach_replica(id);
         self.clients.remove(id)
     }
 }

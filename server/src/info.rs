@@ -112,7 +112,7 @@ const LRU_CLOCK_MAX: i64 = (1 << 24) - 1;
 fn clients(server: &Server, fields: &mut Fields) {
     let input = server.clients.iter().map(|client| client.input.len()).max().unwrap_or(0);
     let output = server.clients.iter().map(|client| client.output.len_bytes()).max().unwrap_or(0);
-    fields.add("connected_clients", server.clients.len());
+    fields.add("connected_clients", server.clients.len() - server.replication.replicas().len());
     fields.add("maxclients", server.config.maxclients);
     fields.add("client_recent_max_input_buffer", input);
     fields.add("client_recent_max_output_buffer", output);
@@ -158,9 +158,9 @@ fn memory_section(server: &Server, fields: &mut Fields) {
         fields.add(&format!("{}_bytes", ratio.name), ratio.bytes());
     }
     fields.add("mem_not_counted_for_evict", server.uncounted_bytes());
-    fields.add("mem_replication_backlog", 0);
-    fields.add("mem_total_replication_buffers", 0);
-    fields.add("mem_clients_slaves", 0);
+    fields.add("mem_replication_backlog", books.backlog);
+    fields.add("mem_total_replication_buffers", server.replication.backlog.memory_bytes());
+    fields.add("mem_clients_slaves", books.replicas);
     fields.add("mem_clients_normal", books.clients);
     fields.add("mem_cluster_links", 0);
     fields.add("mem_aof_buffer", books.log_buffer);
@@ -199,9 +199,9 @@ fn stats(server: &Server, fields: &mut Fields) {
     fields.add("instantaneous_input_kbps", kilobytes(input));
     fields.add("instantaneous_output_kbps", kilobytes(output));
     fields.add("rejected_connections", stats.rejected_connections);
-    fields.add("sync_full", 0);
-    fields.add("sync_partial_ok", 0);
-    fields.add("sync_partial_err", 0);
+    fields.add("sync_full", server.replication.stats.full);
+    fields.add("sync_partial_ok", server.replication.stats.partial);
+    fields.add("sync_partial_err", server.replication.stats.refused);
     fields.add("expired_keys", server.keyspace.stats.expired_keys);
     // The expire index knows what is due, and a cycle that had more to do goes on in the next turn.
     fields.add("expired_stale_perc", "0.00");
@@ -242,17 +242,9 @@ const NOT_DONE: &[&str] = &[
 ];
 
 fn replication(server: &Server, fields: &mut Fields) {
-    fields.add("role", "master");
-    fields.add("connected_slaves", 0);
-    fields.add("master_failover_state", "no-failover");
-    fields.add("master_replid", &server.persistence.run_id);
-    fields.add("master_replid2", "0".repeat(40));
-    fields.add("master_repl_offset", 0);
-    fields.add("second_repl_offset", -1);
-    fields.add("repl_backlog_active", 0);
-    fields.add("repl_backlog_size", 0);
-    fields.add("repl_backlog_first_byte_offset", 0);
-    fields.add("repl_backlog_histlen", 0);
+    let addresses: Vec<String> =
+        server.replication.replicas().iter().map(|replica| server.replica_ip(replica.id)).collect();
+    server.replication.info(&server.config, &addresses, server.clock.now, fields);
 }
 
 fn cpu(_: &Server, fields: &mut Fields) {

@@ -33,6 +33,7 @@ pub mod persistence;
 pub mod pubsub;
 pub mod rdb;
 pub mod redact;
+pub mod replication;
 pub mod rewrite_aof;
 pub mod slowlog;
 pub mod startup;
@@ -76,7 +77,8 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     let stock = CommandTable::new(&[]);
     config.check_renames(|name| stock.get(name).is_some())?;
     let mut server = Server::new(config, logger, random_u64()?);
-    server.persistence.run_id = run_id()?;
+    server.persistence.run_id = random_id()?;
+    server.replication.id = random_id()?;
     server.room.startup_bytes = memory::used_bytes();
     server.greet(warnings);
     server.fit_maxclients().map_err(|reason| fail(&mut server, &reason))?;
@@ -181,7 +183,8 @@ fn random_u64() -> anyhow::Result<u64> {
     Ok(u64::from_le_bytes(random_bytes()?))
 }
 
-fn run_id() -> anyhow::Result<String> {
+/// Forty hexadecimal digits.
+fn random_id() -> anyhow::Result<String> {
     let bytes: [u8; 20] = random_bytes()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

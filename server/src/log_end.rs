@@ -122,6 +122,7 @@ impl Server {
         // Positions of the next log begin anew.
         self.gate = crate::gate::Gate::default();
         self.clients.forget_positions();
+        self.settle_whole_stream();
         Ok(())
     }
 }

@@ -91,8 +91,12 @@ pub(crate) struct Books {
     pub(crate) resident: u64,
     /// The process's pages.
     pub(crate) rss: u64,
-    /// What clients' buffers take.
+    /// What clients' buffers take, replicas' excepted.
     pub(crate) clients: u64,
+    /// What replicas take, and what is kept for those that lag.
+    pub(crate) replicas: u64,
+    /// What the backlog takes, up to its size.
+    pub(crate) backlog: u64,
     /// What the log has not written yet.
     pub(crate) log_buffer: u64,
     /// What each database takes beside its data; those without keys are left out.
@@ -186,7 +190,12 @@ impl Server {
         let used = used_bytes();
         let (active, resident) = allocator_bytes();
         let startup = self.room.startup_bytes;
-        let clients = self.clients.iter().map(Client::memory_bytes).sum();
+        let (replicas, clients): (Vec<&Client>, Vec<&Client>) =
+            self.clients.iter().partition(|client| self.replication.has(client.id));
+        let take = |clients: Vec<&Client>| clients.into_iter().map(Client::memory_bytes).sum::<u64>();
+        let excess = self.replication.excess_bytes(&self.config);
+        let backlog = self.replication.backlog.memory_bytes() - excess;
+        let (replicas, clients) = (take(replicas) + excess, take(clients));
         let log_buffer = self.persistence.buffer_bytes();
         let dbs = self.keyspace.dbs().iter().enumerate().filter(|(_, db)| !db.is_empty());
         let dbs: Vec<_> = dbs.map(|(index, db)| (index, db.overhead())).collect();
@@ -199,9 +208,11 @@ impl Server {
             resident,
             rss: resident_bytes(),
             clients,
+            replicas,
+            backlog,
             log_buffer,
             dbs,
-            overhead: startup + clients + log_buffer + tables as u64,
+            overhead: startup + clients + replicas + backlog + log_buffer + tables as u64,
         }
     }
 }

@@ -415,8 +415,8 @@ impl Server {
 
     /// Turns the log on or off. What a unit did before, in the same transaction, needs no log: the first base holds it.
     fn set_log(&mut self, log: Option<Log>) {
-        self.keyspace.has_log = log.is_some();
         self.persistence.log = log;
+        self.leave_effects();
         self.persistence.told_retired = 0;
         self.persistence.told = 0;
     }
@@ -539,7 +539,8 @@ impl Server {
         let fs = self.persistence.fs();
         for name in fs.list(dir).unwrap_or_default() {
             let between = |prefix, suffix| name.strip_prefix(prefix)?.strip_suffix(suffix);
-            let pid = between("temp-rewriteaof-bg-", ".aof").or_else(|| between("temp-", ".rdb"));
+            let pid = between("temp-rewriteaof-bg-", ".aof");
+            let pid = pid.or_else(|| between("temp-sync-", ".rdb")).or_else(|| between("temp-", ".rdb"));
             let Some(pid) = pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw) else { continue };
             // Another server may share the folder. In a container, everybody's number is the same as ours.
             let alive = pid != rustix::process::getpid() && test_kill_process(pid) != Err(Errno::SRCH);

@@ -1,5 +1,5 @@
-//! The single choke point through which every effect leaves the executor: to the log, and (by position) to the gate
-//! that holds the reply until the log is as safe as promised.
+//! The single choke point through which every effect leaves the executor: to the log, to the stream that replicas are
+//! sent, and (by position) to the gate that holds the reply until the log is as safe as promised.
 
 use aof::Op;
 use smallvec::SmallVec;
@@ -8,13 +8,25 @@ use crate::client::{ClientId, Watched};
 use crate::executor::Server;
 
 impl Server {
-    /// Logs the unit's effects and says what its reply waits for. `wrap`: several effects are one transaction.
+    /// Logs the unit's effects, replicates them, and says what its reply waits for. `wrap`: several effects are one
+    /// transaction.
     #[inline]
     pub fn propagate(&mut self, client: Option<ClientId>, wrap: bool) {
+        if self.replication.backlog.is_active() {
+            self.replicate(client, wrap);
+        }
+        self.log_unit(client, wrap);
+        self.replication.unlogged.clear();
+    }
+
+    #[inline]
+    fn log_unit(&mut self, client: Option<ClientId>, wrap: bool) {
         let Some(log) = self.persistence.log_mut() else { return };
         let (unit, unix_ms) = (&self.unit, self.clock.unix_ms);
+        let is_logged = |at: &usize| !self.replication.unlogged.contains(at);
+        let ops = unit.ops().enumerate().filter(|(at, _)| is_logged(at));
         let ops: SmallVec<[Op<'_>; 4]> =
-            unit.ops().map(|(db, command)| Op { db: db as u32, command }).collect();
+            ops.map(|(_, (db, command))| Op { db: db as u32, command }).collect();
         let mut position = 0;
         for ops in ops.chunks(if wrap { ops.len().max(1) } else { 1 }) {
             position = log.append(unix_ms, ops);

@@ -44,6 +44,10 @@ pub struct Saving {
 #[derive(Debug)]
 struct Running {
     save: Rewrite,
+    /// The file that it writes.
+    target: PathBuf,
+    /// It is to be sent to replicas, and saves nothing.
+    for_replicas: bool,
     started: Instant,
     /// Changes that are in the snapshot.
     dirty: u64,
@@ -90,6 +94,11 @@ impl Saving {
     /// Whether a background save is running.
     pub fn is_running(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Whether what is running writes a file for replicas.
+    pub(crate) fn is_for_replicas(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.for_replicas)
     }
 
     /// How far a background save has come.
@@ -237,15 +246,25 @@ impl Server {
 
     /// BGSAVE: the file is written by another thread.
     pub fn start_save(&mut self) {
-        let delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
-        let (settings, target) = (self.save_settings(delay_us), self.rdb_path());
-        let save = Rewrite::begin_save(self.persistence.fs(), target, settings, self.persistence.wake());
-        let (started, dirty) = (self.clock.now, self.persistence.dirty);
         let saving = &mut self.persistence.saving;
         saving.last.tried_at_unix_s = self.clock.unix_s();
         saving.last.count += 1;
         saving.scheduled = false;
-        saving.running = Some(Running { save, started, dirty });
+        self.start_job(self.rdb_path(), false);
+    }
+
+    /// The same job, for a file that replicas are to be sent. It has a name only until it is whole.
+    pub(crate) fn start_save_for_replicas(&mut self) {
+        let dir = std::env::current_dir().unwrap_or_default();
+        self.start_job(dir.join(format!("temp-sync-{}.rdb", std::process::id())), true);
+    }
+
+    fn start_job(&mut self, target: PathBuf, for_replicas: bool) {
+        let delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
+        let (fs, wake) = (self.persistence.fs(), self.persistence.wake());
+        let save = Rewrite::begin_save(fs, target.clone(), self.save_settings(delay_us), wake);
+        let (started, dirty) = (self.clock.now, self.persistence.dirty);
+        self.persistence.saving.running = Some(Running { save, target, for_replicas, started, dirty });
         self.log(Level::Notice, "Background saving started");
         // The snapshot is of this moment, not of the end of the turn.
         self.step_save();
@@ -257,6 +276,9 @@ impl Server {
         let keyspace = &self.keyspace;
         let outcome = running.save.step(None, self.clock.unix_s(), || keyspace.snapshot());
         let Some(outcome) = outcome else { return };
+        if running.for_replicas {
+            return self.end_save_for_replicas(outcome);
+        }
         let (started, dirty) = (running.started, running.dirty);
         let now_s = self.clock.unix_s();
         let took = self.clock.now.saturating_duration_since(started);
@@ -277,12 +299,31 @@ impl Server {
         }
     }
 
+    /// What replicas get is no save: it is not counted, and its failure is no reason to refuse writes.
+    fn end_save_for_replicas(&mut self, outcome: Result<Summary, rewrite::Error>) {
+        let Some(running) = self.persistence.saving.running.take() else { return };
+        match outcome {
+            Ok(Summary { keys, base_bytes, .. }) => {
+                let line =
+                    format!("Background saving terminated with success: {keys} keys, {base_bytes} bytes");
+                self.log(Level::Notice, line);
+                self.full_sync_written(&running.target);
+            }
+            Err(error) => self.full_sync_failed(&error.to_string()),
+        }
+    }
+
     /// Ends a background save and removes its file.
     pub fn abort_save(&mut self) {
         if let Some(running) = self.persistence.saving.running.take() {
             self.log(Level::Notice, "Killing RDB child");
             self.persistence.note_hold(running.save.hold());
             running.save.abort(None);
+            if running.for_replicas {
+                // One that had just been renamed.
+                let _ = std::fs::remove_file(&running.target);
+                self.full_sync_failed("the background save was killed");
+            }
         }
     }
 

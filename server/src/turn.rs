@@ -185,8 +185,11 @@ impl Turn {
     fn note(&mut self, server: &mut Server, slot: usize, event: &Event) {
         let Some(client) = server.clients.in_slot_mut(slot) else { return };
         client.read_closed |= event.is_read_closed();
-        if event.is_writable() && client.output.len_bytes() > 0 {
-            server.answered.push(client.id);
+        if event.is_writable() {
+            server.replication.note_writable(client.id);
+            if client.output.len_bytes() > 0 {
+                server.answered.push(client.id);
+            }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.read_soon(client);
@@ -308,6 +311,7 @@ impl Turn {
     fn release(&mut self, server: &mut Server) {
         let watermark = server.persistence.reply_watermark();
         server.gate.settle(watermark);
+        server.settle_stream(watermark);
         // Both lists' buffers are used again.
         let mut due = std::mem::take(&mut self.due);
         due.append(&mut self.gated);
@@ -316,6 +320,7 @@ impl Turn {
             self.send(server, id, watermark);
         }
         self.due = due;
+        server.feed_replicas();
         self.gated.sort_unstable();
         self.gated.dedup();
     }

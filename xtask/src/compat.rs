@@ -90,6 +90,16 @@ const FILES: &[Row] = &[
 const SKIPPED: &[(&str, &str)] = &[
     // Without REPLICAOF it ends inside of MULTI.
     ("unit/multi", "exec with read commands and stale replica state change"),
+    ("unit/multi", "MULTI / EXEC with REPLICAOF"),
+    // Without REPLICAOF it waits for a replica for ever.
+    (
+        "unit/expire",
+        "For all replicated TTL-related commands, absolute expire times are identical on primary and replica",
+    ),
+    // Without scripts these end inside of MULTI.
+    ("unit/multi", "MULTI propagation of SCRIPT LOAD"),
+    ("unit/multi", "MULTI propagation of EVAL"),
+    ("unit/multi", "MULTI propagation of SCRIPT FLUSH"),
 ];
 
 /// `cargo xtask compat`.

@@ -5,6 +5,7 @@
 //! | `data` | our directory read by redis-server 7.0.15 and valkey-server 9.1, and theirs by us |
 //! | `rewrite` | their directories and ours compacted by everlog-rewrite, and read by each of them |
 //! | `migrate` | all keys by MIGRATE from our server to each of them, to another of ours, and back |
+//! | `replicas` | redis-server 7.0.15 and valkey-server 9.1 as our replicas: data, writes meanwhile, WAIT, a broken link |
 //! | `peers` | their directories read by each other: proves the harness, not us; not part of the default |
 //! | `redis-py`, `ioredis` | the default clients of Python and Node, in both protocols |
 //! | `redis-cli`, `redis-benchmark` | Redis's own tools |
@@ -18,11 +19,13 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use xshell::cmd;
 
 use crate::args::Args;
+use crate::client::Client;
 use crate::dataset::{self, Dataset};
 use crate::server::{Party, Server, free_port, redis_and_valkey};
 use crate::{install, workspace};
@@ -39,6 +42,7 @@ const PARTS: &[Part] = &[
     ("data", true, data),
     ("rewrite", true, rewrite),
     ("migrate", true, migrate),
+    ("replicas", true, replicas),
     ("peers", false, peers),
     ("redis-py", true, redis_py),
     ("ioredis", true, ioredis),
@@ -78,6 +82,63 @@ fn data(ours: &Path) -> Result<()> {
         exchange(&valkey, &[&ours], *base)?;
     }
     Ok(())
+}
+
+/// How long a replica may take for what it owes, milliseconds.
+const WAIT_MS: &str = "30000";
+
+/// Each peer as a replica of ours, with and without a log.
+fn replicas(ours: &Path) -> Result<()> {
+    for appendonly in ["yes", "no"] {
+        for peer in redis_and_valkey()? {
+            let folder = fresh_dir(&format!("replica-{}-{appendonly}", peer.name))?;
+            let options = ["--appendonly", appendonly, "--repl-backlog-size", "64mb"];
+            let primary = Server::start(ours, &folder.join("primary"), free_port(), &options)?;
+            let keys = follow(&peer, &folder.join("replica"), &primary)
+                .with_context(|| format!("{} follows, appendonly {appendonly}", peer.name))?;
+            primary.stop()?;
+            println!("  everlog -> {} by replication, appendonly {appendonly}: {keys} keys", peer.name);
+            fs::remove_dir_all(folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Attaches a replica to a server that has data, goes on writing while it is brought up, and cuts its link.
+fn follow(peer: &Party, dir: &Path, primary: &Server) -> Result<usize> {
+    let mut client = primary.connect()?;
+    dataset::fill(&mut client)?;
+    // The snapshot is under way when the second part is written.
+    client.call(&["CONFIG", "SET", "rdb-key-save-delay", "5000"])?;
+    let port = primary.port().to_string();
+    let options = ["--replicaof", "127.0.0.1", &port, "--repl-diskless-load", "disabled"];
+    let replica = Server::start(&peer.program, dir, free_port(), &options)?;
+    client.wait_for("rdb_bgsave_in_progress", "1", Duration::from_secs(30))?;
+    dataset::change(&mut client)?;
+    ensure!(client.info("rdb_bgsave_in_progress")? == "1", "the snapshot was written too soon for this test");
+    client.call(&["CONFIG", "SET", "rdb-key-save-delay", "0"])?;
+    compare(&mut client, &replica)?;
+    client.call(&["CLIENT", "KILL", "TYPE", "replica"])?;
+    client.call(&["FLUSHALL"])?;
+    dataset::fill(&mut client)?;
+    let found = compare(&mut client, &replica)?;
+    for (field, value) in [("sync_full", "1"), ("sync_partial_ok", "1")] {
+        let is = client.info(field)?;
+        ensure!(is == value, "{field} is {is} instead of {value}");
+    }
+    replica.stop()?;
+    Ok(found)
+}
+
+/// A replica that has confirmed the last write must hold what its primary does.
+fn compare(primary: &mut Client, replica: &Server) -> Result<usize> {
+    primary.call(&["SET", "last", "write"])?;
+    let confirmed = primary.call(&["WAIT", "1", WAIT_MS])?.text();
+    ensure!(confirmed == "1", "WAIT answers {confirmed}");
+    let (expected, found) = (dataset::read(primary)?, dataset::read(&mut replica.connect()?)?);
+    let differences = dataset::differences(&expected, &found);
+    ensure!(differences.is_empty(), "{} differences:\n  {}", differences.len(), differences.join("\n  "));
+    Ok(found.len())
 }
 
 fn peers(_: &Path) -> Result<()> {

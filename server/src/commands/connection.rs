@@ -8,6 +8,7 @@ use resp::Version;
 
 use super::{ProcessSpec, integer};
 use crate::client::{Blocked, Client, ClientId, ReplyMode, Waiting};
+use crate::clients::Class;
 use crate::executor::{PauseMode, Server};
 
 type Result = std::result::Result<(), CommandError>;
@@ -304,21 +305,12 @@ fn client_info(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
 
 fn client_list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let mut wanted: Option<Vec<u64>> = None;
-    let mut none_of_type = false;
     match &argv[2..] {
         [] => {}
         [option, kind] if option.eq_ignore_ascii_case(b"type") => {
-            none_of_type = match kind.to_ascii_lowercase().as_slice() {
-                b"normal" => false,
-                b"master" | b"replica" | b"slave" => true,
-                b"pubsub" => {
-                    let listening =
-                        server.clients.iter().filter(|client| server.pubsub.is_subscribed(client.id));
-                    wanted = Some(listening.map(|client| client.id.serial).collect());
-                    false
-                }
-                _ => return Err(unknown_type(kind)),
-            };
+            let class = class_named(kind)?;
+            let of_class = server.clients.iter().filter(|client| server.class_of(client.id) == class);
+            wanted = Some(of_class.map(|client| client.id.serial).collect());
         }
         [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
             let serial = |text: &&[u8]| resp::number::parse_i64(text).and_then(|id| u64::try_from(id).ok());
@@ -329,7 +321,7 @@ fn client_list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     }
     let mut text = String::new();
     for other in server.clients.ids() {
-        let listed = !none_of_type && wanted.as_ref().is_none_or(|wanted| wanted.contains(&other.serial));
+        let listed = wanted.as_ref().is_none_or(|wanted| wanted.contains(&other.serial));
         if let Some(client) = server.clients.get(other).filter(|_| listed) {
             text.push_str(&server.describe(client));
             text.push('\n');
@@ -339,8 +331,9 @@ fn client_list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     Ok(())
 }
 
-fn unknown_type(word: &[u8]) -> CommandError {
-    CommandError::other(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word)))
+fn class_named(word: &[u8]) -> std::result::Result<Class, CommandError> {
+    let unknown = || format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word));
+    Class::named(word).ok_or_else(|| CommandError::other(unknown()))
 }
 
 /// CLIENT KILL's filters: all that are given must hold.
@@ -349,7 +342,7 @@ struct KillFilter {
     serial: Option<u64>,
     peer: Option<Vec<u8>>,
     local: Option<Vec<u8>>,
-    kind: Option<Vec<u8>>,
+    class: Option<Class>,
     spare_me: bool,
 }
 
@@ -375,12 +368,7 @@ impl KillFilter {
                     return Err(CommandError::other(format!("ERR No such user '{user}'")));
                 }
                 b"user" => {}
-                b"type" => match value.to_ascii_lowercase().as_slice() {
-                    kind @ (b"normal" | b"pubsub" | b"master" | b"replica" | b"slave") => {
-                        filter.kind = Some(kind.to_vec());
-                    }
-                    _ => return Err(unknown_type(value)),
-                },
+                b"type" => filter.class = Some(class_named(value)?),
                 b"skipme" => match value.to_ascii_lowercase().as_slice() {
                     b"yes" => filter.spare_me = true,
                     b"no" => filter.spare_me = false,
@@ -393,11 +381,10 @@ impl KillFilter {
     }
 
     fn takes(&self, server: &Server, client: &Client) -> bool {
-        let kind: &[u8] = if server.pubsub.is_subscribed(client.id) { b"pubsub" } else { b"normal" };
         self.serial.is_none_or(|serial| serial == client.id.serial)
             && self.peer.as_ref().is_none_or(|peer| *peer == client.peer_text().as_bytes())
             && self.local.as_ref().is_none_or(|local| *local == client.local.as_bytes())
-            && self.kind.as_ref().is_none_or(|wanted| wanted == kind)
+            && self.class.is_none_or(|class| class == server.class_of(client.id))
     }
 }
 
@@ -591,6 +578,7 @@ impl Server {
         let mut flags = String::new();
         for (letter, set) in [
             ('O', client.monitors),
+            ('S', self.replication.has(client.id)),
             ('P', own.is_some()),
             ('x', client.transaction.is_some()),
             ('b', client.blocked.is_some()),

@@ -10,6 +10,7 @@ pub mod migrate;
 pub mod observation;
 pub mod persistence;
 pub mod pubsub;
+pub mod replication;
 pub mod server;
 pub mod transactions;
 pub mod waiting;
@@ -43,6 +44,7 @@ pub const PROCESS_GROUPS: &[Group<ProcessHandler>] = &[
     Group { name: "server", table: observation::TABLE },
     Group { name: "server", table: persistence::TABLE },
     Group { name: "server", table: debug::TABLE },
+    Group { name: "server", table: replication::TABLE },
     Group { name: "transactions", table: transactions::TABLE },
     Group { name: "pubsub", table: pubsub::TABLE },
     Group { name: "generic", table: waiting::TABLE },

@@ -126,6 +126,7 @@ fn confirm(server: &mut Server, id: ClientId, word: &str, channel: Option<&[u8]>
 
 fn publish(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let told = server.publish(argv[1], argv[2]);
+    server.replicate_only(id, argv);
     if let Some(client) = server.clients.get_mut(id) {
         client.reply().count(told);
     }

@@ -44,15 +44,6 @@ pub const TABLE: &[ProcessSpec] = &[
     spec("info", info, -1, ASK | DANGEROUS, Keys::None, "1.0.0", "Describes the server."),
     spec("time", time, 1, ASK | FAST, Keys::None, "2.6.0", "Answers the wall clock."),
     spec(
-        "role",
-        role,
-        1,
-        ASK | NOSCRIPT | FAST | DANGEROUS,
-        Keys::None,
-        "2.8.12",
-        "Answers the role in replication.",
-    ),
-    spec(
         "shutdown",
         shutdown,
         -1,
@@ -108,6 +99,7 @@ fn config_rewrite(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
 
 fn config_resetstat(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     server.stats = crate::stats::Stats::default();
+    server.replication.stats = crate::replication::SyncStats::default();
     server.observer.commands = crate::commandstats::CommandStats::default();
     server.keyspace.stats = keyspace::Stats::default();
     server.persistence.reset_stats();
@@ -129,16 +121,6 @@ fn time(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
         reply.array(2);
         reply.bulk(since.as_secs().to_string().as_bytes());
         reply.bulk(since.subsec_micros().to_string().as_bytes());
-    });
-    Ok(())
-}
-
-fn role(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
-    reply(server, id, |reply| {
-        reply.array(3);
-        reply.bulk(b"master");
-        reply.integer(0);
-        reply.array(0);
     });
     Ok(())
 }

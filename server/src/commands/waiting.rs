@@ -3,15 +3,19 @@
 //! WAITAOF asks for an fdatasync at once, one for all that ask in a turn, and is answered when all that was logged
 //! before it is durable. That is a little more than Redis asks for, which is what its client had seen. An fdatasync that
 //! fails answers nobody: the tail must have reached another file first, or a new base cover it.
+//!
+//! Replicas are asked how far they are at the end of the turn in which somebody begins to wait for them; they confirm
+//! once a second anyway. What they must have is what the client itself wrote last.
 
 use std::time::{Duration, Instant};
 
 use keyspace::CommandError;
 use keyspace::commands::{Keys, flags::*, spec};
+use smallvec::SmallVec;
 
 use super::connection::reply;
 use super::{ProcessSpec, integer};
-use crate::client::{ClientId, Copies, Waiting};
+use crate::client::{ClientId, Copies, Made, Waiting};
 use crate::executor::Server;
 
 type Result<T = ()> = std::result::Result<T, CommandError>;
@@ -34,9 +38,9 @@ const NO_LOG: &str = "ERR WAITAOF cannot be used when numlocal is set but append
 
 fn wait(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let (wanted, deadline) = (integer(argv[1])?, deadline(server, argv[2])?);
-    // There are no replicas, and there will be none: without a timeout their client would wait for ever.
-    let replicas = wanted > 0 && deadline.is_some();
-    server.wait_for_copies(id, argv, Copies { position: 0, aof: false, local: false, replicas }, deadline);
+    let (replicas, offset) = (u64::try_from(wanted).unwrap_or(0), server.replicated_to(id));
+    let copies = Copies { position: 0, aof: false, local: false, replicas, offset };
+    server.wait_for_copies(id, argv, copies, deadline);
     Ok(())
 }
 
@@ -48,14 +52,15 @@ fn waitaof(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     };
     let replicas = match integer(argv[2])? {
         ..0 => return Err(CommandError::other("ERR value is out of range, must be positive")),
-        count => count > 0,
+        count => count.unsigned_abs(),
     };
     let deadline = deadline(server, argv[3])?;
     let end = server.persistence.log_mut().map(|log| log.end());
     if local && end.is_none() {
         return Err(CommandError::other(NO_LOG));
     }
-    let copies = Copies { position: end.unwrap_or(0), aof: true, local, replicas };
+    let (position, offset) = (end.unwrap_or(0), server.replicated_to(id));
+    let copies = Copies { position, aof: true, local, replicas, offset };
     server.wait_for_copies(id, argv, copies, deadline);
     Ok(())
 }
@@ -77,29 +82,53 @@ fn deadline(server: &Server, timeout: &[u8]) -> Result<Option<Instant>> {
 impl Server {
     /// Answers if what is asked for is so, or nobody may wait here; else parks the client.
     fn wait_for_copies(&mut self, id: ClientId, argv: &[&[u8]], copies: Copies, deadline: Option<Instant>) {
-        let durable = self.persistence.is_durable(copies.position) && !self.is_in_dirty_exec();
-        if copies.are_made(durable) || self.in_exec {
-            return reply(self, id, |reply| copies.answer(reply, durable));
+        let mut made = self.made(copies);
+        made.durable &= !self.is_in_dirty_exec();
+        if copies.are_made(made) || self.in_exec {
+            return reply(self, id, |reply| copies.answer(reply, made));
         }
         self.persistence.sync_wanted |= copies.local;
+        self.replication.ack_wanted |= copies.replicas > 0;
         self.park(id, argv, Waiting::Copies(copies), deadline);
     }
 
     /// Answers a client that waits for copies with how far they are.
     pub fn answer_copies(&mut self, id: ClientId, copies: Copies) {
-        let durable = self.persistence.is_durable(copies.position);
-        self.answer_parked(id, |reply| copies.answer(reply, durable));
+        let made = self.made(copies);
+        self.answer_parked(id, |reply| copies.answer(reply, made));
     }
 
-    /// Answers whoever waited for what is durable now. Call it behind [`persist`](Self::persist).
+    /// How far copies are.
+    fn made(&self, copies: Copies) -> Made {
+        Made {
+            durable: self.persistence.is_durable(copies.position),
+            replicas: self.replication.count_acks(copies.offset, copies.aof),
+        }
+    }
+
+    /// The end of the replicas' stream behind a client's last write.
+    fn replicated_to(&self, id: ClientId) -> u64 {
+        self.clients.get(id).map_or(0, |client| client.replicated_to)
+    }
+
+    /// Answers whoever waited for what is durable now, or at replicas. Call it behind [`persist`](Self::persist).
     pub fn acknowledge(&mut self) {
-        let Some(durable) = self.persistence.acknowledged() else { return };
-        while let Some(id) = self.blocking.next_copied(durable) {
-            self.answer_parked(id, |reply| {
-                reply.array(2);
-                reply.integer(1);
-                reply.integer(0);
-            });
+        if let Some(durable) = self.persistence.acknowledged() {
+            while let Some(id) = self.blocking.next_copied(durable) {
+                self.acknowledge_to(id);
+            }
+        }
+        let waiting: SmallVec<[ClientId; 4]> = self.blocking.waiting_for_replicas().collect();
+        waiting.into_iter().for_each(|id| self.acknowledge_to(id));
+    }
+
+    /// Answers a client if it has waited long enough.
+    fn acknowledge_to(&mut self, id: ClientId) {
+        let blocked = self.clients.get(id).and_then(|client| client.blocked.as_ref());
+        if let Some(&Waiting::Copies(copies)) = blocked.map(|blocked| &blocked.on)
+            && copies.are_made(self.made(copies))
+        {
+            self.answer_copies(id, copies);
         }
     }
 

@@ -131,6 +131,14 @@ pub struct Config {
 
     /// Zero is no limit.
     pub min_replicas_to_write: u64,
+    /// Zero is no limit.
+    pub min_replicas_max_lag_s: u64,
+    pub repl_backlog_size_bytes: u64,
+    /// Zero keeps it for ever.
+    pub repl_backlog_ttl_s: u64,
+    pub repl_disable_tcp_nodelay: bool,
+    pub repl_ping_replica_period_s: u32,
+    pub repl_timeout_s: u32,
     pub maxmemory_bytes: u64,
     pub maxmemory_policy: MaxmemoryPolicy,
     pub maxmemory_samples: u32,

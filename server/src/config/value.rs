@@ -13,6 +13,7 @@
 
 use std::fmt::{self, Write};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use resp::number;
 
@@ -121,6 +122,13 @@ impl OutputBufferLimit {
     #[inline]
     pub(crate) fn forbids(&self, bytes: u64) -> bool {
         self.hard_bytes > 0 && bytes > self.hard_bytes
+    }
+
+    /// Whether there has been more than the soft limit for too long, now that there is so much; `since` when, is kept.
+    pub(crate) fn lasts(&self, bytes: u64, since: &mut Option<Instant>, now: Instant) -> bool {
+        let is_over = self.soft_bytes > 0 && bytes > self.soft_bytes;
+        *since = is_over.then(|| since.unwrap_or(now));
+        since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= self.soft_s)
     }
 }
 

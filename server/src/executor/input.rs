@@ -145,13 +145,34 @@ impl Server {
         {
             return false;
         }
+        let start = self.unsent_by_replica(id);
         self.executing = Some(id);
         self.answer_with(id, |server| match admitted {
             Ok(command) => server.queue_or_call(id, command, argv),
             Err(error) => server.refuse(id, command.or_else(|| server.table.find(argv)), &error),
         });
         self.executing = None;
+        if start.is_some() && start != self.unsent_by_replica(id) {
+            self.drop_answered_replica(id, argv);
+        }
         true
+    }
+
+    /// What a replica has not been sent yet beside snapshot and stream; `None` of any other client.
+    #[inline]
+    fn unsent_by_replica(&self, id: ClientId) -> Option<usize> {
+        let is_replica = !self.replication.is_empty() && self.replication.has(id);
+        is_replica.then(|| self.clients.get(id).map_or(0, |client| client.output.len_bytes()))
+    }
+
+    /// A reply would stand in the midst of the stream.
+    #[cold]
+    fn drop_answered_replica(&mut self, id: ClientId, argv: &[&[u8]]) {
+        if self.forget(id).is_none() {
+            return;
+        }
+        let name = String::from_utf8_lossy(argv.first().copied().unwrap_or_default()).into_owned();
+        self.log(Level::Warning, format!("Replica generated a reply to command '{name}', disconnecting it"));
     }
 
     /// A page in a browser can make it send a request of HTTP to any port: the commands in it are not the user's.

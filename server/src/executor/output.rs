@@ -3,6 +3,7 @@
 //! by the clock.
 
 use crate::client::{Client, ClientId};
+use crate::clients::Class;
 use crate::config::OutputBufferLimit;
 use crate::executor::Server;
 use crate::logger::Level;
@@ -15,7 +16,7 @@ impl Server {
         let limits = &self.config.client_output_buffer_limit;
         let Some(client) = self.clients.get(id) else { return };
         let bytes = client.output.len_bytes() as u64;
-        if [limits.normal, limits.pubsub].iter().any(|limit| limit.forbids(bytes)) {
+        if [limits.normal, limits.pubsub, limits.replica].iter().any(|limit| limit.forbids(bytes)) {
             self.give_up_unsent(id, bytes);
         }
     }
@@ -37,14 +38,7 @@ impl Server {
         let limit = self.output_limit(id);
         let Some(client) = self.clients.get_mut(id) else { return };
         let (bytes, now) = (client.output.len_bytes() as u64, self.clock.now);
-        let since = match client.output_over_since {
-            _ if limit.soft_bytes == 0 || bytes <= limit.soft_bytes => None,
-            since => since.or(Some(now)),
-        };
-        client.output_over_since = since;
-        let too_long =
-            since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= limit.soft_s);
-        if limit.forbids(bytes) || too_long {
+        if limit.forbids(bytes) | limit.lasts(bytes, &mut client.output_over_since, now) {
             self.forget(id);
             self.log_overflow(id);
         }
@@ -60,10 +54,14 @@ impl Server {
 
     fn output_limit(&self, id: ClientId) -> OutputBufferLimit {
         let limits = &self.config.client_output_buffer_limit;
-        if self.pubsub.is_subscribed(id) { limits.pubsub } else { limits.normal }
+        match self.class_of(id) {
+            Class::Replica => limits.replica,
+            Class::PubSub => limits.pubsub,
+            Class::Normal | Class::Master => limits.normal,
+        }
     }
 
-    fn log_overflow(&mut self, id: ClientId) {
+    pub(crate) fn log_overflow(&mut self, id: ClientId) {
         let line = format!(
             "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
             id.serial

@@ -51,8 +51,7 @@ impl Server {
         if writes && let Some(reason) = self.save_misconf() {
             return Err(CommandError::other(reason));
         }
-        // There are no replicas, so none is good.
-        if writes && self.config.min_replicas_to_write > 0 {
+        if writes && self.replication.lacks_replicas(&self.config, self.clock.now) {
             return Err(CommandError::other("NOREPLICAS Not enough good replicas to write."));
         }
         Ok(())
@@ -73,7 +72,9 @@ impl Server {
             return Err(CommandError::other("LOADING Redis is loading the dataset in memory"));
         }
         let touches = |flag| self.has_or_executes(client.id, command, flag);
-        if client.monitors && [flags::READ, flags::WRITE, flags::MAY_REPLICATE].into_iter().any(touches) {
+        if (client.monitors || self.replication.has(client.id))
+            && [flags::READ, flags::WRITE, flags::MAY_REPLICATE].into_iter().any(touches)
+        {
             return Err(CommandError::other("ERR Replica can't interact with the keyspace"));
         }
         Ok(())
@@ -81,6 +82,10 @@ impl Server {
 
     /// Makes a command wait where it stands, if it must: the server is paused, or writes are held.
     pub(crate) fn postpone(&mut self, id: ClientId, command: Command) -> bool {
+        // A replica's word about how far it is must not wait.
+        if self.replication.has(id) {
+            return false;
+        }
         let writes =
             [flags::WRITE, flags::MAY_REPLICATE].iter().any(|&flag| self.has_or_executes(id, command, flag));
         let waiting = match self.paused {

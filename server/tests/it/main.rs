@@ -14,6 +14,7 @@ mod gating;
 mod migrate;
 mod observation;
 mod rdb;
+mod replication;
 mod rewrite_aof;
 mod seed;
 mod waiting;
