@@ -74,6 +74,7 @@ fn a_background_save_holds_the_moment_it_was_asked_for() {
     assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
     assert_eq!(client.info("rdb_changes_since_last_save"), "1", "what came later is not in it");
     eventually("the scheduled rewrite runs", || client.info("aof_rewrites") == "1");
+    eventually("it ends", || client.info("aof_rewrite_in_progress") == "0");
     server.kill();
     let server = world.start(DEBUG);
     let mut client = server.client();
