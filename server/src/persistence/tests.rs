@@ -89,15 +89,11 @@ fn a_log_that_cannot_be_turned_off_goes_on_to_its_first_base() {
 /// The executor joined a writer that was at a call of the disk: nobody was served for as long as that took.
 #[test]
 fn a_log_ends_only_when_its_threads_have_nothing_to_do() {
-    let calls: [(&str, fn(&Request<'_>) -> bool); 2] = [
-        ("publishing", |request| {
-            request.call == Call::Rename && request.path.ends_with("temp-appendonly.aof.manifest")
-        }),
-        ("removal", |request| {
-            request.call == Call::Remove && request.path.to_string_lossy().ends_with(".incr.aof")
-        }),
-    ];
-    for (what, concerns) in calls {
+    let publishes: fn(&Request<'_>) -> bool =
+        |request| request.call == Call::Rename && request.path.ends_with("temp-appendonly.aof.manifest");
+    let removes: fn(&Request<'_>) -> bool =
+        |request| request.call == Call::Remove && request.path.to_string_lossy().ends_with(".incr.aof");
+    for (what, concerns) in [("publishing", publishes), ("removal", removes)] {
         let mem = Mem::new();
         let mut server = server(&mem);
         server.config.appendonly = true;
