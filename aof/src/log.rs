@@ -434,12 +434,23 @@ impl Log {
         sealed
     }
 
-    /// For `CONFIG SET appendonly no`: seals, and asks for all of it to be made durable. Once
-    /// [`durable`](Self::durable) has reached the returned position, [`stop`](Self::stop) is quick; if
-    /// [`health`](Self::health) says that it will not, keep the log on.
+    /// For `CONFIG SET appendonly no`: seals, and asks for all of it to be made durable, and called so in the file. Unless
+    /// more is appended the log is [idle](Self::is_idle) then; if [`health`](Self::health) says that it will not be, keep
+    /// it on.
     pub fn drain(&mut self) -> Position {
         self.seal(self.shared.clock.now());
+        self.change(|tail| tail.mark_asked = true);
         self.sync_now()
+    }
+
+    /// Whether all is durable and nothing is under way, so that [`stop`](Self::stop) waits for no disk.
+    pub fn is_idle(&self) -> bool {
+        self.block.is_empty() && self.shared.tail.lock().is_idle()
+    }
+
+    /// Whether superseded files are being removed. A stop waits for that, and it can take as long as it likes.
+    pub fn removes_history(&self) -> bool {
+        self.shared.tail.lock().is_collecting()
     }
 
     /// Step 1 of a rewrite: asks for the next file; [`rotation_ready`](Self::rotation_ready) tells.

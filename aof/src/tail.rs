@@ -175,6 +175,8 @@ pub(crate) struct Tail {
     /// The position and the place of a line that was written and that no fdatasync has covered; it has no bytes of its own
     /// among positions.
     pub(crate) unsynced_mark: Option<(Position, FilePoint)>,
+    /// The log is about to end: the line that calls all of it durable shall not wait until it has been idle.
+    pub(crate) mark_asked: bool,
     pub(crate) last_write: Instant,
     pub(crate) time_ms: i64,
 
@@ -268,6 +270,7 @@ impl Tail {
             checksum: options.checksum,
             marked: start,
             unsynced_mark: None,
+            mark_asked: false,
             last_write: clock.now(),
             time_ms: 0,
             fsync: options.fsync,
@@ -501,6 +504,19 @@ impl Tail {
         (is_current && is_settled && is_wanted).then(|| self.last_write + IDLE)
     }
 
+    /// The writer is at nothing, nothing is left for it, and so it would end at once if it were asked to.
+    pub(crate) fn is_idle(&self) -> bool {
+        let is_at_rest = self.owner == Owner::Nobody && !self.sync_running() && self.is_settled();
+        let is_asked = self.publish.is_some() || self.switch_at.is_some() || self.rotation.is_requested();
+        let is_left = self.failure.is_some() || self.lost.is_some() || self.mark_due().is_some();
+        is_at_rest && !is_asked && !is_left && !self.is_collecting()
+    }
+
+    /// History is being removed, or will be.
+    pub(crate) fn is_collecting(&self) -> bool {
+        !matches!(self.collect, Collect::Idle)
+    }
+
     fn mark(&self) -> Line {
         let (position, time_ms) = (self.end, self.time_ms);
         Line { payload_bytes: 0, position, lag: 0, db: self.selected, time_ms, head: None, payload_crc: 0 }
@@ -550,7 +566,7 @@ impl Tail {
             }
         }
         let mark_due = self.mark_due();
-        if mine && mark_due.is_some_and(|due| now >= due || self.stopping) {
+        if mine && mark_due.is_some_and(|due| now >= due || self.stopping || self.mark_asked) {
             return Job::Mark(self.mark());
         }
         match std::mem::replace(&mut self.collect, Collect::Running) {

@@ -255,6 +255,7 @@ impl Writer {
         let result = write_all(&*live.file, &mut [IoSlice::new(&bytes)]);
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
+        tail.mark_asked = false;
         match result {
             Ok(()) => {
                 tail.marked = line.position;

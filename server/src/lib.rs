@@ -35,6 +35,7 @@ pub mod rdb;
 pub mod redact;
 pub mod replication;
 pub mod rewrite_aof;
+pub mod settings;
 pub mod slowlog;
 pub mod startup;
 pub mod stats;
@@ -47,7 +48,6 @@ mod listening;
 mod memory;
 mod propagate;
 mod rdb_load;
-mod settings;
 
 use std::fs;
 use std::io::Read;
@@ -153,13 +153,10 @@ impl Server {
             (_, true) => Some(false),
             _ => None,
         };
-        // A first base that is being written does not hold up an operator's signal. Should the data be kept from being
-        // saved, so that the server goes on, it is begun again.
-        if self.persistence.is_rewriting() && self.persistence.is_waiting_rewrite() {
-            self.abort_rewrite();
-            self.schedule_rewrite();
+        if !self.shut_down(flags.force, save) {
+            let line = "Errors trying to shut down the server. Check the logs for more information.";
+            self.log(Level::Warning, line);
         }
-        self.shut_down(flags.force, save);
     }
 }
 

@@ -1,15 +1,18 @@
 //! CONFIG SET appendonly no: the log ends once everything in it is durable, and only its client waits for that.
 //!
 //! ```text
-//! CONFIG SET -> park, sync -> durable up to there -> hold writes, sync the rest -> durable up to the end -> log off, OK
+//! CONFIG SET -> park, drain -> durable up to there -> hold writes, drain -> the log is idle -> executed again: log off, OK
 //!                   '----------- the disk fails, or takes more than PATIENCE ----------> log stays on, an error
 //! ```
-//! Writes are held only while the last bytes are synced, else new ones would never let it come to an end. When all is
-//! durable the parked command is executed again, as BLPOP's is, and finds nothing to wait for. Inside a transaction
+//! A log is idle once all of it is durable and its threads have nothing to do: only then does to stop it mean to wait for
+//! nobody. Writes are held while the last bytes are synced, else new ones would never let it come to an end; not while
+//! superseded files are removed, which takes as long as it likes.
+//!
+//! A parked command is executed again, as BLPOP's is, and either ends the log, or finds that somebody else has, or has to
+//! wait anew. Whoever comes while others wait joins them, even if the log has become idle meanwhile. Inside a transaction
 //! nobody can be parked: there the executor waits.
 //!
-//! A log that waits for its first base has promised nothing, and may end although its disk fails. But it waits like any
-//! other for a call that is under way: to stop it means to wait for that.
+//! A log that waits for its first base has promised nothing, and may end although its disk fails.
 
 use std::time::{Duration, Instant};
 
@@ -18,83 +21,118 @@ use aof::{Health, Log, Position};
 use crate::client::{ClientId, Waiting};
 use crate::config::SetError;
 use crate::executor::Server;
+use crate::settings::Setting;
 
 /// How long the disk may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A log that is about to end.
-#[derive(Debug)]
+/// The end of a log, as long as somebody waits for it.
+#[derive(Debug, Default)]
 pub struct LogEnd {
     /// Whose CONFIG SET waits.
     clients: Vec<ClientId>,
+    /// What for. None: for nothing more, since the log that they waited for is no more.
+    goal: Option<Goal>,
+}
+
+/// What a log that is to end must come to.
+#[derive(Debug)]
+struct Goal {
     /// What must be durable next.
     position: Position,
     /// It is the last that must be: writes are held until then.
-    pub(crate) holds_writes: bool,
+    holds_writes: bool,
     deadline: Instant,
 }
 
-impl Server {
-    /// Whether a CONFIG SET must wait because it turns the log off. What it says is checked, and changes nothing yet.
-    pub fn must_wait_for_log_end(&mut self, pairs: &[(&[u8], &[u8])], local: bool) -> bool {
-        let names_it = pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"appendonly"));
-        if !names_it || self.in_exec || self.persistence.log_mut().is_none_or(may_end) {
-            return false;
+impl LogEnd {
+    /// Whether somebody waits.
+    pub fn is_awaited(&self) -> bool {
+        !self.clients.is_empty()
+    }
+
+    /// Whether the last bytes are being made durable.
+    pub fn holds_writes(&self) -> bool {
+        self.goal.as_ref().is_some_and(|goal| goal.holds_writes)
+    }
+
+    /// The log is no more: who waits is to be [served](Server::step_log_end), for positions of the next one begin anew.
+    pub(crate) fn come(&mut self) {
+        self.goal = None;
+    }
+}
+
+impl Goal {
+    /// Takes the next step; true if the log may end.
+    fn step(&mut self, log: &mut Log, now: Instant) -> Result<bool, String> {
+        if log.is_idle() {
+            return Ok(true);
         }
-        let Ok(changed) = self.config.set(pairs, self.origin(local)) else { return false };
-        let turns_off = !self.config.appendonly && changed.contains("appendonly");
-        self.config.rollback(changed);
-        turns_off
+        check(log, self.deadline, now)?;
+        let is_near = self.holds_writes || log.durable() >= self.position;
+        let holds_writes = is_near && !log.removes_history();
+        if holds_writes && (!self.holds_writes || log.end() > self.position) {
+            self.position = log.drain();
+        }
+        self.holds_writes = holds_writes;
+        Ok(false)
+    }
+}
+
+impl Server {
+    /// Whether a CONFIG SET that turns the log off must wait for others, or for the disk.
+    pub(crate) fn must_wait_for_log_end(&self) -> bool {
+        let is_near = || self.persistence.log().is_none_or(Log::is_idle);
+        !self.in_exec && (self.persistence.log_end.is_awaited() || !is_near())
     }
 
     /// Parks a client until the log may end.
     pub fn wait_for_log_end(&mut self, id: ClientId, argv: &[&[u8]]) {
         self.park(id, argv, Waiting::LogEnd, None);
+        self.join_log_end(id);
+    }
+
+    fn join_log_end(&mut self, id: ClientId) {
+        let position = self.persistence.log_mut().map_or(0, Log::drain);
         let deadline = self.clock.now + PATIENCE;
-        let Some(log) = self.persistence.log_mut() else { return };
-        let position = log.drain();
-        let log_end = self.persistence.log_end.get_or_insert(LogEnd {
-            clients: Vec::new(),
-            position,
-            holds_writes: false,
-            deadline,
-        });
+        let log_end = &mut self.persistence.log_end;
         log_end.clients.push(id);
+        log_end.goal.get_or_insert(Goal { position, holds_writes: false, deadline });
     }
 
-    /// Once a turn, behind [`persist`](Self::persist): ends the log that is to end, if it may.
+    /// Once a turn, behind [`persist`](Self::persist): serves those who wait for the log's end, if it has come or may come.
     pub fn step_log_end(&mut self) {
-        let Some(mut log_end) = self.persistence.log_end.take() else { return };
-        let Some(log) = self.persistence.log_mut() else { return self.end_log(log_end.clients, None) };
-        if may_end(log) {
-            return self.end_log(log_end.clients, None);
+        if !self.persistence.log_end.is_awaited() {
+            return;
         }
-        if let Err(reason) = check(log, log_end.deadline, self.clock.now) {
-            return self.end_log(log_end.clients, Some(reason));
+        let mut log_end = std::mem::take(&mut self.persistence.log_end);
+        log_end.clients.retain(|&id| self.clients.get(id).is_some());
+        let step = match (self.persistence.log_mut(), &mut log_end.goal) {
+            (Some(log), Some(goal)) => goal.step(log, self.clock.now),
+            _ => Ok(true),
+        };
+        match step {
+            Ok(false) if log_end.is_awaited() => self.persistence.log_end = log_end,
+            Ok(_) => log_end.clients.into_iter().for_each(|id| self.end_log_for(id, None)),
+            Err(reason) => log_end.clients.into_iter().for_each(|id| self.end_log_for(id, Some(&reason))),
         }
-        if log.durable() >= log_end.position {
-            log_end.position = log.drain();
-            log_end.holds_writes = true;
-        }
-        self.persistence.log_end = Some(log_end);
     }
 
-    /// Executes what waited for the log's end, or refuses it.
-    fn end_log(&mut self, clients: Vec<ClientId>, refusal: Option<String>) {
-        for id in clients {
-            let Some(client) = self.clients.get(id) else { continue };
-            let Some(argv) = client.blocked.as_ref().map(|blocked| blocked.argv.clone()) else { continue };
-            let (argv, local) = (argv.words(), client.is_local());
-            let result = match &refusal {
-                None => self.set_config(&crate::commands::server::pairs(&argv), local),
-                Some(reason) => {
-                    Err(SetError::Failed { name: b"appendonly".to_vec(), reason: reason.clone() }.into())
-                }
-            };
-            self.answer_parked(id, |reply| match result {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(&error.to_string()),
-            });
+    /// Executes a command that waited for the log's end, or refuses it.
+    fn end_log_for(&mut self, id: ClientId, refusal: Option<&str>) {
+        let Some(client) = self.clients.get(id) else { return };
+        let Some(argv) = client.blocked.as_ref().map(|blocked| blocked.argv.clone()) else { return };
+        let (argv, local) = (argv.words(), client.is_local());
+        let set = match refusal {
+            None => self.set_config(&crate::commands::server::pairs(&argv), local),
+            Some(reason) => {
+                Err(SetError::Failed { name: b"appendonly".to_vec(), reason: reason.to_owned() }.into())
+            }
+        };
+        match set {
+            Ok(Setting::Done) => self.answer_parked(id, |reply| reply.ok()),
+            Ok(Setting::AwaitsLogEnd) => self.join_log_end(id),
+            Err(error) => self.answer_parked(id, |reply| reply.error(&error.to_string())),
         }
     }
 
@@ -110,7 +148,7 @@ impl Server {
         if let Some(log) = self.persistence.log_mut() {
             log.drain();
             let deadline = Instant::now() + patience;
-            while !may_end(log) {
+            while !log.is_idle() {
                 check(log, deadline, Instant::now()).map_err(anyhow::Error::msg)?;
                 std::thread::sleep(Duration::from_micros(100));
             }
@@ -127,23 +165,18 @@ impl Server {
     }
 }
 
-/// Whether nothing would be lost with the log, and it would stop at once. One that waits for its first base has promised
-/// nothing yet.
-fn may_end(log: &mut Log) -> bool {
-    let is_worthless = log.is_waiting_rewrite() && matches!(log.health(), Health::Failing(_));
-    is_worthless || log.durable() >= log.end()
-}
-
-/// Whether the disk may still make everything durable in time.
+/// Whether the disk may still make everything durable in time. A log without a base gives up by itself what fails.
 fn check(log: &Log, deadline: Instant, now: Instant) -> Result<(), String> {
-    if let Health::Failing(failure) = log.health() {
+    if let Health::Failing(failure) = log.health()
+        && !log.is_waiting_rewrite()
+    {
         return Err(format!("{} of {}: {}", failure.op, failure.path.display(), failure.message));
     }
     if log.stats(now).lost_below.is_some() {
         return Err("the disk has lost writes; a rewrite repairs that".into());
     }
     if now >= deadline {
-        return Err(format!("the disk takes more than {PATIENCE:?} to sync"));
+        return Err(format!("the disk takes more than {PATIENCE:?}"));
     }
     Ok(())
 }

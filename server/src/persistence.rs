@@ -41,6 +41,8 @@ pub struct Persistence {
     pub scheduled: bool,
     backoff: Backoff,
     last: LastRewrite,
+    /// Rewrites begun, since the start or CONFIG RESETSTAT.
+    rewrites: u64,
     fs: Arc<dyn Fs>,
     waker: Option<Arc<Waker>>,
     /// Where `dir` pointed when the log was started: it stays there.
@@ -57,8 +59,8 @@ pub struct Persistence {
     pub run_id: String,
     /// Somebody waits for what is logged to be durable: asked for when the turn's block is sealed.
     pub(crate) sync_wanted: bool,
-    /// The log is about to be turned off.
-    pub(crate) log_end: Option<LogEnd>,
+    /// Who wants the log to be turned off.
+    pub(crate) log_end: LogEnd,
     /// What replies may tell of once there is no log any more.
     last_watermark: Position,
     /// The highest watermark that replies of this log have left by. The log's own may fall: when `no-appendfsync-on-rewrite`
@@ -98,9 +100,8 @@ struct Running {
 struct LastRewrite {
     ok: bool,
     took: Option<Duration>,
-    count: u64,
-    /// Size of the base that it wrote, or that was loaded.
-    base_bytes: u64,
+    /// What the log measured when it ended: the base and all that was logged meanwhile. After a start, the base alone.
+    log_bytes: u64,
 }
 
 impl Default for Persistence {
@@ -110,7 +111,8 @@ impl Default for Persistence {
             rewrite: None,
             scheduled: false,
             backoff: Backoff::default(),
-            last: LastRewrite { ok: true, took: None, count: 0, base_bytes: 0 },
+            last: LastRewrite { ok: true, took: None, log_bytes: 0 },
+            rewrites: 0,
             fs: Arc::new(Disk),
             waker: None,
             home: PathBuf::new(),
@@ -120,7 +122,7 @@ impl Default for Persistence {
             loaded: Loaded::default(),
             run_id: String::new(),
             sync_wanted: false,
-            log_end: None,
+            log_end: LogEnd::default(),
             last_watermark: Position::MAX,
             told: 0,
             left_held: Vec::new(),
@@ -143,6 +145,11 @@ impl Persistence {
     }
 
     /// The log, unless it is off.
+    pub fn log(&self) -> Option<&Log> {
+        self.log.as_ref()
+    }
+
+    /// The same, to be changed.
     #[inline]
     pub fn log_mut(&mut self) -> Option<&mut Log> {
         self.log.as_mut()
@@ -181,8 +188,7 @@ impl Persistence {
     /// Whether writes wait until the log has caught up.
     #[inline]
     pub fn writes_are_held(&self) -> bool {
-        self.log.as_ref().is_some_and(Log::writes_are_held)
-            || self.log_end.as_ref().is_some_and(|log_end| log_end.holds_writes)
+        self.log.as_ref().is_some_and(Log::writes_are_held) || self.log_end.holds_writes()
     }
 
     /// See [`Log::is_open`].
@@ -225,6 +231,8 @@ impl Persistence {
 
     /// CONFIG RESETSTAT.
     pub fn reset_stats(&mut self) {
+        self.rewrites = 0;
+        self.saving.reset_stats();
         if let Some(log) = &mut self.log {
             log.reset_stats();
         }
@@ -263,7 +271,7 @@ impl Persistence {
         fields.add("aof_last_rewrite_time_sec", seconds(self.last.took));
         fields.add("aof_current_rewrite_time_sec", seconds(current));
         fields.add("aof_last_bgrewrite_status", status(self.last.ok));
-        fields.add("aof_rewrites", self.last.count);
+        fields.add("aof_rewrites", self.rewrites);
         fields.add("aof_rewrites_consecutive_failures", self.backoff.failures());
         fields.add("aof_last_write_status", status(self.misconf().is_none()));
         fields.add("aof_last_cow_size", 0);
@@ -285,7 +293,7 @@ impl Persistence {
     fn info_log(&self, log: &Log, clock: &Clock, fields: &mut Fields) {
         let stats = log.stats(clock.now);
         fields.add("aof_current_size", stats.current_size);
-        fields.add("aof_base_size", self.last.base_bytes);
+        fields.add("aof_base_size", self.last.log_bytes);
         fields.add("aof_pending_rewrite", u8::from(stats.waiting_rewrite));
         fields.add("aof_buffer_length", stats.buffer_length);
         fields.add("aof_pending_bio_fsync", stats.pending_bio_fsync);
@@ -407,7 +415,7 @@ impl Server {
     pub fn start_log(&mut self, directory: Directory, options: &Options) -> Result<(), aof::Error> {
         let wake = self.persistence.wake();
         let log = Log::start(directory, options, Box::new(move || wake()))?;
-        self.persistence.last.base_bytes = log.stats(self.clock.now).base_size;
+        self.persistence.last.log_bytes = log.stats(self.clock.now).base_size;
         self.set_log(Some(log));
         self.persistence.home.clone_from(&options.adopt_from);
         Ok(())
@@ -465,7 +473,7 @@ impl Server {
         }
         self.set_log(None);
         self.persistence.scheduled = false;
-        self.persistence.log_end = None;
+        self.persistence.log_end.come();
         self.unlock_log_directory();
     }
 
@@ -492,6 +500,7 @@ impl Server {
         match begun {
             Ok(rewrite) => {
                 self.persistence.scheduled = false;
+                self.persistence.rewrites += 1;
                 self.persistence.rewrite = Some(Running { rewrite, started: self.clock.now });
                 self.log(Level::Notice, "Background append only file rewriting started");
                 Ok(())
@@ -599,8 +608,9 @@ impl Server {
                 let persistence = &mut self.persistence;
                 persistence.backoff.succeeded();
                 persistence.last.ok = true;
-                persistence.last.count += 1;
-                persistence.last.base_bytes = summary.base_bytes;
+                if let Some(log) = &persistence.log {
+                    persistence.last.log_bytes = log.stats(self.clock.now).current_size;
+                }
                 persistence.last.took = Some(self.clock.now.saturating_duration_since(started));
                 self.log(
                     Level::Notice,
@@ -631,7 +641,7 @@ impl Server {
         let stats = persistence.log.as_ref().map(|log| log.stats(self.clock.now));
         let growth = stats.as_ref().filter(|stats| !stats.waiting_rewrite).map(|stats| Growth {
             current_bytes: stats.current_size,
-            base_bytes: persistence.last.base_bytes,
+            base_bytes: persistence.last.log_bytes,
             min_bytes: self.config.auto_aof_rewrite_min_size_bytes,
             percentage: self.config.auto_aof_rewrite_percentage,
         });
@@ -639,7 +649,7 @@ impl Server {
         let has_lost = stats.as_ref().is_some_and(|stats| stats.lost_below.is_some());
         let reason = decide(&Situation {
             is_busy: persistence.rewrite.is_some()
-                || persistence.log_end.is_some()
+                || persistence.log_end.is_awaited()
                 || persistence.saving.is_running()
                 || self.loading.is_some(),
             is_scheduled: persistence.scheduled || has_lost,
@@ -754,11 +764,14 @@ impl Server {
         }
     }
 
-    /// Makes everything durable and lets the turn end with exit code 0; false if that failed and `force` is not set.
+    /// Makes everything durable and lets the turn end with exit code 0; false if that failed and `force` is not set. A log
+    /// that waits for its first base can be left by force alone, and then the code is 1.
     /// `save`: whether an RDB file is written; where nobody says so, if there are save points.
     pub fn shut_down(&mut self, force: bool, save: Option<bool>) -> bool {
         self.log(Level::Warning, "User requested shutdown...");
-        if self.persistence.is_waiting_rewrite() && self.persistence.is_rewriting() && !force {
+        // Nothing of it could be loaded. Redis looks only whether the base is being written, not whether it still will be.
+        let has_no_base = self.persistence.is_waiting_rewrite();
+        if has_no_base && !force {
             self.log(Level::Warning, "Writing initial AOF, can't exit.");
             return false;
         }
@@ -788,7 +801,10 @@ impl Server {
                 return true;
             }
         }
-        self.exit = Some(0);
+        if has_no_base {
+            self.log(Level::Warning, "Writing initial AOF. Exit anyway.");
+        }
+        self.exit = Some(i32::from(has_no_base));
         true
     }
 }

@@ -101,6 +101,11 @@ impl Saving {
         self.running.as_ref().is_some_and(|running| running.for_replicas)
     }
 
+    /// CONFIG RESETSTAT.
+    pub(crate) fn reset_stats(&mut self) {
+        self.last.count = 0;
+    }
+
     /// How far a background save has come.
     pub fn progress(&self) -> Option<Progress> {
         self.running.as_ref().map(|running| running.save.progress())

@@ -63,14 +63,29 @@ impl From<SetError> for CommandError {
     }
 }
 
+/// How far a CONFIG SET has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// It is done.
+    Done,
+    /// Nothing is: it turns the log off, and that has something to do first. To be tried again.
+    AwaitsLogEnd,
+}
+
 impl Server {
     /// CONFIG SET: all of the directives or none, with their effects.
     ///
     /// # Errors
     /// Redis's words; nothing has changed then.
-    pub fn set_config(&mut self, pairs: &[(&[u8], &[u8])], local: bool) -> Result<(), CommandError> {
+    pub fn set_config(&mut self, pairs: &[(&[u8], &[u8])], local: bool) -> Result<Setting, CommandError> {
         let changed = self.config.set(pairs, self.origin(local))?;
-        let names: Vec<&'static str> = changed.names().collect();
+        if changed.contains("appendonly") && !self.config.appendonly && self.must_wait_for_log_end() {
+            self.config.rollback(changed);
+            return Ok(Setting::AwaitsLogEnd);
+        }
+        let mut names: Vec<&'static str> = changed.names().collect();
+        // The last of those that can fail, since it cannot be taken back: a log that is turned on again has no base.
+        names.sort_by_key(|&name| name == "appendonly");
         for (at, name) in names.iter().enumerate() {
             if let Err(reason) = self.apply(name) {
                 self.config.rollback(changed);
@@ -90,7 +105,7 @@ impl Server {
         if names.contains(&"maxmemory") {
             self.limit_memory();
         }
-        Ok(())
+        Ok(Setting::Done)
     }
 
     /// Who asks for a CONFIG SET.

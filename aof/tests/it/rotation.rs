@@ -228,6 +228,26 @@ fn a_log_switched_on_at_run_time_counts_from_its_first_base() {
     log.stop().unwrap();
 }
 
+/// Also the line that calls all of it durable is there by then, which is otherwise written after a second.
+#[test]
+fn a_log_that_was_drained_and_is_idle_stops_without_another_write_or_sync() {
+    for fsync in [Fsync::Always, Fsync::Everysec, Fsync::No] {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(fsync));
+        turn(&mut log, &[("k", 1)]);
+        log.drain();
+        until("idle", || log.is_idle());
+        mem.fail_with(|call, _| {
+            matches!(call, Call::Write | Call::SyncData | Call::Rename | Call::SyncDir).then(eio).flatten()
+        });
+        log.stop().unwrap();
+        mem.heal();
+        let before = mem.bytes(&path("appendonly.aof.1.incr.aof"));
+        start(mem.clone(), &options(fsync)).stop().unwrap();
+        assert_eq!(mem.bytes(&path("appendonly.aof.1.incr.aof")), before, "it was called durable");
+    }
+}
+
 #[test]
 fn a_temporary_incr_that_fails_takes_its_base_with_it_and_the_next_attempt_counts() {
     let mem = Mem::new();

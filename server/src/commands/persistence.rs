@@ -30,8 +30,9 @@ fn bgrewriteaof(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     if server.persistence.is_rewriting() {
         return Err(CommandError::other("ERR Background append only file rewriting already in progress"));
     }
-    // Within a transaction the snapshot would hold a part of it.
-    if server.persistence.saving.is_running() || server.in_exec {
+    // Within a transaction the snapshot would hold a part of it; and a log that is about to end is to come to rest.
+    let must_wait = server.persistence.saving.is_running() || server.persistence.log_end.is_awaited();
+    if must_wait || server.in_exec {
         server.schedule_rewrite();
         return answer(server, id, "Background append only file rewriting scheduled");
     }

@@ -7,6 +7,7 @@ use super::ProcessSpec;
 use super::connection::reply;
 use crate::client::{Client, ClientId};
 use crate::executor::Server;
+use crate::settings::Setting;
 
 type Result = std::result::Result<(), CommandError>;
 
@@ -76,12 +77,10 @@ fn config_set(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     }
     let pairs = pairs(argv);
     let local = server.clients.get(id).is_some_and(Client::is_local);
-    if server.must_wait_for_log_end(&pairs, local) {
-        server.wait_for_log_end(id, argv);
-        return Ok(());
+    match server.set_config(&pairs, local)? {
+        Setting::Done => reply(server, id, |reply| reply.ok()),
+        Setting::AwaitsLogEnd => server.wait_for_log_end(id, argv),
     }
-    server.set_config(&pairs, local)?;
-    reply(server, id, |reply| reply.ok());
     Ok(())
 }
 

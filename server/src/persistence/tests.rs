@@ -10,6 +10,7 @@ use resp::{Encoder, Version};
 
 use super::*;
 use crate::logger::Logger;
+use crate::settings::Setting;
 
 /// A server whose files are in memory.
 fn server(mem: &Mem) -> Server {
@@ -83,6 +84,46 @@ fn a_log_that_cannot_be_turned_off_goes_on_to_its_first_base() {
         !server.persistence.is_waiting_rewrite()
     });
     server.turn_log_off().unwrap();
+}
+
+/// The executor joined a writer that was at a call of the disk: nobody was served for as long as that took.
+#[test]
+fn a_log_ends_only_when_its_threads_have_nothing_to_do() {
+    let publishes: fn(&Request<'_>) -> bool =
+        |request| request.call == Call::Rename && request.path.ends_with("temp-appendonly.aof.manifest");
+    let removes: fn(&Request<'_>) -> bool =
+        |request| request.call == Call::Remove && request.path.to_string_lossy().ends_with(".incr.aof");
+    for (what, concerns) in [("publishing", publishes), ("removal", removes)] {
+        let mem = Mem::new();
+        let mut server = server(&mem);
+        server.config.appendonly = true;
+        server.turn_log_on().unwrap();
+        eventually(|| {
+            server.persist(true);
+            !server.persistence.is_waiting_rewrite()
+        });
+        eventually(|| server.persistence.log().is_some_and(Log::is_idle));
+        server.start_rewrite().unwrap();
+        // The next file is listed by then.
+        eventually(|| {
+            server.persist(true);
+            server.persistence.rewrite.as_ref().is_none_or(|running| running.rewrite.progress().bytes > 0)
+        });
+        let hung = Hung::on(&mem, concerns);
+        eventually(|| {
+            server.persist(true);
+            hung.is_met()
+        });
+        let off: [(&[u8], &[u8]); 1] = [(b"appendonly", b"no")];
+        let while_it_hangs = server.set_config(&off, true);
+        hung.end();
+        assert_eq!(while_it_hangs.unwrap(), Setting::AwaitsLogEnd, "{what}");
+        eventually(|| {
+            server.persist(true);
+            server.set_config(&off, true).unwrap() == Setting::Done
+        });
+        assert!(server.persistence.log().is_none(), "{what}");
+    }
 }
 
 /// While it has gigabytes of what keys have left, they are no data, and nothing more must be evicted for them.

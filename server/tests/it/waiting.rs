@@ -187,6 +187,28 @@ fn appendonly_no_waits_for_the_disk_and_nobody_else_does() {
     }
 }
 
+/// Whoever came second found the log ready to end, ended it, and with it the memory of who had come first.
+#[test]
+fn all_that_turn_the_log_off_at_once_are_answered() {
+    for second in [&["CONFIG SET appendonly no"][..], &["MULTI", "CONFIG SET appendonly no", "EXEC"]] {
+        let world = World::new();
+        let server = world.start_aof(&["--appendfsync", "everysec"]);
+        let mut clients: Vec<Client> = (0..4).map(|_| server.client()).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(client.ask("PING"), "PONG"));
+        let [sleeper, a, between, b] = &mut clients[..] else { unreachable!() };
+        // Meanwhile the others' commands come together, for one turn; in that the fdatasync ends between the two.
+        sleeper.send("DEBUG SLEEP 0.3");
+        a.send("SET k v");
+        a.send("CONFIG SET appendonly no maxclients 77");
+        between.send("DEBUG SLEEP 0.3");
+        second.iter().for_each(|command| b.send(command));
+        let answers: Vec<String> = second.iter().map(|_| b.reply()).collect();
+        assert!(answers.last().is_some_and(|last| last.contains("OK")), "{answers:?}");
+        assert_eq!((a.reply(), a.reply()), ("OK".into(), "OK".into()), "{second:?}");
+        assert_eq!(b.ask("CONFIG GET appendonly maxclients"), "[appendonly no maxclients 77]");
+    }
+}
+
 /// A log without a base promises nothing. But to stop it means to wait for the call that the disk is at.
 #[test]
 fn appendonly_no_before_the_first_base_waits_for_the_disk_and_nobody_else_does() {
