@@ -478,13 +478,7 @@ fn blmpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
 /// Parks the client until one of the keys holds a list, or answers at once as if the time were over.
 fn wait(ctx: &mut Ctx<'_>, keys: &[&[u8]], timeout_ms: Option<u64>, null_array: bool, out: &mut Encoder<'_>) {
     let keys = keys.iter().map(|&key| Str::from(key)).collect();
-    if ctx.block(Block {
-        keys,
-        timeout_ms,
-        type_name: "list",
-        wakes_without_it: false,
-        again: None,
-    }) {
+    if ctx.block(Block { keys, timeout_ms, type_name: "list", wakes_without_it: false, again: None }) {
         return;
     }
     if null_array {

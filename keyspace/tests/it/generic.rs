@@ -208,7 +208,10 @@ fn keys_are_copied_and_moved_between_databases() {
         ("COPY a a DB 0 REPLACE", "-ERR source and destination objects are the same\r\n"),
         ("COPY a b REPLACE BOGUS", "-ERR syntax error\r\n"),
         ("COPY a b DB", "-ERR syntax error\r\n"),
-        ("MOVE a 2147483648", "-ERR value is out of range, value must between -2147483648 and 2147483647\r\n"),
+        (
+            "MOVE a 2147483648",
+            "-ERR value is out of range, value must between -2147483648 and 2147483647\r\n",
+        ),
         ("SWAPDB 0 2147483648", "-ERR invalid second DB index\r\n"),
         ("COPY a b DB 16", "-ERR DB index is out of range\r\n"),
         ("COPY a b DB x", "-ERR value is not an integer or out of range\r\n"),

@@ -138,7 +138,9 @@ impl Server {
             return true;
         }
         let command = looked_up.as_ref().ok().copied();
-        self.make_room(command.is_some_and(|command| self.room.is_exceeded() && self.needs_memory(id, command)));
+        self.make_room(
+            command.is_some_and(|command| self.room.is_exceeded() && self.needs_memory(id, command)),
+        );
         let admitted = looked_up.and_then(|command| self.permit(id, command, argv).map(|()| command));
         if let Ok(command) = admitted
             && self.postpone(id, command)

@@ -382,7 +382,11 @@ fn waiting_ends_in_time_and_by_unblock() {
     let start = Instant::now();
     assert_eq!(waiting.ask("BLPOP l 0.05"), "nil[]");
     assert!(start.elapsed() >= Duration::from_millis(50));
-    assert_eq!(waiting.ask("BLMOVE a b LEFT LEFT 0.01"), "nil[]", "as Redis's, though its reply is no array else");
+    assert_eq!(
+        waiting.ask("BLMOVE a b LEFT LEFT 0.01"),
+        "nil[]",
+        "as Redis's, though its reply is no array else"
+    );
     assert_eq!(waiting.ask("BLPOP l -1"), "-ERR timeout is negative");
     let id = serial(&mut waiting);
     assert_eq!(other.ask(&format!("CLIENT UNBLOCK {id}")), ":0");

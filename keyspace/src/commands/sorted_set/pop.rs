@@ -201,13 +201,7 @@ fn pop_or_wait(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, out: &mut Encoder<'_
 
 fn wait(ctx: &mut Ctx<'_>, keys: &[&[u8]], timeout_ms: Option<u64>, out: &mut Encoder<'_>) {
     let keys = keys.iter().map(|key| Str::from(*key)).collect();
-    if !ctx.block(Block {
-        keys,
-        timeout_ms,
-        type_name: "zset",
-        wakes_without_it: false,
-        again: None,
-    }) {
+    if !ctx.block(Block { keys, timeout_ms, type_name: "zset", wakes_without_it: false, again: None }) {
         out.null_array();
     }
 }
