@@ -221,10 +221,14 @@ impl<T: Item> Tree<T> {
         let seam = range.start;
         self.root.cut(range);
         self.collapse();
-        // Both sides of the cut may be left with thin nodes, on every level.
+        // Both sides of the cut may be left with thin nodes, on every level; and one that is merged may leave its parent
+        // thin in turn.
         for index in [seam.saturating_sub(1), seam] {
-            self.root.mend_path(index.min(self.len() - 1));
-            self.collapse();
+            let index = index.min(self.len() - 1);
+            while self.root.has_thin_path(index) {
+                self.root.mend_path(index);
+                self.collapse();
+            }
         }
     }
 

@@ -126,6 +126,18 @@ fn apply(step: Step, tree: &mut Tree<usize>, model: &mut Vec<usize>) {
     }
 }
 
+/// Of the second of four nodes eight leaves are left, and the two at the cut then become one.
+#[test]
+fn a_merged_leaf_leaves_no_thin_parent() {
+    let mut model: Vec<usize> = (0..100 * MAX_ITEMS).map(|item| item % 7).collect();
+    let mut tree: Tree<usize> = model.iter().copied().collect();
+    let node = MAX_ITEMS * MAX_CHILDREN;
+    let range = node + 6 * MAX_ITEMS + 30..2 * node - 10;
+    tree.remove_range(range.clone());
+    model.drain(range);
+    assert_eq!(checked(&tree), model);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
