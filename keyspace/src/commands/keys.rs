@@ -346,7 +346,6 @@ impl KeySpec {
             Find::Range { last, step, limit } => {
                 let words = (argv.len() - first) as isize;
                 let last = match limit {
-                    2.. if words % 2 == 1 => return None,
                     2.. => words / 2 - 1,
                     _ if last < 0 => words + last,
                     _ => last.min(words - 1),

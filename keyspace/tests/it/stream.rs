@@ -337,7 +337,7 @@ fn keys_stand_behind_streams() {
         ("XREAD STREAMS a b 0 0", &[&b"a"[..], b"b"][..]),
         ("XREAD COUNT 5 BLOCK 0 STREAMS a $", &[b"a"]),
         ("XREADGROUP GROUP streams c NOACK STREAMS a >", &[b"a"]),
-        ("XREAD STREAMS a b 0", &[]),
+        ("XREAD STREAMS a b 0", &[b"a"]),
         ("XREAD a b 0 0", &[]),
     ] {
         assert_eq!(keys(line), expected, "{line}");

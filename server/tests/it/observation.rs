@@ -320,7 +320,7 @@ fn command_tells_keys_and_categories() {
         ("SORT k GET store STORE a STORE b", "[[k ~[RO access]] [b ~[OW update]]]"),
         ("LMOVE a b LEFT LEFT", "[[a ~[RW access delete]] [b ~[RW insert]]]"),
         ("XREADGROUP GROUP streams c STREAMS a b > >", "[[a ~[RO access]] [b ~[RO access]]]"),
-        ("XREAD STREAMS a b 0", INVALID),
+        ("XREAD COUNT 1 STREAMS a", INVALID),
         ("MIGRATE h 1 k 0 1", "[[k ~[RW access delete]]]"),
         ("MIGRATE h 1  0 1 AUTH keys KEYS a b", "[[a ~[RW access delete]] [b ~[RW access delete]]]"),
         ("NONESUCH k", "-ERR Invalid command specified"),
