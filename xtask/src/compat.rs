@@ -80,7 +80,7 @@ const FILES: &[Row] = &[
     ("unit/multi aof-checksum no",      63,  6, false),
     ("integration/aof aof-checksum no", 40, 16, false),
     ("integration/rdb",           14,   9,  true),
-    ("integration/corrupt-dump",  79,  60,  false),
+    ("integration/corrupt-dump",  78,  60,  false),
     ("integration/convert-zipmap-hash-on-load", 3, 2, true),
     ("integration/convert-ziplist-hash-on-load", 2, 2, true),
     ("integration/convert-ziplist-zset-on-load", 2, 2, true),
