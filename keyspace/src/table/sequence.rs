@@ -8,5 +8,5 @@
 use triomphe::Arc;
 
 /// Things in a row. No type of our own: whoever sends a keyspace to a thread has the compiler look through all of its
-/// types, two of these within each other, and it gives up at a depth of 128.
+/// types, two of these within each other, and it gives up at a depth of 128 unless told otherwise, as here.
 pub(crate) type Sequence<T> = im::Vector<Arc<T>>;

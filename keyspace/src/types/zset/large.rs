@@ -224,6 +224,14 @@ impl Large {
             self.index.add(Mark { place, number: run.chunk });
             return self.change(index, run.chunk, |chunk| chunk.insert(at, place, score, member));
         }
+        // Or in front of the next chunk, where it would else be alone behind a big one.
+        if at == chunk.len()
+            && let Some(&next) = self.runs.get(index + 1)
+            && self.chunk(next.chunk).has_room(member)
+        {
+            self.index.add(Mark { place, number: next.chunk });
+            return self.change(index + 1, next.chunk, |chunk| chunk.insert(0, place, score, member));
+        }
         // At the ends, where more will probably follow, a full chunk stays full.
         let is_first = index == 0 && at == 0;
         let is_last = index + 1 == self.runs.len() && at == chunk.len();

@@ -263,6 +263,21 @@ fn what_is_left_of_a_pruned_set_stands_together_and_takes_little() {
     assert!(chunks <= zset.len() / 3 + 1, "{chunks} chunks");
 }
 
+/// Each had a chunk of its own: its place is behind the big one, and that is full.
+#[test]
+fn members_that_come_in_falling_order_behind_a_big_one_share_chunks() {
+    let mut zset = ZSet::for_members(b"", 0, thresholds(0));
+    zset.insert(&[b'x'; 1000], 0.0, thresholds(0));
+    (1..=400u32)
+        .rev()
+        .for_each(|number| _ = zset.insert(&number.to_be_bytes(), number.into(), thresholds(0)));
+    let chunks = zset.as_large().unwrap().chunks().len();
+    assert!(chunks <= zset.len() / 3, "{chunks} chunks");
+    let model: Model =
+        (1..=400u32).map(|number| (number.to_be_bytes().to_vec(), f64::from(number))).collect();
+    assert_eq!(members(&zset)[1..], ordered(&model));
+}
+
 #[test]
 fn ranges_past_the_end_are_refused_in_either_form() {
     for entries in [0, 100] {
