@@ -50,7 +50,8 @@ pub struct Options {
     pub max_unsynced_bytes: u64,
     /// What the base of a log that begins empty holds: an RDB file without keys, or nothing, as commands.
     pub empty_base_rdb: Option<Vec<u8>>,
-    /// `no-appendfsync-on-rewrite`: no fsync by policy while a rewrite runs. Default: no.
+    /// `no-appendfsync-on-rewrite`: no fsync by policy while a rewrite runs, unless `max_unsynced_bytes` holds writers.
+    /// Default: no.
     pub no_fsync_on_rewrite: bool,
 }
 

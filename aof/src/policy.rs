@@ -22,7 +22,7 @@ pub const EVERYSEC: Duration = Duration::from_secs(1);
 pub struct Moment {
     /// The policy.
     pub fsync: Fsync,
-    /// A rewrite runs and `no-appendfsync-on-rewrite` lets the policy rest.
+    /// A rewrite runs and `no-appendfsync-on-rewrite` lets the policy rest; never while writers are held for a sync.
     pub suspended: bool,
     /// Everything up to here is in the file.
     pub written: Position,

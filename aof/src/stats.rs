@@ -74,7 +74,7 @@ pub struct Stats {
     pub unsynced_bytes: u64,
     /// The age of the oldest of them.
     pub unsynced: Duration,
-    /// Bytes in memory until they are durable.
+    /// What blocks take of memory: those that are not durable yet, and the buffer of the one that is open.
     pub retained_bytes: u64,
     /// Direct writes by the executor that took long enough to send the next ones through the writer.
     pub slow_direct_writes: u64,

@@ -372,7 +372,7 @@ impl Tail {
         self.durable = self.durable.max(position);
         self.drop_blocks(self.durable);
         // Where memory does not say, what is left is at least as old as the last write.
-        let is_forgotten = self.durable < self.written && self.blocks.is_empty();
+        let is_forgotten = self.durable < self.written.min(self.retained_from());
         self.unsynced_since = is_forgotten.then_some(self.last_write);
     }
 

@@ -22,7 +22,6 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::fs::{retry, write_all};
 use crate::manifest::Entry;
-use crate::options::Fsync;
 use crate::policy::Action;
 use crate::rotate::{NewBase, Rotation, Volume};
 use crate::space::{self, Claim};
@@ -94,7 +93,7 @@ impl Shared {
         let slow = took > SLOW_WRITE;
         let mut tail = self.tail.lock();
         tail.note_write_time(took);
-        let was_clean = tail.written <= tail.durable;
+        let was_at_rest = sync_action(&tail, ended) == Action::Wait;
         tail.owner = Owner::Nobody;
         if slow {
             tail.counters.slow_direct_writes += 1;
@@ -102,12 +101,12 @@ impl Shared {
         }
         tail.note_write(&[start], end, result);
         self.show(&tail);
-        // Neither thread is woken for nothing: this runs once a turn. The syncer sleeps without a date only while all
-        // is durable.
+        // Neither thread is woken for nothing: this runs once a turn. The syncer sleeps without a date while there is
+        // nothing for it to do.
         if tail.writer_blocked || tail.failure.is_some() || tail.reserve_due(ended).is_some() {
             self.to_writer.notify_one();
         }
-        if was_clean && tail.fsync != Fsync::No {
+        if was_at_rest && sync_action(&tail, ended) != Action::Wait {
             self.to_syncer.notify_one();
         }
     }
@@ -255,7 +254,7 @@ impl Writer {
         let result = write_all(&*live.file, &mut [IoSlice::new(&bytes)]);
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
-        tail.mark_asked = false;
+        tail.mark_asked &= line.position < tail.end;
         match result {
             Ok(()) => {
                 tail.marked = line.position;

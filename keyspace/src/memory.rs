@@ -88,17 +88,24 @@ fn large_bytes(large: &Large, samples: usize) -> usize {
     // Whatever is shared has its count, and each chunk a pointer to it in their sequence.
     let shared = size_of::<usize>();
     let own = shared + size_of::<Chunk>() + size_of::<Arc<Chunk>>() + size_of::<Run>();
-    let chunk = |chunk: &Arc<Chunk>| own + chunk.heap_bytes();
-    let chunks = sampled(chunks.iter(), chunks.len(), samples, chunk);
+    let chunks = spread(chunks.len(), samples, |at| chunks.get(at).map(|chunk| own + chunk.heap_bytes()));
     shared + size_of::<Large>() + chunks + table_bytes(large.index(), samples, |_| 0)
 }
 
 /// A list's chunks, judged by a sample.
 fn list_bytes(list: &List, samples: usize) -> usize {
-    sampled(list.chunks(), list.free_effort(), samples, Listpack::heap_bytes)
+    spread(list.free_effort(), samples, |at| list.chunk(at).map(Listpack::heap_bytes))
 }
 
-/// The sum over `len` things, judged by some from all over them, for neighbours are alike; 0 samples are all.
+/// The sum over `len` things in an order of their own, judged by some from all over them, for neighbours are alike; 0
+/// samples are all.
+fn spread(len: usize, samples: usize, bytes: impl Fn(usize) -> Option<usize>) -> usize {
+    let samples = if samples == 0 { len } else { samples.min(len) };
+    let sum: usize = (0..samples).filter_map(|sample| bytes(sample * len / samples)).sum();
+    scale(sum, len, samples)
+}
+
+/// The sum over `len` things in the order of their hashes, judged by the first few; 0 samples are all.
 fn sampled<T>(
     things: impl Iterator<Item = T>,
     len: usize,
@@ -106,7 +113,7 @@ fn sampled<T>(
     bytes: impl Fn(T) -> usize,
 ) -> usize {
     let samples = if samples == 0 { len } else { samples.min(len) };
-    let sum: usize = things.step_by((len / samples.max(1)).max(1)).take(samples).map(bytes).sum();
+    let sum: usize = things.take(samples).map(bytes).sum();
     scale(sum, len, samples)
 }
 
@@ -114,7 +121,7 @@ fn sampled<T>(
 fn stream_bytes(stream: &Stream, samples: usize) -> usize {
     let nodes = stream.nodes();
     let node = |node: &Node| size_of::<Node>() + node.pack().heap_bytes();
-    let nodes = sampled(nodes.iter(), nodes.len(), samples, node);
+    let nodes = spread(nodes.len(), samples, |at| nodes.get(at).map(node));
     // Each pending entry is known to the group and to the consumer.
     let groups = stream.groups().iter().map(|group| {
         let consumers = group.consumers().iter().map(|consumer| size_of::<Consumer>() + consumer.name.len());

@@ -77,8 +77,11 @@ impl<'a> Output<'a> {
     /// What was written so far are lines or a head, not commands, and stands in no block.
     #[cfg(not(loom))]
     pub(crate) fn end_preamble(&mut self) -> io::Result<()> {
-        let preamble = std::mem::take(&mut self.buf);
-        self.write_out(&preamble)
+        let mut preamble = std::mem::take(&mut self.buf);
+        let result = self.write_out(&preamble);
+        preamble.clear();
+        self.buf = preamble;
+        result
     }
 
     /// The commands that follow are of another database, which they select: a block of its own begins.

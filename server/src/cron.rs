@@ -13,8 +13,8 @@ impl Server {
         self.close_idle_clients();
         self.close_unanswered();
         self.limit_lasting_output();
-        self.weigh();
         self.make_room(true);
+        self.weigh();
         self.room.doubt_clients();
         self.migrations.links.close_idle(self.clock.now);
         let used = crate::memory::used_bytes();

@@ -97,7 +97,7 @@ impl Server {
         let deadline = self.clock.now + PATIENCE;
         let log_end = &mut self.persistence.log_end;
         log_end.clients.push(id);
-        log_end.goal.get_or_insert(Goal { position, holds_writes: false, deadline });
+        log_end.goal.get_or_insert(Goal { position, holds_writes: false, deadline }).deadline = deadline;
     }
 
     /// Once a turn, behind [`persist`](Self::persist): serves those who wait for the log's end, if it has come or may come.

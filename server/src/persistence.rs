@@ -63,6 +63,8 @@ pub struct Persistence {
     pub(crate) log_end: LogEnd,
     /// What replies may tell of once there is no log any more.
     last_watermark: Position,
+    /// The log waited for its first base when the turn began.
+    was_waiting: bool,
     /// The highest watermark that replies of this log have left by. The log's own may fall: when `no-appendfsync-on-rewrite`
     /// ends with the rewrite, or with `appendfsync always`.
     told: Position,
@@ -124,6 +126,7 @@ impl Default for Persistence {
             sync_wanted: false,
             log_end: LogEnd::default(),
             last_watermark: Position::MAX,
+            was_waiting: false,
             told: 0,
             left_held: Vec::new(),
             trouble: Trouble::default(),
@@ -159,7 +162,7 @@ impl Persistence {
     #[inline]
     pub fn reply_watermark(&mut self) -> Position {
         let Some(log) = &self.log else { return self.last_watermark };
-        let watermark = log.reply_watermark();
+        let watermark = if self.was_waiting { log.end() } else { log.reply_watermark() };
         self.told = self.told.max(watermark);
         watermark
     }
@@ -224,7 +227,7 @@ impl Persistence {
         self.log.as_ref().map_or(0, |log| log.stats(Instant::now()).buffer_length)
     }
 
-    /// Bytes that the log keeps in memory until they are safe: more than is not written yet.
+    /// What the log takes of memory, mostly for blocks that are not safe yet.
     pub fn retained_bytes(&self) -> u64 {
         self.log.as_ref().map_or(0, |log| log.stats(Instant::now()).retained_bytes)
     }
@@ -727,7 +730,7 @@ impl Server {
         }
     }
 
-    /// Carries changed directives to the log and the rewrite; `new_policy`: `appendfsync` is one of them.
+    /// Carries changed directives to the log and the rewrite.
     pub fn apply_log_options(&mut self) {
         let options = self.log_options();
         if let Some(running) = &self.persistence.rewrite {
@@ -753,9 +756,23 @@ impl Server {
         let Some(log) = &mut self.persistence.log else { return };
         let before = log.acknowledges_durable();
         change(log);
-        if before || !log.acknowledges_durable() || log.durable() == log.end() {
-            return;
+        if !before && log.acknowledges_durable() && log.durable() < log.end() {
+            self.gate_everything();
         }
+    }
+
+    /// Called as a turn begins: once the first base is there, the log keeps its promise, also for what was answered
+    /// before. A turn in whose midst it comes is still one without a promise.
+    pub(crate) fn notice_first_base(&mut self) {
+        let is_waiting = self.persistence.is_waiting_rewrite();
+        if std::mem::replace(&mut self.persistence.was_waiting, is_waiting) && !is_waiting {
+            self.gate_everything();
+        }
+    }
+
+    /// Nobody is told of anything logged so far before it is safe.
+    fn gate_everything(&mut self) {
+        let Some(log) = &self.persistence.log else { return };
         let everything: Vec<Touch> =
             (0..self.keyspace.dbs().len()).map(|db| Touch::Db { db, wrote: true }).collect();
         self.gate.wrote(&everything, log.end());

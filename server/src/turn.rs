@@ -117,6 +117,7 @@ impl Turn {
             _ => {}
         }
         server.clock.refresh();
+        server.notice_first_base();
         let idle = self.events.is_empty() && self.unread.is_empty();
         let writing = server.is_writing_snapshot();
         server.turn_ends_ns = if writing { server.clock.now_ns + SNAPSHOT_EXECUTE_NS } else { u64::MAX };

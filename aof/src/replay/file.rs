@@ -357,8 +357,11 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
         while at < end {
             let rest = &self.scan.rest()[at..end];
             // The bases of commands of our first builds began so.
-            if self.is_base && rest.starts_with(b"#TS:") {
-                at += annotation_len(rest).and_then(Result::ok).unwrap_or(rest.len());
+            if self.is_base
+                && rest.starts_with(b"#TS:")
+                && let Some(Ok(len)) = annotation_len(rest)
+            {
+                at += len;
                 continue;
             }
             let Some(len) = command_len(&mut parser, rest) else {

@@ -144,6 +144,14 @@ impl List {
         }
     }
 
+    /// One of its chunks.
+    pub(crate) fn chunk(&self, at: usize) -> Option<&Listpack> {
+        match &self.0 {
+            Repr::Listpack(pack) => (at == 0).then_some(pack),
+            Repr::Quicklist(tree) => tree.get(at),
+        }
+    }
+
     /// The listpacks that the list consists of, in order: what an RDB file holds.
     pub fn chunks(&self) -> impl Iterator<Item = &Listpack> {
         let (pack, tree) = match &self.0 {
