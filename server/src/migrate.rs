@@ -195,7 +195,8 @@ impl Attempt {
             return;
         }
         link.db = self.failure.is_none().then_some(transfer.db);
-        self.link = Some(link);
+        // An answer too many would be taken for that to the next key.
+        self.link = Some(link).filter(|link| link.stream.buffer().is_empty());
     }
 
     /// Reads the answers to the head, then those to the RESTOREs. Behind an AUTH or SELECT that was refused no key has

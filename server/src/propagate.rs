@@ -23,7 +23,8 @@ impl Server {
     fn log_unit(&mut self, client: Option<ClientId>, wrap: bool) {
         let Some(log) = self.persistence.log_mut() else { return };
         let (unit, unix_ms) = (&self.unit, self.clock.unix_ms);
-        let is_logged = |at: &usize| !self.replication.unlogged.contains(at);
+        // In ascending order, as they were noted.
+        let is_logged = |at: &usize| self.replication.unlogged.binary_search(at).is_err();
         let ops = unit.ops().enumerate().filter(|(at, _)| is_logged(at));
         let ops: SmallVec<[Op<'_>; 4]> =
             ops.map(|(_, (db, command))| Op { db: db as u32, command }).collect();

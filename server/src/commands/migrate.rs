@@ -193,8 +193,12 @@ impl Server {
         Ok(())
     }
 
-    /// Ends a MIGRATE whose transfer is over.
+    /// Ends a MIGRATE whose transfer is over. While clients are paused nothing is written, and once the log is closed
+    /// nothing can be: then the keys are at both servers.
     pub fn end_migration(&mut self) {
+        if self.paused.is_some() || self.exit.is_some() {
+            return;
+        }
         let Some(running) = &self.migrations.running else { return };
         let outcome = match running.outcome.try_recv() {
             Ok(outcome) => outcome,

@@ -91,7 +91,9 @@ impl Server {
                 Ok(None) => return used,
                 Ok(Some(len)) => {
                     let argv = parser.argv(&input[used..]);
-                    if !argv.is_empty() && !self.execute_request(id, &argv) {
+                    if argv.is_empty() {
+                        self.replication.note_alive(id, self.clock.now);
+                    } else if !self.execute_request(id, &argv) {
                         return used;
                     }
                     used += len;

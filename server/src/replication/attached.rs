@@ -133,10 +133,15 @@ impl Attached {
         matches!(self.stage, Stage::Waiting | Stage::Saving { .. })
     }
 
+    /// Whether it will follow the stream, once it has its data.
+    pub fn follows(&self) -> bool {
+        !self.announced.rdb_only
+    }
+
     /// The offset from which on it needs the stream; `None` before its snapshot, and if it wants none.
     pub fn needs(&self) -> Option<u64> {
         match self.stage {
-            _ if self.announced.rdb_only => None,
+            _ if !self.follows() => None,
             Stage::Waiting => None,
             Stage::Saving { from } | Stage::Sending { from, .. } => Some(from),
             Stage::Online { sent } => Some(sent),
@@ -160,7 +165,7 @@ impl Attached {
     }
 
     /// Whether more waits for it than `client-output-buffer-limit replica` allows, or that for too long. What the
-    /// backlog keeps anyway is no reason to give it up.
+    /// backlog keeps anyway is no reason to give it up, nor is what our own disk holds back.
     pub fn is_over(
         &mut self,
         backlog: &Backlog,
@@ -168,7 +173,7 @@ impl Attached {
         mut limit: OutputBufferLimit,
         now: Instant,
     ) -> bool {
-        let waiting = self.needs().map_or(0, |from| backlog.end().saturating_sub(from));
+        let waiting = self.needs().map_or(0, |from| backlog.settled().saturating_sub(from));
         if limit.hard_bytes > 0 {
             limit.hard_bytes = limit.hard_bytes.max(size_bytes);
         }
@@ -216,7 +221,7 @@ impl Attached {
                 file.read_exact_at(piece, *sent_bytes)?;
                 Ok(piece)
             }
-            Stage::Online { sent } if !self.announced.rdb_only => Ok(backlog.piece(*sent)),
+            Stage::Online { sent } if self.follows() => Ok(backlog.piece(*sent)),
             Stage::Online { .. } | Stage::Waiting | Stage::Saving { .. } => Ok(&[]),
         }
     }
@@ -310,7 +315,7 @@ mod tests {
         assert!(!replica.is_over(&backlog, 2000, limit(500, 0), start));
         assert!(!replica.is_over(&backlog, 1, limit(0, 500), start));
         assert!(replica.is_over(&backlog, 1, limit(0, 500), later));
-        replica.stage = Stage::Online { sent: backlog.end() };
+        replica.stage = Stage::Online { sent: backlog.settled() };
         assert!(!replica.is_over(&backlog, 1, limit(500, 500), later));
         assert_eq!(replica.over_since, None, "the next time counts anew");
     }

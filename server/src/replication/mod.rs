@@ -109,6 +109,13 @@ impl Replication {
         }
     }
 
+    /// An empty line: that is what a replica sends while it loads its snapshot.
+    pub(crate) fn note_alive(&mut self, id: ClientId, now: Instant) {
+        if let Some(replica) = self.get_mut(id) {
+            replica.acked_at = now;
+        }
+    }
+
     /// REPLCONF ACK: a replica has executed the stream up to here.
     pub(crate) fn note_ack(&mut self, id: ClientId, offset: u64, durable: Option<u64>, now: Instant) {
         if let Some(replica) = self.get_mut(id) {

@@ -116,7 +116,8 @@ impl Server {
                 self.replication.backlog.append_command(&[b"REPLCONF", b"GETACK", b"*"]);
             }
         }
-        let position = self.persistence.log_mut().map_or(0, |log| log.end());
+        // What was appended since a log was closed, or beside none, is safe only if that is all there is to say.
+        let position = self.persistence.log_mut().map_or(Position::MAX, |log| log.end());
         self.replication.backlog.mark(position);
         self.replication.backlog.settle(watermark);
         self.release_full_sync(watermark);
@@ -146,7 +147,10 @@ impl Server {
         }
         self.limit_replicas();
         let needs = self.replication.attached.iter().filter_map(Attached::needs);
-        let sync = self.replication.full_sync.as_ref().map(|sync| sync.from);
+        // Somebody may yet come to share a snapshot, but for one who takes that alone nothing is kept.
+        let may_share =
+            self.replication.attached.iter().any(|replica| replica.is_waiting() && replica.follows());
+        let sync = self.replication.full_sync.as_ref().map(|sync| sync.from).filter(|_| may_share);
         let needed = needs.chain(sync).min().unwrap_or(u64::MAX);
         self.replication.backlog.trim(needed, self.config.repl_backlog_size_bytes);
     }
