@@ -7,8 +7,8 @@
 //! full_sync  data for those that have none: a snapshot, a file, and who waits for it
 //! primary    what a turn and the clock do for all of them
 //! ```
-//! The stream carries what the log carries, whether there is a log or not, and nothing leaves that a crash of the log
-//! could take back: a replica never knows of a write that its primary has lost. The history that the stream is part of
+//! The stream carries what the log carries, whether there is a log or not, and nothing leaves before it is as safe here as
+//! `appendfsync` promises. The history that the stream is part of
 //! has a random name of its own in each run of the server, and a new one when the backlog is given up: whoever comes back
 //! after that gets all data anew.
 
@@ -175,5 +175,23 @@ impl Replication {
         fields.add("repl_backlog_size", config.repl_backlog_size_bytes);
         fields.add("repl_backlog_first_byte_offset", if is_active { self.backlog.first() + 1 } else { 0 });
         fields.add("repl_backlog_histlen", self.backlog.len_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::attached::Stage;
+
+    /// It confirms nothing then, and was let go in the midst, to begin anew for ever.
+    #[test]
+    fn a_replica_that_loads_for_long_is_not_lost_while_it_sends_empty_lines() {
+        let (id, start) = (ClientId { serial: 1, slot: 0 }, Instant::now());
+        let (minute, timeout) = (start + Duration::from_secs(60), Duration::from_secs(59));
+        let replica = Attached::new(id, Announced::default(), Stage::Online { sent: 0 }, false, start);
+        let mut replication = Replication { attached: vec![replica], ..Replication::default() };
+        assert!(replication.attached[0].is_lost(minute, timeout));
+        replication.note_alive(id, minute);
+        assert!(!replication.attached[0].is_lost(minute, timeout));
     }
 }

@@ -253,3 +253,21 @@ fn a_kept_socket_that_the_other_side_has_closed_is_made_anew() {
     assert_eq!(client.reply(), "OK");
     assert_eq!(client.ask("EXISTS a b"), ":0");
 }
+
+/// An operator who compares offsets in a pause must not see them move.
+#[test]
+fn a_key_that_arrives_during_a_pause_is_deleted_behind_it() {
+    let (_world, source) = aof_source();
+    let target = Target::new();
+    let (mut client, mut operator) = (source.client(), source.client());
+    client.ok("SET k v");
+    client.send(&migrate(target.port(), "k 0 5000"));
+    let mut stream = target.receive(1);
+    operator.ok("CLIENT PAUSE 1000000 WRITE");
+    stream.write_all(b"+OK\r\n+OK\r\n").unwrap();
+    assert!(client.is_silent());
+    assert_eq!(operator.ask("EXISTS k"), ":1");
+    operator.ok("CLIENT UNPAUSE");
+    assert_eq!(client.reply(), "OK");
+    assert_eq!(operator.ask("EXISTS k"), ":0");
+}
