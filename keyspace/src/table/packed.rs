@@ -61,7 +61,7 @@ const BLOCKS: usize = 16;
 
 /// What a slot notes of how its record is used.
 pub trait Note: std::fmt::Debug {
-    /// A new record's note; see [`crate::access`].
+    /// A new record's note; see `crate::access`.
     fn new(access: u32) -> Self;
 
     /// The last access, if that is noted.
