@@ -5,8 +5,9 @@
 //! the command that would pass it, as in Redis, and a server that is far below its limit pays two loads a command.
 //!
 //! What the log still holds is no data and goes with the next fsync, what the lazyfree thread has is as good as free, and
-//! what is kept for replicas that lag goes with them: none of it counts. Nor does what keys that went leave to a snapshot that is being written: it falls free with
-//! that, however many keys follow. If it counted, a rewrite of a full memory would empty it.
+//! what is kept for replicas that lag goes with them: none of it counts. Nor does what keys that went leave to a snapshot
+//! that is being written: it falls free with that, however many keys follow. If it counted, a rewrite of a full memory
+//! would empty it.
 
 use std::time::{Duration, Instant};
 

@@ -124,11 +124,12 @@ impl OutputBufferLimit {
         self.hard_bytes > 0 && bytes > self.hard_bytes
     }
 
-    /// Whether there has been more than the soft limit for too long, now that there is so much; `since` when, is kept.
-    pub(crate) fn lasts(&self, bytes: u64, since: &mut Option<Instant>, now: Instant) -> bool {
+    /// Whether it is, or there has been more than the soft limit for too long; `since` when, is kept.
+    pub(crate) fn is_exceeded(&self, bytes: u64, since: &mut Option<Instant>, now: Instant) -> bool {
         let is_over = self.soft_bytes > 0 && bytes > self.soft_bytes;
         *since = is_over.then(|| since.unwrap_or(now));
-        since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= self.soft_s)
+        let lasts = since.is_some_and(|since| now.saturating_duration_since(since).as_secs() >= self.soft_s);
+        self.forbids(bytes) || lasts
     }
 }
 

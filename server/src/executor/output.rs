@@ -38,7 +38,7 @@ impl Server {
         let limit = self.output_limit(id);
         let Some(client) = self.clients.get_mut(id) else { return };
         let (bytes, now) = (client.output.len_bytes() as u64, self.clock.now);
-        if limit.forbids(bytes) | limit.lasts(bytes, &mut client.output_over_since, now) {
+        if limit.is_exceeded(bytes, &mut client.output_over_since, now) {
             self.forget(id);
             self.log_overflow(id);
         }

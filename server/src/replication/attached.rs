@@ -177,7 +177,7 @@ impl Attached {
         if limit.hard_bytes > 0 {
             limit.hard_bytes = limit.hard_bytes.max(size_bytes);
         }
-        limit.forbids(waiting) || limit.lasts(waiting, &mut self.over_since, now)
+        limit.is_exceeded(waiting, &mut self.over_since, now)
     }
 
     /// Sends what it needs next and may have, as far as its socket takes it and one turn allows.

@@ -225,11 +225,7 @@ impl Server {
 
     /// A replica as the server's log names it: where it listens, if it has said so.
     pub(super) fn replica_name(&self, id: ClientId) -> String {
-        let replication = &self.replication;
-        let attached = replication.attached.iter().find(|replica| replica.id == id);
-        let announced = attached.map(|replica| &replica.announced).or(replication.announced.get(&id));
-        let port = announced.map_or(0, |announced| announced.port);
-        match port {
+        match self.replication.announced(id).map_or(0, |announced| announced.port) {
             0 => format!("client id #{}", id.serial),
             port => format!("{}:{port}", self.replica_ip(id)),
         }
@@ -237,9 +233,7 @@ impl Server {
 
     /// Where a replica is: as it has said, or as its connection tells.
     pub(crate) fn replica_ip(&self, id: ClientId) -> String {
-        let attached = self.replication.attached.iter().find(|replica| replica.id == id);
-        let announced = attached.map(|replica| &replica.announced).or(self.replication.announced.get(&id));
-        let own = announced.and_then(|announced| announced.ip.clone());
+        let own = self.replication.announced(id).and_then(|announced| announced.ip.clone());
         let client = self.clients.get(id);
         let seen = || {
             client

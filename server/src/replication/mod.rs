@@ -93,7 +93,13 @@ impl Replication {
         self.attached.iter_mut().find(|replica| replica.id == id)
     }
 
-    /// What a client has said of itself, to be added to.
+    /// What a client has said of itself, attached or not.
+    fn announced(&self, id: ClientId) -> Option<&Announced> {
+        let attached = self.attached.iter().find(|replica| replica.id == id);
+        attached.map(|replica| &replica.announced).or_else(|| self.announced.get(&id))
+    }
+
+    /// The same, to be added to.
     pub(crate) fn announced_mut(&mut self, id: ClientId) -> &mut Announced {
         match self.attached.iter().position(|replica| replica.id == id) {
             Some(at) => &mut self.attached[at].announced,
