@@ -28,6 +28,7 @@ use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
 use crate::replication::Replication;
 use crate::stats::Stats;
+use crate::supervise::Supervisor;
 use crate::transaction::Watching;
 
 mod call;
@@ -67,6 +68,8 @@ pub struct Server {
     pub turn_ends_ns: u64,
     /// Where clients come from.
     pub(crate) listeners: Listeners,
+    /// Who is told that the server is ready.
+    pub(crate) supervisor: Supervisor,
     /// Counters for INFO.
     pub stats: Stats,
     /// Who is told of each command that is over.
@@ -169,6 +172,7 @@ impl Server {
             clock: Clock::start(),
             turn_ends_ns: u64::MAX,
             listeners: Listeners::default(),
+            supervisor: Supervisor::default(),
             stats: Stats::default(),
             observer: Observer::new(&config),
             room: Room::default(),

@@ -92,7 +92,7 @@ fn server(server: &Server, fields: &mut Fields) {
     fields.add("arch_bits", usize::BITS);
     fields.add("multiplexing_api", "epoll");
     fields.add("process_id", std::process::id());
-    fields.add("process_supervised", "no");
+    fields.add("process_supervised", server.supervisor.name());
     fields.add("run_id", &server.persistence.run_id);
     fields.add("tcp_port", server.config.port);
     fields.add("server_time_usec", server.clock.unix_ms * 1000);
@@ -189,15 +189,19 @@ fn persistence(server: &Server, fields: &mut Fields) {
 
 fn stats(server: &Server, fields: &mut Fields) {
     let stats = &server.stats;
-    let [ops, input, output] = stats.rates;
+    let [ops, input, output, to_replicas] = stats.rates;
     let kilobytes = |bytes: f64| format!("{:.2}", bytes / 1024.0);
     fields.add("total_connections_received", stats.connections);
     fields.add("total_commands_processed", stats.commands);
     fields.add("instantaneous_ops_per_sec", ops as u64);
     fields.add("total_net_input_bytes", stats.input_bytes);
     fields.add("total_net_output_bytes", stats.output_bytes);
+    fields.add("total_net_repl_input_bytes", 0);
+    fields.add("total_net_repl_output_bytes", stats.replica_output_bytes);
     fields.add("instantaneous_input_kbps", kilobytes(input));
     fields.add("instantaneous_output_kbps", kilobytes(output));
+    fields.add("instantaneous_input_repl_kbps", kilobytes(0.0));
+    fields.add("instantaneous_output_repl_kbps", kilobytes(to_replicas));
     fields.add("rejected_connections", stats.rejected_connections);
     fields.add("sync_full", server.replication.stats.full);
     fields.add("sync_partial_ok", server.replication.stats.partial);

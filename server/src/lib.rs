@@ -48,6 +48,7 @@ mod listening;
 mod memory;
 mod propagate;
 mod rdb_load;
+mod supervise;
 
 use std::fs;
 use std::io::Read;
@@ -59,6 +60,7 @@ use crate::config::{Config, Warning};
 use crate::executor::Server;
 use crate::listening::Listeners;
 use crate::logger::{Level, Logger};
+use crate::supervise::Supervisor;
 use crate::turn::Turn;
 
 /// The version of Redis whose behaviour and encodings we follow, as INFO and HELLO name it.
@@ -81,6 +83,10 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     server.replication.id = random_id()?;
     server.room.startup_bytes = memory::used_bytes();
     server.greet(warnings);
+    match Supervisor::find(server.config.supervised) {
+        Ok(supervisor) => server.supervisor = supervisor,
+        Err(reason) => server.log(Level::Warning, reason),
+    }
     server.fit_maxclients().map_err(|reason| fail(&mut server, &reason))?;
     server.listeners = Listeners::open(&server.config).map_err(|reason| fail(&mut server, &reason))?;
     let mut turn = Turn::new().context("the event loop cannot be made")?;
@@ -89,14 +95,17 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     server.claim_log().map_err(|error| fail(&mut server, &error.to_string()))?;
     write_pid_file(&server.config);
     server.log(Level::Notice, "Server initialized");
+    server.tell_supervisor(|supervisor| supervisor.notify("STATUS=Loading the data\n"));
     if let Err(error) = server.load(&mut turn) {
         return Err(fail(&mut server, &error.to_string()));
     }
     if server.exit.is_none() {
         server.remove_stale_files(&std::env::current_dir().unwrap_or_default());
         server.log(Level::Notice, format!("Ready to accept connections tcp on port {}", server.config.port));
+        server.tell_supervisor(Supervisor::is_ready);
     }
     let code = turn.run(&mut server)?;
+    server.tell_supervisor(|supervisor| supervisor.notify("STOPPING=1\n"));
     server.log(Level::Warning, "Everlog is now ready to exit, bye bye...");
     let _ = fs::remove_file(&server.config.pidfile);
     if !server.config.unixsocket.as_os_str().is_empty() {
@@ -114,6 +123,14 @@ fn fail(server: &mut Server, reason: &str) -> anyhow::Error {
 }
 
 impl Server {
+    /// A supervisor that cannot be told is no reason not to serve.
+    fn tell_supervisor(&mut self, tell: impl FnOnce(&Supervisor) -> std::io::Result<()>) {
+        if let Err(error) = tell(&self.supervisor) {
+            let line = format!("The supervisor ({}) cannot be told: {error}", self.supervisor.name());
+            self.log(Level::Warning, line);
+        }
+    }
+
     fn greet(&mut self, warnings: &[Warning]) {
         let pid = std::process::id();
         self.log(

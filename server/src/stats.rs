@@ -20,14 +20,16 @@ pub struct Stats {
     pub input_bytes: u64,
     /// Bytes sent.
     pub output_bytes: u64,
+    /// Those of them that replicas were sent.
+    pub replica_output_bytes: u64,
     /// Error replies by code.
     pub errors: BTreeMap<String, u64>,
     /// Error replies of all codes.
     pub error_replies: u64,
-    /// Commands, bytes received and bytes sent a second.
-    pub rates: [f64; 3],
+    /// Commands, bytes received, bytes sent, and those to replicas, a second.
+    pub rates: [f64; 4],
     /// What was counted of each when they were computed, and when that was.
-    rates_seen: ([u64; 3], Option<Instant>),
+    rates_seen: ([u64; 4], Option<Instant>),
     /// The longest turn while a rewrite was running: CPU time of this thread, microseconds.
     pub rewrite_turn_cpu_us_max: u64,
     /// The longest of as many turns behind rewrites, for comparison.
@@ -46,7 +48,7 @@ impl Stats {
         let (seen, since) = self.rates_seen;
         let elapsed = since.map_or(Duration::MAX, |since| now.saturating_duration_since(since));
         if elapsed >= Duration::from_secs(1) {
-            let counts = [self.commands, self.input_bytes, self.output_bytes];
+            let counts = [self.commands, self.input_bytes, self.output_bytes, self.replica_output_bytes];
             for (rate, (count, seen)) in self.rates.iter_mut().zip(counts.into_iter().zip(seen)) {
                 *rate = count.saturating_sub(seen) as f64 / elapsed.as_secs_f64();
             }

@@ -7,6 +7,7 @@
 //! | `commands` | the server's CPU microseconds per request of the collections' commands, above the floor |
 //! | `start` | milliseconds to load the same append-only directory: a RESP log and an RDB base, of strings and mixed |
 //! | `memory` | resident bytes per key, field, member and element |
+//! | `growth` | 5 million new keys, each SET timed: does a table that grows stop the server? |
 //! | `rewrite` | BGREWRITEAOF of 3 million keys under writes: how long PINGs take, the memory at its peak; and how long it takes when idle |
 //! | `disk` | reads beside synced writes, writes while an fsync runs, and a disk that another process keeps busy |
 //!
@@ -31,6 +32,7 @@ use crate::{install, workspace};
 
 mod commands;
 mod disk;
+mod growth;
 mod memory;
 mod rewrite;
 mod start;
@@ -42,6 +44,7 @@ const PARTS: &[Part] = &[
     ("commands", commands::commands),
     ("start", start::start),
     ("memory", memory::memory),
+    ("growth", growth::growth),
     ("rewrite", rewrite::rewrite),
     ("disk", disk::disk),
 ];

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use xshell::cmd;
 
 use crate::args::Args;
-use crate::{compat, install, interop, loom, tidy, workspace};
+use crate::{compat, differ, install, interop, loom, tidy, workspace};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -23,9 +23,10 @@ const STEPS: &[Step] = &[
     ("examples", examples),
     ("docs",     docs),
     ("loom",     || loom::run(&mut no_args())),
-    // One iteration of each bench: it must run, its figures mean nothing here.
-    ("bench",    || cargo("bench --workspace --quiet -- --test")),
+    // One iteration of each bench, as the tests are built: it must run, its figures mean nothing here.
+    ("bench",    || cargo("test --workspace --benches --quiet")),
     ("server",   || cargo("build --release --quiet -p everlog-server --bins")),
+    ("differ",   || differ::run(&mut no_args())),
     ("interop",  || interop::run(&mut no_args())),
     ("compat",   || compat::run(&mut no_args())),
 ];

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::client::{Client, Value};
 
@@ -38,6 +38,7 @@ pub(crate) fn fill(client: &mut Client) -> Result<()> {
         for (suffix, count, padding) in [("compact", 5, 0), ("expanded", EXPANDED, 0), ("wide", 5, 300)] {
             collections(client, suffix, count, padding)?;
         }
+        streams(client)?;
         expiring(client)?;
     }
     // Long enough for the short-lived keys to be gone, so that all servers agree on them.
@@ -91,6 +92,11 @@ const CHANGES: &str = "\
     SET in-transaction 1
     RPUSH in-transaction:list a b c
     EXEC
+    XADD stream:compact MAXLEN 3 2-0 field changed
+    XTRIM stream:expanded MAXLEN 600
+    XREADGROUP GROUP readers carol COUNT 2 STREAMS stream:expanded >
+    XGROUP DESTROY stream:expanded idle
+    PFADD hyperloglog a b c d
     SUNIONSTORE set:union set:compact set:integers
     ZADD zset:emptied 1 a
     ZREM zset:emptied a
@@ -141,6 +147,42 @@ fn collections(client: &mut Client, suffix: &str, count: usize, padding: usize) 
     client.flush()?;
     Ok(())
 }
+
+/// A small stream, and one of many nodes with entries that are gone, groups, consumers and pending entries.
+fn streams(client: &mut Client) -> Result<()> {
+    client.push(&["XADD", "stream:compact", "1-1", "field", "value"]);
+    for at in 1..=EXPANDED {
+        client.push(&[
+            "XADD",
+            "stream:expanded",
+            &format!("{at}-0"),
+            "same",
+            &at.to_string(),
+            &format!("other:{}", at % 3),
+            "",
+        ]);
+    }
+    for line in STREAMS.lines() {
+        client.push(&line.split_whitespace().collect::<Vec<_>>());
+    }
+    client.flush()?;
+    Ok(())
+}
+
+const STREAMS: &str = "\
+    XDEL stream:expanded 5 6 7 700
+    XTRIM stream:expanded MINID 4
+    XGROUP CREATE stream:expanded readers 0
+    XGROUP CREATE stream:expanded idle $
+    XGROUP CREATECONSUMER stream:expanded idle nobody
+    XREADGROUP GROUP readers alice COUNT 20 STREAMS stream:expanded >
+    XREADGROUP GROUP readers bob COUNT 10 STREAMS stream:expanded >
+    XACK stream:expanded readers 8 9 30
+    XDEL stream:expanded 10
+    XCLAIM stream:expanded readers bob 0 11 RETRYCOUNT 4
+    XGROUP CREATE stream:emptied g 0 MKSTREAM
+    XADD stream:emptied 3-3 a b
+    XDEL stream:emptied 3-3";
 
 fn expiring(client: &mut Client) -> Result<()> {
     for key in ["string", "list", "set", "hash", "zset"] {
@@ -201,8 +243,9 @@ fn entry(client: &mut Client, key: &[u8]) -> Result<Entry> {
         "list" => client.call(&[b"LRANGE", key, b"0", b"-1"])?.into_array(),
         "set" => sorted(client.call(&[b"SMEMBERS", key])?.into_array()),
         "hash" => sorted(pairs(client.call(&[b"HGETALL", key])?.into_array())),
+        "stream" => stream(client, key)?,
         "zset" => scores(client.call(&[&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"])?.into_array())?,
-        _ => Vec::new(),
+        other => bail!("a key of type {other}"),
     };
     Ok(Entry { kind, expire_at_ms, content })
 }
@@ -214,6 +257,29 @@ fn sorted(mut values: Vec<Value>) -> Vec<Value> {
 
 fn pairs(flat: Vec<Value>) -> Vec<Value> {
     flat.chunks(2).map(|pair| Value::Array(pair.to_vec())).collect()
+}
+
+/// A stream's entries, what is kept of those that are gone, and its groups with what is pending: who has it, how often it
+/// was delivered, and not when.
+fn stream(client: &mut Client, key: &[u8]) -> Result<Vec<Value>> {
+    let mut content = client.call(&[&b"XRANGE"[..], key, b"-", b"+"])?.into_array();
+    let about = pairs(client.call(&[&b"XINFO"[..], b"STREAM", key])?.into_array());
+    let kept = ["length", "last-generated-id", "max-deleted-entry-id", "entries-added"];
+    let is_kept =
+        |pair: &Value| matches!(pair, Value::Array(pair) if kept.contains(&pair[0].text().as_str()));
+    content.extend(about.into_iter().filter(is_kept));
+    for group in client.call(&[&b"XINFO"[..], b"GROUPS", key])?.into_array() {
+        let name = group.clone().into_array().swap_remove(1).text();
+        let pending =
+            client.call(&[&b"XPENDING"[..], key, name.as_bytes(), b"-", b"+", b"100000"])?.into_array();
+        let without_idle =
+            |entry: Value| entry.into_array().into_iter().enumerate().filter(|(at, _)| *at != 2);
+        content.extend([
+            group,
+            Value::Array(pending.into_iter().flat_map(without_idle).map(|(_, field)| field).collect()),
+        ]);
+    }
+    Ok(content)
 }
 
 /// Members and scores; the scores printed one way, as 7.0 and 7.2 print doubles differently.

@@ -1,107 +1,71 @@
-//! `cargo xtask differ [GROUP...] [--seed N] [--commands N]`: random commands to our server and to redis-server, and
-//! their replies compared byte for byte, in RESP2 and RESP3 by turns.
+//! `cargo xtask differ [GROUP...] [--seed N] [--commands N]`: random commands to our server and to another, their replies
+//! compared byte for byte, in RESP2 and RESP3 by turns, and in the end all that they hold.
 //!
 //! A template is a request. In it
 //!
 //! ```text
-//! K key   E element   I small integer   LON LAT coordinates   M place   U unit   D distance
+//! K key   E element   V one of fewer   I small integer   N any integer   F float   B bit   T integer type
+//! S score   R bound of scores   L bound of members   LON LAT coordinates   M place   U unit   D distance
 //! NEW an ID that mostly is greater than those before   OLD one that was NEW lately   ID any small one
 //! G group   C consumer   ^K ^G ^C the last one again   A|B|C one of these   [X Y] perhaps   ; another request
 //! ```
-//! stand for words by chance. Where Everlog follows Redis 7.2 and 7.0 differs, the templates stay clear of it:
-//! [differences.md](../../compat/differences.md) lists them. The group `commands` is something else: what COMMAND says,
-//! compared with valkey-server, too.
+//! stand for words by chance; where a template begins with `~` the reply's order is nobody's promise. Where Everlog follows
+//! Redis 7.2 and 7.0 or Valkey 9 differ, the templates stay clear of it: [differences.md](../../compat/differences.md)
+//! lists them. Two groups are something else: `commands` is what COMMAND says, `encodings` what OBJECT ENCODING says of
+//! collections by chance.
 
 mod commands;
+mod encodings;
+mod templates;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::args::Args;
-use crate::client;
-use crate::server::{Server, free_port};
-use crate::{install, workspace};
+use crate::server::{Server, free_port, redis_and_valkey};
+use crate::{client, dataset, workspace};
+use templates::GROUPS;
 
-#[rustfmt::skip]
-const HYPERLOGLOG: &[&str] = &[
-    "PFADD K E E", "PFADD K E [E E E E]", "PFADD K", "PFCOUNT K", "PFCOUNT K K", "PFMERGE K K K", "GET K", "STRLEN K",
-    "PFDEBUG DECODE|ENCODING K", "PFDEBUG TODENSE|GETREG K", "DEL K",
-];
+/// What is compared by other means than templates.
+type Special = fn(&Path, &Path, &mut Chance) -> Result<()>;
+const SPECIAL: &[(&str, Special)] = &[("commands", commands::compare), ("encodings", encodings::compare)];
 
-#[rustfmt::skip]
-const GEO: &[&str] = &[
-    "GEOADD K [NX|XX] [CH] LON LAT M LON LAT M", "GEOADD K LON LAT M", "GEODIST K M M [U]", "GEOHASH K M M", "GEOPOS K M M",
-    "GEORADIUS K LON LAT D U [WITHDIST] [WITHCOORD] [WITHHASH] [ASC|DESC]",
-    "GEORADIUSBYMEMBER K M D U [COUNT 3 ANY] [WITHDIST]", "GEORADIUS K LON LAT D U STORE|STOREDIST d", "ZRANGE d 0 -1",
-    "GEOSEARCH K FROMMEMBER M BYRADIUS D U [WITHDIST] [ASC|DESC]",
-    "GEOSEARCH K FROMLONLAT LON LAT BYBOX D D U [WITHCOORD] [ASC|DESC]",
-    "GEOSEARCHSTORE d K FROMLONLAT LON LAT BYBOX D D U [STOREDIST]", "GEOSEARCH K FROMMEMBER M BYRADIUS D U ANY",
-];
-
-#[rustfmt::skip]
-const STREAM: &[&str] = &[
-    "XADD K NEW f E", "XADD K NEW f E g E", "XADD K [NOMKSTREAM] NEW E E", "XADD K MAXLEN ~|= I NEW f E",
-    "XADD K MINID ~|= OLD NEW f E", "XTRIM K MAXLEN|MINID [~] I", "XTRIM K MINID ~ OLD LIMIT I", "XLEN K", "XDEL K OLD OLD",
-    "XRANGE K -|ID|OLD +|ID|OLD [COUNT I]", "XREVRANGE K +|OLD -|ID [COUNT I]", "XREAD [COUNT I] STREAMS K K OLD ID|$",
-    "XGROUP CREATE K G $|0|OLD [MKSTREAM] [ENTRIESREAD I]", "XGROUP SETID K G $|0|OLD [ENTRIESREAD I]",
-    "XGROUP DELCONSUMER K G C", "XGROUP DESTROY K G", "XACK K G OLD OLD", "XPENDING K G", "XINFO STREAM|GROUPS K",
-    // 7.0 makes no consumer that gets nothing, so it is there already.
-    "XGROUP CREATECONSUMER K G C ; XREADGROUP GROUP ^G ^C COUNT I [NOACK] STREAMS ^K >|>|0|ID",
-    "XGROUP CREATECONSUMER K G C ; XCLAIM ^K ^G ^C 0 OLD OLD [FORCE] [JUSTID] [RETRYCOUNT I] [LASTID OLD]",
-    "XGROUP CREATECONSUMER K G C ; XAUTOCLAIM ^K ^G ^C 0 0|ID [COUNT I] [JUSTID]",
-    "COPY K K REPLACE",
-];
-
-/// What is asked about these is where their keys stand, and what becomes of them: words need not make sense.
-#[rustfmt::skip]
-const KEYS: &[&str] = &[
-    "COMMAND GETKEYS|GETKEYSANDFLAGS SET K E [GET] [EX I]", "COMMAND GETKEYS|GETKEYSANDFLAGS MSET|MSETNX K E [K E] [K]",
-    "COMMAND GETKEYSANDFLAGS BITFIELD K [OVERFLOW WRAP] [GET u8 I] [SET u8 I E] [GET u4]",
-    "COMMAND GETKEYSANDFLAGS LMPOP|SINTERCARD|ZUNION|ZMPOP I K [K K] [LEFT]",
-    "COMMAND GETKEYSANDFLAGS BLMPOP|BZMPOP|ZUNIONSTORE|ZDIFFSTORE K I K [K K] [LEFT]",
-    "COMMAND GETKEYSANDFLAGS SORT K [BY E] [STORE d] [LIMIT I I] [STORE K]", "COMMAND GETKEYSANDFLAGS SORT_RO K [GET E]",
-    "COMMAND GETKEYSANDFLAGS GEORADIUS K I I D U [WITHDIST] [STORE|STOREDIST d] [COUNT I]",
-    "COMMAND GETKEYSANDFLAGS GEORADIUSBYMEMBER K M D U [ASC] [STORE d]",
-    "COMMAND GETKEYSANDFLAGS XREAD [COUNT I] [BLOCK I] STREAMS K [K] ID [ID]",
-    "COMMAND GETKEYSANDFLAGS XREADGROUP GROUP G C [NOACK] STREAMS K [K] ID",
-    "COMMAND GETKEYSANDFLAGS MIGRATE h I K I I [COPY] [AUTH E] [REPLACE]",
-    "COMMAND GETKEYSANDFLAGS BITOP AND K K [K]", "COMMAND GETKEYSANDFLAGS BLPOP|BZPOPMIN|SDIFFSTORE|PFMERGE|DEL K K [K] [I]",
-    "COMMAND GETKEYSANDFLAGS OBJECT|MEMORY|XINFO|XGROUP|PING|NONE ENCODING|USAGE|STREAM|CREATE|PING K [G] [ID]",
-    "COMMAND GETKEYS|GETKEYSANDFLAGS GET|COPY|RENAME|RENAMENX|LCS|SMOVE|EXISTS|PFCOUNT|GEOSEARCHSTORE K [K] [E]",
-    "COMMAND GETKEYS|GETKEYSANDFLAGS SORT|XREAD|MIGRATE K",
-];
-
-const GROUPS: &[(&str, &[&str])] =
-    &[("hyperloglog", HYPERLOGLOG), ("geo", GEO), ("stream", STREAM), ("keys", KEYS)];
+/// In ci.
+pub(crate) const COMMANDS: u64 = 20_000;
 
 /// `cargo xtask differ`.
 pub(crate) fn run(args: &mut Args) -> Result<()> {
     let ours = workspace::server_under_test(args)?;
-    let commands = args.number("--commands")?.unwrap_or(20_000);
+    let commands = args.number("--commands")?.unwrap_or(COMMANDS);
     let clock = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = args.number("--seed")?.map_or_else(|| Ok(clock()?.as_secs()), anyhow::Ok)?;
     let wanted = args.words()?;
+    let names = || SPECIAL.iter().map(|part| part.0).chain(GROUPS.iter().map(|group| group.name));
     for name in &wanted {
-        ensure!(name == "commands" || GROUPS.iter().any(|group| group.0 == name), "no group {name:?}");
+        ensure!(names().any(|known| known == name), "no group {name:?}");
     }
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|each| each == name);
     let dir = workspace::cache_dir("differ")?;
-    if wanted.is_empty() || wanted.iter().any(|name| name == "commands") {
-        commands::compare(&ours, &dir)?;
+    let context = |name: &str, peer: &str| format!("{name}, {peer}, --seed {seed}");
+    for (name, special) in SPECIAL.iter().filter(|part| is_wanted(part.0)) {
+        special(&ours, &dir, &mut Chance::new(seed)).with_context(|| context(name, "all"))?;
     }
-    for (name, templates) in GROUPS {
-        if wanted.is_empty() || wanted.iter().any(|each| each == name) {
-            let dir = dir.join(name);
+    for group in GROUPS.iter().filter(|group| is_wanted(group.name)) {
+        for peer in redis_and_valkey()?.iter().filter(|peer| group.peers.contains(&peer.name)) {
+            let dir = dir.join(group.name);
             if dir.exists() {
                 fs::remove_dir_all(&dir)?;
             }
             let start = |name: &str, program| Server::start(program, &dir.join(name), free_port(), OPTIONS);
-            let servers = [start("ours", &ours)?, start("redis", &install::program("redis-server")?)?];
-            compare(&servers, templates, seed, commands).with_context(|| format!("{name}, --seed {seed}"))?;
-            println!("{name}: {commands} replies are the same (--seed {seed})");
+            let servers = [start("ours", &ours)?, start(peer.name, &peer.program)?];
+            compare(&servers, group.templates, Chance::new(seed), commands)
+                .with_context(|| context(group.name, peer.name))?;
+            println!("{}: {commands} replies are {}'s (--seed {seed})", group.name, peer.name);
         }
     }
     Ok(())
@@ -110,29 +74,39 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
 /// Nodes and sparse encodings that a few elements fill.
 const OPTIONS: &[&str] = &["--stream-node-max-entries", "5", "--hll-sparse-max-bytes", "300"];
 
-fn compare(servers: &[Server; 2], templates: &[&str], seed: u64, commands: u64) -> Result<()> {
-    let mut chance = Chance::new(seed);
+fn compare(servers: &[Server; 2], templates: &[&str], mut chance: Chance, commands: u64) -> Result<()> {
     let connect = |resp3: bool| -> Result<[Connection; 2]> {
-        let [ours, redis] = servers.each_ref().map(|server| Connection::open(server.port(), resp3));
-        Ok([ours?, redis?])
+        let [ours, theirs] = servers.each_ref().map(|server| Connection::open(server.port(), resp3));
+        Ok([ours?, theirs?])
     };
     let mut protocols = [connect(false)?, connect(true)?];
     for number in 0..commands {
         let template = templates[chance.below(templates.len())];
-        let [ours, redis] = &mut protocols[chance.below(2)];
-        for request in chance.fill(template) {
-            let (ours, redis) = (ours.ask(&request)?, redis.ask(&request)?);
-            if ours != redis {
+        let [ours, theirs] = &mut protocols[chance.below(2)];
+        let has_order = !template.starts_with('~');
+        for request in chance.fill(template.trim_start_matches('~')) {
+            let (ours, theirs) = (ours.ask(&request)?, theirs.ask(&request)?);
+            if ours != theirs && (has_order || lines(&ours) != lines(&theirs)) {
                 bail!(
-                    "command {number}: {}\n  ours  {}\n  redis {}",
+                    "command {number}: {}\n  ours   {}\n  theirs {}",
                     request.join(" "),
                     ours.escape_ascii(),
-                    redis.escape_ascii()
+                    theirs.escape_ascii()
                 );
             }
         }
     }
+    let [ours, theirs] = servers.each_ref().map(|server| dataset::read(&mut server.connect()?));
+    let differences = dataset::differences(&theirs?, &ours?);
+    ensure!(differences.is_empty(), "they hold other data:\n  {}", differences.join("\n  "));
     Ok(())
+}
+
+/// A reply's lines in an order of their own.
+fn lines(reply: &[u8]) -> Vec<&[u8]> {
+    let mut lines: Vec<&[u8]> = reply.split(|byte| *byte == b'\n').collect();
+    lines.sort_unstable();
+    lines
 }
 
 /// SplitMix64, and the clock of the streams.
@@ -179,8 +153,12 @@ impl Chance {
         words
     }
 
+    fn one_of(&mut self, words: &[&str]) -> String {
+        words[self.below(words.len())].into()
+    }
+
     fn remembered(&mut self, place: usize, names: &[&str]) -> String {
-        self.last[place] = names[self.below(names.len())].into();
+        self.last[place] = self.one_of(names);
         self.last[place].clone()
     }
 
@@ -189,19 +167,42 @@ impl Chance {
             "K" => self.remembered(0, &["k0", "k1", "k2", "k3"]),
             "G" => self.remembered(1, &["g", "h"]),
             "C" => self.remembered(2, &["alice", "bob"]),
+            "#I" => format!("#{}", self.below(12)),
             "^K" => self.last[0].clone(),
             "^G" => self.last[1].clone(),
             "^C" => self.last[2].clone(),
             "E" => match self.below(4) {
-                0 => ["", "1", "-3", "70000", "b"][self.below(5)].into(),
+                0 => self.one_of(&["", "1", "-3", "70000", "b"]),
                 _ => format!("element-{}", self.below(3000)),
             },
+            "V" => match self.below(40) {
+                0 => "a-value-that-is-longer-than-64-bytes-".repeat(2),
+                1..8 => format!("v{}", self.below(300)),
+                8..16 => self.below(20).to_string(),
+                _ => format!("v{}", self.below(12)),
+            },
+            "N" => self.one_of(&[
+                "1",
+                "-1",
+                "7",
+                "-70000",
+                "9223372036854775807",
+                "-9223372036854775808",
+                "1.5",
+                "x",
+            ]),
+            "F" => self.one_of(&["0.5", "-2.25", "3", "1e3", "0.1", "inf", "nan", "x", "1e308"]),
+            "B" => self.one_of(&["0", "1", "7", "8", "13", "40", "100", "255", "-1", "4294967296", "x"]),
+            "T" => self.one_of(&["u1", "u8", "i5", "i16", "u63", "i64", "u64", "i0"]),
+            "S" => self.one_of(&["0", "1", "1", "-2.5", "3.25", "10", "1000", "inf", "-inf", "nan", "x"]),
+            "R" => self.one_of(&["-inf", "+inf", "0", "(1", "1", "(-2.5", "3.25", "(10", "x"]),
+            "L" => self.one_of(&["-", "+", "[v1", "(v3", "[v7", "(1", "[x", "x"]),
             "I" => (self.below(12) as i64 - 2).to_string(),
             "LON" => format!("{:.6}", self.below(360_000_001) as f64 / 1e6 - 180.0),
             "LAT" => format!("{:.6}", self.below(172_000_001) as f64 / 1e6 - 86.0),
             "M" => format!("m{}", self.below(12)),
-            "U" => ["m", "km", "ft", "mi"][self.below(4)].into(),
-            "D" => ["0", "100", "900.5", "5000", "20000"][self.below(5)].into(),
+            "U" => self.one_of(&["m", "km", "ft", "mi"]),
+            "D" => self.one_of(&["0", "100", "900.5", "5000", "20000"]),
             "NEW" => {
                 self.newest += self.below(2);
                 match self.below(6) {
@@ -294,12 +295,12 @@ mod tests {
     #[test]
     fn templates_are_filled_whole() {
         let mut chance = Chance::new(1);
-        for template in GROUPS.iter().flat_map(|group| group.1) {
+        for template in GROUPS.iter().flat_map(|group| group.templates) {
             for _ in 0..20 {
                 let requests = chance.fill(template);
-                assert!(requests.iter().all(|words| words.len() >= 2), "{template}");
+                assert!(requests.iter().all(|words| !words.is_empty()), "{template}");
                 let mut words = requests.iter().flatten();
-                assert!(words.all(|word| !word.contains(['[', ']', '|', '^', ';'])), "{requests:?}");
+                assert!(words.all(|word| !word.contains([']', '|', '^', ';'])), "{requests:?}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask soak [FACTOR]`: the randomised tests, each FACTOR times as long as in ci.
+//! `cargo xtask soak [FACTOR]`: the randomised tests and `differ`, each FACTOR times as long as in ci.
 //!
 //! Such a test reads the environment variable `EVERLOG_SOAK` and multiplies its iterations by it. The packages whose
 //! sources name the variable are the ones that run.
@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use xshell::cmd;
 
 use crate::args::Args;
-use crate::{tidy, workspace};
+use crate::{differ, tidy, workspace};
 
 /// The variable that randomised tests multiply their iterations by.
 const VARIABLE: &str = "EVERLOG_SOAK";
@@ -26,7 +26,8 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
     let shell = workspace::shell()?;
     shell.set_var(VARIABLE, factor.to_string());
     cmd!(shell, "cargo test --release {selection...}").run()?;
-    Ok(())
+    let commands = (u64::from(factor) * differ::COMMANDS).to_string();
+    differ::run(&mut Args::new([String::from("--commands"), commands].into_iter()))
 }
 
 fn packages() -> Result<Vec<&'static str>> {

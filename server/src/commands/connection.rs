@@ -599,7 +599,8 @@ impl Server {
         let input_bytes = client.input.len().max(executing);
         let parked = client.blocked.as_ref().map_or(0, |blocked| blocked.argv.len_bytes());
         let output_bytes = client.output.len_bytes();
-        let listed_bytes = output_bytes.saturating_sub(BUFFER_BYTES);
+        let streamed_bytes = self.replication.waiting_bytes(client.id) as usize;
+        let listed_bytes = output_bytes.saturating_sub(BUFFER_BYTES) + streamed_bytes;
         let text = String::from_utf8_lossy;
         format!(
             "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} \
@@ -621,11 +622,11 @@ impl Server {
             parked.max(executing),
             client.queue_bytes(),
             client.output.capacity_bytes(),
-            output_bytes - listed_bytes,
+            output_bytes.min(BUFFER_BYTES),
             listed_bytes.div_ceil(BUFFER_BYTES),
             listed_bytes,
-            client.memory_bytes() + executing as u64,
-            if output_bytes > 0 { "rw" } else { "r" },
+            client.memory_bytes() + (executing + streamed_bytes) as u64,
+            if output_bytes + streamed_bytes > 0 { "rw" } else { "r" },
             client.last_command.map_or("NULL".into(), |command| command.full_name()),
             if client.version == Version::Resp3 { 3 } else { 2 },
             text(&client.lib_name),

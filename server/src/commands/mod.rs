@@ -200,14 +200,14 @@ impl Command {
     #[inline]
     pub fn leaves_queue(&self) -> bool {
         const AT_ONCE: [&str; 6] = ["exec", "discard", "multi", "watch", "quit", "reset"];
-        self.has(flags::NOSCRIPT) && AT_ONCE.contains(&self.name())
+        self.has(flags::NOSCRIPT) && AT_ONCE.iter().any(|name| self.is(name))
     }
 
     /// Whether a RESP2 client that listens to channels may send it.
     pub fn serves_listeners(&self) -> bool {
         const SERVES: [&str; 7] =
             ["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ping", "quit", "reset"];
-        SERVES.contains(&self.name())
+        SERVES.iter().any(|name| self.is(name))
     }
 
     /// Whether it is the command (or the container) of this name.

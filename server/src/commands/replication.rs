@@ -14,7 +14,7 @@ pub const TABLE: &[ProcessSpec] = &[
         "sync",
         sync,
         1,
-        NO_MULTI | ADMIN | NOSCRIPT | DANGEROUS,
+        NO_MULTI | NO_ASYNC_LOADING | ADMIN | NOSCRIPT | DANGEROUS,
         Keys::None,
         "1.0.0",
         "Makes the connection a replica's: all data, then the stream of writes.",
@@ -23,7 +23,7 @@ pub const TABLE: &[ProcessSpec] = &[
         "psync",
         psync,
         -3,
-        NO_MULTI | ADMIN | NOSCRIPT | DANGEROUS,
+        NO_MULTI | NO_ASYNC_LOADING | ADMIN | NOSCRIPT | DANGEROUS,
         Keys::None,
         "2.8.0",
         "The same, but only what is missing where that is still known.",
@@ -41,7 +41,7 @@ pub const TABLE: &[ProcessSpec] = &[
         "role",
         role,
         1,
-        LOADING | STALE | NOSCRIPT | FAST | ADMIN | DANGEROUS,
+        LOADING | STALE | NOSCRIPT | FAST | DANGEROUS,
         Keys::None,
         "2.8.12",
         "Answers the role in replication.",
@@ -100,13 +100,12 @@ fn replconf(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
             }
             // A primary asks for it; this server follows none.
             b"getack" => return Ok(()),
+            // What it is was settled when it was attached.
+            _ if server.replication.has(id) => return Ok(()),
             _ => announce(server, id, option, value)?,
         }
     }
-    // A replica that announces more is told nothing: it reads the stream.
-    if !server.replication.has(id) {
-        reply(server, id, |reply| reply.ok());
-    }
+    reply(server, id, |reply| reply.ok());
     Ok(())
 }
 

@@ -254,7 +254,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("tls-session-cache-timeout", "", COUNT, "300", 0, NO_TLS, Kept),
     // The process
     row("daemonize", "", YESNO, "no", IMMUTABLE, Refused("run it under a supervisor, or append & to the command"), Kept),
-    row("supervised", "", Kind::OneOf(Supervised::WORDS), "no", IMMUTABLE, Accepted, field!(supervised)),
+    row("supervised", "", Kind::OneOf(Supervised::WORDS), "no", IMMUTABLE, Implemented, field!(supervised)),
     row("pidfile", "", TEXT, "", IMMUTABLE, Implemented, field!(pidfile)),
     row("loglevel", "", Kind::OneOf(LogLevel::WORDS), "notice", 0, Implemented, field!(loglevel)),
     row("logfile", "", TEXT, "", IMMUTABLE, Implemented, field!(logfile)),

@@ -263,7 +263,9 @@ impl Server {
         match &mut client.transaction {
             open if is_exec => {
                 *open = None;
-                client.reply().error(&format!("EXECABORT Transaction discarded because of: {error}"));
+                let text = error.to_string();
+                let why = text.strip_prefix("ERR ").unwrap_or(&text);
+                client.reply().error(&format!("EXECABORT Transaction discarded because of: {why}"));
             }
             Some(transaction) => {
                 transaction.spoilt = true;

@@ -164,6 +164,11 @@ impl Attached {
         silent > timeout
     }
 
+    /// How much of the stream it may have, and has not been sent.
+    pub fn waiting_bytes(&self, backlog: &Backlog) -> u64 {
+        self.needs().map_or(0, |from| backlog.settled().saturating_sub(from))
+    }
+
     /// Whether more waits for it than `client-output-buffer-limit replica` allows, or that for too long. What the
     /// backlog keeps anyway is no reason to give it up, nor is what our own disk holds back.
     pub fn is_over(
@@ -173,7 +178,7 @@ impl Attached {
         mut limit: OutputBufferLimit,
         now: Instant,
     ) -> bool {
-        let waiting = self.needs().map_or(0, |from| backlog.settled().saturating_sub(from));
+        let waiting = self.waiting_bytes(backlog);
         if limit.hard_bytes > 0 {
             limit.hard_bytes = limit.hard_bytes.max(size_bytes);
         }

@@ -89,6 +89,12 @@ impl Replication {
         self.attached.iter().any(|replica| replica.id == id)
     }
 
+    /// How much of the stream waits for a client.
+    pub fn waiting_bytes(&self, id: ClientId) -> u64 {
+        let replica = self.attached.iter().find(|replica| replica.id == id);
+        replica.map_or(0, |replica| replica.waiting_bytes(&self.backlog))
+    }
+
     fn get_mut(&mut self, id: ClientId) -> Option<&mut Attached> {
         self.attached.iter_mut().find(|replica| replica.id == id)
     }
@@ -99,12 +105,9 @@ impl Replication {
         attached.map(|replica| &replica.announced).or_else(|| self.announced.get(&id))
     }
 
-    /// The same, to be added to.
+    /// What a client says of itself before it is attached.
     pub(crate) fn announced_mut(&mut self, id: ClientId) -> &mut Announced {
-        match self.attached.iter().position(|replica| replica.id == id) {
-            Some(at) => &mut self.attached[at].announced,
-            None => self.announced.entry(id).or_default(),
-        }
+        self.announced.entry(id).or_default()
     }
 
     /// A replica's socket takes more.

@@ -174,6 +174,7 @@ impl Server {
         self.replication.has_more |= sent.is_more;
         self.stats.writes += 1;
         self.stats.output_bytes += sent.bytes as u64;
+        self.stats.replica_output_bytes += sent.bytes as u64;
         if let Some(client) = self.clients.get_mut(id) {
             client.active_at = self.clock.now;
             if is_done {

@@ -168,6 +168,11 @@ fn a_transaction_is_queued_and_executed_as_one() {
     one.ok("MULTI");
     assert_eq!(one.ask("BLPOP absent 0"), "QUEUED");
     assert_eq!(one.ask("EXEC"), "[nil[]]");
+    // RESET leaves the queue; another command's subcommand of that name does not.
+    one.ok("MULTI");
+    assert_eq!(one.ask("LATENCY RESET"), "QUEUED");
+    let arity = "wrong number of arguments for 'exec' command";
+    assert_eq!(one.ask("EXEC now"), format!("-EXECABORT Transaction discarded because of: {arity}"));
 }
 
 #[test]
@@ -453,6 +458,7 @@ fn messages_reach_channels_and_patterns_in_both_protocols() {
         two.ask("GET k"),
         "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
     );
+    assert!(two.ask("SLOWLOG RESET").starts_with("-ERR Can't execute 'slowlog|reset': only"));
     assert_eq!(two.ask("PING"), "[pong ]");
     assert_eq!(three.ask("GET k"), "nil");
     assert_eq!(two.ask("UNSUBSCRIBE"), "[unsubscribe a :1]");

@@ -199,6 +199,14 @@ impl World {
         self.accepting(Server { process, port, traced: None })
     }
 
+    /// Starts a server with something more in its environment (`NAME=value`).
+    pub(crate) fn start_in(&self, environment: &str, options: &[&str]) -> Server {
+        let port = free_port();
+        let mut command = Command::new("env");
+        command.args([environment, SERVER]);
+        self.accepting(Server { process: self.spawn_by(command, port, options), port, traced: None })
+    }
+
     /// Starts a server that must refuse to run.
     pub(crate) fn refused(&self, options: &[&str]) -> Refusal {
         self.refused_by(Command::new(SERVER), options)

@@ -1,8 +1,10 @@
 //! What operators see: INFO, SLOWLOG, LATENCY and MONITOR must say what happened, and no secrets.
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use crate::harness::{Client, Server, World, eventually};
+use crate::harness::{Client, PATIENCE, Server, World, eventually};
 
 fn server(options: &[&str]) -> (World, Server) {
     let world = World::new();
@@ -341,4 +343,25 @@ fn command_tells_keys_and_categories() {
         );
     }
     assert!(!client.ask("COMMAND INFO exec").contains("allow_busy"));
+}
+
+/// What a unit of `Type=notify` waits for, by a socket with an abstract name.
+#[test]
+fn systemd_is_told_what_becomes_of_the_server() {
+    let world = World::new();
+    let name = format!("everlog-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut text = [0; 200];
+        let len = socket.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..len]).into_owned()
+    };
+    let server = world.start_in(&format!("NOTIFY_SOCKET=@{name}"), &["--supervised", "auto"]);
+    assert_eq!(told(), "STATUS=Loading the data\n");
+    assert_eq!(told(), "STATUS=Ready to accept connections\nREADY=1\n");
+    assert_eq!(server.info("process_supervised"), "systemd");
+    assert!(server.terminate().success());
+    assert_eq!(told(), "STOPPING=1\n");
 }

@@ -397,3 +397,14 @@ fn who_wants_the_data_alone_is_let_go_behind_it() {
     copy.snapshot();
     assert!(copy.is_closed());
 }
+
+/// It would lose its claim on the stream, and get nothing more.
+#[test]
+fn who_is_attached_stays_what_it_was() {
+    let world = World::new();
+    let server = world.start(&[]);
+    let mut replica = Replica::sync(&server);
+    replica.send("REPLCONF rdb-only 1");
+    Client::connect(server.port()).ok("SET k v");
+    assert_eq!([replica.command(), replica.command()], ["SELECT 0", "SET k v"]);
+}

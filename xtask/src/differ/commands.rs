@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
+use super::Chance;
 use crate::client::Value;
 use crate::server::{Party, Server, free_port, redis_and_valkey};
 
@@ -35,7 +36,7 @@ const MEANT: &[(&str, &str, &str)] = &[
 ];
 
 /// Names what differs and is not meant to.
-pub(super) fn compare(ours: &Path, dir: &Path) -> Result<()> {
+pub(super) fn compare(ours: &Path, dir: &Path, _: &mut Chance) -> Result<()> {
     let ours = table("ours", ours, dir)?;
     let mut unmeant = Vec::new();
     for Party { name, program } in redis_and_valkey()? {
