@@ -219,12 +219,9 @@ fn add(ctx: &mut Ctx<'_>, argv: &[&[u8]], options: AddOptions, out: &mut Encoder
     };
     let (mut added, mut updated, mut result) = (0, 0, None);
     for (pair, &score) in words.chunks_exact(2).zip(&scores) {
-        let member = pair[1];
-        let old = zset.score(member);
-        let Some(score) = options.decide(old, score)? else { continue };
-        result = Some(score);
-        if old != Some(score) {
-            zset.insert(member, score, thresholds);
+        let (old, new) = zset.update(pair[1], thresholds, |old| options.decide(old, score))?;
+        result = new.or(result);
+        if new.is_some() && new != old {
             added += usize::from(old.is_none());
             updated += usize::from(old.is_some());
         }
