@@ -145,7 +145,8 @@ struct AddOptions {
 impl AddOptions {
     /// Takes the options off the front of the words; scores and members are left.
     fn parse<'w, 'a>(mut self, mut words: &'w [&'a [u8]]) -> (Self, &'w [&'a [u8]]) {
-        while let [word, rest @ ..] = words {
+        // Scores mostly begin with a digit.
+        while let [word @ [b'a'..=b'z' | b'A'..=b'Z', ..], rest @ ..] = words {
             let options: [(&str, &mut bool); 6] = [
                 ("nx", &mut self.nx),
                 ("xx", &mut self.xx),

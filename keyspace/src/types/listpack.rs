@@ -329,10 +329,11 @@ impl Listpack {
 
     #[inline]
     fn matches(&self, at: usize, wanted: &Encoded<'_>) -> bool {
-        let head = wanted.head();
-        let body = at + head.len();
+        let (own, body) = (&self.0[at..], at + wanted.head_bytes);
         // Equal strings are encoded alike, so bytes decide; only the head says how many.
-        self.0[at..].starts_with(head) && self.0[body..].starts_with(wanted.body)
+        let is_head =
+            if wanted.head_bytes == 1 { own[0] == wanted.head[0] } else { own.starts_with(wanted.head()) };
+        is_head && self.0[body..].starts_with(wanted.body)
     }
 
     /// Where an appended element goes.

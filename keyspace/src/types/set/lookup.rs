@@ -1,5 +1,5 @@
 //! A set that is asked for many members: a listpack would be searched from its start for each of them, so its members
-//! are put into a table first, and an intset from its middle, though integers that are asked for come in order.
+//! are put into a table first; an intset is asked for integers in their order, and searched from the last one on.
 
 use hashbrown::HashTable;
 
