@@ -4,7 +4,7 @@
 //! node   up to 32 nodes of the level below; on the lowest level, up to 32 things
 //! ```
 //! All nodes but the last of each level are full, so a number's bits, five to a level, are the way to what has it. (An
-//! `im::Vector` must find its way through nodes that were cut and joined, at four times the instructions.)
+//! `im::Vector` must find its way through nodes that were cut and joined, at more than twice the instructions.)
 
 use std::ops::Index;
 
