@@ -14,7 +14,11 @@ const ITEMS: usize = 100_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Record(u64, [u64; 2]);
 
-impl Item for Record {}
+impl Item for Record {
+    type Key = ();
+
+    fn key(&self) {}
+}
 
 fn records() -> Vec<Record> {
     let mut random = Random::new(1);

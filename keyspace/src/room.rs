@@ -5,7 +5,9 @@
 /// The size of the allocation for so many bytes.
 #[inline]
 pub(crate) fn allocated_bytes(bytes: usize) -> usize {
-    bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(16))
+    let step = (bytes.next_power_of_two() / 8).max(16);
+    // A power of two: no division.
+    (bytes + step - 1) & !(step - 1)
 }
 
 /// The capacity for so many elements: what the allocator would give anyway.
@@ -34,9 +36,9 @@ pub(crate) fn reserve_next<T>(vec: &mut Vec<T>, few: usize) {
 
 /// Gives idle memory back, once it is half.
 pub(crate) fn trim<T>(vec: &mut Vec<T>) {
-    let roomy = roomy::<T>(vec.len());
-    if vec.capacity() >= 2 * roomy + 16 {
-        vec.shrink_to(roomy);
+    let (len, capacity) = (vec.len(), vec.capacity());
+    if capacity >= 2 * len + 16 && capacity >= 2 * roomy::<T>(len) + 16 {
+        vec.shrink_to(roomy::<T>(len));
     }
 }
 

@@ -260,7 +260,9 @@ fn write_random(
 
 fn sinter(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
     let sets = smallest_first(read_all(ctx, &argv[1..])?);
-    write_members(out, &intersection(&sets).collect::<Vec<_>>());
+    let mut members = Vec::with_capacity(sets.first().map_or(0, Set::len).min(1024));
+    intersection(&sets).for_each(|element| members.push(element));
+    write_members(out, &members);
     Ok(())
 }
 

@@ -145,7 +145,8 @@ struct AddOptions {
 impl AddOptions {
     /// Takes the options off the front of the words; scores and members are left.
     fn parse<'w, 'a>(mut self, mut words: &'w [&'a [u8]]) -> (Self, &'w [&'a [u8]]) {
-        while let [word, rest @ ..] = words {
+        // Scores mostly begin with a digit.
+        while let [word @ [b'a'..=b'z' | b'A'..=b'Z', ..], rest @ ..] = words {
             let options: [(&str, &mut bool); 6] = [
                 ("nx", &mut self.nx),
                 ("xx", &mut self.xx),
@@ -219,12 +220,9 @@ fn add(ctx: &mut Ctx<'_>, argv: &[&[u8]], options: AddOptions, out: &mut Encoder
     };
     let (mut added, mut updated, mut result) = (0, 0, None);
     for (pair, &score) in words.chunks_exact(2).zip(&scores) {
-        let member = pair[1];
-        let old = zset.score(member);
-        let Some(score) = options.decide(old, score)? else { continue };
-        result = Some(score);
-        if old != Some(score) {
-            zset.insert(member, score, thresholds);
+        let (old, new) = zset.update(pair[1], thresholds, |old| options.decide(old, score))?;
+        result = new.or(result);
+        if new.is_some() && new != old {
             added += usize::from(old.is_none());
             updated += usize::from(old.is_some());
         }

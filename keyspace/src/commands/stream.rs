@@ -6,6 +6,7 @@ mod info;
 mod read;
 
 use resp::{Encoder, number};
+use smallvec::SmallVec;
 
 use self::claim::{xautoclaim, xclaim};
 use self::group::{XGROUP, xack, xgroup, xpending};
@@ -74,12 +75,12 @@ fn xadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     if cut > 0 {
         ctx.notify('t', "xtrim", key);
     }
-    let id = id.to_string();
-    out.bulk(id.as_bytes());
+    let id = id.to_text();
+    out.bulk(&id);
     let approximate = trim.is_some_and(|trim| trim.approximate);
     if approximate || !matches!(options.id, NewId::Given(_)) {
-        let mut effect = argv.to_vec();
-        effect[options.end] = id.as_bytes();
+        let mut effect: SmallVec<[&[u8]; 16]> = SmallVec::from_slice(argv);
+        effect[options.end] = &id;
         if approximate {
             options.make_exact(&mut effect, &left);
         }
@@ -190,8 +191,10 @@ impl Options {
             end: 2,
         };
         while let [word, rest @ ..] = &argv[options.end..] {
+            if adds && *word == b"*" {
+                break;
+            }
             match (&word.to_ascii_lowercase()[..], rest) {
-                (b"*", _) if adds => break,
                 (name @ (b"maxlen" | b"minid"), [_, ..]) => options.take_strategy(name, rest)?,
                 (b"limit", [limit, ..]) => {
                     let limit = u64::try_from(integer(limit)?);
@@ -433,7 +436,7 @@ fn range_end(text: &[u8]) -> Result<StreamId, CommandError> {
 }
 
 fn write_id(id: StreamId, out: &mut Encoder<'_>) {
-    out.bulk(id.to_string().as_bytes());
+    out.bulk(&id.to_text());
 }
 
 fn write_entry(entry: Entry<'_>, out: &mut Encoder<'_>) {

@@ -18,6 +18,7 @@ use std::hash::Hasher;
 pub use self::im::Persistent;
 pub use self::packed::{Arena, Fields, Note, Packed};
 pub use self::segmented::{Segmented, Slots};
+pub(crate) use self::spine::clone_all;
 pub use self::spine::{Segment, Spine};
 use crate::Random;
 

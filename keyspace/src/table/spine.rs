@@ -92,7 +92,7 @@ impl<S> Clone for Group<S> {
 
 /// Clones references that have probably left the cache. Counting up is a locked instruction, and the processor does not
 /// look beyond one: reading all the counts first lets their cache misses overlap.
-pub(super) fn clone_all<T, const N: usize>(all: &SmallVec<[Arc<T>; N]>) -> SmallVec<[Arc<T>; N]> {
+pub(crate) fn clone_all<T, C: FromIterator<Arc<T>>>(all: &[Arc<T>]) -> C {
     black_box(all.iter().map(Arc::strong_count).sum::<usize>());
     all.iter().cloned().collect()
 }

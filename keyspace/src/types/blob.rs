@@ -5,7 +5,6 @@
 
 use std::ops::{Deref, Range};
 
-use smallvec::SmallVec;
 use triomphe::Arc;
 
 use crate::room::allocated_bytes;
@@ -13,8 +12,8 @@ use crate::room::allocated_bytes;
 /// The count of owners.
 const HEADER_BYTES: usize = size_of::<usize>();
 
-/// Blobs up to this size are put together without an allocation more.
-const SHORT_BYTES: usize = 1024;
+/// What a blob begins as, up to the size of a list's node: longer ones take another allocation until they are filled.
+static IDLE: [u8; 8 * 1024 + 512] = [0; 8 * 1024 + 512];
 
 /// A blob.
 #[derive(Debug, Clone)]
@@ -39,12 +38,12 @@ impl Blob {
     fn of(before: &[u8], gap: usize, behind: &[u8]) -> Self {
         let len = before.len() + gap + behind.len();
         let room = allocated_bytes(HEADER_BYTES + len) - HEADER_BYTES;
-        let mut bytes: SmallVec<[u8; SHORT_BYTES]> = SmallVec::with_capacity(room);
-        bytes.extend_from_slice(before);
-        bytes.resize(before.len() + gap, 0);
-        bytes.extend_from_slice(behind);
-        bytes.resize(room, 0);
-        Blob(Arc::from(&bytes[..]))
+        let mut blob = Blob(IDLE.get(..room).map_or_else(|| Arc::from(vec![0; room]), Arc::from));
+        if let Some(bytes) = blob.own_mut() {
+            bytes[..before.len()].copy_from_slice(before);
+            bytes[before.len() + gap..len].copy_from_slice(behind);
+        }
+        blob
     }
 
     /// What a blob of so many bytes takes on the heap, at least.
@@ -65,11 +64,17 @@ impl Blob {
             *self = Blob::of(&self[..range.start], inserted, &self[range.end..len]);
         }
         // By now it has one owner.
-        let bytes = Arc::get_mut(&mut self.0).unwrap_or_default();
+        let bytes = self.own_mut().unwrap_or_default();
         if !moves && range.end != end {
             bytes.copy_within(range.end..len, end);
         }
         bytes
+    }
+
+    /// All bytes, to be changed where they are, if nobody else has them.
+    #[inline]
+    pub(crate) fn own_mut(&mut self) -> Option<&mut [u8]> {
+        Arc::get_mut(&mut self.0)
     }
 
     /// Whether so many bytes need another place: a snapshot has this one too, or its size does not suit.

@@ -6,9 +6,11 @@
 //! ```
 //! Every member is as wide as the widest needs; a blob never narrows again. Source: redis 7.2 `src/intset.c`.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::blob::Blob;
+use super::partition_point;
 
 const HEADER_BYTES: usize = 8;
 
@@ -158,6 +160,47 @@ impl Intset {
     }
 }
 
+/// Looks members up, each from where the last one was, in steps that double: in ascending order that is as quick as to
+/// go through both sets at once.
+#[derive(Debug)]
+pub struct Finger<'a> {
+    width: usize,
+    members: &'a [u8],
+    /// All before are at most the value that was looked for last.
+    at: Cell<usize>,
+}
+
+impl<'a> Finger<'a> {
+    /// At the first member.
+    pub fn new(intset: &'a Intset) -> Self {
+        Finger { width: intset.width(), members: intset.members(), at: Cell::new(0) }
+    }
+
+    /// Whether `value` is a member.
+    pub fn contains(&self, value: i64) -> bool {
+        let is_below = |index| self.get(index).is_some_and(|own| own < value);
+        let mut low = self.at.get();
+        if low > 0 && !is_below(low - 1) {
+            low = 0;
+        }
+        let mut step = 1;
+        while is_below(low + step - 1) {
+            low += step;
+            step *= 2;
+        }
+        // All before `low` are below, and the one that ended the loop is not.
+        let at = low + partition_point(step - 1, |more| is_below(low + more));
+        let is_there = self.get(at) == Some(value);
+        self.at.set(at + usize::from(is_there));
+        is_there
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> Option<i64> {
+        self.members.get(index * self.width..)?.get(..self.width).map(read)
+    }
+}
+
 /// The bytes that a member of this value takes.
 fn width_of(value: i64) -> usize {
     match value {
@@ -213,6 +256,11 @@ mod tests {
                 prop_assert_eq!(intset.contains(value), add);
                 prop_assert_eq!(intset.len(), model.len());
                 prop_assert_eq!(Intset::from_bytes(intset.as_bytes()), Some(intset.clone()));
+            }
+            let finger = Finger::new(&intset);
+            let ends = [i64::MIN, i64::MAX];
+            for value in model.iter().copied().chain(-25..25).chain(ends).chain(model.iter().rev().copied()) {
+                prop_assert_eq!(finger.contains(value), model.contains(&value));
             }
             let by_index: Vec<i64> = (0..intset.len() + 1).map_while(|index| intset.get(index)).collect();
             prop_assert_eq!(by_index, model.into_iter().collect::<Vec<_>>());

@@ -30,6 +30,10 @@ impl Default for Repr {
 }
 
 impl Item for Listpack {
+    type Key = ();
+
+    fn key(&self) {}
+
     #[inline]
     fn weight(&self) -> usize {
         self.len()

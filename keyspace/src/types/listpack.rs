@@ -244,10 +244,12 @@ impl Listpack {
     pub fn find(&self, from: Option<At>, bytes: &[u8], step: usize) -> Option<At> {
         let wanted = Encoded::new(bytes);
         let At(mut at) = from?;
-        let blob = &self.0[..];
+        let (blob, tail) = (&self.0[..], wanted.tail());
         loop {
-            // Most elements differ in their first byte already: the tag, with a short string's length.
-            if blob[at] == wanted.head[0] && self.matches(at, &wanted) {
+            // Most elements differ in their first byte already: the tag, with a short string's length. And names of one
+            // length mostly in their last eight.
+            let may_be = |(behind, tail)| blob.get(at + behind..).and_then(<[u8]>::first_chunk) == Some(tail);
+            if blob[at] == wanted.head[0] && tail.is_none_or(may_be) && self.matches(at, &wanted) {
                 return Some(At(at));
             }
             for _ in 0..step {
@@ -301,7 +303,12 @@ impl Listpack {
 
     /// Puts an integer in the place of an element.
     pub fn replace_int(&mut self, At(at): At, value: i64) {
-        self.put(at..at + span(&self.0, at), &[Encoded::integer(value)], 0);
+        let (new, old_len) = (Encoded::integer(value), span(&self.0, at));
+        // Counters mostly stay as long as they are.
+        match self.0.own_mut() {
+            Some(blob) if new.len_bytes() == old_len => new.write(&mut blob[at..at + old_len]),
+            _ => self.put(at..at + old_len, &[new], 0),
+        }
     }
 
     /// Removes `count` elements (or those that are left) from `at` on; returns the place of what follows them.
@@ -322,10 +329,11 @@ impl Listpack {
 
     #[inline]
     fn matches(&self, at: usize, wanted: &Encoded<'_>) -> bool {
-        let head = wanted.head();
-        let body = at + head.len();
+        let (own, body) = (&self.0[at..], at + wanted.head_bytes);
         // Equal strings are encoded alike, so bytes decide; only the head says how many.
-        self.0[at..].starts_with(head) && self.0[body..].starts_with(wanted.body)
+        let is_head =
+            if wanted.head_bytes == 1 { own[0] == wanted.head[0] } else { own.starts_with(wanted.head()) };
+        is_head && self.0[body..].starts_with(wanted.body)
     }
 
     /// Where an appended element goes.
@@ -425,6 +433,12 @@ impl<'a> Encoded<'a> {
         let mut head = [0; 9];
         head[..bytes.len()].copy_from_slice(bytes);
         Encoded { head, head_bytes: bytes.len(), body }
+    }
+
+    /// The last eight bytes of a string, and how far behind the element's place they are.
+    #[inline]
+    fn tail(&self) -> Option<(usize, &[u8; 8])> {
+        self.body.last_chunk().map(|tail| (self.entry_bytes() - tail.len(), tail))
     }
 
     #[inline]

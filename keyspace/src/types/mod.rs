@@ -15,3 +15,13 @@ pub mod stream;
 pub mod string;
 pub mod tree;
 pub mod zset;
+
+/// The first of `len` indices for which `is_before` does not hold.
+fn partition_point(len: usize, is_before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if is_before(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}

@@ -156,10 +156,11 @@ impl Set {
 
     /// The members: integers ascending, those of a listpack as they were added, those of a table in no order.
     pub fn iter(&self) -> impl Iterator<Item = Element<'_>> {
-        let ints = self.as_intset().into_iter().flat_map(Intset::iter).map(Element::Int);
-        let pack = self.as_listpack().into_iter().flat_map(Listpack::iter);
-        let table = self.as_table().into_iter().flat_map(Fields::iter);
-        ints.chain(pack).chain(table.map(|member| Element::Bytes(member.key())))
+        match &self.0 {
+            Form::Ints(ints) => Members::Ints(ints.iter().map(Element::Int)),
+            Form::Pack(pack) => Members::Pack(pack.iter()),
+            Form::Table(table) => Members::Table(table.iter().map(|member| Element::Bytes(member.key()))),
+        }
     }
 
     /// Visits about `count` members from `cursor` on, all of them in a compact encoding; returns the cursor to go on
@@ -361,6 +362,48 @@ impl Set {
             element.with_bytes(|member| table.set(seed.hash(member), member, &[]));
         }
         self.0 = Form::Table(Arc::new(table));
+    }
+}
+
+/// Iterates over the members of one form.
+enum Members<I, P, T> {
+    Ints(I),
+    Pack(P),
+    Table(T),
+}
+
+impl<E, I, P, T> Iterator for Members<I, P, T>
+where
+    I: Iterator<Item = E>,
+    P: Iterator<Item = E>,
+    T: Iterator<Item = E>,
+{
+    type Item = E;
+
+    #[inline]
+    fn next(&mut self) -> Option<E> {
+        match self {
+            Members::Ints(iter) => iter.next(),
+            Members::Pack(iter) => iter.next(),
+            Members::Table(iter) => iter.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Members::Ints(iter) => iter.size_hint(),
+            Members::Pack(iter) => iter.size_hint(),
+            Members::Table(iter) => iter.size_hint(),
+        }
+    }
+
+    /// The form is looked at once, not for each member.
+    fn fold<A, F: FnMut(A, E) -> A>(self, first: A, fold: F) -> A {
+        match self {
+            Members::Ints(iter) => iter.fold(first, fold),
+            Members::Pack(iter) => iter.fold(first, fold),
+            Members::Table(iter) => iter.fold(first, fold),
+        }
     }
 }
 

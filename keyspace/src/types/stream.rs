@@ -13,7 +13,7 @@ mod id;
 mod node;
 
 pub use self::group::{Consumer, Group, Pending};
-pub use self::id::StreamId;
+pub use self::id::{IdText, StreamId};
 pub use self::node::{Entry, Fields, Node};
 
 use triomphe::Arc;

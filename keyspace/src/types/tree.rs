@@ -3,13 +3,14 @@
 //! are trees of scored members in order.
 //!
 //! ```text
-//! inner   up to 32 children, each with the number of items and the weight below it
+//! inner   up to 32 children, each with the number of items and the weight below it, and the first item's key
 //! leaf    up to 64 items
 //! ```
 //! All leaves are equally deep. Nodes are at least a quarter full, but for those on the two outer edges, which may
 //! hold a single element: so a tree that grows at an end has full nodes, and popping never borrows from a neighbour.
 //! A write after a clone copies the nodes on one path from the root and no others.
 
+use std::fmt::Debug;
 use std::iter::FusedIterator;
 use std::ops::Range;
 
@@ -20,6 +21,13 @@ const MAX_CHILDREN: usize = 32;
 
 /// What a tree holds.
 pub trait Item: Clone {
+    /// What [`Tree::last_before`] goes by. The nodes have a copy of the first below each child, so that a search on its
+    /// way down reads the nodes that it goes through and no others.
+    type Key: Copy + Default + Debug;
+
+    /// The item's key.
+    fn key(&self) -> Self::Key;
+
     /// What the item counts for in [`Tree::weight`].
     #[inline]
     fn weight(&self) -> usize {
@@ -29,20 +37,22 @@ pub trait Item: Clone {
 
 /// A sequence of items. Cloning it takes a snapshot.
 #[derive(Debug, Clone)]
-pub struct Tree<T> {
+pub struct Tree<T: Item> {
     root: Child<T>,
 }
 
 /// A node and what is below it.
 #[derive(Debug)]
-struct Child<T> {
+struct Child<T: Item> {
     node: Arc<Node<T>>,
     len: usize,
     weight: usize,
+    /// The first item's; without an item, none that counts.
+    key: T::Key,
 }
 
 #[derive(Debug, Clone)]
-enum Node<T> {
+enum Node<T: Item> {
     Leaf(Vec<T>),
     Inner(Vec<Child<T>>),
 }
@@ -55,15 +65,15 @@ enum Edge {
     Inside,
 }
 
-impl<T> Clone for Child<T> {
+impl<T: Item> Clone for Child<T> {
     fn clone(&self) -> Self {
         Child { node: Arc::clone(&self.node), ..*self }
     }
 }
 
-impl<T> Default for Tree<T> {
+impl<T: Item> Default for Tree<T> {
     fn default() -> Self {
-        Tree { root: Child { node: Arc::new(Node::Leaf(Vec::new())), len: 0, weight: 0 } }
+        Tree { root: Child::of(Node::Leaf(Vec::new())) }
     }
 }
 
@@ -140,26 +150,54 @@ impl<T: Item> Tree<T> {
     }
 
     /// The number of items in front for which `is_before` holds, given that it holds for none behind them.
-    #[inline]
-    pub fn partition_point(&self, is_before: impl FnMut(&T) -> bool) -> usize {
-        self.partition(is_before).0
-    }
-
-    /// The same, and the weight of those items.
-    #[inline]
-    pub fn partition(&self, mut is_before: impl FnMut(&T) -> bool) -> (usize, usize) {
-        let (mut len, mut weight) = (0, 0);
+    pub fn partition_point(&self, mut is_before: impl FnMut(&T) -> bool) -> usize {
+        let mut len = 0;
         let mut node = &*self.root.node;
         loop {
             match node {
-                Node::Leaf(items) => {
-                    let at = items.partition_point(is_before);
-                    return (len + at, weight + items[..at].iter().map(T::weight).sum::<usize>());
-                }
+                Node::Leaf(items) => return len + items.partition_point(is_before),
                 Node::Inner(children) => {
                     let at = children.partition_point(|child| child.first().is_some_and(&mut is_before));
                     let at = at.saturating_sub(1);
                     len += children[..at].iter().map(|child| child.len).sum::<usize>();
+                    node = &children[at].node;
+                }
+            }
+        }
+    }
+
+    /// The last item for whose key `is_before` holds, given that it holds for all in front of it and for none behind;
+    /// and its index.
+    #[inline]
+    pub fn last_before(&self, is_before: impl Fn(&T::Key) -> bool) -> Option<(usize, &T)> {
+        let mut len = 0;
+        let mut node = &*self.root.node;
+        loop {
+            match node {
+                Node::Leaf(items) => {
+                    let at = items.partition_point(|item| is_before(&item.key())).checked_sub(1)?;
+                    return Some((len + at, &items[at]));
+                }
+                Node::Inner(children) => {
+                    let at = children.partition_point(|child| is_before(&child.key)).saturating_sub(1);
+                    len += children[..at].iter().map(|child| child.len).sum::<usize>();
+                    node = &children[at].node;
+                }
+            }
+        }
+    }
+
+    /// The weight of the items in front of the one at `index`.
+    pub fn weight_before(&self, index: usize) -> usize {
+        let (mut rest, mut weight) = (index, 0);
+        let mut node = &*self.root.node;
+        loop {
+            match node {
+                Node::Leaf(items) => {
+                    return weight + items.iter().take(rest).map(T::weight).sum::<usize>();
+                }
+                Node::Inner(children) => {
+                    let at = skip(&mut rest, children, |child| child.len);
                     weight += children[..at].iter().map(|child| child.weight).sum::<usize>();
                     node = &children[at].node;
                 }
@@ -294,14 +332,27 @@ impl<T: Item> Tree<T> {
     }
 }
 
+impl<T: Item> Node<T> {
+    /// The key of the first item.
+    #[inline]
+    fn key(&self) -> T::Key {
+        let key = match self {
+            Node::Leaf(items) => items.first().map(T::key),
+            Node::Inner(children) => children.first().map(|child| child.key),
+        };
+        key.unwrap_or_default()
+    }
+}
+
 impl<T: Item> Child<T> {
     fn of(node: Node<T>) -> Self {
-        let mut child = Child { node: Arc::new(node), len: 0, weight: 0 };
+        let mut child = Child { node: Arc::new(node), len: 0, weight: 0, key: T::Key::default() };
         child.recount();
         child
     }
 
     fn recount(&mut self) {
+        self.key = self.node.key();
         (self.len, self.weight) = match &*self.node {
             Node::Leaf(items) => (items.len(), items.iter().map(T::weight).sum()),
             Node::Inner(children) => {
@@ -346,6 +397,7 @@ impl<T: Item> Child<T> {
             }
         };
         self.weight = self.weight - before + after;
+        self.key = self.node.key();
         result
     }
 
@@ -357,10 +409,13 @@ impl<T: Item> Child<T> {
             Node::Leaf(items) => insert_or_split(items, index, item, MAX_ITEMS, edge).map(Node::Leaf),
             Node::Inner(children) => {
                 let at = skip(&mut index, children, |child| child.len);
-                let right = children[at].insert(index, item, edge)?;
-                insert_or_split(children, at + 1, right, MAX_CHILDREN, edge).map(Node::Inner)
+                let right = children[at].insert(index, item, edge);
+                let right =
+                    right.and_then(|right| insert_or_split(children, at + 1, right, MAX_CHILDREN, edge));
+                right.map(Node::Inner)
             }
         };
+        self.key = self.node.key();
         let right = Child::of(right?);
         self.len -= right.len;
         self.weight -= right.weight;
@@ -383,6 +438,7 @@ impl<T: Item> Child<T> {
         };
         self.len -= 1;
         self.weight -= item.weight();
+        self.key = self.node.key();
         item
     }
 
@@ -550,7 +606,7 @@ fn in_chunks<T: Item, E>(
 
 /// Iterates over a range of a tree. It looks a leaf up once for all its items.
 #[derive(Debug, Clone)]
-pub struct Iter<'a, T> {
+pub struct Iter<'a, T: Item> {
     tree: &'a Tree<T>,
     /// The indices that are left.
     range: Range<usize>,

@@ -9,6 +9,7 @@
 //! Source: redis 7.2 `src/t_zset.c` (`zsetAdd`, `zzlInsertAt`).
 
 use std::cmp::Ordering;
+use std::convert::Infallible;
 use std::ops::Range;
 
 use resp::number;
@@ -20,6 +21,7 @@ use crate::{Limits, Random, Str};
 
 mod chunk;
 mod large;
+mod numbered;
 
 pub(crate) use self::chunk::Chunk;
 pub(crate) use self::large::{Large, Run};
@@ -281,28 +283,59 @@ impl ZSet {
 
     /// Gives a member a score; returns the score it had.
     pub fn insert(&mut self, member: &[u8], score: f64, thresholds: Thresholds) -> Option<f64> {
-        match &mut self.0 {
+        let Ok((old, _)) = self.update(member, thresholds, |_| Ok::<_, Infallible>(Some(score)));
+        old
+    }
+
+    /// Gives a member the score that `decide` makes of the one it has, if it makes one; returns both. The member is
+    /// looked up once.
+    ///
+    /// # Errors
+    /// What `decide` says; nothing is changed then.
+    pub fn update<E>(
+        &mut self,
+        member: &[u8],
+        thresholds: Thresholds,
+        decide: impl FnOnce(Option<f64>) -> Result<Option<f64>, E>,
+    ) -> Result<(Option<f64>, Option<f64>), E> {
+        let (old, new) = match &mut self.0 {
             Form::Pack(pack) => {
-                if let Some(at) = pack.find(pack.first(), member, 2) {
-                    let old = score_behind(pack, at);
-                    if old != score {
-                        pack.remove(at, 2);
-                        pack_insert(pack, member, score);
-                    }
-                    return Some(old);
+                let at = pack.find(pack.first(), member, 2);
+                let old = at.map(|at| score_behind(pack, at));
+                let new = decide(old)?;
+                if let Some(score) = new.filter(|_| new != old) {
+                    self.set_packed(at, member, score, thresholds);
                 }
-                let fits = pack.len() / 2 < thresholds.entries
-                    && member.len() <= thresholds.value_bytes
-                    && pack.len_bytes().saturating_add(member.len()) <= LISTPACK_BYTES_MAX;
-                if fits {
-                    pack_insert(pack, member, score);
-                    return None;
-                }
-                self.grow_large(thresholds.seed);
-                self.insert(member, score, thresholds)
+                (old, new)
             }
-            Form::Large(large) => Arc::make_mut(large).insert(member, score),
+            Form::Large(large) => {
+                let place = large.place(member);
+                let found = large.find(place, member);
+                let old = found.map(|found| found.score);
+                let new = decide(old)?;
+                if let Some(score) = new.filter(|_| new != old) {
+                    Arc::make_mut(large).set(place, found, score, member);
+                }
+                (old, new)
+            }
+        };
+        Ok((old, new))
+    }
+
+    /// Gives a member, found in the listpack or not there, a score that it has not.
+    fn set_packed(&mut self, at: Option<At>, member: &[u8], score: f64, thresholds: Thresholds) {
+        let Form::Pack(pack) = &mut self.0 else { return };
+        let fits = pack.len() / 2 < thresholds.entries
+            && member.len() <= thresholds.value_bytes
+            && pack.len_bytes().saturating_add(member.len()) <= LISTPACK_BYTES_MAX;
+        if let Some(at) = at {
+            pack.remove(at, 2);
+        } else if !fits {
+            self.grow_large(thresholds.seed);
+            self.insert(member, score, thresholds);
+            return;
         }
+        pack_insert(pack, member, score);
     }
 
     /// Removes a member; returns the score it had.

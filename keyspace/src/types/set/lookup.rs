@@ -1,9 +1,10 @@
 //! A set that is asked for many members: a listpack would be searched from its start for each of them, so its members
-//! are put into a table first.
+//! are put into a table first; an intset is asked for integers in their order, and searched from the last one on.
 
 use hashbrown::HashTable;
 
 use super::Set;
+use crate::types::intset::Finger;
 use crate::types::listpack::Element;
 
 /// Whether elements are in a set.
@@ -11,6 +12,8 @@ use crate::types::listpack::Element;
 pub enum Lookup<'a> {
     /// It is asked itself.
     Set(&'a Set),
+    /// An intset that is asked for the members of another: they come in order.
+    Ints(Finger<'a>),
     /// The members of a listpack.
     Table(HashTable<Element<'a>>),
 }
@@ -20,6 +23,9 @@ impl<'a> Lookup<'a> {
     pub fn new(set: &'a Set, asked: &Set) -> Self {
         /// So few are found sooner than a table is built.
         const FEW: usize = 8;
+        if let Some((ints, _)) = set.as_intset().zip(asked.as_intset()) {
+            return Lookup::Ints(Finger::new(ints));
+        }
         // In a table an integer is a string, so what comes from one does not compare with a listpack's elements.
         let Some(pack) = set.as_listpack().filter(|_| asked.len() > FEW && asked.as_table().is_none()) else {
             return Lookup::Set(set);
@@ -33,9 +39,12 @@ impl<'a> Lookup<'a> {
 
     /// Whether the set has the member.
     pub fn contains(&self, element: Element<'_>) -> bool {
-        match self {
-            Lookup::Set(set) => set.contains_element(element),
-            Lookup::Table(table) => table.find(hash(element), |own| *own == element).is_some(),
+        match (self, element) {
+            (Lookup::Ints(finger), Element::Int(value)) => finger.contains(value),
+            // Nobody asks for them.
+            (Lookup::Ints(_), Element::Bytes(_)) => false,
+            (Lookup::Set(set), _) => set.contains_element(element),
+            (Lookup::Table(table), _) => table.find(hash(element), |own| *own == element).is_some(),
         }
     }
 }

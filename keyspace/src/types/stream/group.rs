@@ -47,9 +47,23 @@ pub struct Consumer {
     pending: Tree<StreamId>,
 }
 
-impl Item for Group {}
-impl Item for Pending {}
-impl Item for Consumer {}
+impl Item for Group {
+    type Key = ();
+
+    fn key(&self) {}
+}
+
+impl Item for Pending {
+    type Key = ();
+
+    fn key(&self) {}
+}
+
+impl Item for Consumer {
+    type Key = ();
+
+    fn key(&self) {}
+}
 
 /// The index of an item, or where it would be.
 pub(super) fn search<T: Item>(tree: &Tree<T>, compare: impl Fn(&T) -> Ordering) -> Result<usize, usize> {

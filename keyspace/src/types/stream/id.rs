@@ -3,6 +3,7 @@
 use std::fmt;
 
 use resp::number;
+use smallvec::SmallVec;
 
 use crate::types::tree;
 
@@ -15,7 +16,11 @@ pub struct StreamId {
     pub seq: u64,
 }
 
-impl tree::Item for StreamId {}
+impl tree::Item for StreamId {
+    type Key = ();
+
+    fn key(&self) {}
+}
 
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,6 +33,15 @@ impl StreamId {
     pub const MIN: StreamId = StreamId { ms: 0, seq: 0 };
     /// Behind all entries.
     pub const MAX: StreamId = StreamId { ms: u64::MAX, seq: u64::MAX };
+
+    /// What `to_string` gives, without the machinery of formatting.
+    pub fn to_text(self) -> IdText {
+        let mut text = IdText::new();
+        push_number(&mut text, self.ms);
+        text.push(b'-');
+        push_number(&mut text, self.seq);
+        text
+    }
 
     /// The ID after this one; `None` after the last.
     pub fn next(self) -> Option<Self> {
@@ -59,6 +73,16 @@ impl StreamId {
             (ms, Some(b"*")) => parse_part(ms),
             _ => None,
         }
+    }
+}
+
+/// An ID as text.
+pub type IdText = SmallVec<[u8; 41]>;
+
+fn push_number(text: &mut IdText, number: u64) {
+    match i64::try_from(number) {
+        Ok(number) => text.extend_from_slice(number::format_i64(number).as_bytes()),
+        Err(_) => text.extend_from_slice(number.to_string().as_bytes()),
     }
 }
 
@@ -109,6 +133,9 @@ mod tests {
             ("1-2-3", None),
         ] {
             assert_eq!(StreamId::parse(text.as_bytes(), 7), expected, "{text}");
+        }
+        for id in [StreamId::MIN, StreamId { ms: 5, seq: 30 }, StreamId::MAX] {
+            assert_eq!(id.to_text()[..], *id.to_string().as_bytes());
         }
         assert_eq!(StreamId::parse_any_seq(b"5-*"), Some(5));
         assert_eq!(StreamId::parse_any_seq(b"5-**"), None);

@@ -27,7 +27,11 @@ pub struct Node {
     pack: Listpack,
 }
 
-impl tree::Item for Node {}
+impl tree::Item for Node {
+    type Key = ();
+
+    fn key(&self) {}
+}
 
 impl Node {
     /// A node of one entry; `pairs` are fields and values in turn.
@@ -80,7 +84,7 @@ impl Node {
 
     /// Number of entries that are not deleted.
     pub fn live(&self) -> usize {
-        self.counts().0
+        self.count(self.pack.first())
     }
 
     /// Number of entries, deleted ones among them.
@@ -91,8 +95,9 @@ impl Node {
 
     /// Appends an entry.
     pub(super) fn push(&mut self, id: StreamId, pairs: &[&[u8]]) {
-        let (live, deleted) = self.counts();
-        self.set_counts(live + 1, deleted);
+        if let Some(live_at) = self.pack.first() {
+            self.pack.replace_int(live_at, self.live() as i64 + 1);
+        }
         let (ms, seq) = (id.ms.wrapping_sub(self.master.ms), id.seq.wrapping_sub(self.master.seq));
         let fields = (pairs.len() / 2) as i64;
         let same = self.has_fields(pairs);
@@ -208,9 +213,12 @@ impl Node {
     }
 
     fn counts(&self) -> (usize, usize) {
-        let count = |at: Option<At>| at.and_then(|at| self.int(at)).unwrap_or(0).max(0) as usize;
         let live_at = self.pack.first();
-        (count(live_at), count(live_at.and_then(|at| self.pack.next(at))))
+        (self.count(live_at), self.count(live_at.and_then(|at| self.pack.next(at))))
+    }
+
+    fn count(&self, at: Option<At>) -> usize {
+        at.and_then(|at| self.int(at)).unwrap_or(0).max(0) as usize
     }
 
     fn set_counts(&mut self, live: usize, deleted: usize) {

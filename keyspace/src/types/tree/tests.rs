@@ -7,6 +7,12 @@ use super::*;
 
 /// A number that weighs as much as it is large.
 impl Item for usize {
+    type Key = usize;
+
+    fn key(&self) -> usize {
+        *self
+    }
+
     fn weight(&self) -> usize {
         *self
     }
@@ -37,6 +43,7 @@ fn checked(tree: &Tree<usize>) -> Vec<usize> {
             }
         };
         assert_eq!(child.len, items.len() - before);
+        assert!(child.len == 0 || child.key == items[before]);
         assert_eq!(child.weight, items[before..].iter().sum::<usize>());
         depth
     }
@@ -185,7 +192,11 @@ proptest! {
         items.sort_unstable();
         let tree: Tree<usize> = items.iter().copied().collect();
         for bound in 0..6 {
-            prop_assert_eq!(tree.partition_point(|&item| item < bound), items.partition_point(|&item| item < bound));
+            let point = items.partition_point(|&item| item < bound);
+            prop_assert_eq!(tree.partition_point(|&item| item < bound), point);
+            let last = point.checked_sub(1).map(|last| (last, &items[last]));
+            prop_assert_eq!(tree.last_before(|&key| key < bound), last);
+            prop_assert_eq!(tree.weight_before(point), items[..point].iter().sum::<usize>());
         }
     }
 }

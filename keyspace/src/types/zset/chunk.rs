@@ -9,12 +9,16 @@ use std::ops::Range;
 
 use crate::room::{reserve, roomy, trim};
 use crate::types::listpack::Element;
+use crate::types::partition_point;
 
 /// So many members a chunk has at most. Tests have small ones, and so more of them.
 const MEMBERS: usize = if cfg!(test) { 8 } else { 64 };
 
 /// And so many bytes, but for one that has a single member. Tests reach this limit, too.
 const BYTES: usize = if cfg!(test) { 64 } else { 4096 };
+
+/// With so many members, or fewer, it may melt into a neighbour.
+pub(super) const THIN: usize = MEMBERS / 4;
 
 /// Members in a row.
 #[derive(Debug, Clone, Default)]
@@ -75,6 +79,9 @@ impl Chunk {
     #[inline]
     pub(super) fn position(&self, score: f64, member: &[u8]) -> usize {
         let first = self.partition_scores(|own| own < score);
+        if self.heads.get(first).is_none_or(|head| head.score != score) {
+            return first;
+        }
         let same = self.heads[first..].partition_point(|head| head.score <= score);
         first + partition_point(same, |more| self.member(first + more) < member)
     }
@@ -95,8 +102,8 @@ impl Chunk {
 
     /// Whether it and its neighbour should be one: either is thin, and together they leave room for some more.
     pub(super) fn melts_with(&self, other: &Chunk) -> bool {
-        self.len().min(other.len()) <= MEMBERS / 4
-            && self.len() + other.len() <= MEMBERS / 4 * 3
+        self.len().min(other.len()) <= THIN
+            && self.len() + other.len() <= 3 * THIN
             && self.bytes.len() + other.bytes.len() <= BYTES
     }
 
@@ -163,14 +170,4 @@ impl Chunk {
     fn start(&self, at: usize) -> usize {
         at.checked_sub(1).map_or(0, |before| self.heads[before].end as usize)
     }
-}
-
-/// The first of `len` indices for which `is_before` does not hold.
-fn partition_point(len: usize, is_before: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (0, len);
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        if is_before(middle) { low = middle + 1 } else { high = middle }
-    }
-    low
 }

@@ -6,18 +6,18 @@
 //! index    the place of a member's hash -> the number of its chunk
 //! ```
 //! A member is stored once, in its chunk: a range of ranks is read from front to back, and a lookup looks at the few
-//! members of one chunk. When a chunk is split, or melts into its neighbour, the members that move are marked anew; when
-//! one goes, the last one takes its number.
+//! members of one chunk. When a chunk is split, or melts into its neighbour, the members that move are marked anew, as is
+//! one whose new score belongs to another chunk; when a chunk goes, the last one takes its number.
 
 use std::ops::Range;
 
 use triomphe::Arc;
 
-use super::chunk::Chunk;
+use super::chunk::{self, Chunk};
+use super::numbered::Numbered;
 use crate::table::HashSeed;
 use crate::table::place::place_of;
 use crate::table::places::{Mark, Places};
-use crate::table::sequence::Sequence;
 use crate::types::listpack::Element;
 use crate::types::tree::{self, Tree};
 
@@ -27,20 +27,33 @@ const PLACE_BITS: u32 = if cfg!(test) { 0xf000_0000 } else { u32::MAX };
 /// Members in order.
 #[derive(Debug, Clone)]
 pub(crate) struct Large {
-    chunks: Sequence<Chunk>,
+    chunks: Numbered<Chunk>,
     runs: Tree<Run>,
     index: Places,
 }
 
 /// A chunk's place in the order.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Run {
     chunk: u32,
     len: u32,
     first: f64,
 }
 
+impl Run {
+    fn of(number: u32, chunk: &Chunk) -> Self {
+        Run { chunk: number, len: chunk.len() as u32, first: chunk.score(0) }
+    }
+}
+
 impl tree::Item for Run {
+    type Key = Run;
+
+    #[inline]
+    fn key(&self) -> Run {
+        *self
+    }
+
     #[inline]
     fn weight(&self) -> usize {
         self.len as usize
@@ -50,14 +63,21 @@ impl tree::Item for Run {
 /// A run, and where it is.
 struct Seat {
     index: usize,
-    /// Members in front of it.
-    before: usize,
     run: Run,
+}
+
+/// A member, and where it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    chunk: u32,
+    /// Where in the chunk.
+    at: usize,
+    pub(super) score: f64,
 }
 
 impl Large {
     pub(super) fn new(seed: HashSeed) -> Self {
-        Large { chunks: Sequence::new(), runs: Tree::new(), index: Places::new(seed) }
+        Large { chunks: Numbered::new(), runs: Tree::new(), index: Places::new(seed) }
     }
 
     #[inline]
@@ -65,7 +85,7 @@ impl Large {
         self.runs.weight()
     }
 
-    pub(crate) fn chunks(&self) -> &Sequence<Chunk> {
+    pub(crate) fn chunks(&self) -> &Numbered<Chunk> {
         &self.chunks
     }
 
@@ -74,15 +94,13 @@ impl Large {
     }
 
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
-        let (chunk, at) = self.find(self.place(member), member)?;
-        Some(self.chunk(chunk).score(at))
+        self.find(self.place(member), member).map(|found| found.score)
     }
 
     /// A member's place in the order, and its score.
     pub(super) fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        let (chunk, at) = self.find(self.place(member), member)?;
-        let score = self.chunk(chunk).score(at);
-        Some((self.seek(score, member)?.before + at, score))
+        let Found { at, score, .. } = self.find(self.place(member), member)?;
+        Some((self.before(&self.seek(score, member)?) + at, score))
     }
 
     pub(super) fn get(&self, rank: usize) -> Option<(Element<'_>, f64)> {
@@ -93,33 +111,46 @@ impl Large {
     /// The number of members in front for whose scores `is_before` holds.
     pub(super) fn partition_scores(&self, is_before: impl Fn(f64) -> bool) -> usize {
         let seat = self.last_seat(|run| is_before(run.first));
-        seat.map_or(0, |seat| seat.before + self.chunk_of(&seat).partition_scores(is_before))
+        seat.map_or(0, |seat| self.before(&seat) + self.chunk_of(&seat).partition_scores(is_before))
     }
 
     /// The number of members in front for which `is_before` holds.
     pub(super) fn partition_members(&self, is_before: impl Fn(&[u8]) -> bool) -> usize {
         let seat = self.last_seat(|run| is_before(self.chunk(run.chunk).member(0)));
-        seat.map_or(0, |seat| seat.before + self.chunk_of(&seat).partition_members(is_before))
+        seat.map_or(0, |seat| self.before(&seat) + self.chunk_of(&seat).partition_members(is_before))
     }
 
-    /// Gives a member a score; returns the score it had.
-    pub(super) fn insert(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        let place = self.place(member);
-        let old = self.find(place, member).map(|(chunk, at)| (at, self.chunk(chunk).score(at)));
-        if let Some((at, old)) = old.filter(|&(_, old)| old != score) {
-            self.take(at, old, member);
+    /// Gives a member, found or not at its place, a score that it has not.
+    pub(super) fn set(&mut self, place: u32, found: Option<Found>, score: f64, member: &[u8]) {
+        let seat = self.seek(score, member);
+        match (found, seat) {
+            (None, seat) => {
+                let number = self.add(seat, place, score, member);
+                self.index.add(Mark { place, number });
+            }
+            (Some(found), Some(seat)) if seat.run.chunk == found.chunk => {
+                self.change(&seat, |chunk| {
+                    chunk.remove(found.at..found.at + 1);
+                    chunk.insert(chunk.position(score, member), place, score, member);
+                });
+            }
+            (Some(found), seat) => {
+                // It is there twice, until what it was is taken away: that may have another number and place by now.
+                let number = self.add(seat, place, score, member);
+                let Some(seat) = self.seek(found.score, member) else { return };
+                self.index.renumber(Mark { place, number: seat.run.chunk }, number);
+                self.take(&seat, found.score, member);
+            }
         }
-        if old.is_none_or(|(_, old)| old != score) {
-            self.add(place, score, member);
-        }
-        old.map(|(_, old)| old)
     }
 
     /// Removes a member; returns the score it had.
     pub(super) fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        let (chunk, at) = self.find(self.place(member), member)?;
-        let score = self.chunk(chunk).score(at);
-        self.take(at, score, member);
+        let place = self.place(member);
+        let Found { chunk, score, .. } = self.find(place, member)?;
+        self.index.remove(Mark { place, number: chunk });
+        let seat = self.seek(score, member)?;
+        self.take(&seat, score, member);
         Some(score)
     }
 
@@ -128,10 +159,14 @@ impl Large {
         let mut left = ranks.len();
         while left > 0 {
             let Some((index, at)) = self.runs.seek_weight(ranks.start) else { return };
-            let Some(&run) = self.runs.get(index) else { return };
-            let count = left.min(run.len as usize - at);
-            self.cut(index, run, at..at + count);
-            left -= count;
+            let Some(seat) = self.seat(index) else { return };
+            let Run { chunk: number, len, .. } = seat.run;
+            let range = at..at + left.min(len as usize - at);
+            for place in self.chunks[number as usize].places(range.clone()) {
+                self.index.remove(Mark { place, number });
+            }
+            left -= range.len();
+            self.cut(&seat, range);
         }
     }
 
@@ -176,7 +211,7 @@ impl Large {
         }
     }
 
-    fn place(&self, member: &[u8]) -> u32 {
+    pub(super) fn place(&self, member: &[u8]) -> u32 {
         place_of(self.index.seed().hash(member)) & PLACE_BITS
     }
 
@@ -188,19 +223,31 @@ impl Large {
         self.chunk(seat.run.chunk)
     }
 
-    /// A member's chunk, and where it is there.
+    /// A member, by the place of its hash.
     #[inline]
-    fn find(&self, place: u32, member: &[u8]) -> Option<(u32, usize)> {
-        let mut numbers = self.index.numbers(place);
-        numbers.find_map(|number| Some((number, self.chunk(number).find(place, member)?)))
+    pub(super) fn find(&self, place: u32, member: &[u8]) -> Option<Found> {
+        self.index.numbers(place).find_map(|number| {
+            let chunk = self.chunk(number);
+            let at = chunk.find(place, member)?;
+            Some(Found { chunk: number, at, score: chunk.score(at) })
+        })
+    }
+
+    /// The run at an index.
+    fn seat(&self, index: usize) -> Option<Seat> {
+        self.runs.get(index).map(|&run| Seat { index, run })
+    }
+
+    /// The members in front of a run.
+    fn before(&self, seat: &Seat) -> usize {
+        self.runs.weight_before(seat.index)
     }
 
     /// The last run for which `is_before` holds.
+    #[inline]
     fn last_seat(&self, is_before: impl Fn(&Run) -> bool) -> Option<Seat> {
-        let (count, weight) = self.runs.partition(is_before);
-        let index = count.checked_sub(1)?;
-        let run = *self.runs.get(index)?;
-        Some(Seat { index, before: weight - run.len as usize, run })
+        let (index, &run) = self.runs.last_before(is_before)?;
+        Some(Seat { index, run })
     }
 
     /// The run in which a member of this score is, or belongs; `None` if there is no run.
@@ -209,28 +256,24 @@ impl Large {
         // The first member is far away: it is asked for only where scores are the same.
         let is_before =
             |run: &Run| run.first < score || run.first == score && self.chunk(run.chunk).member(0) <= member;
-        let first = || self.runs.first().map(|&run| Seat { index: 0, before: 0, run });
-        self.last_seat(is_before).or_else(first)
+        self.last_seat(is_before).or_else(|| self.seat(0))
     }
 
-    /// Puts a member that is not there at its place.
-    pub(super) fn add(&mut self, place: u32, score: f64, member: &[u8]) {
-        let Some(Seat { index, run, .. }) = self.seek(score, member) else {
-            return self.add_alone(0, place, score, member);
-        };
+    /// Puts a member where [`seek`](Self::seek) says; returns the number of its chunk, with which it is to be marked.
+    fn add(&mut self, seat: Option<Seat>, place: u32, score: f64, member: &[u8]) -> u32 {
+        let Some(seat) = seat else { return self.add_alone(0, place, score, member) };
+        let Seat { index, run, .. } = seat;
         let chunk = self.chunk(run.chunk);
         let at = chunk.position(score, member);
         if chunk.has_room(member) {
-            self.index.add(Mark { place, number: run.chunk });
-            return self.change(index, run.chunk, |chunk| chunk.insert(at, place, score, member));
+            return self.change(&seat, |chunk| chunk.insert(at, place, score, member));
         }
         // Or in front of the next chunk, where it would else be alone behind a big one.
         if at == chunk.len()
-            && let Some(&next) = self.runs.get(index + 1)
-            && self.chunk(next.chunk).has_room(member)
+            && let Some(next) = self.seat(index + 1)
+            && self.chunk_of(&next).has_room(member)
         {
-            self.index.add(Mark { place, number: next.chunk });
-            return self.change(index + 1, next.chunk, |chunk| chunk.insert(0, place, score, member));
+            return self.change(&next, |chunk| chunk.insert(0, place, score, member));
         }
         // At the ends, where more will probably follow, a full chunk stays full.
         let is_first = index == 0 && at == 0;
@@ -238,66 +281,68 @@ impl Large {
         if is_first || is_last || chunk.len() == 1 {
             return self.add_alone(index + usize::from(at > 0), place, score, member);
         }
-        self.split(index, run);
-        self.add(place, score, member);
+        self.split(&seat);
+        self.add(self.seek(score, member), place, score, member)
     }
 
-    /// Adds a member whose place the caller does not know.
+    /// Adds a member that is not there, whose place the caller does not know.
     pub(super) fn push(&mut self, score: f64, member: &[u8]) {
-        self.add(self.place(member), score, member);
+        self.set(self.place(member), None, score, member);
     }
 
     /// Adds a chunk with a single member.
-    fn add_alone(&mut self, index: usize, place: u32, score: f64, member: &[u8]) {
+    fn add_alone(&mut self, index: usize, place: u32, score: f64, member: &[u8]) -> u32 {
         let mut chunk = Chunk::default();
         chunk.insert(0, place, score, member);
-        self.index.add(Mark { place, number: self.chunks.len() as u32 });
-        self.add_chunk(index, chunk);
+        self.add_chunk(index, chunk)
     }
 
-    fn add_chunk(&mut self, index: usize, chunk: Chunk) {
+    fn add_chunk(&mut self, index: usize, chunk: Chunk) -> u32 {
+        let number = self.chunks.len() as u32;
+        self.runs.insert(index, Run::of(number, &chunk));
         self.chunks.push_back(Arc::new(chunk));
-        self.runs.insert(index, self.run(self.chunks.len() as u32 - 1));
+        number
     }
 
-    fn run(&self, number: u32) -> Run {
-        let chunk = self.chunk(number);
-        Run { chunk: number, len: chunk.len() as u32, first: chunk.score(0) }
-    }
-
-    /// Changes the chunk of a run, which must not become empty.
-    fn change(&mut self, index: usize, number: u32, change: impl FnOnce(&mut Chunk)) {
+    /// Changes the chunk of a run, which must not become empty; returns its number.
+    fn change(&mut self, seat: &Seat, change: impl FnOnce(&mut Chunk)) -> u32 {
+        let number = seat.run.chunk;
         if let Some(chunk) = self.chunks.get_mut(number as usize) {
-            change(Arc::make_mut(chunk));
+            let chunk = Arc::make_mut(chunk);
+            change(chunk);
+            let run = Run::of(number, chunk);
+            self.runs.update(seat.index, |own| *own = run);
         }
-        let run = self.run(number);
-        self.runs.update(index, |own| *own = run);
+        number
     }
 
-    fn split(&mut self, index: usize, run: Run) {
+    fn split(&mut self, seat: &Seat) {
         let mut right = Chunk::default();
-        self.change(index, run.chunk, |chunk| right = chunk.split_off(chunk.len() / 2));
-        self.renumber(&right, run.chunk, self.chunks.len() as u32);
-        self.add_chunk(index + 1, right);
+        self.change(seat, |chunk| right = chunk.split_off(chunk.len() / 2));
+        self.renumber(&right, seat.run.chunk, self.chunks.len() as u32);
+        self.add_chunk(seat.index + 1, right);
     }
 
-    /// Removes a member that is at `at` in its chunk.
-    fn take(&mut self, at: usize, score: f64, member: &[u8]) {
-        if let Some(Seat { index, run, .. }) = self.seek(score, member) {
-            self.cut(index, run, at..at + 1);
-        }
+    /// Removes a member from its run, but not its mark.
+    fn take(&mut self, seat: &Seat, score: f64, member: &[u8]) {
+        let at = self.chunk_of(seat).position(score, member);
+        self.cut(seat, at..at + 1);
     }
 
-    /// Removes some of a run's members.
-    fn cut(&mut self, index: usize, run: Run, range: Range<usize>) {
-        for place in self.chunks[run.chunk as usize].places(range.clone()) {
-            self.index.remove(Mark { place, number: run.chunk });
-        }
-        if range.len() == run.len as usize {
+    /// Removes some of a run's members, but not their marks.
+    fn cut(&mut self, seat: &Seat, range: Range<usize>) {
+        let &Seat { index, run, .. } = seat;
+        let left = run.len as usize - range.len();
+        if left == 0 {
             self.runs.remove(index);
             self.release(run.chunk);
         } else {
-            self.change(index, run.chunk, |chunk| chunk.remove(range));
+            self.change(seat, |chunk| chunk.remove(range));
+        }
+        if left > chunk::THIN {
+            return;
+        }
+        if left > 0 {
             self.melt(index);
         }
         // A set that is pruned from its front has full chunks behind the thin one, and thin ones before it.
@@ -308,15 +353,15 @@ impl Large {
 
     /// Lets a chunk melt into the one before it, if either is thin.
     fn melt(&mut self, index: usize) {
-        let (Some(&left), Some(&right)) = (self.runs.get(index), self.runs.get(index + 1)) else { return };
-        if !self.chunk(left.chunk).melts_with(self.chunk(right.chunk)) {
+        let Some((left, right)) = self.seat(index).zip(self.seat(index + 1)) else { return };
+        if !self.chunk_of(&left).melts_with(self.chunk_of(&right)) {
             return;
         }
-        let moved = Arc::clone(&self.chunks[right.chunk as usize]);
-        self.renumber(&moved, right.chunk, left.chunk);
-        self.change(index, left.chunk, |chunk| chunk.append(&moved, 0));
-        self.runs.remove(index + 1);
-        self.release(right.chunk);
+        let moved = Arc::clone(&self.chunks[right.run.chunk as usize]);
+        self.renumber(&moved, right.run.chunk, left.run.chunk);
+        self.change(&left, |chunk| chunk.append(&moved, 0));
+        self.runs.remove(right.index);
+        self.release(right.run.chunk);
     }
 
     /// Drops a chunk that no run has any more; the last one takes its number.
