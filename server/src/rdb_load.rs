@@ -25,6 +25,8 @@ const SORTED_BYTES: usize = 8 * 1024 * 1024;
 const KEPT_BYTES: usize = 2 * SORTED_BYTES / Sorter::PARTS;
 /// Clients are answered after so many keys.
 const SERVED_KEYS: usize = 32 * WARMED_KEYS;
+/// Of the keys without elements so many are named in the log.
+const NAMED_EMPTY_KEYS: u64 = 10;
 /// How long clients wait when none comes.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -217,9 +219,16 @@ impl Loader<'_> {
             found.expired += 1;
             return Ok(());
         }
+        let name = key.key;
         match self.server.keyspace.load_key(key, options.replace, now_ms)? {
             Loaded::Stored | Loaded::Replaced => found.loaded += 1,
-            Loaded::Empty => found.empty += 1,
+            Loaded::Empty => {
+                found.empty += 1;
+                if found.empty <= NAMED_EMPTY_KEYS {
+                    let line = format!("Loading RDB: skipping empty key: {}", name.escape_ascii());
+                    self.server.log(Level::Notice, line);
+                }
+            }
         }
         if self.rest_after_key() { self.rdb_progress(load.end_bytes) } else { Ok(()) }
     }
