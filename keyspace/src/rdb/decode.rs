@@ -138,9 +138,10 @@ impl Decoder {
             }
             let set = match &mut building {
                 Some(set) => set,
-                none => none.insert(self.packed_set()?.unwrap_or_else(|| {
-                    Set::for_members(&self.string, expected(count), self.shapes.set)
-                })),
+                none => none.insert(
+                    self.packed_set()?
+                        .unwrap_or_else(|| Set::for_members(&self.string, expected(count), self.shapes.set)),
+                ),
             };
             if !set.add(&self.string, self.shapes.set) {
                 return Err(ErrorKind::Duplicate("set member"));
@@ -381,15 +382,29 @@ fn is_before(a: (f64, Element<'_>), b: (f64, Element<'_>)) -> bool {
     a.0 < b.0 || (a.0 == b.0 && a.1.with_bytes(|a| b.1.with_bytes(|b| a < b)))
 }
 
-/// Whether every `step`th element is a different one. Equal elements are encoded equally. A few are compared with each
-/// other sooner than hashed.
+/// Whether every `step`th element is a different one. Equal elements are encoded equally. The marks of a few are compared
+/// with each other sooner than these are hashed.
 fn all_differ(pack: &Listpack, step: usize) -> bool {
-    let elements: SmallVec<[Element<'_>; FEW]> = pack.iter().step_by(step).collect();
-    if elements.len() <= FEW {
-        return elements.iter().enumerate().all(|(at, element)| !elements[..at].contains(element));
+    let elements = || pack.iter().step_by(step);
+    if pack.len() <= step * FEW {
+        let marks: SmallVec<[u64; FEW]> = elements().map(mark).collect();
+        if (1..marks.len()).all(|at| !marks[..at].contains(&marks[at])) {
+            return true;
+        }
     }
-    let mut seen = HashSet::with_capacity(elements.len());
-    elements.iter().all(|element| seen.insert(element))
+    let mut seen = HashSet::with_capacity(pack.len() / step);
+    elements().all(|element| seen.insert(element))
+}
+
+/// Eight bytes of an element, the last ones: names often begin alike.
+fn mark(element: Element<'_>) -> u64 {
+    match element {
+        Element::Int(value) => value as u64,
+        Element::Bytes(bytes) => match bytes.last_chunk() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => bytes.iter().fold(0, |mark, &byte| mark << 8 | u64::from(byte)),
+        },
+    }
 }
 
 fn score_of(element: Element<'_>) -> Option<f64> {

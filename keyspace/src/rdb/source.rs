@@ -148,8 +148,21 @@ impl<R: BufRead> Source<R> {
     }
 
     /// A string in any form, in place of what `out` holds.
+    #[inline]
     pub(super) fn string(&mut self, out: &mut Vec<u8>) -> Result<()> {
         out.clear();
+        // Most are short, as they are, and here as a whole.
+        if let Some((&len @ ..0x40, rest)) = self.window()?.split_first()
+            && let Some(bytes) = rest.get(..usize::from(len))
+        {
+            out.extend_from_slice(bytes);
+            self.used += 1 + usize::from(len);
+            return Ok(());
+        }
+        self.any_string(out)
+    }
+
+    fn any_string(&mut self, out: &mut Vec<u8>) -> Result<()> {
         match self.length()? {
             Length::Plain(len) => self.bytes(len, out),
             Length::Form(0) => print(i64::from(i8::from_le_bytes(self.array()?)), out),
