@@ -31,6 +31,8 @@ struct Bare {
     start: usize,
     /// No string of a file is as long as 4 GiB.
     key_len: u32,
+    /// How many keys of its batch the file has in front of it.
+    at: u32,
     db: u32,
     freq: Option<u8>,
 }
@@ -89,9 +91,9 @@ impl Sorter {
     pub fn push(&mut self, key: Key<'_>) {
         let part = (place_of(key.hash) >> (u32::BITS - Self::PARTS.ilog2())) as usize;
         if let Some(keys) = self.parts.get_mut(part) {
-            self.len += 1;
             let before = keys.bytes.len();
-            keys.push(key);
+            keys.push(self.len as u32, key);
+            self.len += 1;
             self.len_bytes += keys.bytes.len() - before;
         }
     }
@@ -117,8 +119,7 @@ impl Keys {
         self.keys.is_empty()
     }
 
-    /// Adds a key.
-    pub fn push(&mut self, key: Key<'_>) {
+    fn push(&mut self, at: u32, key: Key<'_>) {
         let Key { db, key, hash, value, expire_at_ms, idle_s, freq } = key;
         let start = self.bytes.len();
         self.bytes.extend_from_slice(key);
@@ -140,6 +141,7 @@ impl Keys {
             idle_s: idle_s.unwrap_or(UNKNOWN),
             start,
             key_len: key.len() as u32,
+            at,
             // There are not so many anyway.
             db: u32::try_from(db).unwrap_or(u32::MAX),
             freq,
@@ -168,11 +170,12 @@ impl Keys {
         self.keys.iter().map(|bare| (DbIndex::try_from(bare.db).unwrap_or(DbIndex::MAX), bare.hash))
     }
 
-    /// Takes all keys out. Values that nobody takes are dropped.
-    pub fn drain(&mut self) -> impl Iterator<Item = Key<'_>> {
+    /// Takes all keys out, each with the number of keys of its batch that the file has in front of it. Values that nobody
+    /// takes are dropped.
+    pub fn drain(&mut self) -> impl Iterator<Item = (u32, Key<'_>)> {
         let bytes = &self.bytes;
         self.keys.drain(..).map(move |bare| {
-            let Bare { hash, value, expire_at_ms, idle_s, start, key_len, db, freq } = bare;
+            let Bare { hash, value, expire_at_ms, idle_s, start, key_len, at, db, freq } = bare;
             let bytes = bytes.get(start..).unwrap_or_default();
             let (key, behind) = bytes.split_at_checked(key_len as usize).unwrap_or_default();
             let value = match value {
@@ -182,7 +185,7 @@ impl Keys {
             };
             let expire_at_ms = Some(expire_at_ms).filter(|&at_ms| at_ms != NEVER);
             let idle_s = Some(idle_s).filter(|&idle_s| idle_s != UNKNOWN);
-            Key { db: u64::from(db), key, hash, value, expire_at_ms, idle_s, freq }
+            (at, Key { db: u64::from(db), key, hash, value, expire_at_ms, idle_s, freq })
         })
     }
 

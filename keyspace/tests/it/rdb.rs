@@ -461,7 +461,7 @@ fn sorted_keys_are_the_same_and_equal_ones_stay_in_order() {
         assert!(places.is_sorted() && places.first().is_none_or(|&first| first >= last));
         last = places.last().copied().unwrap_or(last);
         assert_eq!((keys.is_empty(), keys.len()), (places.is_empty(), places.len()));
-        for key in keys.drain() {
+        for (_, key) in keys.drain() {
             loaded += usize::from(session.keyspace.load_key(key, true, START_MS).is_ok());
         }
         keys.clear(0);
