@@ -1,7 +1,5 @@
 //! DUMP and RESTORE: a value as a payload that other servers take, and back.
 
-use std::borrow::Cow;
-
 use resp::Encoder;
 use resp::number::{format_i64, parse_i64};
 
@@ -39,11 +37,9 @@ fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         return Err(CommandError::other("ERR Invalid TTL value, must be >= 0"));
     }
     // Whoever replays the log, or follows it, does look at the checksum.
-    let payload = match ctx.keyspace.skips_checksums {
-        true => Cow::Owned(rdb::resealed(argv[3])),
-        false => Cow::Borrowed(argv[3]),
-    };
-    let value = rdb::restore(&payload, ctx.keyspace.rdb_shapes()).map_err(|error| refusal(ctx, &error))?;
+    let resealed = ctx.keyspace.skips_checksums.then(|| rdb::resealed(argv[3]));
+    let payload = resealed.as_deref().unwrap_or(argv[3]);
+    let value = rdb::restore(payload, ctx.keyspace.rdb_shapes()).map_err(|error| refusal(ctx, &error))?;
     // As Redis: a sum beyond the end of time is the end of time.
     let since_ms = if options.absolute { 0 } else { ctx.now_ms };
     let expire_at_ms = Some(since_ms.saturating_add(ttl_ms)).filter(|_| ttl_ms > 0);
@@ -62,7 +58,7 @@ fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         }
     }
     ctx.changed(key, 'g', "restore", 1);
-    propagate(ctx, argv, &payload, expire_at_ms.filter(|_| !options.absolute));
+    propagate(ctx, argv, resealed.as_deref(), expire_at_ms.filter(|_| !options.absolute));
     out.ok();
     Ok(())
 }
@@ -76,13 +72,12 @@ fn refusal(ctx: &mut Ctx<'_>, error: &PayloadError) -> CommandError {
 }
 
 /// A time to live that is relative is logged as the time when it is over.
-fn propagate(ctx: &mut Ctx<'_>, argv: &[&[u8]], payload: &[u8], at_ms: Option<i64>) {
-    let at = at_ms.map(format_i64);
-    if at.is_none() && argv[3] == payload {
+fn propagate(ctx: &mut Ctx<'_>, argv: &[&[u8]], resealed: Option<&[u8]>, at_ms: Option<i64>) {
+    if resealed.is_none() && at_ms.is_none() {
         return;
     }
-    let mut effect = argv.to_vec();
-    effect[3] = payload;
+    let (at, mut effect) = (at_ms.map(format_i64), argv.to_vec());
+    effect[3] = resealed.unwrap_or(argv[3]);
     if let Some(at) = &at {
         effect[2] = at.as_bytes();
         effect.push(b"ABSTTL");

@@ -76,6 +76,9 @@ fn copy<'a>(head: usize, rest: &'a [u8], room: &mut [u8], at: usize) -> Option<(
 
 /// Fills `room` with what its first bytes are: what was copied already is copied again.
 fn copy_long(room: &mut [u8], first_bytes: usize) {
+    if let (1, Some((&mut byte, run))) = (first_bytes, room.split_first_mut()) {
+        return run.fill(byte);
+    }
     let mut filled = first_bytes;
     while filled < room.len() {
         let step = filled.min(room.len() - filled);

@@ -104,7 +104,9 @@ impl Nameless {
 
 impl Drop for Nameless {
     fn drop(&mut self) {
-        self.0.take().map_or((), rewrite::discard);
+        if let Some(file) = self.0.take() {
+            rewrite::discard(file);
+        }
     }
 }
 
