@@ -356,6 +356,11 @@ impl<'a> Ctx<'a> {
         self.explicit = true;
     }
 
+    /// Explains an error in the server's log.
+    pub fn remark(&mut self, line: String) {
+        self.unit.remarks.push(line);
+    }
+
     /// Parks the client, if it may be: the command is executed again when a key is ready. After the timeout the reply is
     /// a null array. Without permission this returns false, and the caller writes the reply.
     pub fn block(&mut self, block: Block) -> bool {

@@ -21,6 +21,8 @@ pub struct Unit {
     pub ready: Vec<(DbIndex, Str)>,
     /// Keyspace events, in order; only while [`Keyspace::has_listeners`](crate::Keyspace::has_listeners).
     pub events: Vec<KeyEvent>,
+    /// Lines for the server's log that explain an error: why a payload was refused.
+    pub remarks: Vec<String>,
     /// The command could not be served yet: park its client.
     pub block: Option<Block>,
     /// The effects, encoded as requests, back to back.
@@ -89,6 +91,7 @@ impl Unit {
         self.touched.clear();
         self.ready.clear();
         self.events.clear();
+        self.remarks.clear();
         self.block = None;
         self.encoded.clear();
         self.ends.clear();

@@ -96,6 +96,8 @@ pub struct Keyspace {
     pub has_listeners: bool,
     /// True while clients are paused: what readers meet and is due is hidden then, and deleted later.
     pub keeps_expired: bool,
+    /// True if RESTORE takes any checksum: `DEBUG SET-SKIP-CHECKSUM-VALIDATION`.
+    pub skips_checksums: bool,
     seed: HashSeed,
     random: Random,
     garbage: Vec<Garbage>,
@@ -152,6 +154,7 @@ impl Keyspace {
             has_blocked: false,
             has_listeners: false,
             keeps_expired: false,
+            skips_checksums: false,
             seed,
             random,
             garbage: Vec::new(),

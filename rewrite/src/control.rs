@@ -262,7 +262,7 @@ fn least_time(bytes: u64, max_bytes_per_s: u64) -> Duration {
 }
 
 /// Closes a file whose name is gone, on a thread: that is when the kernel frees its blocks, and gigabytes take long.
-pub(crate) fn discard(file: Arc<dyn File>) {
+pub fn discard(file: impl Send + 'static) {
     let spawned = Builder::new().name("discard".to_owned()).spawn(move || drop(file));
     // Without a thread it was dropped right here.
     drop(spawned);

@@ -12,6 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use keyspace::rdb::Error;
 use keyspace::{By, Noting};
 use rewrite::emit::{Emitter, RdbEmitter};
 use rewrite::{Format, Progress, RdbFormat, Rewrite, Settings, Summary, Wake};
@@ -385,7 +386,8 @@ impl Server {
             Ok(file) => file,
         };
         let total_bytes = file.metadata().map_or(0, |metadata| metadata.len());
-        if turn.is_some() {
+        let is_start = turn.is_some();
+        if is_start {
             let started_unix_s = self.clock.unix_s();
             self.loading = Some(Loading { started, started_unix_s, total_bytes, loaded_bytes: 0 });
         }
@@ -395,8 +397,16 @@ impl Server {
             return Ok(true);
         }
         if let Err(error) = found {
-            // The last line is what Redis's tests look for.
-            bail!("{}: {error:#}\nFatal error loading the DB, check server logs. Exiting.", path.display());
+            // Redis's words, which its tests look for: one report of damage, and one line for the end.
+            let is_damaged = error.downcast_ref::<Error>().is_some_and(Error::is_damage);
+            if let Some(error) = error.downcast_ref::<Error>() {
+                self.log(Level::Warning, error.report());
+            }
+            let end = match is_start && is_damaged {
+                true => "Terminating server after rdb file reading failure.",
+                false => "Fatal error loading the DB, check server logs. Exiting.",
+            };
+            bail!("{}: {error:#}\n{end}", path.display());
         }
         let line = format!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64());
         self.log(Level::Notice, line);

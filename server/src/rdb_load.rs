@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use keyspace::rdb::{Item, Key, Keys, Loaded, Reader, Sorter};
+use keyspace::rdb::{Item, Key, Keys, LoadError, Loaded, Reader, Sorter};
 
 use crate::logger::Level;
 use crate::rdb::{Found, LoadOptions};
@@ -25,6 +25,8 @@ const SORTED_BYTES: usize = 8 * 1024 * 1024;
 const KEPT_BYTES: usize = 2 * SORTED_BYTES / Sorter::PARTS;
 /// Clients are answered after so many keys.
 const SERVED_KEYS: usize = 32 * WARMED_KEYS;
+/// Of the keys without elements so many are named in the log.
+const NAMED_EMPTY_KEYS: u64 = 10;
 /// How long clients wait when none comes.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -57,6 +59,16 @@ struct Load {
     announced: usize,
     /// Where what is being stored ends, about.
     end_bytes: u64,
+    /// Of the keys that are there already, the first of its batch in the file: its place there, and what is wrong.
+    duplicate: Option<(u32, LoadError)>,
+}
+
+impl Load {
+    fn note_duplicate(&mut self, at: u32, error: LoadError) {
+        if self.duplicate.as_ref().is_none_or(|&(first, _)| at < first) {
+            self.duplicate = Some((at, error));
+        }
+    }
 }
 
 /// The thread that decodes.
@@ -190,16 +202,18 @@ impl Loader<'_> {
         if let Some(db) = self.server.keyspace.db_mut(load.db) {
             db.expect(load.announced, coming);
         }
+        let is_whole = keys.len() == coming;
         let places: Vec<(usize, u64)> = keys.places().collect();
         let mut keys = keys.drain();
         for served in places.chunks(SERVED_KEYS) {
             for ahead in served.chunks(WARMED_KEYS) {
                 self.server.keyspace.warm(ahead);
-                keys.by_ref().take(ahead.len()).try_for_each(|key| self.rdb_key(key, load))?;
+                keys.by_ref().take(ahead.len()).try_for_each(|(at, key)| self.rdb_key(at, key, load))?;
             }
             self.rdb_progress(load.end_bytes)?;
         }
-        Ok(())
+        // Only now it is known which of them comes first in the file.
+        load.duplicate.take_if(|_| is_whole).map_or(Ok(()), |(_, error)| Err(error.into()))
     }
 
     fn rdb_note(&mut self, note: Note, load: &mut Load) {
@@ -211,15 +225,24 @@ impl Loader<'_> {
         }
     }
 
-    fn rdb_key(&mut self, key: Key<'_>, load: &mut Load) -> Result<()> {
+    fn rdb_key(&mut self, at: u32, key: Key<'_>, load: &mut Load) -> Result<()> {
         let (now_ms, Load { options, found, .. }) = (self.server.clock.unix_ms, &mut *load);
         if !options.is_base && key.expire_at_ms.is_some_and(|at_ms| at_ms < now_ms) {
             found.expired += 1;
             return Ok(());
         }
-        match self.server.keyspace.load_key(key, options.replace, now_ms)? {
-            Loaded::Stored | Loaded::Replaced => found.loaded += 1,
-            Loaded::Empty => found.empty += 1,
+        let name = key.key;
+        match self.server.keyspace.load_key(key, options.replace, now_ms) {
+            Ok(Loaded::Stored | Loaded::Replaced) => found.loaded += 1,
+            Err(error @ LoadError::Duplicate { .. }) => load.note_duplicate(at, error),
+            Err(error) => return Err(error.into()),
+            Ok(Loaded::Empty) => {
+                found.empty += 1;
+                if found.empty <= NAMED_EMPTY_KEYS {
+                    let line = format!("Loading RDB: skipping empty key: {}", name.escape_ascii());
+                    self.server.log(Level::Notice, line);
+                }
+            }
         }
         if self.rest_after_key() { self.rdb_progress(load.end_bytes) } else { Ok(()) }
     }

@@ -26,7 +26,7 @@ fn dump(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 }
 
 fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    let (key, payload) = (argv[1], argv[3]);
+    let key = argv[1];
     let options = Options::parse(&argv[4..])?;
     let is_taken = ctx.exists(key);
     if is_taken && !options.replace {
@@ -36,8 +36,10 @@ fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     if ttl_ms < 0 {
         return Err(CommandError::other("ERR Invalid TTL value, must be >= 0"));
     }
-    let value = rdb::restore(payload, ctx.keyspace.rdb_shapes());
-    let value = value.map_err(|error: PayloadError| CommandError::other(format!("ERR {error}")))?;
+    // Whoever replays the log, or follows it, does look at the checksum.
+    let resealed = ctx.keyspace.skips_checksums.then(|| rdb::resealed(argv[3]));
+    let payload = resealed.as_deref().unwrap_or(argv[3]);
+    let value = rdb::restore(payload, ctx.keyspace.rdb_shapes()).map_err(|error| refusal(ctx, &error))?;
     // As Redis: a sum beyond the end of time is the end of time.
     let since_ms = if options.absolute { 0 } else { ctx.now_ms };
     let expire_at_ms = Some(since_ms.saturating_add(ttl_ms)).filter(|_| ttl_ms > 0);
@@ -56,19 +58,30 @@ fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         }
     }
     ctx.changed(key, 'g', "restore", 1);
-    if let Some(at_ms) = expire_at_ms.filter(|_| !options.absolute) {
-        propagate_at(ctx, argv, at_ms);
-    }
+    propagate(ctx, argv, resealed.as_deref(), expire_at_ms.filter(|_| !options.absolute));
     out.ok();
     Ok(())
 }
 
+/// The reply; what exactly is wrong with the value, the log says as it does of a file.
+fn refusal(ctx: &mut Ctx<'_>, error: &PayloadError) -> CommandError {
+    if let PayloadError::Value(cause) = error {
+        ctx.remark(cause.report());
+    }
+    CommandError::other(format!("ERR {error}"))
+}
+
 /// A time to live that is relative is logged as the time when it is over.
-fn propagate_at(ctx: &mut Ctx<'_>, argv: &[&[u8]], at_ms: i64) {
-    let at = format_i64(at_ms);
-    let mut effect = argv.to_vec();
-    effect[2] = at.as_bytes();
-    effect.push(b"ABSTTL");
+fn propagate(ctx: &mut Ctx<'_>, argv: &[&[u8]], resealed: Option<&[u8]>, at_ms: Option<i64>) {
+    if resealed.is_none() && at_ms.is_none() {
+        return;
+    }
+    let (at, mut effect) = (at_ms.map(format_i64), argv.to_vec());
+    effect[3] = resealed.unwrap_or(argv[3]);
+    if let Some(at) = &at {
+        effect[2] = at.as_bytes();
+        effect.push(b"ABSTTL");
+    }
     ctx.propagate(&effect);
 }
 

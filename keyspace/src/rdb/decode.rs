@@ -14,7 +14,7 @@ use crate::table::HashSeed;
 use crate::types::hash::{self, Hash};
 use crate::types::intset::Intset;
 use crate::types::list::{ChunkLimit, End, List};
-use crate::types::listpack::{Element, Listpack};
+use crate::types::listpack::{Builder, Element, Listpack};
 use crate::types::set::{self, Set};
 use crate::types::zset::{self, Scored, ZSet};
 use crate::{Limits, New, Value};
@@ -61,11 +61,12 @@ pub(super) struct Decoder {
     shapes: Shapes,
     string: Vec<u8>,
     second: Vec<u8>,
+    small: Builder,
 }
 
 impl Decoder {
     pub(super) fn new(shapes: Shapes) -> Self {
-        Decoder { shapes, string: Vec::new(), second: Vec::new() }
+        Decoder { shapes, string: Vec::new(), second: Vec::new(), small: Builder::default() }
     }
 
     /// The hash of a key in the keyspace that the shapes are of.
@@ -124,17 +125,46 @@ impl Decoder {
     }
 
     fn set<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
-        let count = source.count()?;
+        let (count, limits) = (source.count()?, &self.shapes.limits);
+        let is_small = expected(count) <= limits.set_max_listpack_entries;
+        let packed_bytes = limits.set_max_listpack_value;
         let mut building = None;
+        self.small.clear();
         for _ in 0..count {
             source.string(&mut self.string)?;
-            let (member, expected) = (&self.string[..], expected(count));
-            let set = building.get_or_insert_with(|| Set::for_members(member, expected, self.shapes.set));
-            if !set.add(member, self.shapes.set) {
+            if is_small && building.is_none() && self.string.len() <= packed_bytes {
+                self.small.push(&self.string);
+                continue;
+            }
+            let set = match &mut building {
+                Some(set) => set,
+                none => none.insert(
+                    self.packed_set()?
+                        .unwrap_or_else(|| Set::for_members(&self.string, expected(count), self.shapes.set)),
+                ),
+            };
+            if !set.add(&self.string, self.shapes.set) {
                 return Err(ErrorKind::Duplicate("set member"));
             }
         }
+        if building.is_none() {
+            building = self.packed_set()?;
+        }
         Ok(building.map(Value::Set))
+    }
+
+    /// The small set of the members so far. Before 7.2 every set but one of integers was written member by member.
+    fn packed_set(&mut self) -> Result<Option<Set>> {
+        let pack = self.small.finish();
+        if pack.is_empty() {
+            return Ok(None);
+        }
+        if !all_differ(&pack, 1) {
+            return Err(ErrorKind::Duplicate("set member"));
+        }
+        let has_text = pack.iter().any(|member| matches!(member, Element::Bytes(_)));
+        let set = Set::from(pack);
+        Ok(Some(if has_text { set } else { self.rebuild_set(set) }))
     }
 
     fn zset<R: BufRead>(
@@ -179,31 +209,40 @@ impl Decoder {
         if blob == Blob::Intset {
             return self.intset();
         }
-        let pack = self.pack(blob)?;
+        let damaged = || ErrorKind::Blob(name_of(blob, holds));
+        let pack = self.pack(blob).ok_or_else(damaged)?;
         if pack.is_empty() {
             return Ok(None);
         }
-        match holds {
-            Holds::List => Ok(self.finish_list(vec![pack])),
-            Holds::Set => self.set_of(pack).map(Some),
-            Holds::Hash => self.hash_of(pack, blob == Blob::Zipmap).map(Some),
-            Holds::ZSet => self.zset_of(&pack).map(Some),
+        let repeats = match holds {
+            Holds::List => false,
+            Holds::Set => !all_differ(&pack, 1),
+            Holds::Hash | Holds::ZSet => !all_differ(&pack, 2),
+        };
+        if repeats {
+            return Err(ErrorKind::Repeats(name_of(blob, holds)));
         }
+        let value = match holds {
+            Holds::List => self.finish_list(vec![pack]),
+            Holds::Set => Some(self.set_of(pack)),
+            Holds::Hash => self.hash_of(pack, blob == Blob::Zipmap),
+            Holds::ZSet => self.zset_of(pack),
+        };
+        value.ok_or_else(damaged).map(Some)
     }
 
     /// The blob that was read, as a listpack.
-    fn pack(&self, blob: Blob) -> Result<Listpack> {
-        let (pack, name) = match blob {
-            Blob::Listpack => (Listpack::from_bytes(&self.string), "listpack"),
-            Blob::Ziplist => (legacy::ziplist(&self.string), "ziplist"),
-            Blob::Zipmap => (legacy::zipmap(&self.string), "zipmap"),
-            Blob::Intset => (None, "intset"),
-        };
-        pack.ok_or(ErrorKind::Blob(name))
+    fn pack(&self, blob: Blob) -> Option<Listpack> {
+        match blob {
+            Blob::Listpack => Listpack::from_bytes(&self.string),
+            Blob::Ziplist => legacy::ziplist(&self.string),
+            Blob::Zipmap => legacy::zipmap(&self.string),
+            Blob::Intset => None,
+        }
     }
 
     fn intset(&mut self) -> Result<Option<Value>> {
-        let ints = Intset::from_bytes(&self.string).ok_or(ErrorKind::Blob("intset"))?;
+        let ints = Intset::from_bytes(&self.string).ok_or(ErrorKind::Blob("Intset"))?;
         if ints.is_empty() {
             return Ok(None);
         }
@@ -211,12 +250,9 @@ impl Decoder {
         Ok(Some(Value::Set(if fits { Set::from(ints) } else { self.rebuild_set(Set::from(ints)) })))
     }
 
-    fn set_of(&self, pack: Listpack) -> Result<Value> {
-        if !all_differ(&pack, 1) {
-            return Err(ErrorKind::Duplicate("set member"));
-        }
+    fn set_of(&self, pack: Listpack) -> Value {
         let fits = pack.len() <= self.shapes.limits.set_max_listpack_entries;
-        Ok(Value::Set(if fits { Set::from(pack) } else { self.rebuild_set(Set::from(pack)) }))
+        Value::Set(if fits { Set::from(pack) } else { self.rebuild_set(Set::from(pack)) })
     }
 
     /// The same set in the encoding of its size.
@@ -231,46 +267,50 @@ impl Decoder {
         new.unwrap_or(old)
     }
 
-    /// `by_value`: the longest of its strings decides, too; a zipmap had other thresholds than ours.
-    fn hash_of(&self, pack: Listpack, by_value: bool) -> Result<Value> {
-        if !all_differ(&pack, 2) {
-            return Err(ErrorKind::Duplicate("hash field"));
-        }
+    /// `None` if a field has no value. `by_value`: the longest of its strings decides, too; a zipmap had other thresholds
+    /// than ours.
+    fn hash_of(&self, pack: Listpack, by_value: bool) -> Option<Value> {
         let limits = &self.shapes.limits;
         let is_long =
             |element: Element<'_>| element.with_bytes(|bytes| bytes.len() > limits.hash_max_listpack_value);
         let is_wide = by_value && pack.iter().any(is_long);
-        let hash = Hash::from_listpack(pack).ok_or(ErrorKind::Blob("hash listpack"))?;
+        let hash = Hash::from_listpack(pack)?;
         if hash.len() <= limits.hash_max_listpack_entries && !is_wide {
-            return Ok(Value::Hash(hash));
+            return Some(Value::Hash(hash));
         }
         let expected = if is_wide { usize::MAX } else { hash.len() };
         let mut table = Hash::for_fields(expected, self.shapes.hash);
         for (field, value) in hash.iter() {
             field.with_bytes(|field| value.with_bytes(|value| table.set(field, value, self.shapes.hash)));
         }
-        Ok(Value::Hash(table))
+        Some(Value::Hash(table))
     }
 
-    fn zset_of(&self, pack: &Listpack) -> Result<Value> {
-        if !all_differ(pack, 2) {
-            return Err(ErrorKind::Duplicate("sorted set member"));
+    /// `None` if a score is missing or no number.
+    fn zset_of(&self, pack: Listpack) -> Option<Value> {
+        let rebuilt = self.rebuild_zset(&members_of(&pack)?);
+        Some(Value::ZSet(rebuilt.unwrap_or_else(|| ZSet::from(pack))))
+    }
+
+    /// The sorted set of these members, unless their listpack is it already. Redis takes any order; here it is put right.
+    fn rebuild_zset(&self, members: &[(f64, Element<'_>)]) -> Option<ZSet> {
+        let limits = &self.shapes.limits;
+        let is_long = |(_, member): &(f64, Element<'_>)| {
+            member.with_bytes(|bytes| bytes.len() > limits.zset_max_listpack_value)
+        };
+        let is_listpack = members.len() <= limits.zset_max_listpack_entries && !members.iter().any(is_long);
+        if is_listpack && members.is_sorted_by(|a, b| is_before(*a, *b)) {
+            return None;
         }
-        let mut members = Vec::new();
-        let mut elements = pack.iter();
-        while let Some(member) = elements.next() {
-            let score = elements.next().ok_or(ErrorKind::Blob("sorted set listpack"))?;
-            members.push(Scored { score: score_of(score)?, member: member.to_str() });
-        }
-        // Redis takes any order and any way to spell a score; here both are put right.
-        Ok(Value::ZSet(ZSet::from_members(members, self.shapes.zset)))
+        let scored = |&(score, member): &(f64, Element<'_>)| Scored { score, member: member.to_str() };
+        Some(ZSet::from_members(members.iter().map(scored).collect(), self.shapes.zset))
     }
 
     fn ziplists<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
         let mut packs = Vec::new();
         for _ in 0..source.count()? {
             source.string(&mut self.string)?;
-            packs.push(self.pack(Blob::Ziplist)?);
+            packs.push(self.pack(Blob::Ziplist).ok_or(ErrorKind::Blob("Ziplist"))?);
         }
         Ok(self.finish_list(packs))
     }
@@ -283,9 +323,9 @@ impl Decoder {
             let container = source.count()?;
             source.string(&mut self.string)?;
             packs.push(match container {
-                PLAIN => single(&self.string),
-                PACKED => self.pack(Blob::Listpack)?,
-                _ => return Err(ErrorKind::Blob("quicklist")),
+                PLAIN if !self.string.is_empty() => single(&self.string),
+                PACKED => self.pack(Blob::Listpack).ok_or(ErrorKind::Blob("Listpack"))?,
+                _ => return Err(ErrorKind::Blob("Quicklist")),
             });
         }
         Ok(self.finish_list(packs))
@@ -296,6 +336,25 @@ impl Decoder {
         (!packs.is_empty()).then(|| Value::List(List::from_chunks(packs, self.shapes.list)))
     }
 }
+
+/// What Redis's log calls a blob that is a whole value.
+fn name_of(blob: Blob, holds: Holds) -> &'static str {
+    match (blob, holds) {
+        (Blob::Zipmap, _) => "Zipmap",
+        (Blob::Intset, _) => "Intset",
+        (Blob::Ziplist, Holds::List) => "List ziplist",
+        (Blob::Ziplist, Holds::Set) => "Set ziplist",
+        (Blob::Ziplist, Holds::ZSet) => "Zset ziplist",
+        (Blob::Ziplist, Holds::Hash) => "Hash ziplist",
+        (Blob::Listpack, Holds::List) => "List listpack",
+        (Blob::Listpack, Holds::Set) => "Set listpack",
+        (Blob::Listpack, Holds::ZSet) => "Zset listpack",
+        (Blob::Listpack, Holds::Hash) => "Hash listpack",
+    }
+}
+
+/// So many elements of a small collection are looked at without an allocation.
+const FEW: usize = 32;
 
 /// How many elements are announced: it decides about encodings, never about memory.
 fn expected(count: u64) -> usize {
@@ -308,22 +367,50 @@ fn single(element: &[u8]) -> Listpack {
     pack
 }
 
-/// Whether every `step`th element is a different one. Equal elements are encoded equally. A few are compared with each
-/// other sooner than hashed.
-fn all_differ(pack: &Listpack, step: usize) -> bool {
-    const FEW: usize = 32;
-    let elements: SmallVec<[Element<'_>; FEW]> = pack.iter().step_by(step).collect();
-    if elements.len() <= FEW {
-        return elements.iter().enumerate().all(|(at, element)| !elements[..at].contains(element));
+/// The scores and members of a sorted set's listpack; `None` if a score is missing or no number.
+fn members_of(pack: &Listpack) -> Option<SmallVec<[(f64, Element<'_>); FEW]>> {
+    let mut elements = pack.iter();
+    let mut members = SmallVec::new();
+    while let Some(member) = elements.next() {
+        members.push((score_of(elements.next()?)?, member));
     }
-    let mut seen = HashSet::with_capacity(elements.len());
-    elements.iter().all(|element| seen.insert(element))
+    Some(members)
 }
 
-fn score_of(element: Element<'_>) -> Result<f64> {
+/// Whether one member may stand before another.
+fn is_before(a: (f64, Element<'_>), b: (f64, Element<'_>)) -> bool {
+    a.0 < b.0 || (a.0 == b.0 && a.1.with_bytes(|a| b.1.with_bytes(|b| a < b)))
+}
+
+/// Whether every `step`th element is a different one. Equal elements are encoded equally. The marks of a few are compared
+/// with each other sooner than these are hashed.
+fn all_differ(pack: &Listpack, step: usize) -> bool {
+    let elements = || pack.iter().step_by(step);
+    if pack.len() <= step * FEW {
+        let marks: SmallVec<[u64; FEW]> = elements().map(mark).collect();
+        if (1..marks.len()).all(|at| !marks[..at].contains(&marks[at])) {
+            return true;
+        }
+    }
+    let mut seen = HashSet::with_capacity(pack.len() / step);
+    elements().all(|element| seen.insert(element))
+}
+
+/// Eight bytes of an element, the last ones: names often begin alike.
+fn mark(element: Element<'_>) -> u64 {
+    match element {
+        Element::Int(value) => value as u64,
+        Element::Bytes(bytes) => match bytes.last_chunk() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => bytes.iter().fold(0, |mark, &byte| mark << 8 | u64::from(byte)),
+        },
+    }
+}
+
+fn score_of(element: Element<'_>) -> Option<f64> {
     let score = match element {
         Element::Int(score) => Some(score as f64),
         Element::Bytes(text) => resp::number::parse_f64(text),
     };
-    score.filter(|score| !score.is_nan()).ok_or(ErrorKind::Score)
+    score.filter(|score| !score.is_nan())
 }

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::crc64::Crc64;
 use super::decode::{Decoder, Shapes};
-use super::error::ErrorKind;
+use super::error::{Error, ErrorKind};
 use super::source::Source;
 use super::write::{Options, Writer};
 use super::{Type, VALKEY_VERSION, VERSION, VERSION_MAX};
@@ -16,9 +16,9 @@ pub enum PayloadError {
     /// The footer: another version, or a byte that has changed.
     #[error("DUMP payload version or checksum are wrong")]
     Footer,
-    /// The value.
+    /// The value: what is wrong with it.
     #[error("Bad data format")]
-    Value,
+    Value(#[source] Error),
 }
 
 /// The payload of a value.
@@ -37,13 +37,26 @@ pub(crate) fn sealed(mut body: Vec<u8>) -> Vec<u8> {
     body
 }
 
+/// The same payload with the checksum that its bytes have.
+pub(crate) fn resealed(payload: &[u8]) -> Vec<u8> {
+    match payload.split_last_chunk::<8>() {
+        Some((summed, _)) => [summed, &Crc64::of(summed).to_le_bytes()].concat(),
+        None => payload.to_vec(),
+    }
+}
+
 /// The value of a payload.
 ///
 /// # Errors
 /// The footer is checked first.
 pub fn restore(payload: &[u8], shapes: Shapes) -> Result<Value, PayloadError> {
     let body = checked_body(payload).ok_or(PayloadError::Footer)?;
-    value(body, shapes).ok().flatten().ok_or(PayloadError::Value)
+    let mut source = Source::new(body);
+    source.stop_summing();
+    let mut type_name = None;
+    value(&mut source, body.len(), shapes, &mut type_name).map_err(|kind| {
+        PayloadError::Value(Error { offset_bytes: source.offset(), type_name, key: None, kind })
+    })
 }
 
 fn checked_body(payload: &[u8]) -> Option<&[u8]> {
@@ -54,13 +67,20 @@ fn checked_body(payload: &[u8]) -> Option<&[u8]> {
     (is_known && u64::from_le_bytes(*crc) == Crc64::of(summed)).then_some(body)
 }
 
-fn value(body: &[u8], shapes: Shapes) -> Result<Option<Value>, ErrorKind> {
-    let mut source = Source::new(body);
-    source.stop_summing();
+/// Reads a type and its value, and notes the type's name as soon as it is known.
+fn value(
+    source: &mut Source<&[u8]>,
+    len_bytes: usize,
+    shapes: Shapes,
+    type_name: &mut Option<&'static str>,
+) -> Result<Value, ErrorKind> {
     let code = source.byte()?;
     let known = Type::of(code).ok_or(ErrorKind::UnknownType(code))?;
+    *type_name = Some(known.name);
     let mut decoder = Decoder::new(shapes);
-    let decoded = decoder.value(known.form, &mut source)?;
-    let is_whole = source.offset() == body.len() as u64;
-    Ok(decoded.filter(|_| is_whole).map(|decoded| decoder.view(decoded).into_value()))
+    let decoded = decoder.value(known.form, source)?.ok_or(ErrorKind::Empty)?;
+    if source.offset() != len_bytes as u64 {
+        return Err(ErrorKind::Trailing);
+    }
+    Ok(decoder.view(decoded).into_value())
 }

@@ -20,6 +20,18 @@ pub struct Error {
     pub kind: ErrorKind,
 }
 
+impl Error {
+    /// Whether it was a file of a known version as far as it was read.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self.kind, ErrorKind::Io(_) | ErrorKind::Signature | ErrorKind::Version(_))
+    }
+
+    /// The line of the server's log about it, which begins as Redis's does.
+    pub fn report(&self) -> String {
+        format!("Internal error in RDB reading: {self}")
+    }
+}
+
 struct Place<'a>(&'a Error);
 
 impl fmt::Display for Place<'_> {
@@ -63,12 +75,24 @@ pub enum ErrorKind {
     /// A compressed string that does not unpack to what it claims.
     #[error("invalid LZF compressed string")]
     Lzf,
-    /// A blob that is damaged.
+    /// A blob that is damaged, by the name that Redis's log has for it.
     #[error("{0} integrity check failed")]
     Blob(&'static str),
-    /// A member or a field that is there twice.
-    #[error("duplicate {0} detected")]
+    /// A blob with a member or a field that is there twice.
+    #[error("{0} integrity check failed: listpack with dup elements")]
+    Repeats(&'static str),
+    /// A member or a field that is there twice, outside of a blob.
+    #[error("Duplicate {0} detected")]
     Duplicate(&'static str),
+    /// What a group of a stream and its consumers say of pending entries, which does not fit together.
+    #[error("{0}")]
+    Pending(&'static str),
+    /// A collection without elements, where a key must have some.
+    #[error("a collection without elements")]
+    Empty,
+    /// A payload goes on behind its value.
+    #[error("bytes behind the value")]
+    Trailing,
     /// A score that is no number.
     #[error("sorted set with a score that is not a number")]
     Score,

@@ -18,26 +18,43 @@ pub struct Keys {
     keys: Vec<Bare>,
 }
 
-/// A key without its bytes.
+/// A key without its bytes: few words, since it is moved from part to batch.
 #[derive(Debug)]
 struct Bare {
-    db: u64,
     hash: u64,
-    /// Unless it is a short string.
-    value: Option<New<'static>>,
-    expire_at_ms: Option<i64>,
-    idle_s: Option<u64>,
-    freq: Option<u8>,
+    value: Held,
+    /// [`NEVER`] without one.
+    expire_at_ms: i64,
+    /// [`UNKNOWN`] if the file does not say.
+    idle_s: u64,
     /// Where its bytes begin.
     start: usize,
-    key_len: usize,
-    /// Of the value, if it is a short string.
-    string_len: Option<usize>,
+    /// No string of a file is as long as 4 GiB.
+    key_len: u32,
+    /// How many keys of its batch the file has in front of it.
+    at: u32,
+    db: u32,
+    freq: Option<u8>,
 }
+
+/// The value of a key.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Empty,
+    /// A short string of so many bytes, which follow the key's.
+    Short(u32),
+    Own(New<'static>),
+}
+
+/// A time that no clock shows.
+const NEVER: i64 = i64::MIN;
+const UNKNOWN: u64 = u64::MAX;
 
 impl Bare {
     fn len(&self) -> usize {
-        self.key_len + self.string_len.unwrap_or(0)
+        let string_len = if let Held::Short(len) = self.value { len } else { 0 };
+        self.key_len as usize + string_len as usize
     }
 }
 
@@ -74,9 +91,9 @@ impl Sorter {
     pub fn push(&mut self, key: Key<'_>) {
         let part = (place_of(key.hash) >> (u32::BITS - Self::PARTS.ilog2())) as usize;
         if let Some(keys) = self.parts.get_mut(part) {
-            self.len += 1;
             let before = keys.bytes.len();
-            keys.push(key);
+            keys.push(self.len as u32, key);
+            self.len += 1;
             self.len_bytes += keys.bytes.len() - before;
         }
     }
@@ -102,38 +119,48 @@ impl Keys {
         self.keys.is_empty()
     }
 
-    /// Adds a key.
-    pub fn push(&mut self, key: Key<'_>) {
+    fn push(&mut self, at: u32, key: Key<'_>) {
         let Key { db, key, hash, value, expire_at_ms, idle_s, freq } = key;
-        let (start, key_len) = (self.bytes.len(), key.len());
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(key);
-        let (value, string_len) = match value {
+        let value = match value {
             Some(New::Str(string)) if string.len() <= PACKED_MAX_BYTES => {
                 self.bytes.extend_from_slice(string);
-                (None, Some(string.len()))
+                Held::Short(string.len() as u32)
             }
             // Copied once, to where it stays.
-            Some(New::Str(string)) => (Some(New::Value(Value::Str(copied(string)))), None),
-            Some(New::Int(integer)) => (Some(New::Int(integer)), None),
-            Some(New::Value(value)) => (Some(New::Value(value)), None),
-            None => (None, None),
+            Some(New::Str(string)) => Held::Own(New::Value(Value::Str(copied(string)))),
+            Some(New::Int(integer)) => Held::Own(New::Int(integer)),
+            Some(New::Value(value)) => Held::Own(New::Value(value)),
+            None => Held::Empty,
         };
-        self.keys.push(Bare { db, hash, value, expire_at_ms, idle_s, freq, start, key_len, string_len });
+        self.keys.push(Bare {
+            hash,
+            value,
+            expire_at_ms: expire_at_ms.unwrap_or(NEVER),
+            idle_s: idle_s.unwrap_or(UNKNOWN),
+            start,
+            key_len: key.len() as u32,
+            at,
+            // There are not so many anyway.
+            db: u32::try_from(db).unwrap_or(u32::MAX),
+            freq,
+        });
     }
 
     /// Takes the keys of `from`, in the order of the table, and equal ones as they were.
     fn take_sorted(&mut self, from: &mut Keys) {
-        let place = |(at, bare): (usize, &Bare)| (place_of(bare.hash), at as u32);
-        let mut order: Vec<(u32, u32)> = from.keys.iter().enumerate().map(place).collect();
+        // One number, which is sorted without a branch: the place, and behind it which key.
+        let place = |(at, bare): (usize, &Bare)| u64::from(place_of(bare.hash)) << 32 | at as u64;
+        let mut order: Vec<u64> = from.keys.iter().enumerate().map(place).collect();
         order.sort_unstable();
         self.keys.reserve(order.len());
         self.bytes.reserve(from.bytes.len());
-        for (_, at) in order {
-            let Some(bare) = from.keys.get_mut(at as usize) else { continue };
-            let (start, value) = (self.bytes.len(), bare.value.take());
-            let bytes = from.bytes.get(bare.start..bare.start + bare.len());
+        for at in order {
+            let Some(bare) = from.keys.get_mut(at as u32 as usize) else { continue };
+            let (start, bytes) = (self.bytes.len(), from.bytes.get(bare.start..bare.start + bare.len()));
             self.bytes.extend_from_slice(bytes.unwrap_or_default());
-            self.keys.push(Bare { value, start, ..*bare });
+            self.keys.push(Bare { value: std::mem::take(&mut bare.value), start, ..*bare });
         }
         from.clear(KEPT_PART_BYTES);
     }
@@ -143,15 +170,22 @@ impl Keys {
         self.keys.iter().map(|bare| (DbIndex::try_from(bare.db).unwrap_or(DbIndex::MAX), bare.hash))
     }
 
-    /// Takes all keys out. Values that nobody takes are dropped.
-    pub fn drain(&mut self) -> impl Iterator<Item = Key<'_>> {
+    /// Takes all keys out, each with the number of keys of its batch that the file has in front of it. Values that nobody
+    /// takes are dropped.
+    pub fn drain(&mut self) -> impl Iterator<Item = (u32, Key<'_>)> {
         let bytes = &self.bytes;
         self.keys.drain(..).map(move |bare| {
-            let Bare { db, hash, value, expire_at_ms, idle_s, freq, start, key_len, string_len } = bare;
+            let Bare { hash, value, expire_at_ms, idle_s, start, key_len, at, db, freq } = bare;
             let bytes = bytes.get(start..).unwrap_or_default();
-            let (key, behind) = bytes.split_at_checked(key_len).unwrap_or_default();
-            let string = string_len.and_then(|len| behind.get(..len)).map(New::Str);
-            Key { db, key, hash, value: string.or(value), expire_at_ms, idle_s, freq }
+            let (key, behind) = bytes.split_at_checked(key_len as usize).unwrap_or_default();
+            let value = match value {
+                Held::Empty => None,
+                Held::Short(len) => behind.get(..len as usize).map(New::Str),
+                Held::Own(value) => Some(value),
+            };
+            let expire_at_ms = Some(expire_at_ms).filter(|&at_ms| at_ms != NEVER);
+            let idle_s = Some(idle_s).filter(|&idle_s| idle_s != UNKNOWN);
+            (at, Key { db: u64::from(db), key, hash, value, expire_at_ms, idle_s, freq })
         })
     }
 

@@ -56,6 +56,11 @@ fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
 }
 
+/// The same in its shortest form: a zipmap, unlike a ziplist, never keeps a longer one.
+fn short_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    length(bytes).filter(|&(len, _)| (len >= usize::from(LONG)) == (bytes.first() == Some(&LONG)))
+}
+
 /// Appends a ziplist's entry to `pack`; returns what follows it.
 fn entry<'a>(bytes: &'a [u8], pack: &mut Listpack) -> Option<&'a [u8]> {
     let (&head, rest) = bytes.split_first()?;
@@ -98,14 +103,14 @@ fn little_endian(bytes: &[u8]) -> i64 {
     (unsigned << unused) as i64 >> unused
 }
 
-/// The fields and values of a zipmap in turn; `None` unless it is sound.
+/// The fields and values of a zipmap in turn; `None` unless it is sound, and has some.
 pub(super) fn zipmap(blob: &[u8]) -> Option<Listpack> {
     let (&count, mut rest) = blob.split_first()?;
     let mut pack = Listpack::new();
     while *rest.first()? != END {
-        let (field_len, after) = length(rest)?;
+        let (field_len, after) = short_length(rest)?;
         let (field, after) = after.split_at_checked(field_len)?;
-        let (value_len, after) = length(after)?;
+        let (value_len, after) = short_length(after)?;
         let (&free, after) = after.split_first()?;
         let (value, after) = after.split_at_checked(value_len)?;
         let (_, after) = after.split_at_checked(usize::from(free))?;
@@ -114,7 +119,7 @@ pub(super) fn zipmap(blob: &[u8]) -> Option<Listpack> {
         rest = after;
     }
     let counted = count >= LONG || usize::from(count) == pack.len() / 2;
-    (counted && rest.len() == 1).then_some(pack)
+    (counted && rest.len() == 1 && !pack.is_empty()).then_some(pack)
 }
 
 #[cfg(test)]
@@ -194,6 +199,7 @@ mod tests {
         assert!(zipmap(b"\x03\x01a\x01\x001\xff").is_none(), "the count is wrong");
         assert!(zipmap(b"\x01\x01a\x01\x001\xff\xff").is_none(), "bytes behind the end");
         assert!(zipmap(b"\x01\x01a\x09\x001\xff").is_none(), "a value that is cut off");
-        assert!(zipmap(b"\xfe\xff").unwrap().is_empty());
+        assert!(zipmap(b"\x01\xfe\x01\0\0\0a\x01\x001\xff").is_none(), "a long form of a short length");
+        assert!(zipmap(b"\xfe\xff").is_none(), "no server kept an empty one");
     }
 }

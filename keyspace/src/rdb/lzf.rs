@@ -14,48 +14,77 @@ const LITERAL_MAX: usize = 32;
 const OFFSET_MAX: usize = 1 << 13;
 const COPY_MAX: usize = 264;
 const HASH_BITS: u32 = 14;
+/// Most runs are short: so many bytes are copied without a look at how many it is.
+const STEP_BYTES: usize = LITERAL_MAX;
+const SHORT_BYTES: usize = 16;
 /// No input unpacks to more than this many times its length: three bytes give at most `COPY_MAX`.
 pub const RATIO_MAX: usize = COPY_MAX / 3;
 
-/// Unpacks `packed` to the end of `out`; false unless it is whole and gives exactly `len_bytes`.
+/// Unpacks `packed` to the end of `out`; false, and `out` undefined, unless it is whole and gives exactly `len_bytes`.
 pub fn unpack(packed: &[u8], len_bytes: usize, out: &mut Vec<u8>) -> bool {
     let start = out.len();
     let end = start + len_bytes;
-    let mut rest = packed;
+    out.resize(end + STEP_BYTES, 0);
+    let (mut rest, mut at) = (packed, 0);
+    let room = out.get_mut(start..).unwrap_or_default();
     while let Some((&head, after)) = rest.split_first() {
         let head = usize::from(head);
-        let step =
-            if head < LITERAL_MAX { literals(head + 1, after, out) } else { copy(head, after, start, out) };
+        let step = if head < LITERAL_MAX {
+            literals(head + 1, after, room, at)
+        } else {
+            copy(head, after, room, at)
+        };
         match step {
-            Some(left) if out.len() <= end => rest = left,
+            Some((written, left)) if at + written <= len_bytes => (at, rest) = (at + written, left),
             _ => return false,
         }
     }
-    out.len() == end
+    out.truncate(end);
+    at == len_bytes
 }
 
-fn literals<'a>(count: usize, rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
-    let (bytes, rest) = rest.split_at_checked(count)?;
-    out.extend_from_slice(bytes);
-    Some(rest)
+/// Writes `count` bytes of `rest` at `at`; returns how many, and what is left.
+#[inline]
+fn literals<'a>(count: usize, rest: &'a [u8], room: &mut [u8], at: usize) -> Option<(usize, &'a [u8])> {
+    let (bytes, left) = rest.split_at_checked(count)?;
+    let to = room.get_mut(at..)?;
+    match (rest.first_chunk::<STEP_BYTES>(), to.first_chunk_mut::<STEP_BYTES>()) {
+        // No literal is longer; what is too much is written over or cut off.
+        (Some(from), Some(to)) => *to = *from,
+        _ => to.get_mut(..count)?.copy_from_slice(bytes),
+    }
+    Some((count, left))
 }
 
-fn copy<'a>(head: usize, rest: &'a [u8], start: usize, out: &mut Vec<u8>) -> Option<&'a [u8]> {
+#[inline]
+fn copy<'a>(head: usize, rest: &'a [u8], room: &mut [u8], at: usize) -> Option<(usize, &'a [u8])> {
     let (len, rest) = match head >> 5 {
         7 => rest.split_first().map(|(&more, rest)| (9 + usize::from(more), rest))?,
         short => (short + 2, rest),
     };
     let (&low, rest) = rest.split_first()?;
     let back = 1 + ((head & 0x1f) << 8 | usize::from(low));
-    let from = out.len().checked_sub(back).filter(|&from| from >= start)?;
-    // At most `back` bytes are there at a time.
-    let mut left = len;
-    while left > 0 {
-        let step = left.min(out.len() - from);
-        out.extend_from_within(from..from + step);
-        left -= step;
+    let from = at.checked_sub(back)?;
+    let (before, behind) = room.split_at_mut_checked(at)?;
+    let source = before.get(from..)?.first_chunk::<SHORT_BYTES>();
+    match (source, behind.first_chunk_mut::<SHORT_BYTES>()) {
+        (Some(source), Some(to)) if len <= SHORT_BYTES => *to = *source,
+        _ => copy_long(room.get_mut(from..at + len)?, back),
     }
-    Some(rest)
+    Some((len, rest))
+}
+
+/// Fills `room` with what its first bytes are: what was copied already is copied again.
+fn copy_long(room: &mut [u8], first_bytes: usize) {
+    if let (1, Some((&mut byte, run))) = (first_bytes, room.split_first_mut()) {
+        return run.fill(byte);
+    }
+    let mut filled = first_bytes;
+    while filled < room.len() {
+        let step = filled.min(room.len() - filled);
+        room.copy_within(..step, filled);
+        filled += step;
+    }
 }
 
 /// Packs strings; reused, because its table is large.

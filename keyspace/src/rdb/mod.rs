@@ -48,8 +48,8 @@ mod write;
 
 pub use crc64::Crc64;
 pub use decode::Shapes;
-pub(crate) use dump::sealed;
 pub use dump::{PayloadError, dump, restore};
+pub(crate) use dump::{resealed, sealed};
 pub use error::{Error, ErrorKind};
 pub use keys::{Keys, Sorter};
 pub use load::{LoadError, Loaded};

@@ -261,7 +261,7 @@ impl<R: BufRead> Reader<R> {
                 3 => drop(self.source.array::<4>()?),
                 4 => drop(self.source.array::<8>()?),
                 5 => self.source.string(&mut string)?,
-                _ => return Err(ErrorKind::Blob("module data")),
+                _ => return Err(ErrorKind::Blob("Module data")),
             }
         }
     }

@@ -148,8 +148,21 @@ impl<R: BufRead> Source<R> {
     }
 
     /// A string in any form, in place of what `out` holds.
+    #[inline]
     pub(super) fn string(&mut self, out: &mut Vec<u8>) -> Result<()> {
         out.clear();
+        // Most are short, as they are, and here as a whole.
+        if let Some((&len @ ..0x40, rest)) = self.window()?.split_first()
+            && let Some(bytes) = rest.get(..usize::from(len))
+        {
+            out.extend_from_slice(bytes);
+            self.used += 1 + usize::from(len);
+            return Ok(());
+        }
+        self.any_string(out)
+    }
+
+    fn any_string(&mut self, out: &mut Vec<u8>) -> Result<()> {
         match self.length()? {
             Length::Plain(len) => self.bytes(len, out),
             Length::Form(0) => print(i64::from(i8::from_le_bytes(self.array()?)), out),
@@ -165,14 +178,22 @@ impl<R: BufRead> Source<R> {
         if len > STRING_BYTES_MAX || len / lzf::RATIO_MAX as u64 > packed_len {
             return Err(ErrorKind::Lzf);
         }
+        // Most stand here as a whole.
+        if let Some(packed) =
+            self.copied.get(self.used..).and_then(|window| window.get(..packed_len as usize))
+        {
+            let is_whole = lzf::unpack(packed, len as usize, out);
+            self.used += packed_len as usize;
+            return if is_whole { Ok(()) } else { Err(ErrorKind::Lzf) };
+        }
         let mut packed = std::mem::take(&mut self.packed);
         packed.clear();
         self.bytes(packed_len, &mut packed)?;
-        let whole = lzf::unpack(&packed, len as usize, out);
+        let is_whole = lzf::unpack(&packed, len as usize, out);
         // A rare giant's room is not kept.
         packed.shrink_to(RESERVE_BYTES as usize);
         self.packed = packed;
-        if whole { Ok(()) } else { Err(ErrorKind::Lzf) }
+        if is_whole { Ok(()) } else { Err(ErrorKind::Lzf) }
     }
 
     /// A score as text: its length or one of three codes, and as many characters.

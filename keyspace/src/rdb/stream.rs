@@ -97,16 +97,17 @@ pub(super) fn read<R: BufRead>(layout: Layout, source: &mut Source<R>) -> Result
     Stream::from_parts(header, nodes, groups).ok_or(DAMAGED)
 }
 
-const DAMAGED: ErrorKind = ErrorKind::Blob("stream");
+const DAMAGED: ErrorKind = ErrorKind::Blob("Stream");
+const DAMAGED_NODE: ErrorKind = ErrorKind::Blob("Stream listpack");
 
 fn read_nodes<R: BufRead>(source: &mut Source<R>) -> Result<Vec<Node>> {
     let (mut nodes, mut string) = (Vec::new(), Vec::new());
     for _ in 0..source.count()? {
         source.string(&mut string)?;
-        let master = <[u8; 16]>::try_from(&string[..]).map_err(|_| ErrorKind::Blob("stream node ID"))?;
+        let master = <[u8; 16]>::try_from(&string[..]).map_err(|_| ErrorKind::Blob("Stream node ID"))?;
         source.string(&mut string)?;
-        let pack = Listpack::from_bytes(&string).ok_or(ErrorKind::Blob("listpack"))?;
-        let node = Node::from_parts(id_of(master), pack).ok_or(ErrorKind::Blob("stream listpack"))?;
+        let pack = Listpack::from_bytes(&string).ok_or(DAMAGED_NODE)?;
+        let node = Node::from_parts(id_of(master), pack).ok_or(DAMAGED_NODE)?;
         nodes.push(node);
     }
     Ok(nodes)
@@ -136,8 +137,7 @@ fn read_group<R: BufRead>(layout: Layout, header: Header, source: &mut Source<R>
     for _ in 0..source.count()? {
         read_consumer(layout, &mut group, &mut pending, source)?;
     }
-    // Somebody has each of them.
-    if pending.is_empty() { Ok(group) } else { Err(ErrorKind::Blob("stream pending entries")) }
+    if pending.is_empty() { Ok(group) } else { Err(ErrorKind::Pending("NACK entry without consumer")) }
 }
 
 /// When an entry was delivered, milliseconds since 1970, and how often.
@@ -182,10 +182,18 @@ fn read_consumer<R: BufRead>(
     }
     for _ in 0..source.count()? {
         let id = id_of(source.array()?);
-        let found = pending.remove(&id).ok_or(ErrorKind::Blob("stream pending entries"))?;
-        group.assign(id, &name, found.0, found.1);
+        let (delivered_at_ms, deliveries) = pending.remove(&id).ok_or_else(|| missing(group, id))?;
+        group.assign(id, &name, delivered_at_ms, deliveries);
     }
     Ok(())
+}
+
+/// Why a consumer cannot have this entry.
+fn missing(group: &Group, id: StreamId) -> ErrorKind {
+    ErrorKind::Pending(match group.pending_from(id).next() {
+        Some(taken) if taken.id == id => "Stream consumer PEL entry already has a consumer assigned",
+        _ => "Consumer entry not found in group global PEL",
+    })
 }
 
 fn read_id<R: BufRead>(source: &mut Source<R>) -> Result<StreamId> {

@@ -23,6 +23,10 @@ use smallvec::SmallVec;
 use super::blob::Blob;
 use crate::Str;
 
+mod builder;
+
+pub(crate) use self::builder::Builder;
+
 const HEADER_BYTES: usize = 6;
 const END: u8 = 0xff;
 const COUNT_UNKNOWN: u16 = u16::MAX;
@@ -95,24 +99,18 @@ impl Listpack {
         if last != END || total_bytes as usize != blob.len() {
             return None;
         }
-        let pack = Listpack(Blob::new(blob));
-        let (mut at, mut len, mut shortest) = (HEADER_BYTES, 0, true);
-        while at < elements.len() {
-            let entry = sound_entry_bytes(&elements[at..])?;
-            let next = at + entry + backlen_bytes(entry);
-            let mut backlen = [0; 5];
-            let backlen = &mut backlen[..backlen_bytes(entry)];
-            write_backlen(backlen, entry);
-            if elements.get(at + entry..next)? != backlen {
-                return None;
-            }
-            shortest &= pack.get(At(at)).with_bytes(|bytes| pack.matches(at, &Encoded::new(bytes)));
-            at = next;
+        let (mut rest, mut len, mut shortest) = (elements.get(HEADER_BYTES..)?, 0, true);
+        while !rest.is_empty() {
+            let entry = sound_entry_bytes(rest)?;
+            let (body, behind) = rest.split_at_checked(entry)?;
+            rest = behind_backlen(entry, behind)?;
+            shortest &= is_shortest(body);
             len += 1;
         }
         if count != COUNT_UNKNOWN && usize::from(count) != len {
             return None;
         }
+        let pack = Listpack(Blob::new(blob));
         Some(if shortest { pack } else { pack.encoded_anew() })
     }
 
@@ -209,19 +207,7 @@ impl Listpack {
     /// The element at a place.
     #[inline]
     pub fn get(&self, At(at): At) -> Element<'_> {
-        let bytes = &self.0[..];
-        let string = |start: usize, len: usize| Element::Bytes(&bytes[start..start + len]);
-        match bytes[at] {
-            head @ 0x00..=0x7f => Element::Int(i64::from(head)),
-            head @ 0x80..=0xbf => string(at + 1, usize::from(head & 0x3f)),
-            head @ 0xc0..=0xdf => {
-                let value = i64::from(head & 0x1f) << 8 | i64::from(bytes[at + 1]);
-                Element::Int(if value >= 1 << 12 { value - (1 << 13) } else { value })
-            }
-            head @ 0xe0..=0xef => string(at + 2, usize::from(head & 0x0f) << 8 | usize::from(bytes[at + 1])),
-            0xf0 => string(at + 5, long_string_len(bytes, at)),
-            head => Element::Int(little_endian(&bytes[at + 1..at + 1 + integer_bytes(head)])),
-        }
+        element_at(&self.0, at)
     }
 
     /// The elements from first to last.
@@ -469,6 +455,23 @@ impl<'a> Encoded<'a> {
     }
 }
 
+/// The element whose bytes begin at `at`.
+#[inline]
+fn element_at(bytes: &[u8], at: usize) -> Element<'_> {
+    let string = |start: usize, len: usize| Element::Bytes(&bytes[start..start + len]);
+    match bytes[at] {
+        head @ 0x00..=0x7f => Element::Int(i64::from(head)),
+        head @ 0x80..=0xbf => string(at + 1, usize::from(head & 0x3f)),
+        head @ 0xc0..=0xdf => {
+            let value = i64::from(head & 0x1f) << 8 | i64::from(bytes[at + 1]);
+            Element::Int(if value >= 1 << 12 { value - (1 << 13) } else { value })
+        }
+        head @ 0xe0..=0xef => string(at + 2, usize::from(head & 0x0f) << 8 | usize::from(bytes[at + 1])),
+        0xf0 => string(at + 5, long_string_len(bytes, at)),
+        head => Element::Int(little_endian(&bytes[at + 1..at + 1 + integer_bytes(head)])),
+    }
+}
+
 /// Bytes of an element, its backlen included.
 #[inline]
 fn span(blob: &[u8], at: usize) -> usize {
@@ -509,6 +512,31 @@ fn sound_entry_bytes(rest: &[u8]) -> Option<usize> {
         _ => return None,
     };
     (entry <= rest.len()).then_some(entry)
+}
+
+/// What follows the backlen of an entry of so many bytes, if that is sound.
+#[inline]
+fn behind_backlen(entry: usize, behind: &[u8]) -> Option<&[u8]> {
+    if let (0..=127, Some((&backlen, rest))) = (entry, behind.split_first()) {
+        return (usize::from(backlen) == entry).then_some(rest);
+    }
+    let (found, rest) = behind.split_at_checked(backlen_bytes(entry))?;
+    let mut backlen = [0; 5];
+    let backlen = &mut backlen[..found.len()];
+    write_backlen(backlen, entry);
+    (found == backlen).then_some(rest)
+}
+
+/// Whether a sound element, without its backlen, is encoded as this module would encode it.
+#[inline]
+fn is_shortest(entry: &[u8]) -> bool {
+    match element_at(entry, 0) {
+        Element::Int(value) => matches!(entry, [0x00..=0x7f]) || Encoded::integer(value).head() == entry,
+        Element::Bytes(bytes) => match number::parse_i64(bytes) {
+            Some(_) => false,
+            None => Encoded::string(bytes).head_bytes + bytes.len() == entry.len(),
+        },
+    }
 }
 
 /// Bytes of the integer behind a tag from 0xf1 to 0xf4.

@@ -87,6 +87,42 @@ fn a_time_that_is_over_deletes_what_was_to_be_replaced() {
 }
 
 #[test]
+fn a_refused_value_is_explained_to_the_log() {
+    let mut session = Session::new();
+    let zset = sealed(b"\x0c\x03abc", 10);
+    assert_eq!(restore(&mut session, "k", "0", &zset, ""), "-ERR Bad data format\r\n");
+    let expected =
+        "Internal error in RDB reading: Zset ziplist integrity check failed, at byte 5 (type zset-ziplist)";
+    assert_eq!(session.unit.remarks, [expected]);
+    assert_eq!(restore(&mut session, "k", "0", &sealed(b"\x00\x01a!", 10), ""), "-ERR Bad data format\r\n");
+    assert_eq!(session.unit.remarks.len(), 1, "the one of this command");
+    assert!(
+        session.unit.remarks[0].contains("bytes behind the value, at byte 3"),
+        "{:?}",
+        session.unit.remarks
+    );
+    session.run("EXISTS k");
+    session.run("EXISTS k");
+    assert!(session.unit.remarks.is_empty());
+}
+
+#[test]
+fn a_checksum_that_is_skipped_is_put_right_for_the_log() {
+    let mut session = Session::new();
+    let good = sealed(b"\x00\x01a", 10);
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    let footer = "-ERR DUMP payload version or checksum are wrong\r\n";
+    assert_eq!(restore(&mut session, "k", "0", &bad, ""), footer);
+    session.keyspace.skips_checksums = true;
+    assert_eq!(restore(&mut session, "k", "0", b"\x00\x00\x0a\x00", ""), footer);
+    assert_eq!(restore(&mut session, "k", "0", &bad, ""), "+OK\r\n");
+    let (_, effect) = session.unit.ops().next().unwrap();
+    assert!(effect.windows(good.len()).any(|window| window == good), "{}", effect.escape_ascii());
+    assert_eq!(session.run("GET k"), "$1\r\na\r\n");
+}
+
+#[test]
 fn refusals_are_those_of_redis() {
     let mut session = Session::new();
     session.run("SET k hello");

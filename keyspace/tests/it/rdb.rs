@@ -151,20 +151,24 @@ pub(crate) fn file_of(code: u8, body: &[u8]) -> Vec<u8> {
 fn what_is_wrong_is_named_with_its_place() {
     #[rustfmt::skip]
     let cases: &[(u8, &[u8], &str)] = &[
-        ( 2, b"\x02\x01a\x01a",            "duplicate set member detected, at byte 21 (type set-hashtable, key 'key')"),
-        ( 4, b"\x02\x01a\x01b\x01a\x01c",  "duplicate hash field detected, at byte 25 (type hash-hashtable, key 'key')"),
-        ( 3, b"\x02\x01a\x011\x01a\x012",  "duplicate sorted set member detected, at byte 25 (type zset-v1, key 'key')"),
+        ( 2, b"\x02\x01a\x01a",            "Duplicate set member detected, at byte 21 (type set-hashtable, key 'key')"),
+        ( 4, b"\x02\x01a\x01b\x01a\x01c",  "Duplicate hash field detected, at byte 25 (type hash-hashtable, key 'key')"),
+        ( 3, b"\x02\x01a\x011\x01a\x012",  "Duplicate sorted set member detected, at byte 25 (type zset-v1, key 'key')"),
         ( 3, b"\x01\x01a\xfd",             "sorted set with a score that is not a number, at byte 20 (type zset-v1, key 'key')"),
         ( 5, b"\x01\x01a\0\0\0\0\0\0\xf8\x7f", "sorted set with a score that is not a number, at byte 27 (type zset-v2, key 'key')"),
-        (11, b"\x03abc",                   "intset integrity check failed, at byte 20 (type set-intset, key 'key')"),
-        (16, b"\x03abc",                   "listpack integrity check failed, at byte 20 (type hash-listpack, key 'key')"),
-        (10, b"\x03abc",                   "ziplist integrity check failed, at byte 20 (type list-ziplist, key 'key')"),
-        ( 9, b"\x03abc",                   "zipmap integrity check failed, at byte 20 (type hash-zipmap, key 'key')"),
-        (18, b"\x01\x03\x01a",             "quicklist integrity check failed, at byte 20 (type quicklist-v2, key 'key')"),
-        (16, b"\x09\x09\0\0\0\x01\0\x01\x01\xff", "hash listpack integrity check failed, at byte 26 (type hash-listpack, key 'key')"),
-        (19, b"\x01\x01a",                 "stream node ID integrity check failed, at byte 19 (type stream-v2, key 'key')"),
-        (21, b"\x01\x100123456789abcdef\x03abc", "listpack integrity check failed, at byte 38 (type stream-v3, key 'key')"),
-        (15, b"\x01\x100123456789abcdef\x07\x07\0\0\0\0\0\xff", "stream listpack integrity check failed, at byte 42 (type stream, key 'key')"),
+        (11, b"\x03abc",                   "Intset integrity check failed, at byte 20 (type set-intset, key 'key')"),
+        (16, b"\x03abc",                   "Hash listpack integrity check failed, at byte 20 (type hash-listpack, key 'key')"),
+        (10, b"\x03abc",                   "List ziplist integrity check failed, at byte 20 (type list-ziplist, key 'key')"),
+        ( 9, b"\x03abc",                   "Zipmap integrity check failed, at byte 20 (type hash-zipmap, key 'key')"),
+        (18, b"\x01\x03\x01a",             "Quicklist integrity check failed, at byte 20 (type quicklist-v2, key 'key')"),
+        ( 9, b"\x02\x00\xff",              "Zipmap integrity check failed, at byte 19 (type hash-zipmap, key 'key')"),
+        (18, b"\x01\x01\x00",             "Quicklist integrity check failed, at byte 19 (type quicklist-v2, key 'key')"),
+        (16, b"\x0f\x0f\0\0\0\x04\0\x01\x01\x02\x01\x01\x01\x03\x01\xff", "Hash listpack integrity check failed: listpack with dup elements, at byte 32 (type hash-listpack, key 'key')"),
+        (17, b"\x0f\x0f\0\0\0\x04\0\x01\x01\x02\x01\x02\x01\x81a\x02\xff", "Zset listpack integrity check failed, at byte 32 (type zset-listpack, key 'key')"),
+        (16, b"\x09\x09\0\0\0\x01\0\x01\x01\xff", "Hash listpack integrity check failed, at byte 26 (type hash-listpack, key 'key')"),
+        (19, b"\x01\x01a",                 "Stream node ID integrity check failed, at byte 19 (type stream-v2, key 'key')"),
+        (21, b"\x01\x100123456789abcdef\x03abc", "Stream listpack integrity check failed, at byte 38 (type stream-v3, key 'key')"),
+        (15, b"\x01\x100123456789abcdef\x07\x07\0\0\0\0\0\xff", "Stream listpack integrity check failed, at byte 42 (type stream, key 'key')"),
         (25, b"\x00",                      "hashes with fields that expire are not supported yet, at byte 16 (type hash-listpack-ex, key 'key')"),
         ( 7, b"\x00",                      "values of modules are not supported, at byte 16 (type module-value, key 'key')"),
         (77, b"\x00",                      "unknown RDB type or opcode 77, at byte 12"),
@@ -315,14 +319,19 @@ fn groups_that_contradict_themselves_are_refused() {
     const ID: &[u8] = b"0123456789abcdef";
     const DELIVERY: &[u8] = b"01234567\x01";
     const CONSUMER: &[u8] = b"\x01c01234567";
+    const OTHER: &[u8] = b"\x01d01234567";
     let parts = |parts: &[&[u8]]| read(&file_of(19, &[&[HEAD], parts].concat().concat()));
     for (expected, body) in [
         ("", &[b"\x01", GROUP, b"\x01", ID, DELIVERY, b"\x01", CONSUMER, b"\x01", ID][..]),
-        ("stream pending entries integrity", &[b"\x01", GROUP, b"\x01", ID, DELIVERY, b"\0"]),
-        ("stream pending entries integrity", &[b"\x01", GROUP, b"\0", b"\x01", CONSUMER, b"\x01", ID]),
-        ("duplicate pending entry", &[b"\x01", GROUP, b"\x02", ID, DELIVERY, ID, DELIVERY]),
-        ("duplicate stream consumer", &[b"\x01", GROUP, b"\0", b"\x02", CONSUMER, b"\0", CONSUMER, b"\0"]),
-        ("stream integrity", &[b"\x02", GROUP, b"\0\0", GROUP, b"\0\0"]),
+        ("NACK entry without consumer", &[b"\x01", GROUP, b"\x01", ID, DELIVERY, b"\0"]),
+        ("Consumer entry not found", &[b"\x01", GROUP, b"\0", b"\x01", CONSUMER, b"\x01", ID]),
+        (
+            "Stream consumer PEL entry already has a consumer",
+            &[b"\x01", GROUP, b"\x01", ID, DELIVERY, b"\x02", CONSUMER, b"\x01", ID, OTHER, b"\x01", ID],
+        ),
+        ("Duplicate pending entry", &[b"\x01", GROUP, b"\x02", ID, DELIVERY, ID, DELIVERY]),
+        ("Duplicate stream consumer", &[b"\x01", GROUP, b"\0", b"\x02", CONSUMER, b"\0", CONSUMER, b"\0"]),
+        ("Stream integrity", &[b"\x02", GROUP, b"\0\0", GROUP, b"\0\0"]),
     ] {
         let error = parts(body).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(
@@ -452,7 +461,7 @@ fn sorted_keys_are_the_same_and_equal_ones_stay_in_order() {
         assert!(places.is_sorted() && places.first().is_none_or(|&first| first >= last));
         last = places.last().copied().unwrap_or(last);
         assert_eq!((keys.is_empty(), keys.len()), (places.is_empty(), places.len()));
-        for key in keys.drain() {
+        for (_, key) in keys.drain() {
             loaded += usize::from(session.keyspace.load_key(key, true, START_MS).is_ok());
         }
         keys.clear(0);

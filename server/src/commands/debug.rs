@@ -62,6 +62,15 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
             "1.0.0",
             "Turns active expiry on or off.",
         ),
+        spec(
+            "set-skip-checksum-validation",
+            set_skip_checksum_validation,
+            3,
+            RULE,
+            Keys::None,
+            "1.0.0",
+            "Lets RESTORE take payloads with any checksum, or not.",
+        ),
         spec("object", object, -3, RULE, Keys::None, "1.0.0", "Describes how a value is stored."),
         spec("populate", populate, -3, ALONE | WRITE | DENYOOM, Keys::None, "1.0.0", "Makes keys."),
         spec(
@@ -181,6 +190,12 @@ fn sleep(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 
 fn set_active_expire(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     server.debug.active_expire = super::integer(argv[2])? != 0;
+    reply(server, id, |reply| reply.ok());
+    Ok(())
+}
+
+fn set_skip_checksum_validation(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
+    server.keyspace.skips_checksums = super::integer(argv[2])? != 0;
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

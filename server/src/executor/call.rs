@@ -6,6 +6,7 @@ use keyspace::commands::{DataSpec, flags};
 use crate::client::{Client, ClientId, OwnedArgv};
 use crate::commands::{Command, Handler};
 use crate::executor::Server;
+use crate::logger::Level;
 
 impl Server {
     /// Executes a command outside or inside a transaction, and tells everybody who watches.
@@ -103,6 +104,9 @@ impl Server {
         }
         if !self.unit.events.is_empty() {
             self.publish_events();
+        }
+        for remark in std::mem::take(&mut self.unit.remarks) {
+            self.log(Level::Verbose, remark);
         }
     }
 }

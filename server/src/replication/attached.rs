@@ -73,7 +73,7 @@ pub enum Stage {
         /// See [`Saving`](Self::Saving).
         from: u64,
         /// The file.
-        file: Arc<File>,
+        file: Arc<Nameless>,
         /// Its length.
         len_bytes: u64,
         /// How much of it was sent.
@@ -84,6 +84,30 @@ pub enum Stage {
         /// The offset up to which it was sent the stream.
         sent: u64,
     },
+}
+
+/// A file that is gone with whoever drops it last, and who does not wait for the kernel to free its blocks.
+#[derive(Debug)]
+pub struct Nameless(Option<File>);
+
+impl Nameless {
+    /// Takes the file.
+    pub fn new(file: File) -> Self {
+        Nameless(Some(file))
+    }
+
+    /// Fills `piece` from an offset on.
+    pub fn read_exact_at(&self, piece: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |file| file.read_exact_at(piece, offset))
+    }
+}
+
+impl Drop for Nameless {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take() {
+            rewrite::discard(file);
+        }
+    }
 }
 
 /// What became of sending.
@@ -275,8 +299,12 @@ mod tests {
         let backlog = backlog(100);
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &[b'f'; 100]).unwrap();
-        let mut replica =
-            attached(Stage::Sending { from: 7, file: Arc::new(file), len_bytes: 100, sent_bytes: 0 });
+        let mut replica = attached(Stage::Sending {
+            from: 7,
+            file: Arc::new(Nameless::new(file)),
+            len_bytes: 100,
+            sent_bytes: 0,
+        });
         let mut scratch = [0; 64];
         assert_eq!((replica.state(), replica.needs()), ("send_bulk", Some(7)));
         for (taken, is_last) in [(64, false), (35, false), (1, true)] {
@@ -294,7 +322,7 @@ mod tests {
     #[test]
     fn silence_is_measured_by_what_a_replica_owes() {
         let (timeout, late) = (Duration::from_secs(60), Instant::now() + Duration::from_secs(61));
-        let file = Arc::new(tempfile::tempfile().unwrap());
+        let file = Arc::new(Nameless::new(tempfile::tempfile().unwrap()));
         for (stage, is_mute, is_lost) in [
             (Stage::Waiting, false, false),
             (Stage::Saving { from: 0 }, false, false),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use aof::Position;
 use resp::Encoder;
 
-use super::attached::{Attached, Stage};
+use super::attached::{Attached, Nameless, Stage};
 use super::backlog::Resync;
 use crate::client::ClientId;
 use crate::connection::Connection;
@@ -30,7 +30,7 @@ pub(super) struct FullSync {
     /// The log's: it is sent when no crash can take back what it holds.
     position: Position,
     /// The file and its length, once it is written.
-    file: Option<(Arc<File>, u64)>,
+    file: Option<(Arc<Nameless>, u64)>,
 }
 
 impl FullSync {
@@ -163,7 +163,7 @@ impl Server {
 
     /// The job has written its file: it has no name any more when this returns.
     pub(crate) fn full_sync_written(&mut self, path: &Path) {
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), Nameless::new(file))));
         let _ = fs::remove_file(path);
         match (opened, &mut self.replication.full_sync) {
             (Ok((len_bytes, file)), Some(sync)) => sync.file = Some((Arc::new(file), len_bytes)),

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::{Server, World, eventually, names, request};
+use crate::harness::{Client, Server, World, eventually, names, request};
 
 const DEBUG: &[&str] = &["--enable-debug-command", "yes"];
 
@@ -177,19 +177,52 @@ fn damage_keeps_the_server_from_starting_and_changes_nothing() {
     let sound = fs::read(world.path().join("dump.rdb")).unwrap();
     let mut flipped = sound.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    for (bytes, words) in [
-        (&flipped[..], "RDB CRC error"),
-        (&sound[..50], "unexpected end of the RDB data"),
-        (b"REDIS9999", "can't handle RDB format version"),
+    // The first key that comes again is the last of those before.
+    let keys: Vec<String> = (10..60).map(|n| format!("\0\u{3}k{n}\u{1}v")).collect();
+    let twice = [
+        &b"REDIS0010\xfe\0"[..],
+        keys.concat().as_bytes(),
+        &keys.iter().rev().flat_map(|key| key.bytes()).collect::<Vec<u8>>(),
+        b"\xff",
+        &[0; 8],
+    ]
+    .concat();
+    let (damaged, foreign) =
+        ("Terminating server after rdb file reading failure.", "Fatal error loading the DB");
+    for (bytes, words, end) in [
+        (&flipped[..], "RDB CRC error", damaged),
+        (&sound[..50], "unexpected end of the RDB data", damaged),
+        (b"REDIS9999", "can't handle RDB format version", foreign),
+        (&twice, "RDB has duplicated key 'k59' in DB 0", foreign),
     ] {
         fs::write(world.path().join("dump.rdb"), bytes).unwrap();
         for appendonly in ["no", "yes"] {
             let refusal = world.refused(&["--appendonly", appendonly]);
             assert_eq!(refusal.code, Some(1), "{refusal:?}");
-            assert!(refusal.output.contains(words), "{refusal:?}");
+            assert!(refusal.output.contains(words) && refusal.output.contains(end), "{refusal:?}");
         }
         assert_eq!(fs::read(world.path().join("dump.rdb")).unwrap(), bytes);
     }
+}
+
+#[test]
+fn what_a_load_skips_and_what_restore_refuses_stands_in_the_log() {
+    let world = World::new();
+    let empty_set = b"REDIS0010\xfe\x00\x02\x05empty\x00\xff";
+    fs::write(world.path().join("dump.rdb"), [&empty_set[..], &[0; 8]].concat()).unwrap();
+    let server = world.start(&[DEBUG, &["--loglevel", "verbose"]].concat());
+    assert!(world.log().contains("skipping empty key: empty"), "{}", world.log());
+    let mut client = server.client();
+    let restore = |client: &mut Client| {
+        let payload = [&b"\x0c\x03abc\x0a\x00"[..], &[0; 8]].concat();
+        client.send_bytes(&request(&[b"RESTORE", b"key", b"0", &payload]));
+        client.reply()
+    };
+    assert_eq!(restore(&mut client), "-ERR DUMP payload version or checksum are wrong");
+    client.ok("DEBUG SET-SKIP-CHECKSUM-VALIDATION 1");
+    assert_eq!(restore(&mut client), "-ERR Bad data format");
+    let line = "Zset ziplist integrity check failed, at byte 5 (type zset-ziplist)";
+    assert_eq!(world.log().matches(line).count(), 1, "{}", world.log());
 }
 
 #[test]

@@ -139,6 +139,11 @@ proptest! {
             }
         }
         check(&pack, &model);
+        let mut builder = Builder::default();
+        for _ in 0..2 {
+            model.iter().for_each(|element| builder.push(element));
+            prop_assert_eq!(&builder.finish(), &pack);
+        }
         snapshots.iter().for_each(|(pack, model)| check(pack, model));
     }
 
@@ -227,13 +232,17 @@ fn more_elements_than_the_header_counts_are_counted() {
 
 #[test]
 fn elements_that_others_encoded_longer_are_found() {
-    // "5" as a string and as a 64-bit integer.
-    for element in [&b"\x815\x02"[..], b"\xf4\x05\0\0\0\0\0\0\0\x09"] {
-        let mut blob = vec![7 + element.len() as u8, 0, 0, 0, 1, 0];
-        blob.extend_from_slice(element);
-        blob.push(END);
-        let pack = Listpack::from_bytes(&blob).expect("it is sound");
-        assert_eq!(pack.find(pack.first(), b"5", 1), pack.first());
-        assert_eq!(pack.as_bytes(), b"\x09\0\0\0\x01\0\x05\x01\xff");
+    // "5" as a string, in 13 and in 64 bits; "a" with two longer heads.
+    for (element, text, shortest) in [
+        (&b"\x815\x02"[..], b"5", &b"\x05\x01"[..]),
+        (b"\xc0\x05\x02", b"5", b"\x05\x01"),
+        (b"\xf4\x05\0\0\0\0\0\0\0\x09", b"5", b"\x05\x01"),
+        (b"\xe0\x01a\x03", b"a", b"\x81a\x02"),
+        (b"\xf0\x01\0\0\0a\x06", b"a", b"\x81a\x02"),
+    ] {
+        let framed = |element: &[u8]| [&[7 + element.len() as u8, 0, 0, 0, 1, 0], element, &[END]].concat();
+        let pack = Listpack::from_bytes(&framed(element)).expect("it is sound");
+        assert_eq!(pack.find(pack.first(), text, 1), pack.first());
+        assert_eq!(pack.as_bytes(), framed(shortest));
     }
 }
