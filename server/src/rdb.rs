@@ -85,8 +85,8 @@ pub struct Found {
 /// How a file is loaded.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LoadOptions {
-    /// It is the base of a log: its expired keys stay, because commands of the log may prolong them.
-    pub is_base: bool,
+    /// Expired keys stay until their DEL is logged: commands of the log may prolong them, or meet them.
+    pub keeps_expired: bool,
     /// A key that is there already is replaced: DEBUG RELOAD MERGE.
     pub replace: bool,
 }

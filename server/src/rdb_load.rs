@@ -227,7 +227,7 @@ impl Loader<'_> {
 
     fn rdb_key(&mut self, at: u32, key: Key<'_>, load: &mut Load) -> Result<()> {
         let (now_ms, Load { options, found, .. }) = (self.server.clock.unix_ms, &mut *load);
-        if !options.is_base && key.expire_at_ms.is_some_and(|at_ms| at_ms < now_ms) {
+        if !options.keeps_expired && key.expire_at_ms.is_some_and(|at_ms| at_ms < now_ms) {
             found.expired += 1;
             return Ok(());
         }

@@ -187,7 +187,7 @@ impl Sink for Loader<'_> {
     }
 
     fn base_rdb(&mut self, _: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
-        let options = LoadOptions { is_base: true, ..LoadOptions::default() };
+        let options = LoadOptions { keeps_expired: true, ..LoadOptions::default() };
         self.rdb(rdb, options).map(drop).map_err(|error| SinkError::new(format!("{error:#}")))
     }
 

@@ -156,7 +156,7 @@ fn reload(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     if flush {
         server.drop_all();
     }
-    let options = LoadOptions { replace, ..LoadOptions::default() };
+    let options = LoadOptions { replace, keeps_expired: true };
     server.load_rdb_file(None, options).map_err(|error| failed(&format!("{error:#}")))?;
     reply(server, id, |reply| reply.ok());
     Ok(())

@@ -288,6 +288,22 @@ fn debug_reload_goes_through_the_file() {
     assert_eq!(client.ask("DEBUG DIGEST"), digest);
 }
 
+/// A key that was only forgotten would be met by the log's next command for it.
+#[test]
+fn debug_reload_leaves_expired_keys_to_their_del() {
+    let world = World::new();
+    let mut server = world.start_aof(&[]);
+    let mut client = server.client();
+    client.ok("DEBUG SET-ACTIVE-EXPIRE 0");
+    client.ok("SET k v PX 1");
+    eventually("its time is over", || client.ask("EXISTS k") == ":0");
+    client.ok("DEBUG RELOAD");
+    assert_eq!(client.ask("HSET k f v"), ":1");
+    server.kill();
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("HGET k f"), "v", "{}", world.log());
+}
+
 #[test]
 fn debug_reload_loses_nothing_beside_a_save_or_without_a_file() {
     let world = World::new();
