@@ -83,9 +83,14 @@ impl<'a> New<'a> {
     pub fn string(bytes: &'a [u8]) -> Self {
         match number::parse_i64(bytes) {
             Some(integer) => New::Int(integer),
-            None if bytes.len() > CHUNK_BYTES => New::Value(Value::Chunked(Chunked::new(bytes))),
+            None if bytes.len() > CHUNK_BYTES => New::chunked(bytes),
             None => New::Str(bytes),
         }
+    }
+
+    #[cold]
+    fn chunked(bytes: &[u8]) -> Self {
+        New::Value(Value::Chunked(Chunked::new(bytes)))
     }
 }
 

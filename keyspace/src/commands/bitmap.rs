@@ -3,13 +3,14 @@
 use std::ops::Range;
 
 use resp::{Encoder, number};
+use smallvec::SmallVec;
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::string::{longest, range};
 use super::{DataSpec, integer, keys, spec};
 use crate::types::chunked::{CHUNK_BYTES, Chunked};
 use crate::types::string::{StringMut, StringRef};
-use crate::{CommandError, Ctx, New, Value};
+use crate::{CommandError, Ctx, New, Value, ValueRef};
 
 type Reply = Result<(), CommandError>;
 
@@ -156,9 +157,10 @@ fn bitop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     if op == BitOp::Not && sources.len() != 1 {
         return Err(CommandError::other("ERR BITOP NOT must be called with a single source key."));
     }
-    let read = |key: &&[u8]| ctx.read_value(key).unwrap_or_else(|| New::string(b"").into_value());
-    let values: Vec<Value> = sources.iter().map(read).collect();
-    let strings = values.iter().map(|value| StringRef::of(value.view())).collect::<Result<Vec<_>, _>>()?;
+    let read = |key: &&[u8]| ctx.read(key).map(ValueRef::to_value);
+    let values: SmallVec<[Option<Value>; 4]> = sources.iter().map(read).collect();
+    let strings = values.iter().map(|value| StringRef::of_key(value.as_ref().map(Value::view)));
+    let strings = strings.collect::<Result<SmallVec<[StringRef<'_>; 4]>, _>>()?;
     let len = strings.iter().map(StringRef::len).max().unwrap_or_default();
     if len > 0 {
         store_combined(ctx, destination, op, &strings, len);
@@ -186,14 +188,16 @@ impl BitOp {
     /// Combines a range of strings into zeros; the shorter ones go on with zeros.
     fn combine(self, strings: &[StringRef<'_>], range: Range<usize>, result: &mut [u8]) {
         for (number, string) in strings.iter().enumerate() {
-            let op = if number == 0 { BitOp::Or } else { self };
             let mut rest = &mut *result;
             for piece in string.pieces(range.clone()) {
                 let (bytes, behind) = rest.split_at_mut(piece.len());
-                op.apply(bytes, piece);
+                match number {
+                    0 => bytes.copy_from_slice(piece),
+                    _ => self.apply(bytes, piece),
+                }
                 rest = behind;
             }
-            if op == BitOp::And {
+            if self == BitOp::And {
                 rest.fill(0);
             }
         }

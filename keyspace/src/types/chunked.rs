@@ -4,9 +4,9 @@
 //! ```text
 //! [64 KiB] [64 KiB] [] [64 KiB] [5 bytes, and 3 idle ones]
 //! ```
-//! A chunk holds its first bytes; what it does not hold is zeros. So a string is lengthened without being filled, a bitmap
-//! with one bit far out takes one chunk, and chunks of zeros are never stored. Behind the string's end the last chunk may
-//! hold idle bytes, zeros too.
+//! A chunk holds its first bytes; what it does not hold is zeros. So a string is lengthened by much without being filled: a
+//! bitmap with one bit far out takes one chunk, and does so again when it is loaded. Behind the string's end the last
+//! chunk may hold idle bytes, zeros too.
 
 use std::ops::Range;
 
@@ -18,6 +18,9 @@ use crate::Str;
 
 /// Bytes of a chunk, but for the last one: with the header of their allocation 64 KiB. A string that is longer is chunked.
 pub const CHUNK_BYTES: usize = 64 * 1024 - HEADER_BYTES;
+
+/// By up to so many bytes a string is lengthened in earnest, for who writes behind its end to reserve room.
+const RESERVED_BYTES: usize = 1 << 20;
 
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
@@ -43,12 +46,6 @@ impl Chunk {
     fn new(bytes: &[u8]) -> Self {
         let is_zero = ZEROS.starts_with(bytes);
         Chunk(if is_zero { Str::new() } else { copied(bytes) })
-    }
-
-    /// The bytes of a range, those that it holds and the zeros behind them.
-    fn pieces(&self, range: Range<usize>) -> [&[u8]; 2] {
-        let held = self.0.get(range.start..range.end.min(self.0.len())).unwrap_or_default();
-        [held, &ZEROS[held.len()..range.len()]]
     }
 
     fn write(&mut self, at: usize, bytes: &[u8]) {
@@ -118,14 +115,16 @@ impl Chunked {
 
     /// The bytes of a range, as far as there are any, in pieces.
     pub fn pieces(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
-        let (start, end) = (range.start, range.end.min(self.len));
-        let numbers = start / CHUNK_BYTES..if start < end { end.div_ceil(CHUNK_BYTES) } else { 0 };
-        let chunks = self.chunks.range(numbers.clone()).zip(numbers);
-        let pieces = chunks.flat_map(move |(chunk, number)| {
-            let origin = number * CHUNK_BYTES;
-            chunk.pieces(start.max(origin) - origin..(end - origin).min(CHUNK_BYTES))
-        });
-        pieces.filter(|piece| !piece.is_empty())
+        pieces(range, self.len, |range| self.piece(range))
+    }
+
+    /// The first bytes of a range of its bytes that stand in a row: what a chunk holds, or its zeros behind that.
+    pub(super) fn piece(&self, range: Range<usize>) -> &[u8] {
+        let place = range.start % CHUNK_BYTES;
+        let end = CHUNK_BYTES.min(place + range.len());
+        let chunk = self.chunks.get(range.start / CHUNK_BYTES);
+        let held = chunk.and_then(|chunk| chunk.0.get(place..end.min(chunk.0.len())));
+        held.filter(|held| !held.is_empty()).unwrap_or(&ZEROS[place..end])
     }
 
     /// Lengthens it with zeros to at least `len` bytes.
@@ -133,9 +132,11 @@ impl Chunked {
         if len <= self.len {
             return;
         }
+        let is_near = len - self.len <= RESERVED_BYTES;
         let chunks = Arc::make_mut(&mut self.chunks);
-        while chunks.len() * CHUNK_BYTES < len {
-            chunks.push_back(Chunk::default());
+        while let Some(more) = len.checked_sub(chunks.len() * CHUNK_BYTES).filter(|more| *more > 0) {
+            let held = if is_near { more.min(CHUNK_BYTES) } else { 0 };
+            chunks.push_back(Chunk(Str::from_elem(0, held)));
         }
         self.len = len;
     }
@@ -153,6 +154,20 @@ impl Chunked {
             rest = behind;
         }
     }
+}
+
+/// Cuts a range, as far as it is within `len`, into pieces: `first` is the first one of a range.
+pub(super) fn pieces<'a>(
+    range: Range<usize>,
+    len: usize,
+    first: impl Fn(Range<usize>) -> &'a [u8],
+) -> impl Iterator<Item = &'a [u8]> {
+    let (mut start, end) = (range.start, range.end.min(len));
+    std::iter::from_fn(move || {
+        let piece = if start < end { first(start..end) } else { &[] };
+        start += piece.len();
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 #[cfg(test)]

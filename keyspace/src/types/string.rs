@@ -6,7 +6,7 @@ use std::ops::Range;
 use resp::Encoder;
 use resp::number::{self, Text};
 
-use super::chunked::{CHUNK_BYTES, Chunked};
+use super::chunked::{CHUNK_BYTES, Chunked, pieces};
 use crate::{CommandError, Str, Value, ValueRef};
 
 /// The bytes of a string value, borrowed where they are stored.
@@ -76,21 +76,22 @@ impl<'a> StringRef<'a> {
     }
 
     /// The byte at `at`.
+    #[inline]
     pub fn byte(&self, at: usize) -> Option<u8> {
-        self.pieces(at..at.saturating_add(1)).next()?.first().copied()
+        match self.row() {
+            Some(bytes) => bytes.get(at).copied(),
+            None => self.pieces(at..at.saturating_add(1)).next()?.first().copied(),
+        }
     }
 
     /// The bytes of a range, as far as there are any, in pieces.
+    #[inline]
     pub fn pieces(&self, range: Range<usize>) -> impl Iterator<Item = &[u8]> {
-        let row = self.row().map(|bytes| {
-            let end = range.end.min(bytes.len());
-            &bytes[range.start.min(end)..end]
-        });
-        let chunked = match self {
-            StringRef::Chunked(string) => Some(string.pieces(range)),
-            StringRef::Bytes(_) | StringRef::Int(_) => None,
-        };
-        row.into_iter().chain(chunked.into_iter().flatten())
+        pieces(range, self.len(), |range| match self {
+            StringRef::Bytes(bytes) => &bytes[range],
+            StringRef::Int(text) => &text.as_bytes()[range],
+            StringRef::Chunked(string) => string.piece(range),
+        })
     }
 
     /// Reads bytes from `at` on; what is behind the end stays as it is.

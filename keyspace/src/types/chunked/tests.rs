@@ -1,3 +1,5 @@
+//! Chunked strings against vectors of bytes.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -88,7 +90,7 @@ proptest! {
 }
 
 #[test]
-fn zeros_take_no_memory() {
+fn zeros_far_out_take_no_memory() {
     let mut string = Chunked::new(&[0; 3 * CHUNK_BYTES + 1]);
     assert_eq!(string.chunks.weight(), 0);
     string.grow(1 << 29);
@@ -97,6 +99,10 @@ fn zeros_take_no_memory() {
     assert!((1..=CHUNK_BYTES + HEADER_BYTES).contains(&string.chunks.weight()));
     assert_eq!(bytes_of(&string, (1 << 28)..(1 << 28) + 4), b"\0x\0\0");
     assert!(string.heap_bytes() < 512 << 10);
+    // Near ones do: room is reserved by writing behind it.
+    let before = string.chunks.weight();
+    string.grow(string.len() + RESERVED_BYTES);
+    assert!(string.chunks.weight() > before + RESERVED_BYTES - CHUNK_BYTES);
 }
 
 #[test]
