@@ -5,7 +5,7 @@ use crate::db::Db;
 use crate::effect::{Block, KeyEvent, Touch, Unit};
 use crate::entry::Entry;
 use crate::table::HashSeed;
-use crate::types::string::{StringRef, copied, make_private};
+use crate::types::string::{StringMut, StringRef, copied, make_private};
 use crate::value::New;
 use crate::{CommandError, DbIndex, Keyspace, Limits, Random, Str, Value, ValueRef};
 
@@ -148,23 +148,56 @@ impl<'a> Ctx<'a> {
         self.write_any(key).map(|value| value.ok_or(CommandError::WrongType)).transpose()
     }
 
-    /// Changes the bytes of a string, which is made if the key is not there. A time to live stays. As with
-    /// [`write`](Self::write), say so afterwards.
+    /// Changes a string, which is made if the key is not there, and lengthened with zeros to at least `len` bytes first. A
+    /// time to live stays. As with [`write`](Self::write), say so afterwards.
     ///
     /// # Errors
     /// [`CommandError::WrongType`].
-    pub fn edit<T>(&mut self, key: &[u8], change: impl FnOnce(&mut Str) -> T) -> Result<T, CommandError> {
+    pub fn edit<T>(
+        &mut self,
+        key: &[u8],
+        len: usize,
+        change: impl FnOnce(StringMut<'_>) -> T,
+    ) -> Result<T, CommandError> {
+        let stored = self.write_any(key).flatten();
+        if let Some(string) = stored.and_then(|value| StringMut::lengthened(value, len)) {
+            return Ok(change(string));
+        }
+        self.edit_copy(key, |value| StringMut::lengthened(value, len).map(change))
+    }
+
+    /// As [`edit`](Self::edit), for what is never long: all bytes in a row.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`].
+    pub fn edit_bytes<T>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Str) -> T,
+    ) -> Result<T, CommandError> {
         if let Some(Value::Str(bytes)) = self.write_any(key).flatten() {
             make_private(bytes);
             return Ok(change(bytes));
         }
+        self.edit_copy(key, |value| match value {
+            Value::Str(bytes) => Some(change(bytes)),
+            _ => None,
+        })
+    }
+
+    /// Changes a copy, with a string in a row, of a string that cannot be changed in place.
+    fn edit_copy<T>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Value) -> Option<T>,
+    ) -> Result<T, CommandError> {
         let held = self.peek(key);
         let (is_new, before) = (held.is_none(), StringRef::of_key(held)?);
-        let mut bytes = copied(&before);
-        let result = change(&mut bytes);
+        let mut value = Value::Str(copied(&before.contiguous()));
+        let result = change(&mut value).ok_or(CommandError::WrongType)?;
         // What stays as it was leaves no trace: a WATCH of it still holds.
-        if is_new || bytes[..] != before[..] {
-            self.set_keep_ttl(key, Value::Str(bytes));
+        if is_new || StringRef::of(value.view())? != before {
+            self.set_keep_ttl(key, value);
         }
         Ok(result)
     }

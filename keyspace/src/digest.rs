@@ -55,6 +55,11 @@ fn value_sum(value: ValueRef<'_>) -> u128 {
     match value {
         ValueRef::Int(value) => string_sum(number::format_i64(value).as_bytes()),
         ValueRef::Str(bytes) => string_sum(bytes),
+        ValueRef::Chunked(string) => {
+            let mut terms = Terms::new("string");
+            terms.add_pieces(string.len(), string.pieces(0..string.len()));
+            terms.finish()
+        }
         ValueRef::List(list) => {
             let mut terms = Terms::new("list");
             list.iter().for_each(|element| terms.add_element(element));
@@ -132,8 +137,13 @@ impl Terms {
     }
 
     fn add(&mut self, bytes: &[u8]) {
-        self.0.write(&(bytes.len() as u64).to_le_bytes());
-        self.0.write(bytes);
+        self.add_pieces(bytes.len(), [bytes].into_iter());
+    }
+
+    /// A string of `len` bytes.
+    fn add_pieces<'a>(&mut self, len: usize, pieces: impl Iterator<Item = &'a [u8]>) {
+        self.0.write(&(len as u64).to_le_bytes());
+        pieces.for_each(|piece| self.0.write(piece));
     }
 
     fn add_id(&mut self, id: StreamId) {

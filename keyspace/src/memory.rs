@@ -50,6 +50,7 @@ impl ValueRef<'_> {
         match self {
             ValueRef::Int(value) => size_of_val(&value),
             ValueRef::Str(bytes) => string_bytes(bytes),
+            ValueRef::Chunked(string) => size_of::<crate::Value>() + string.heap_bytes(),
             ValueRef::List(list) => size_of_val(list) + list_bytes(list, samples),
             ValueRef::Set(set) => {
                 let compact = set.as_listpack().map_or(0, Listpack::heap_bytes)

@@ -3,6 +3,7 @@
 use ecow::EcoVec;
 use resp::number;
 
+use crate::types::chunked::{CHUNK_BYTES, Chunked};
 use crate::types::{hash::Hash, list::List, set::Set, stream::Stream, string::copied, zset::ZSet};
 
 /// A stored byte string: 16 bytes of handle, shared until somebody writes to it.
@@ -15,6 +16,8 @@ pub enum Value {
     Int(i64),
     /// Any other string.
     Str(Str),
+    /// A string that is too long to be copied at once.
+    Chunked(Chunked),
     /// A list.
     List(List),
     /// A set.
@@ -34,6 +37,8 @@ pub enum ValueRef<'a> {
     Int(i64),
     /// Any other string.
     Str(&'a [u8]),
+    /// A string that is too long to be copied at once.
+    Chunked(&'a Chunked),
     /// A list.
     List(&'a List),
     /// A set.
@@ -73,10 +78,19 @@ impl<'a> New<'a> {
         }
     }
 
-    /// A string value in its smallest form.
+    /// A string value in the form that suits it.
     #[inline]
     pub fn string(bytes: &'a [u8]) -> Self {
-        number::parse_i64(bytes).map_or(New::Str(bytes), New::Int)
+        match number::parse_i64(bytes) {
+            Some(integer) => New::Int(integer),
+            None if bytes.len() > CHUNK_BYTES => New::chunked(bytes),
+            None => New::Str(bytes),
+        }
+    }
+
+    #[cold]
+    fn chunked(bytes: &[u8]) -> Self {
+        New::Value(Value::Chunked(Chunked::new(bytes)))
     }
 }
 
@@ -90,6 +104,7 @@ impl Value {
         match self {
             Value::Int(integer) => ValueRef::Int(*integer),
             Value::Str(bytes) => ValueRef::Str(bytes),
+            Value::Chunked(string) => ValueRef::Chunked(string),
             Value::List(list) => ValueRef::List(list),
             Value::Set(set) => ValueRef::Set(set),
             Value::Hash(hash) => ValueRef::Hash(hash),
@@ -103,6 +118,7 @@ impl Value {
         match self {
             Value::Int(_) => 0,
             Value::Str(_) => 1,
+            Value::Chunked(string) => string.free_effort(),
             Value::List(list) => list.free_effort(),
             Value::Set(set) => set.free_effort(),
             Value::Hash(hash) => hash.free_effort(),
@@ -113,11 +129,12 @@ impl Value {
 }
 
 impl ValueRef<'_> {
-    /// A value of its own: a collection in O(1), a string in as much time as its bytes take.
+    /// A value of its own, in O(1); a string in as much time as its bytes take, unless it is chunked.
     pub fn to_value(self) -> Value {
         match self {
             ValueRef::Int(integer) => Value::Int(integer),
             ValueRef::Str(bytes) => Value::Str(copied(bytes)),
+            ValueRef::Chunked(string) => Value::Chunked(string.clone()),
             ValueRef::List(list) => Value::List(list.clone()),
             ValueRef::Set(set) => Value::Set(set.clone()),
             ValueRef::Hash(hash) => Value::Hash(hash.clone()),
@@ -129,7 +146,7 @@ impl ValueRef<'_> {
     /// TYPE's word.
     pub fn type_name(self) -> &'static str {
         match self {
-            ValueRef::Int(_) | ValueRef::Str(_) => "string",
+            ValueRef::Int(_) | ValueRef::Str(_) | ValueRef::Chunked(_) => "string",
             ValueRef::List(_) => "list",
             ValueRef::Set(_) => "set",
             ValueRef::Hash(_) => "hash",
@@ -143,7 +160,7 @@ impl ValueRef<'_> {
         match self {
             ValueRef::Int(_) => "int",
             ValueRef::Str(bytes) if bytes.len() <= EMBSTR_MAX_BYTES => "embstr",
-            ValueRef::Str(_) => "raw",
+            ValueRef::Str(_) | ValueRef::Chunked(_) => "raw",
             ValueRef::List(list) => list.encoding(),
             ValueRef::Set(set) => set.encoding(),
             ValueRef::Hash(hash) => hash.encoding(),

@@ -104,6 +104,14 @@ impl<'a> Encoder<'a> {
         self.blob(b'$', bytes);
     }
 
+    /// A bulk string of `len` bytes, which stand in pieces.
+    pub fn bulk_pieces<'b>(&mut self, len: usize, pieces: impl Iterator<Item = &'b [u8]>) {
+        self.out.reserve(len + 32);
+        self.header(b'$', len as i64);
+        pieces.for_each(|piece| self.out.put_slice(piece));
+        self.out.put_slice(b"\r\n");
+    }
+
     /// An integer as a bulk string.
     pub fn bulk_integer(&mut self, value: i64) {
         self.bulk(number::format_i64(value).as_bytes());

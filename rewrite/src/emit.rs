@@ -95,6 +95,13 @@ impl RespEmitter {
                 bulk(out, key)?;
                 bulk(out, bytes)
             }
+            ValueRef::Chunked(string) => {
+                command(out, b"SET", 2)?;
+                bulk(out, key)?;
+                header(out, b'$', string.len())?;
+                string.pieces(0..string.len()).try_for_each(|piece| out.write_all(piece))?;
+                out.write_all(b"\r\n")
+            }
             ValueRef::List(list) => {
                 let command = Batches { name: b"RPUSH", key, items: list.len(), args_per_item: 1 };
                 command.write(list.iter(), out, |item, out| element(out, item))

@@ -1,12 +1,16 @@
 //! The bitmap commands: strings as arrays of bits, bit 0 the highest of the first byte.
 
+use std::ops::Range;
+
 use resp::{Encoder, number};
+use smallvec::SmallVec;
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::string::{longest, range};
 use super::{DataSpec, integer, keys, spec};
-use crate::types::string::{StringRef, grow};
-use crate::{CommandError, Ctx, New};
+use crate::types::chunked::{CHUNK_BYTES, Chunked};
+use crate::types::string::{StringMut, StringRef};
+use crate::{CommandError, Ctx, New, Value, ValueRef};
 
 type Reply = Result<(), CommandError>;
 
@@ -30,15 +34,12 @@ fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         _ => return Err(CommandError::other("ERR bit is not an integer or out of range")),
     };
     let (byte, mask) = (bit / 8, 0x80 >> (bit % 8));
-    let (was_on, len) = {
-        let bytes = StringRef::of_key(ctx.peek(key))?;
-        (bytes.get(byte).is_some_and(|byte| byte & mask != 0), bytes.len())
-    };
-    if was_on != on || byte >= len {
-        edit(ctx, key, byte + 1, |bytes| match on {
-            true => bytes[byte] |= mask,
-            false => bytes[byte] &= !mask,
-        })?;
+    let held = StringRef::of_key(ctx.peek(key))?.byte(byte);
+    let old = held.unwrap_or_default();
+    let was_on = old & mask != 0;
+    if was_on != on || held.is_none() {
+        let new = if on { old | mask } else { old & !mask };
+        ctx.edit(key, byte + 1, |mut string| string.write(byte, &[new]))?;
         ctx.changed(key, '$', "setbit", 1);
     }
     out.integer(i64::from(was_on));
@@ -47,8 +48,8 @@ fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
 
 fn getbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     let bit = bit_offset(ctx, argv[2], None)?;
-    let bytes = StringRef::of_key(ctx.read(argv[1]))?;
-    out.integer(bytes.get(bit / 8).map_or(0, |byte| i64::from(byte >> (7 - bit % 8) & 1)));
+    let byte = StringRef::of_key(ctx.read(argv[1]))?.byte(bit / 8);
+    out.integer(byte.map_or(0, |byte| i64::from(byte >> (7 - bit % 8) & 1)));
     Ok(())
 }
 
@@ -59,20 +60,23 @@ fn bitcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         [_, _, start, end, unit] => (integer(start)?, integer(end)?, Unit::parse(unit)?),
         _ => return Err(CommandError::Syntax),
     };
-    let bytes = StringRef::of_key(ctx.read(argv[1]))?;
-    out.count(unit.bits(start, end, bytes.len()).map_or(0, |bits| count_ones(&bytes, bits)));
+    let string = StringRef::of_key(ctx.read(argv[1]))?;
+    out.count(unit.bits(start, end, string.len()).map_or(0, |bits| count_ones(&string, bits)));
     Ok(())
 }
 
-fn count_ones(bytes: &[u8], bits: std::ops::Range<usize>) -> usize {
+fn count_ones(string: &StringRef<'_>, bits: Range<usize>) -> usize {
     let (first, last) = (bits.start / 8, (bits.end - 1) / 8);
-    let (chunks, rest) = bytes[first..=last].as_chunks::<8>();
-    let whole: usize = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk).count_ones() as usize).sum();
-    let rest: usize = rest.iter().map(|byte| byte.count_ones() as usize).sum();
+    let whole: usize = string.pieces(first..last + 1).map(ones_of).sum();
     // The bits of the outermost bytes that lie outside.
-    let before = bytes[first] & !(0xff >> (bits.start % 8));
-    let after = bytes[last] & (0x7f >> ((bits.end - 1) % 8));
-    whole + rest - before.count_ones() as usize - after.count_ones() as usize
+    let outside = |at, mask: u8| (string.byte(at).unwrap_or_default() & mask).count_ones() as usize;
+    whole - outside(first, !(0xff >> (bits.start % 8))) - outside(last, 0x7f >> ((bits.end - 1) % 8))
+}
+
+fn ones_of(bytes: &[u8]) -> usize {
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    let whole: usize = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk).count_ones() as usize).sum();
+    whole + rest.iter().map(|byte| byte.count_ones() as usize).sum::<usize>()
 }
 
 fn bitpos(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
@@ -96,35 +100,41 @@ fn bitpos(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         out.integer(if wanted { -1 } else { 0 });
         return Ok(());
     };
-    let bytes = StringRef::of(value)?;
-    let position = unit.bits(start, end.unwrap_or(-1), bytes.len()).and_then(|bits| {
+    let string = StringRef::of(value)?;
+    let position = unit.bits(start, end.unwrap_or(-1), string.len()).and_then(|bits| {
         let end_of_range = bits.end;
         // Behind a string that is looked through to its end there are zeros too.
         let beyond = (!wanted && end.is_none()).then_some(end_of_range);
-        find_bit(&bytes, bits, wanted).or(beyond)
+        find_bit(&string, bits, wanted).or(beyond)
     });
     out.integer(position.map_or(-1, |position| position as i64));
     Ok(())
 }
 
-fn find_bit(bytes: &[u8], bits: std::ops::Range<usize>, wanted: bool) -> Option<usize> {
+fn find_bit(string: &StringRef<'_>, bits: Range<usize>, wanted: bool) -> Option<usize> {
     let skipped = if wanted { 0x00 } else { 0xff };
     let (first, last) = (bits.start / 8, (bits.end - 1) / 8);
     // As if all wanted bits were ones; those before the range are none.
     let ones = |byte: u8| byte ^ skipped;
     let place = |byte: usize, ones: u8| byte * 8 + ones.leading_zeros() as usize;
-    let head = ones(bytes[first]) & (0xff >> (bits.start % 8));
-    let found = if head != 0 {
-        place(first, head)
-    } else {
-        let rest = &bytes[first + 1..=last];
-        // Eight bytes at a time up to the neighbourhood, then byte by byte.
-        let (chunks, _) = rest.as_chunks::<8>();
-        let plain = chunks.iter().take_while(|chunk| **chunk == [skipped; 8]).count() * 8;
-        let at = plain + rest[plain..].iter().position(|&byte| byte != skipped)?;
-        place(first + 1 + at, ones(rest[at]))
-    };
-    (found < bits.end).then_some(found)
+    let head = ones(string.byte(first)?) & (0xff >> (bits.start % 8));
+    let mut at = first;
+    let mut found = (head != 0).then(|| place(first, head));
+    let mut pieces = string.pieces(first + 1..last + 1);
+    while found.is_none() {
+        let piece = pieces.next()?;
+        found = find_other(piece, skipped).map(|(index, byte)| place(at + 1 + index, ones(byte)));
+        at += piece.len();
+    }
+    found.filter(|&found| found < bits.end)
+}
+
+/// The first byte that is another one, and where it is.
+fn find_other(bytes: &[u8], skipped: u8) -> Option<(usize, u8)> {
+    // Eight bytes at a time up to the neighbourhood, then byte by byte.
+    let (chunks, _) = bytes.as_chunks::<8>();
+    let plain = chunks.iter().take_while(|chunk| **chunk == [skipped; 8]).count() * 8;
+    bytes.iter().copied().enumerate().skip(plain).find(|&(_, byte)| byte != skipped)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,40 +157,62 @@ fn bitop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     if op == BitOp::Not && sources.len() != 1 {
         return Err(CommandError::other("ERR BITOP NOT must be called with a single source key."));
     }
-    let mut result: Option<Vec<u8>> = None;
-    for key in sources {
-        let bytes = StringRef::of_key(ctx.read(key))?;
-        match &mut result {
-            None if op == BitOp::Not => result = Some(bytes.iter().map(|byte| !byte).collect()),
-            None => result = Some(bytes.to_vec()),
-            Some(result) => combine(op, result, &bytes),
-        }
-    }
-    let result = result.unwrap_or_default();
-    if !result.is_empty() {
-        ctx.set(destination, New::string(&result));
+    let read = |key: &&[u8]| ctx.read(key).map(ValueRef::to_value);
+    let values: SmallVec<[Option<Value>; 4]> = sources.iter().map(read).collect();
+    let strings = values.iter().map(|value| StringRef::of_key(value.as_ref().map(Value::view)));
+    let strings = strings.collect::<Result<SmallVec<[StringRef<'_>; 4]>, _>>()?;
+    let len = strings.iter().map(StringRef::len).max().unwrap_or_default();
+    if len > 0 {
+        store_combined(ctx, destination, op, &strings, len);
         ctx.changed(destination, '$', "set", 1);
     } else if ctx.delete(destination, false) {
         ctx.changed(destination, 'g', "del", 1);
     }
-    out.count(result.len());
+    out.count(len);
     Ok(())
 }
 
-/// Combines `other` into `result`; the shorter of the two goes on with zeros.
-fn combine(op: BitOp, result: &mut Vec<u8>, other: &[u8]) {
-    if other.len() > result.len() {
-        result.resize(other.len(), 0);
+/// A long result is never in one row.
+fn store_combined(ctx: &mut Ctx<'_>, key: &[u8], op: BitOp, strings: &[StringRef<'_>], len: usize) {
+    if len > CHUNK_BYTES {
+        let combine = |range, result: &mut [u8]| op.combine(strings, range, result);
+        ctx.set(key, Value::Chunked(Chunked::filled(len, combine)));
+    } else {
+        let mut result = vec![0; len];
+        op.combine(strings, 0..len, &mut result);
+        ctx.set(key, New::string(&result));
     }
-    let (both, tail) = result.split_at_mut(other.len());
-    let pairs = both.iter_mut().zip(other);
-    match op {
-        BitOp::And => {
-            pairs.for_each(|(byte, other)| *byte &= other);
-            tail.fill(0);
+}
+
+impl BitOp {
+    /// Combines a range of strings into zeros; the shorter ones go on with zeros.
+    fn combine(self, strings: &[StringRef<'_>], range: Range<usize>, result: &mut [u8]) {
+        for (number, string) in strings.iter().enumerate() {
+            let mut rest = &mut *result;
+            for piece in string.pieces(range.clone()) {
+                let (bytes, behind) = rest.split_at_mut(piece.len());
+                match number {
+                    0 => bytes.copy_from_slice(piece),
+                    _ => self.apply(bytes, piece),
+                }
+                rest = behind;
+            }
+            if self == BitOp::And {
+                rest.fill(0);
+            }
         }
-        BitOp::Or => pairs.for_each(|(byte, other)| *byte |= other),
-        BitOp::Xor | BitOp::Not => pairs.for_each(|(byte, other)| *byte ^= other),
+        if self == BitOp::Not {
+            result.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+    }
+
+    fn apply(self, bytes: &mut [u8], others: &[u8]) {
+        let pairs = bytes.iter_mut().zip(others);
+        match self {
+            BitOp::And => pairs.for_each(|(byte, other)| *byte &= other),
+            BitOp::Or => pairs.for_each(|(byte, other)| *byte |= other),
+            BitOp::Xor | BitOp::Not => pairs.for_each(|(byte, other)| *byte ^= other),
+        }
     }
 }
 
@@ -201,10 +233,10 @@ fn bitfield_ro(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Repl
 }
 
 fn read_fields(ctx: &mut Ctx<'_>, key: &[u8], operations: &[Operation], out: &mut Encoder<'_>) -> Reply {
-    let bytes = StringRef::of_key(ctx.read(key))?;
+    let string = StringRef::of_key(ctx.read(key))?;
     out.array(operations.len());
     for operation in operations {
-        out.integer(operation.field.load(&bytes, operation.bit));
+        out.integer(operation.field.load(&string, operation.bit));
     }
     Ok(())
 }
@@ -219,8 +251,8 @@ fn change_fields(
 ) -> Reply {
     let grows = StringRef::of_key(ctx.peek(key))?.len() < len;
     out.array(operations.len());
-    let changes = edit(ctx, key, len, |bytes| {
-        operations.iter().filter(|operation| operation.execute(bytes, grows, out)).count()
+    let changes = ctx.edit(key, len, |mut string| {
+        operations.iter().filter(|operation| operation.execute(&mut string, grows, out)).count()
     })?;
     // A string that only grew has changed as well.
     if grows || changes > 0 {
@@ -247,8 +279,8 @@ enum Action {
 
 impl Operation {
     /// Executes it and replies; whether it changed bytes, or stored some in a string that has just grown.
-    fn execute(&self, bytes: &mut [u8], grows: bool, out: &mut Encoder<'_>) -> bool {
-        let old = self.field.load(bytes, self.bit);
+    fn execute(&self, string: &mut StringMut<'_>, grows: bool, out: &mut Encoder<'_>) -> bool {
+        let old = self.field.load(&string.view(), self.bit);
         let (wanted, reply_new) = match self.action {
             Action::Get => {
                 out.integer(old);
@@ -262,7 +294,7 @@ impl Operation {
             return false;
         };
         out.integer(if reply_new { new } else { old });
-        self.field.store(bytes, self.bit, new);
+        self.field.store(string, self.bit, new);
         grows || new != old
     }
 }
@@ -357,25 +389,23 @@ impl Field {
     }
 
     /// The field at a bit; behind the string's end there are zeros.
-    fn load(self, bytes: &[u8], bit: usize) -> i64 {
+    fn load(self, string: &StringRef<'_>, bit: usize) -> i64 {
         let mut window = [0; 16];
-        let tail = bytes.get(bit / 8..).unwrap_or_default();
-        let len = tail.len().min(9);
-        window[..len].copy_from_slice(&tail[..len]);
+        string.read(bit / 8, &mut window[..9]);
         let raw = u128::from_be_bytes(window) << (bit % 8) >> (128 - self.bits);
         if self.signed { self.sign_extend(raw) } else { raw as i64 }
     }
 
     /// Writes a value that fits, at a bit; the string is long enough.
-    fn store(self, bytes: &mut [u8], bit: usize, value: i64) {
+    fn store(self, string: &mut StringMut<'_>, bit: usize, value: i64) {
         let first = bit / 8;
-        let end = (bit + self.bits as usize).div_ceil(8);
+        let len = (bit + self.bits as usize).div_ceil(8) - first;
         let mut window = [0; 16];
-        window[..end - first].copy_from_slice(&bytes[first..end]);
+        string.view().read(first, &mut window[..len]);
         let shift = 128 - self.bits - (bit % 8) as u32;
         let mask = (u128::MAX >> (128 - self.bits)) << shift;
         let new = (u128::from_be_bytes(window) & !mask) | (value as u128) << shift & mask;
-        bytes[first..end].copy_from_slice(&new.to_be_bytes()[..end - first]);
+        string.write(first, &new.to_be_bytes()[..len]);
     }
 
     /// An argument as a value: for an unsigned field its 64 bits are.
@@ -426,25 +456,12 @@ impl Unit {
     }
 
     /// The bits of a range of a string of `len` bytes, never empty.
-    fn bits(self, start: i64, end: i64, len: usize) -> Option<std::ops::Range<usize>> {
+    fn bits(self, start: i64, end: i64, len: usize) -> Option<Range<usize>> {
         match self {
             Unit::Byte => range(start, end, len).map(|bytes| bytes.start * 8..bytes.end * 8),
             Unit::Bit => range(start, end, len * 8),
         }
     }
-}
-
-/// Changes the string of a key, made if it is not there, lengthened to at least `len` bytes.
-fn edit<T>(
-    ctx: &mut Ctx<'_>,
-    key: &[u8],
-    len: usize,
-    change: impl FnOnce(&mut [u8]) -> T,
-) -> Result<T, CommandError> {
-    ctx.edit(key, |bytes| {
-        grow(bytes, len);
-        change(bytes.make_mut())
-    })
 }
 
 /// Reads a bit's offset; `#3` counts in fields of `field_bits` bits, where there are any.

@@ -32,7 +32,8 @@ fn view<T>(
     with: impl FnOnce(HyperLogLog<'_>) -> Result<T, CommandError>,
 ) -> Result<Option<T>, CommandError> {
     let Some(value) = value else { return Ok(None) };
-    let bytes = StringRef::of(value)?;
+    let string = StringRef::of(value)?;
+    let bytes = string.contiguous();
     let hll = HyperLogLog::new(&bytes)
         .ok_or(CommandError::other("WRONGTYPE Key is not a valid HyperLogLog string value."))?;
     with(hll).map(Some)
@@ -50,7 +51,7 @@ fn pfadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         elements.iter().map(add).sum::<Result<usize, Corrupt>>()
     };
     let updated = match is_there {
-        Some(()) => ctx.edit(key, add_all)??,
+        Some(()) => ctx.edit_bytes(key, add_all)??,
         None => {
             let mut bytes = hyperloglog::empty();
             let added = add_all(&mut bytes)?;
@@ -74,7 +75,7 @@ fn pfcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     })?;
     let (count, is_new) = counted.unwrap_or_default();
     if is_new {
-        ctx.edit(key, |bytes| hyperloglog::set_cached(bytes, count))?;
+        ctx.edit_bytes(key, |bytes| hyperloglog::set_cached(bytes, count))?;
         // Whoever reads the string sees the cardinality in it, so the log must see it too; it is no event.
         ctx.changed_without_event(key, 1);
     }
@@ -104,7 +105,7 @@ fn pfmerge(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     if !ctx.exists(key) {
         ctx.set(key, Value::Str(hyperloglog::empty()));
     }
-    ctx.edit(key, |bytes| {
+    ctx.edit_bytes(key, |bytes| {
         if dense {
             hyperloglog::make_dense(bytes)?;
         }
@@ -158,7 +159,7 @@ fn pfdebug(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 }
 
 fn make_dense(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<bool, CommandError> {
-    let converted = ctx.edit(key, hyperloglog::make_dense)??;
+    let converted = ctx.edit_bytes(key, hyperloglog::make_dense)??;
     if converted {
         ctx.changed_without_event(key, 1);
     }

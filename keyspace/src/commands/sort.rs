@@ -242,7 +242,7 @@ fn look_up(ctx: &mut Ctx<'_>, pattern: &[u8], element: &Str) -> Option<Str> {
     let key = [before, element, after].concat();
     match (ctx.read(&key)?, field) {
         (ValueRef::Hash(hash), Some(field)) => hash.get(field).map(|value| value.to_str()),
-        (value, None) => StringRef::of(value).ok().map(|text| copied(&text)),
+        (value, None) => StringRef::of(value).ok().map(|text| copied(&text.contiguous())),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use resp::{Encoder, number};
 use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::{DataSpec, integer, keys, spec};
 use crate::types::long_double::LongDouble;
-use crate::types::string::{StringRef, grow};
+use crate::types::string::StringRef;
 use crate::{CommandError, Ctx, New, ValueRef};
 
 type Reply = Result<(), CommandError>;
@@ -41,7 +41,7 @@ fn get(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     match ctx.read(argv[1]) {
         Some(ValueRef::Str(bytes)) => out.bulk(bytes),
         Some(ValueRef::Int(integer)) => out.bulk_integer(integer),
-        Some(_) => return Err(CommandError::WrongType),
+        Some(value) => StringRef::of(value)?.reply(out),
         None => out.null(),
     }
     Ok(())
@@ -136,7 +136,7 @@ fn getex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     let key = argv[1];
     let options = Options::parse(&argv[2..], OptionSet::GetEx)?;
     match ctx.read(key) {
-        Some(value) => out.bulk(&StringRef::of(value)?),
+        Some(value) => StringRef::of(value)?.reply(out),
         None => {
             out.null();
             return Ok(());
@@ -179,9 +179,8 @@ fn getdel(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
 fn mget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     out.array(argv.len() - 1);
     for key in &argv[1..] {
-        match ctx.read(key) {
-            Some(ValueRef::Str(bytes)) => out.bulk(bytes),
-            Some(ValueRef::Int(integer)) => out.bulk_integer(integer),
+        match ctx.read(key).map(StringRef::of) {
+            Some(Ok(string)) => string.reply(out),
             _ => out.null(),
         }
     }
@@ -222,9 +221,10 @@ fn append(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     let (key, tail) = (argv[1], argv[2]);
     let len = match ctx.peek(key) {
         Some(value) => {
-            let len = StringRef::of(value)?.len() + tail.len();
+            let at = StringRef::of(value)?.len();
+            let len = at + tail.len();
             check_length(len, longest(ctx))?;
-            ctx.edit(key, |bytes| bytes.extend_from_slice(tail))?;
+            ctx.edit(key, len, |mut string| string.write(at, tail))?;
             len
         }
         None => {
@@ -244,8 +244,9 @@ fn strlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
 
 fn getrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     let (start, end) = (integer(argv[2])?, integer(argv[3])?);
-    let bytes = StringRef::of_key(ctx.read(argv[1]))?;
-    out.bulk(range(start, end, bytes.len()).map_or(&[], |range| &bytes[range]));
+    let string = StringRef::of_key(ctx.read(argv[1]))?;
+    let range = range(start, end, string.len()).unwrap_or_default();
+    out.bulk_pieces(range.len(), string.pieces(range));
     Ok(())
 }
 
@@ -273,10 +274,7 @@ fn setrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         return Ok(());
     }
     check_length(end, longest)?;
-    ctx.edit(key, |bytes| {
-        grow(bytes, end);
-        bytes.make_mut()[offset..end].copy_from_slice(patch);
-    })?;
+    ctx.edit(key, end, |mut string| string.write(offset, patch))?;
     ctx.changed(key, '$', "setrange", 1);
     out.count(len.max(end));
     Ok(())
@@ -315,6 +313,7 @@ fn stored_integer(value: ValueRef<'_>) -> Result<i64, CommandError> {
         ValueRef::Int(integer) => Ok(integer),
         // APPEND and SETRANGE can spell an integer too.
         ValueRef::Str(bytes) => integer(bytes),
+        ValueRef::Chunked(_) => Err(CommandError::NotAnInteger),
         _ => Err(CommandError::WrongType),
     }
 }
@@ -324,7 +323,9 @@ fn incrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Repl
     let parse = |text: &[u8]| LongDouble::parse(text).ok_or(CommandError::NotAFloat);
     let value = match ctx.peek(key) {
         Some(ValueRef::Int(integer)) => LongDouble::from_i64(integer),
-        Some(value) => parse(&StringRef::of(value)?)?,
+        Some(ValueRef::Str(bytes)) => parse(bytes)?,
+        Some(ValueRef::Chunked(_)) => return Err(CommandError::NotAFloat),
+        Some(_) => return Err(CommandError::WrongType),
         None => LongDouble::from_i64(0),
     };
     let sum = value.checked_add(parse(increment)?);
@@ -339,7 +340,7 @@ fn incrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Repl
 
 fn lcs(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     let mut copy = |key| match StringRef::of_key(ctx.read(key)) {
-        Ok(bytes) => Ok(bytes.to_vec()),
+        Ok(string) => Ok(string.contiguous().into_owned()),
         Err(_) => Err(CommandError::other("ERR The specified keys must contain string values")),
     };
     let (left, right) = (copy(argv[1])?, copy(argv[2])?);

@@ -107,8 +107,23 @@ impl Packer {
     /// Packs `bytes` into `out`, which is cleared first; false, and `out` undefined, if that would not save at least
     /// four bytes.
     pub fn pack(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        self.pack_pieces(bytes.len(), [bytes].into_iter(), out)
+    }
+
+    /// The same for a string of `len` bytes that stands in pieces; none is packed by what is in another.
+    pub fn pack_pieces<'a>(
+        &mut self,
+        len: usize,
+        mut pieces: impl Iterator<Item = &'a [u8]>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         out.clear();
-        let Some(room) = bytes.len().checked_sub(4) else { return false };
+        let Some(room) = len.checked_sub(4) else { return false };
+        pieces.all(|piece| self.append_packed(piece, room, out))
+    }
+
+    /// False, too, once there is no room in `out`.
+    fn append_packed(&mut self, bytes: &[u8], room: usize, out: &mut Vec<u8>) -> bool {
         if !self.begin(bytes.len()) {
             return false;
         }

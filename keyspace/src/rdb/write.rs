@@ -9,6 +9,7 @@ use resp::number::format_i64;
 use super::crc64::Crc64;
 use super::lzf::Packer;
 use super::{VERSION, opcode, stream};
+use crate::types::chunked::Chunked;
 use crate::types::hash::Hash;
 use crate::types::list::List;
 use crate::types::listpack::Element;
@@ -142,6 +143,7 @@ impl Writer {
         match value {
             ValueRef::Int(value) => self.integer(value, out),
             ValueRef::Str(bytes) => self.string(bytes, out),
+            ValueRef::Chunked(string) => self.chunked(string, out),
             ValueRef::List(list) => self.list(list, out),
             ValueRef::Set(set) => self.set(set, out),
             ValueRef::Hash(hash) => self.hash(hash, out),
@@ -250,17 +252,35 @@ impl Writer {
         {
             return self.make_room(0, out);
         }
-        let may_shrink = (PACKED_BYTES_MIN..=PACKED_BYTES_MAX).contains(&bytes.len());
-        if self.options.compress && may_shrink && self.packer.pack(bytes, &mut self.packed) {
-            let packed = std::mem::take(&mut self.packed);
-            self.byte(0xc3);
-            self.length(packed.len());
-            self.length(bytes.len());
-            let written = self.raw(&packed, out);
-            self.packed = packed;
-            return written;
+        if self.may_pack(bytes.len()) && self.packer.pack(bytes, &mut self.packed) {
+            return self.packed(bytes.len(), out);
         }
         self.plain(bytes, out)
+    }
+
+    /// The same for a string that is long.
+    fn chunked(&mut self, string: &Chunked, out: &mut impl Write) -> io::Result<()> {
+        let (len, pieces) = (string.len(), || string.pieces(0..string.len()));
+        if self.may_pack(len) && self.packer.pack_pieces(len, pieces(), &mut self.packed) {
+            return self.packed(len, out);
+        }
+        self.length(len);
+        pieces().try_for_each(|piece| self.raw(piece, out))
+    }
+
+    fn may_pack(&self, len: usize) -> bool {
+        self.options.compress && (PACKED_BYTES_MIN..=PACKED_BYTES_MAX).contains(&len)
+    }
+
+    /// A string of `len` bytes that was just packed.
+    fn packed(&mut self, len: usize, out: &mut impl Write) -> io::Result<()> {
+        let packed = std::mem::take(&mut self.packed);
+        self.byte(0xc3);
+        self.length(packed.len());
+        self.length(len);
+        let written = self.raw(&packed, out);
+        self.packed = packed;
+        written
     }
 
     fn plain(&mut self, bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
@@ -329,7 +349,7 @@ impl Writer {
 /// The type's code, by the value's encoding.
 fn code_of(value: ValueRef<'_>) -> u8 {
     match value {
-        ValueRef::Int(_) | ValueRef::Str(_) => 0,
+        ValueRef::Int(_) | ValueRef::Str(_) | ValueRef::Chunked(_) => 0,
         ValueRef::List(_) => 18,
         ValueRef::Set(set) if set.as_intset().is_some() => 11,
         ValueRef::Set(_) => 2,

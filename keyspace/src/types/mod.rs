@@ -3,6 +3,7 @@
 //! Every one of them clones in O(1): a clone is a snapshot that later writes do not change.
 
 mod blob;
+pub mod chunked;
 pub mod geohash;
 pub mod hash;
 pub mod hyperloglog;

@@ -2,6 +2,7 @@
 
 mod allocations;
 mod bitmap;
+mod chunked;
 mod corpus;
 mod damage;
 mod digest;

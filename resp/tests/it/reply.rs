@@ -54,6 +54,15 @@ fn resp2_tells_two_nulls_apart() {
 }
 
 #[test]
+fn a_bulk_in_pieces_is_a_bulk() {
+    let mut out = BytesMut::new();
+    let mut encoder = Encoder::new(&mut out, Version::Resp2);
+    encoder.bulk_pieces(5, [&b"ab"[..], b"", b"cde"].into_iter());
+    encoder.bulk_pieces(0, std::iter::empty());
+    assert_eq!(&out[..], b"$5\r\nabcde\r\n$0\r\n\r\n");
+}
+
+#[test]
 fn a_counted_array_gets_its_head_afterwards() {
     let mut out = BytesMut::from(&b"+OK\r\n"[..]);
     Encoder::new(&mut out, Version::Resp2).counted_array(|out| {

@@ -243,6 +243,9 @@ fn describe(value: ValueRef<'_>) -> String {
     let mut parts: Vec<String> = match value {
         ValueRef::Int(value) => vec![value.to_string()],
         ValueRef::Str(bytes) => vec![short(bytes)],
+        ValueRef::Chunked(string) => {
+            vec![short(&string.pieces(0..string.len()).collect::<Vec<_>>().concat())]
+        }
         ValueRef::List(list) => list.iter().map(text).collect(),
         ValueRef::Set(set) => set.iter().map(text).collect(),
         ValueRef::Hash(hash) => {

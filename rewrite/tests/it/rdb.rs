@@ -50,6 +50,33 @@ fn an_rdb_base_and_what_was_written_meanwhile_are_the_whole() {
 }
 
 #[test]
+fn long_strings_that_are_written_to_meanwhile_are_whole_again_from_either_format() {
+    for format in [Format::Commands, format()] {
+        let mut world = World::new(Arc::new(Mem::new()));
+        let value: Vec<u8> = (0..300_000u32).map(|at| (at % 251) as u8).collect();
+        for (key, len) in [("a", 300_000), ("b", 65_520), ("c", 65_521), ("d", 65_519)] {
+            world.run(0, &[b"SET", key.as_bytes(), &value[..len]]);
+        }
+        world.run_line("SETBIT far 8000000 1");
+        let settings = Settings { format, ..world.settings() };
+        let wake = Arc::clone(&world.wake);
+        let rewrite = Rewrite::begin(world.log(), settings, wake).expect("it begins");
+        let mut round = 0;
+        let write = |world: &mut World| {
+            round += 1;
+            for key in ["a", "b", "c", "d", "far"] {
+                world.run_line(&format!("APPEND {key} {round}"));
+                world.run_line(&format!("SETBIT {key} {} 1", round * 1_000));
+            }
+        };
+        world.finish(rewrite, write).expect("it succeeds");
+        let expected = world.dump();
+        world.stop();
+        assert!(world.reload() == expected, "too long to print");
+    }
+}
+
+#[test]
 fn an_empty_base_is_an_rdb_file_where_its_bytes_are_given() {
     let mem = Mem::new();
     let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
