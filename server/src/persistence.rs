@@ -188,6 +188,17 @@ impl Persistence {
         self.log.as_ref().is_some_and(Log::is_waiting_rewrite)
     }
 
+    /// Why data is in memory alone although the log is on; `None`: all of it can be loaded. Until a base has come, nothing of
+    /// what it is to hold can.
+    pub(crate) fn only_in_memory(&self) -> Option<&'static str> {
+        let log = self.log.as_ref()?;
+        if log.is_waiting_rewrite() {
+            return Some("Writing initial AOF");
+        }
+        let has_lost = log.stats(Instant::now()).lost_below.is_some();
+        has_lost.then_some("Writing again from memory what the AOF has lost")
+    }
+
     /// Whether writes wait until the log has caught up.
     #[inline]
     pub fn writes_are_held(&self) -> bool {
@@ -781,48 +792,55 @@ impl Server {
         }
     }
 
-    /// Makes everything durable and lets the turn end with exit code 0; false if that failed and `force` is not set. A log
-    /// that waits for its first base can be left by force alone, and then the code is 1.
+    /// Makes everything durable and lets the turn end with exit code 0; false if that failed and `force` is not set. While
+    /// a part of the data is in memory alone the server can be left by force only, and then the code is 1; else the base
+    /// that ends this is begun.
     /// `save`: whether an RDB file is written; where nobody says so, if there are save points.
     pub fn shut_down(&mut self, force: bool, save: Option<bool>) -> bool {
         self.log(Level::Warning, "User requested shutdown...");
-        // Nothing of it could be loaded. Redis looks only whether the base is being written, not whether it still will be.
-        let has_no_base = self.persistence.is_waiting_rewrite();
-        if has_no_base && !force {
-            self.log(Level::Warning, "Writing initial AOF, can't exit.");
+        let only_in_memory = self.persistence.only_in_memory();
+        if let Some(reason) = only_in_memory {
+            let outcome = if force { ". Exit anyway." } else { ", can't exit." };
+            self.log(Level::Warning, format!("{reason}{outcome}"));
+        }
+        if only_in_memory.is_some() && !force {
+            if !self.persistence.is_rewriting() {
+                self.schedule_rewrite();
+            }
             return false;
         }
         self.abort_save();
-        if self.loading.is_none() && save.unwrap_or(!self.config.save.is_empty()) {
-            self.log(Level::Notice, "Saving the final RDB snapshot before exiting.");
-            if self.save().is_err() {
-                self.log(Level::Warning, "Error trying to save the DB, can't exit.");
-                if !force {
-                    return false;
-                }
-            }
+        if self.save_finally(save).is_err() && !force {
+            return false;
         }
         self.abort_rewrite();
-        if let Some(log) = self.persistence.log.take() {
-            self.log(Level::Notice, "Calling fsync() on the AOF file.");
-            if let Err(error) = log.stop() {
-                let told = self.persistence.told;
-                if matches!(error, aof::Error::FileRetired { durable, .. } if durable >= told) {
-                    self.log(Level::Warning, format!("Writes that nobody was told of are lost: {error}"));
-                    self.persistence.last_watermark = told;
-                    self.exit = Some(0);
-                    return true;
-                }
-                self.log(Level::Warning, format!("The append only file could not be made durable: {error}"));
-                self.exit = Some(1);
-                return true;
-            }
-        }
-        if has_no_base {
-            self.log(Level::Warning, "Writing initial AOF. Exit anyway.");
-        }
-        self.exit = Some(i32::from(has_no_base));
+        let code = self.close_log();
+        self.exit = Some(code.max(i32::from(only_in_memory.is_some())));
         true
+    }
+
+    /// Writes the last RDB file, if there is to be one.
+    fn save_finally(&mut self, save: Option<bool>) -> Result<(), ()> {
+        if self.loading.is_some() || !save.unwrap_or(!self.config.save.is_empty()) {
+            return Ok(());
+        }
+        self.log(Level::Notice, "Saving the final RDB snapshot before exiting.");
+        self.save().map_err(|_| self.log(Level::Warning, "Error trying to save the DB, can't exit."))
+    }
+
+    /// Makes the log durable and ends it; returns the exit code: 0 unless something is lost that somebody was told of.
+    fn close_log(&mut self) -> i32 {
+        let Some(log) = self.persistence.log.take() else { return 0 };
+        self.log(Level::Notice, "Calling fsync() on the AOF file.");
+        let Err(error) = log.stop() else { return 0 };
+        let told = self.persistence.told;
+        if matches!(error, aof::Error::FileRetired { durable, .. } if durable >= told) {
+            self.log(Level::Warning, format!("Writes that nobody was told of are lost: {error}"));
+            self.persistence.last_watermark = told;
+            return 0;
+        }
+        self.log(Level::Warning, format!("The append only file could not be made durable: {error}"));
+        1
     }
 }
 
