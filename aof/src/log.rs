@@ -513,6 +513,17 @@ impl Log {
         self.shared.tail.lock().publish.take().is_some()
     }
 
+    /// The rewrite has failed that was to bring the first base: what was logged behind it can never count, and gives back
+    /// the memory and the disk that it takes. Until the next one [switches](Self::switch), what is appended goes nowhere.
+    pub fn give_up_first_base(&mut self) {
+        self.change(|tail| {
+            if tail.waiting_rewrite {
+                (tail.next, tail.switch_at, tail.rotation) = (None, None, Rotation::Idle);
+                tail.abandon_temp();
+            }
+        });
+    }
+
     /// The file system that the log is on.
     pub fn fs(&self) -> Arc<dyn Fs> {
         self.fs.clone()

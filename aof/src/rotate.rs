@@ -126,6 +126,11 @@ impl Volume {
         Ok(next)
     }
 
+    /// Removes the incr of a first base that will not be published.
+    pub(crate) fn remove_temp_incr(&self) -> Result<(), Error> {
+        self.directory.remove_temp_incr()
+    }
+
     /// Step 5, or its equal after a base was published that covers all of the last file.
     pub(crate) fn switch(&mut self, tail: &mut Tail, at: Position) {
         let Some(next) = tail.next.take() else { return };
@@ -141,7 +146,6 @@ impl Volume {
             tail.set_written(at);
             tail.set_durable(at);
             tail.failure = None;
-            tail.temp_broken = false;
         }
         tail.switch_at = None;
         tail.take_over(Some(live_from(next, at, FilePoint::default(), owed)));

@@ -111,6 +111,7 @@ pub(crate) enum Job {
     Mark(Line),
     CollectHistory,
     Forget(Vec<Entry>),
+    RemoveTemp,
     Exit,
     Wait(Option<Instant>),
 }
@@ -124,7 +125,12 @@ impl Job {
             | Job::Reserve(_)
             | Job::Write(_)
             | Job::Mark(_) => true,
-            Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit | Job::Wait(_) => false,
+            Job::OpenNext
+            | Job::CollectHistory
+            | Job::Forget(_)
+            | Job::RemoveTemp
+            | Job::Exit
+            | Job::Wait(_) => false,
         }
     }
 }
@@ -212,8 +218,8 @@ pub(crate) struct Tail {
     pub(crate) lost: Option<Lost>,
 
     pub(crate) waiting_rewrite: bool,
-    /// While it waits for its first base: the temporary incr failed, and that base must not be published.
-    pub(crate) temp_broken: bool,
+    /// While it waits for its first base: the temporary incr was given up, and its file is still there.
+    pub(crate) temp_is_left: bool,
     pub(crate) rotation: Rotation,
     pub(crate) publish: Option<NewBase>,
     pub(crate) published: Option<Result<(), Error>>,
@@ -293,7 +299,7 @@ impl Tail {
             lost: None,
             gave_up: false,
             waiting_rewrite: false,
-            temp_broken: false,
+            temp_is_left: false,
             rotation: Rotation::Idle,
             publish: None,
             published: None,
@@ -309,8 +315,8 @@ impl Tail {
         }
     }
 
-    /// Takes a block in. One that nobody will read is forgotten at once: before the first rotation of a log that waits
-    /// for its first base, which will hold it.
+    /// Takes a block in. One that nobody will read is forgotten at once: while a log waits for its first base, and nobody is
+    /// writing one that it belongs behind.
     pub(crate) fn push(&mut self, block: Block) {
         self.end = block.end;
         self.selected = block.db_after;
@@ -443,12 +449,12 @@ impl Tail {
         }
     }
 
-    /// Retires the live file; the writer will find it another.
+    /// Retires the live file; the writer will find it another. What fails once it was given up concerns nobody.
     pub(crate) fn retire(&mut self, op: &'static str, error: &std::io::Error) {
-        let path = self.live.as_ref().map(|live| live.path.to_path_buf()).unwrap_or_default();
+        let Some(live) = &self.live else { return };
+        let failure = Failure::new(op, &live.path, error, self.clock.now());
         self.counters.retired_files += 1;
         self.sync_failed |= op == "fdatasync";
-        let failure = Failure::new(op, &path, error, self.clock.now());
         self.last_failure = Some(failure.clone());
         self.failure.get_or_insert(failure);
     }
@@ -460,13 +466,25 @@ impl Tail {
         self.retire("stat", &std::io::Error::new(std::io::ErrorKind::NotFound, gone));
     }
 
-    /// Bytes that the live file can take for certain, on a disk that has no more; [`u64::MAX`] on any other, and 0 while
-    /// there is no file at all.
+    /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all, and the
+    /// next one holds what it held.
+    pub(crate) fn abandon_temp(&mut self) {
+        self.take_over(None);
+        self.failure = None;
+        let limit = self.switch_at.unwrap_or(self.end);
+        self.set_written(limit);
+        self.set_durable(limit);
+        // One that is to take over has its name.
+        self.temp_is_left = self.next.is_none();
+    }
+
+    /// Bytes that the live file can take for certain, on a disk that has no more; [`u64::MAX`] on any other, and where none
+    /// is needed; 0 while it has failed.
     pub(crate) fn room_bytes(&self) -> u64 {
         if self.failure.is_some() {
             return 0;
         }
-        if self.space.shortage.is_none() {
+        if self.space.shortage.is_none() || self.live.is_none() {
             return u64::MAX;
         }
         let queued = self.blocks.range(self.first_queued()..).map(|held| held.block.bytes.len() as u64);
@@ -508,7 +526,8 @@ impl Tail {
     pub(crate) fn is_idle(&self) -> bool {
         let is_at_rest = self.owner == Owner::Nobody && !self.sync_running() && self.is_settled();
         let is_asked = self.publish.is_some() || self.switch_at.is_some() || self.rotation.is_requested();
-        let is_left = self.failure.is_some() || self.lost.is_some() || self.mark_due().is_some();
+        let is_left =
+            self.failure.is_some() || self.lost.is_some() || self.temp_is_left || self.mark_due().is_some();
         is_at_rest && !is_asked && !is_left && !self.is_collecting()
     }
 
@@ -552,6 +571,9 @@ impl Tail {
         }
         if let Some(at) = self.switch_at.filter(|&at| self.may_switch(at) && mine) {
             return Job::Switch(at);
+        }
+        if self.temp_is_left {
+            return Job::RemoveTemp;
         }
         if self.rotation.is_requested() && self.switch_at.is_none() {
             return Job::OpenNext;

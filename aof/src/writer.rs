@@ -181,7 +181,8 @@ impl Writer {
             (Job::Publish(base), live) => self.publish(&base, live),
             (Job::CollectHistory, _) => return Some(self.collect()),
             (Job::Forget(removed), _) => self.forget(&removed),
-            (Job::Exit, _) => self.exit(),
+            (Job::RemoveTemp, _) => self.remove_temp(),
+            (Job::Exit, _) => return self.exit(),
             (Job::Write(_) | Job::Mark(_) | Job::Reserve(_) | Job::Wait(_), _) => {}
         }
         None
@@ -202,13 +203,23 @@ impl Writer {
         }
     }
 
-    fn exit(&self) {
-        let live = self.shared.tail.lock().live.clone();
-        // Space that nobody will use is nobody's. If this fails, the next start goes on in it.
-        let _ = live.map(|live| live.file.trim());
+    fn exit(&self) -> Option<Chore> {
+        let (live, is_waiting) = {
+            let tail = &mut *self.shared.tail.lock();
+            (if tail.waiting_rewrite { tail.live.take() } else { tail.live.clone() }, tail.waiting_rewrite)
+        };
+        if is_waiting {
+            // Its base will never be there. If it stays, the next start removes it.
+            let _ = self.volume.remove_temp_incr();
+        } else {
+            // Space that nobody will use is nobody's. If this fails, the next start goes on in it.
+            let _ = live.as_ref().map(|live| live.file.trim());
+        }
         let mut tail = self.shared.tail.lock();
         tail.writer_done = true;
         self.shared.changed(tail);
+        // What a file without a name held goes with its last descriptor, and nobody shall wait for that.
+        live.filter(|_| is_waiting).map(|live| Box::new(|| drop(live)) as Chore)
     }
 
     fn write(&self, live: &LiveFile, blocks: &[Block]) {
@@ -269,7 +280,10 @@ impl Writer {
     /// A file failed. Its un-durable tail, which is in memory, moves into a new one; see [`Volume::move_tail`].
     fn recover(&mut self, live: Option<LiveFile>) {
         let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
-            return self.abandon_temp();
+            let mut tail = self.shared.tail.lock();
+            tail.owner = Owner::Nobody;
+            tail.abandon_temp();
+            return self.shared.changed(tail);
         };
         let started = self.shared.clock.now();
         // Since the last attempt somebody may have removed it, to make room.
@@ -351,16 +365,11 @@ impl Writer {
         };
     }
 
-    /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all.
-    fn abandon_temp(&self) {
+    fn remove_temp(&self) {
+        // If it stays, the next attempt removes it, or the next start.
+        let _ = self.volume.remove_temp_incr();
         let mut tail = self.shared.tail.lock();
-        tail.owner = Owner::Nobody;
-        tail.take_over(None);
-        tail.temp_broken = true;
-        tail.failure = None;
-        let limit = tail.switch_at.unwrap_or(tail.end);
-        tail.set_written(limit);
-        tail.set_durable(limit);
+        tail.temp_is_left = false;
         self.shared.changed(tail);
     }
 
@@ -393,6 +402,7 @@ impl Writer {
         match opened {
             Ok(next) => {
                 tail.next = Some(next);
+                tail.temp_is_left = false;
                 tail.rotation = Rotation::Ready;
                 // Kicked off early, so that little is left to be synced when the switch comes.
                 tail.wanted = tail.wanted.max(tail.written);
@@ -405,7 +415,7 @@ impl Writer {
     fn publish(&mut self, base: &NewBase, live: Option<LiveFile>) {
         let (pending, waiting, usable) = {
             let tail = self.shared.tail.lock();
-            let usable = !tail.temp_broken && tail.switch_at.is_none() && tail.next.is_none();
+            let usable = tail.switch_at.is_none() && tail.next.is_none();
             (tail.switch_at, tail.waiting_rewrite, usable)
         };
         let started = self.shared.clock.now();

@@ -647,6 +647,7 @@ impl Server {
         persistence.backoff.failed(self.clock.now);
         // Without a base there is no log: it is tried again.
         persistence.scheduled |= persistence.is_waiting_rewrite();
+        self.change_log(Log::give_up_first_base);
     }
 
     /// Starts a rewrite that is scheduled, or due by `auto-aof-rewrite-percentage`.
