@@ -65,12 +65,6 @@ pub struct Log {
     /// When a block was handed over under `always`, until it is seen to be safe; and how long the disk rests then.
     handed_over: Option<Instant>,
     rests_until: Option<Instant>,
-    fsync: Fsync,
-    rewriting: bool,
-    no_fsync_on_rewrite: bool,
-    /// Both, so that the policy rests.
-    suspended: bool,
-    max_unsynced_bytes: u64,
 }
 
 impl Log {
@@ -126,7 +120,6 @@ impl Log {
     /// Everything but the threads.
     pub(crate) fn assemble(mut tail: Tail, volume: Volume, options: &Options, wake: Wake) -> (Log, Writer) {
         tail.auto_gc = !options.disable_auto_gc;
-        tail.max_unsynced_bytes = options.max_unsynced_bytes;
         let (epoch, end) = (tail.epoch, tail.end);
         let shared = Arc::new(Shared::new(tail, wake));
         let fs = volume.fs();
@@ -147,11 +140,6 @@ impl Log {
             sealed: end,
             handed_over: None,
             rests_until: None,
-            fsync: options.fsync,
-            rewriting: false,
-            suspended: false,
-            no_fsync_on_rewrite: options.no_fsync_on_rewrite,
-            max_unsynced_bytes: options.max_unsynced_bytes,
         };
         (log, Writer { shared, volume })
     }
@@ -179,7 +167,7 @@ impl Log {
     ///
     /// It is a matter of speed alone, and who has nothing else to do does not ask, but [seals](Self::seal).
     pub fn gathers(&mut self, now: Instant) -> bool {
-        if self.fsync != Fsync::Always || self.suspended || self.is_waiting_rewrite() {
+        if !self.acknowledges_durable() || self.is_waiting_rewrite() {
             return false;
         }
         let took = self.handed_over.map(|since| now.saturating_duration_since(since));
@@ -289,7 +277,7 @@ impl Log {
 
     /// Whether a reply tells that its write is durable: under `always`, unless the policy rests.
     pub fn acknowledges_durable(&self) -> bool {
-        self.fsync == Fsync::Always && !self.suspended
+        self.shared.acknowledges_durable.load(Ordering::Acquire)
     }
 
     /// True from [`start_waiting_rewrite`](Self::start_waiting_rewrite) to the first base.
@@ -297,10 +285,11 @@ impl Log {
         self.shared.waiting_rewrite.load(Ordering::Acquire)
     }
 
-    /// True beyond `aof-max-unsynced-bytes`, whatever else lets the policy rest: the server should not execute writes for now, nor refuse them.
+    /// True beyond `aof-max-unsynced-bytes`, whatever else lets the policy rest: the server should not execute writes for
+    /// now, nor refuse them.
+    #[inline]
     pub fn writes_are_held(&self) -> bool {
-        let safe = if self.fsync == Fsync::No { self.written() } else { self.durable().min(self.end) };
-        self.max_unsynced_bytes > 0 && self.end - safe > self.max_unsynced_bytes
+        self.end > self.shared.held_above.load(Ordering::Acquire)
     }
 
     /// Whether the log can take what it is given.
@@ -369,7 +358,6 @@ impl Log {
 
     /// `appendfsync`. From any policy to `always`: everything written so far is synced at once, and replies wait for it.
     pub fn set_fsync(&mut self, fsync: Fsync) {
-        self.fsync = fsync;
         self.change(|tail| tail.fsync = fsync);
     }
 
@@ -400,31 +388,17 @@ impl Log {
 
     /// `aof-max-unsynced-bytes`.
     pub fn set_max_unsynced_bytes(&mut self, bytes: u64) {
-        self.max_unsynced_bytes = bytes;
         self.change(|tail| tail.max_unsynced_bytes = bytes);
     }
 
     /// `no-appendfsync-on-rewrite`.
     pub fn set_no_fsync_on_rewrite(&mut self, yes: bool) {
-        self.no_fsync_on_rewrite = yes;
-        self.suspend();
+        self.change(|tail| tail.no_fsync_on_rewrite = yes);
     }
 
     /// Told by the server when a rewrite begins and ends, for `no-appendfsync-on-rewrite` and the names of events.
     pub fn set_rewrite_running(&mut self, running: bool) {
-        self.rewriting = running;
-        self.suspend();
-    }
-
-    /// Lets the policy rest, or take hold again.
-    fn suspend(&mut self) {
-        let rewriting = self.rewriting;
-        self.suspended = rewriting && self.no_fsync_on_rewrite;
-        let suspended = self.suspended;
-        self.change(|tail| {
-            tail.suspended = suspended;
-            tail.rewriting = rewriting;
-        });
+        self.change(|tail| tail.rewriting = running);
     }
 
     /// Asks for everything sealed so far to be made durable, whatever the policy; returns the position to wait for.
@@ -576,7 +550,7 @@ impl Drop for Log {
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log").field("end", &self.end).field("fsync", &self.fsync).finish_non_exhaustive()
+        f.debug_struct("Log").field("end", &self.end).finish_non_exhaustive()
     }
 }
 

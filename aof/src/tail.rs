@@ -187,7 +187,10 @@ pub(crate) struct Tail {
     pub(crate) time_ms: i64,
 
     pub(crate) fsync: Fsync,
-    pub(crate) suspended: bool,
+    /// `no-appendfsync-on-rewrite`.
+    pub(crate) no_fsync_on_rewrite: bool,
+    /// A rewrite is running.
+    pub(crate) rewriting: bool,
     /// `aof-max-unsynced-bytes`; 0 is no bound.
     pub(crate) max_unsynced_bytes: u64,
     /// Since when bytes are not durable that memory no longer has, as it need not under `no`.
@@ -199,8 +202,6 @@ pub(crate) struct Tail {
     pub(crate) syncs_are_slow: bool,
     /// One was running when the writer began its write.
     pub(crate) write_met_sync: bool,
-    /// A rewrite is running, for the events' names alone.
-    pub(crate) rewriting: bool,
     pub(crate) failure: Option<Failure>,
     /// The last one, also when it is over.
     pub(crate) last_failure: Option<Failure>,
@@ -280,14 +281,14 @@ impl Tail {
             last_write: clock.now(),
             time_ms: 0,
             fsync: options.fsync,
-            suspended: false,
-            max_unsynced_bytes: 0,
+            no_fsync_on_rewrite: options.no_fsync_on_rewrite,
+            rewriting: false,
+            max_unsynced_bytes: options.max_unsynced_bytes,
             unsynced_since: None,
             wanted: start,
             sync_started: None,
             syncs_are_slow: false,
             write_met_sync: false,
-            rewriting: false,
             failure: None,
             last_failure: None,
             space: Space::default(),
@@ -431,16 +432,27 @@ impl Tail {
         self.unsynced_since.or_else(|| self.blocks.front().map(|held| held.block.sealed))
     }
 
-    /// Writers wait for bytes to become durable, and so no policy rests.
-    fn holds_writers(&self) -> bool {
-        let unsynced_bytes = self.written.saturating_sub(self.durable);
-        self.max_unsynced_bytes > 0 && unsynced_bytes > self.max_unsynced_bytes
+    /// The policy need not sync for now, and replies do not wait for it.
+    fn may_rest(&self) -> bool {
+        self.rewriting && self.no_fsync_on_rewrite
+    }
+
+    /// Whether a reply tells that its write is durable.
+    pub(crate) fn acknowledges_durable(&self) -> bool {
+        self.fsync == Fsync::Always && !self.may_rest()
+    }
+
+    /// Writers wait while the log ends behind this position: so many bytes may be unsafe. What is lost is none of them, for
+    /// no fdatasync that anybody could wait for covers it.
+    pub(crate) fn held_above(&self) -> Position {
+        let safe = if self.fsync == Fsync::No { self.written } else { self.durable };
+        if self.max_unsynced_bytes == 0 { Position::MAX } else { safe.saturating_add(self.max_unsynced_bytes) }
     }
 
     pub(crate) fn moment(&self) -> Moment {
         Moment {
             fsync: self.fsync,
-            suspended: self.suspended && !self.holds_writers(),
+            rests: self.may_rest() && self.end <= self.held_above(),
             written: self.written,
             durable: self.durable,
             wanted: if self.stopping { self.end } else { self.wanted },

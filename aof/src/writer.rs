@@ -44,6 +44,9 @@ pub(crate) struct Shared {
     durable: AtomicU64,
     /// See [`Tail::room_bytes`].
     pub(crate) room_bytes: AtomicU64,
+    /// See [`Tail::held_above`].
+    pub(crate) held_above: AtomicU64,
+    pub(crate) acknowledges_durable: AtomicBool,
     pub(crate) waiting_rewrite: AtomicBool,
     pub(crate) clock: Clock,
     wake: Box<dyn Fn() + Send + Sync>,
@@ -57,6 +60,8 @@ impl Shared {
             written: AtomicU64::new(tail.written),
             durable: AtomicU64::new(tail.durable),
             room_bytes: AtomicU64::new(tail.room_bytes()),
+            held_above: AtomicU64::new(tail.held_above()),
+            acknowledges_durable: AtomicBool::new(tail.acknowledges_durable()),
             waiting_rewrite: AtomicBool::new(tail.waiting_rewrite),
             clock: tail.clock.clone(),
             tail: Mutex::new(tail),
@@ -81,6 +86,8 @@ impl Shared {
         self.written.store(tail.written, Ordering::Release);
         self.durable.store(tail.durable_watermark(), Ordering::Release);
         self.room_bytes.store(tail.room_bytes(), Ordering::Release);
+        self.held_above.store(tail.held_above(), Ordering::Release);
+        self.acknowledges_durable.store(tail.acknowledges_durable(), Ordering::Release);
         self.waiting_rewrite.store(tail.waiting_rewrite, Ordering::Release);
     }
 
