@@ -292,6 +292,30 @@ impl Log {
         self.end > self.shared.held_above.load(Ordering::Acquire)
     }
 
+    /// Whether a part of what was logged can be loaded only once a base is there: the log waits for its first one, or has
+    /// lost what a file held. It is looked whether the live file still has its name: a log that is idle calls no fdatasync,
+    /// behind which that is seen to.
+    pub fn needs_base(&self) -> bool {
+        self.look_at_name();
+        let tail = self.shared.tail.lock();
+        tail.waiting_rewrite || tail.lost.is_some() || tail.is_unnamed
+    }
+
+    fn look_at_name(&self) {
+        let (live, live_id) = {
+            let tail = self.shared.tail.lock();
+            (tail.live.clone().filter(|_| !tail.waiting_rewrite), tail.live_id)
+        };
+        if live.is_none_or(|live| live.is_named()) {
+            return;
+        }
+        self.change(|tail| {
+            if tail.live_id == live_id {
+                tail.lose_name();
+            }
+        });
+    }
+
     /// Whether the log can take what it is given.
     pub fn health(&self) -> Health {
         if self.shared.room_bytes.load(Ordering::Acquire) == u64::MAX {
@@ -516,6 +540,7 @@ impl Log {
             return Ok(());
         }
         self.seal(self.shared.clock.now());
+        self.look_at_name();
         self.change(|tail| {
             tail.stopping = true;
             tail.retry_at = None;

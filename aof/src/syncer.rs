@@ -88,7 +88,7 @@ pub(crate) fn begin(tail: &mut Tail) -> Option<Cover> {
 pub(crate) fn end<'a>(shared: &'a Shared, cover: &Cover) -> MutexGuard<'a, Tail> {
     let result = retry(|| cover.live.file.sync_data());
     let took = shared.clock.since(cover.started);
-    let is_named = !cover.looks || cover.live.file.is_named(&cover.live.path).unwrap_or(true);
+    let is_named = !cover.looks || cover.live.is_named();
 
     let mut tail = shared.tail.lock();
     tail.sync_started = None;

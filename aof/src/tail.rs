@@ -55,6 +55,11 @@ pub(crate) struct LiveFile {
 }
 
 impl LiveFile {
+    /// Whether a start would find it. Who cannot tell says so.
+    pub(crate) fn is_named(&self) -> bool {
+        self.file.is_named(&self.path).unwrap_or(true)
+    }
+
     /// The head that is owed, in front of `block`.
     pub(crate) fn head(&self, block: &Block) -> Option<Vec<u8>> {
         let (head, mut bytes) = (self.owed?, Vec::new());

@@ -294,7 +294,7 @@ impl Writer {
         };
         let started = self.shared.clock.now();
         // Since the last attempt somebody may have removed it, to make room.
-        if !live.file.is_named(&live.path).unwrap_or(true) {
+        if !live.is_named() {
             self.shared.tail.lock().is_unnamed = true;
         }
         self.sync_written(&live);

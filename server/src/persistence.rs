@@ -195,8 +195,7 @@ impl Persistence {
         if log.is_waiting_rewrite() {
             return Some("Writing initial AOF");
         }
-        let has_lost = log.stats(Instant::now()).lost_below.is_some();
-        has_lost.then_some("Writing again from memory what the AOF has lost")
+        log.needs_base().then_some("Writing again from memory what the AOF has lost")
     }
 
     /// Whether writes wait until the log has caught up.

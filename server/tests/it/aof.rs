@@ -499,6 +499,24 @@ fn a_log_that_has_lost_its_file_is_left_by_force_alone_until_a_base_has_repaired
     assert_eq!(forced.wait().code(), Some(1));
 }
 
+/// Nobody had written since, so that nobody had looked: the exit code was 0, and the next start refused.
+#[test]
+fn the_end_of_an_idle_server_whose_log_file_is_gone_waits_for_a_base() {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "always"]);
+    let mut client = server.client();
+    client.ok("SET k 1");
+    fs::remove_file(world.aof_file(INCR)).unwrap();
+    assert_eq!(client.ask("SHUTDOWN"), "-ERR Errors trying to SHUTDOWN. Check logs.");
+    eventually("the base is there", || {
+        (client.info("aof_rewrites").as_str(), client.info("aof_rewrite_in_progress").as_str()) == ("1", "0")
+    });
+    assert_eq!(client.info("aof_retired_files"), "1");
+    drop(client);
+    assert_eq!(server.terminate().code(), Some(0));
+    assert_eq!(world.start_aof(&[]).client().ask("GET k"), "1");
+}
+
 #[test]
 fn the_log_is_switched_on_and_off_while_writes_go_on() {
     let world = World::new();
