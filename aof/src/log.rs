@@ -22,7 +22,7 @@ use crate::space;
 use crate::stats::{Health, Stats};
 use crate::sync::{Broken, JoinHandle, Ordering, spawn};
 use crate::syncer;
-use crate::tail::Tail;
+use crate::tail::{Cause, Retired, Tail};
 use crate::writer::{Shared, Writer};
 
 /// Blocks are cut from allocations of this size, in bytes.
@@ -298,7 +298,7 @@ impl Log {
     pub fn needs_base(&self) -> bool {
         self.look_at_name();
         let tail = self.shared.tail.lock();
-        tail.waiting_rewrite || tail.lost.is_some() || tail.is_unnamed
+        tail.waiting_rewrite || tail.lost.is_some() || tail.is_unnamed()
     }
 
     fn look_at_name(&self) {
@@ -322,8 +322,8 @@ impl Log {
             return Health::Healthy;
         }
         let tail = self.shared.tail.lock();
-        match (&tail.failure, &tail.space.shortage) {
-            (Some(failure), _) => Health::Failing(failure.clone()),
+        match (&tail.retired, &tail.space.shortage) {
+            (Some(retired), _) => Health::Failing(retired.failure.clone()),
             (None, Some(shortage)) => Health::Full(shortage.clone()),
             (None, None) => Health::Healthy,
         }
@@ -541,16 +541,14 @@ impl Log {
         }
         self.seal(self.shared.clock.now());
         self.look_at_name();
-        self.change(|tail| {
-            tail.stopping = true;
-            tail.retry_at = None;
-        });
+        self.change(Tail::ask_to_stop);
         for (name, thread) in std::mem::take(&mut self.threads) {
             thread.join().map_err(|_| Error::ThreadDied(name))?;
         }
         let tail = self.shared.tail.lock();
+        let retired = tail.retired.as_ref().map(|retired| &retired.failure);
         let lost = tail.lost.as_ref().and_then(|lost| lost.failure.as_ref());
-        let Some(failure) = tail.failure.as_ref().or(lost).cloned() else { return Ok(()) };
+        let Some(failure) = retired.or(lost).cloned() else { return Ok(()) };
         let durable = tail.durable_watermark();
         Err(Error::FileRetired { path: failure.path, op: failure.op, message: failure.message, durable })
     }
@@ -610,11 +608,10 @@ pub(crate) fn open(
     let mut tail = Tail::new(options, epoch, end, Some(live), clock, broken);
     tail.counters.current_size = current_size;
     tail.counters.base_size = base_size;
-    tail.is_torn = uncut.is_some();
     tail.last_failure.clone_from(&uncut);
-    tail.failure = uncut;
+    tail.retired = uncut.map(|failure| Retired::new(failure, Cause::Write, true));
     // The first step, so that a full disk is known before the first command.
-    if let (Some(live), None) = (tail.live.clone(), &tail.failure) {
+    if let (Some(live), None) = (tail.live.clone(), &tail.retired) {
         let place = tail.space.step_due(live.point.offset_bytes, tail.clock.now(), false);
         let claim = space::claim(&**directory.fs(), &live, place);
         tail.note_claim(&live, claim);

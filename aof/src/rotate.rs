@@ -145,7 +145,6 @@ impl Volume {
             // Whatever was before is in the snapshot, and nothing was promised of it.
             tail.set_written(at);
             tail.set_durable(at);
-            tail.failure = None;
         }
         tail.switch_at = None;
         tail.take_over(Some(live_from(next, at, FilePoint::default(), owed)));
@@ -162,8 +161,6 @@ impl Volume {
         tail.set_durable(covers);
         tail.lost.take_if(|lost| lost.below <= covers);
         if tail.switch_at.is_some_and(|at| at <= covers) {
-            tail.failure = None;
-            tail.retry_at = None;
             self.switch(tail, covers);
         }
     }

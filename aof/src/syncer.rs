@@ -17,7 +17,7 @@ use crate::fs::retry;
 use crate::options::Fsync;
 use crate::policy::Action;
 use crate::sync::{Arc, MutexGuard, Sabotage};
-use crate::tail::{LiveFile, Tail, sync_action};
+use crate::tail::{Cause, LiveFile, Tail, sync_action};
 use crate::writer::Shared;
 
 /// An fdatasync that takes longer counts as `aof_delayed_fsync`: Redis waits this long for one.
@@ -115,6 +115,6 @@ fn finish(tail: &mut Tail, cover: &Cover, result: &std::io::Result<()>) {
         // The file was replaced meanwhile, by a base that covers it: its failure concerns nobody.
         Err(_) if cover.live_id != tail.live_id => {}
         Err(_) if tail.broken.is(Sabotage::AdvanceOnFailure) => tail.set_durable(up_to),
-        Err(error) => tail.retire("fdatasync", error),
+        Err(error) => tail.retire(Cause::Sync, error),
     }
 }

@@ -149,6 +149,49 @@ pub(crate) enum Collect {
     Done(Vec<Entry>),
 }
 
+/// Why a file was retired. Each is worse than the one before, and a file may come to several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cause {
+    /// A write failed. What precedes it can still be made durable.
+    Write,
+    /// An fdatasync failed: even what was written long ago may be gone.
+    Sync,
+    /// It was removed or renamed: nothing in it is safe, and nothing of that name is ours to cut.
+    Unnamed,
+}
+
+impl Cause {
+    fn op(self) -> &'static str {
+        match self {
+            Cause::Write => "write",
+            Cause::Sync => "fdatasync",
+            Cause::Unnamed => "stat",
+        }
+    }
+}
+
+/// The live file has failed: it is never written or synced again, and another takes over what memory has of it.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    /// The first failure, then that of the last attempt to open another file.
+    pub(crate) failure: Failure,
+    pub(crate) cause: Cause,
+    /// It ends in bytes that a start could not copy: they must be, before they are cut off.
+    pub(crate) is_torn: bool,
+    /// When to try again to open another.
+    pub(crate) retry_at: Option<Instant>,
+}
+
+impl Retired {
+    pub(crate) fn new(failure: Failure, cause: Cause, is_torn: bool) -> Self {
+        Retired { failure, cause, is_torn, retry_at: None }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.retry_at.is_none_or(|at| now >= at)
+    }
+}
+
 /// Written under `no`, not durable when the file failed, and no longer in memory.
 #[derive(Debug)]
 pub(crate) struct Lost {
@@ -207,19 +250,13 @@ pub(crate) struct Tail {
     pub(crate) syncs_are_slow: bool,
     /// One was running when the writer began its write.
     pub(crate) write_met_sync: bool,
-    pub(crate) failure: Option<Failure>,
-    /// The last one, also when it is over.
+    /// The live file has failed.
+    pub(crate) retired: Option<Retired>,
+    /// The last failure, also when it is over.
     pub(crate) last_failure: Option<Failure>,
     pub(crate) space: Space,
-    /// The live file ends in bytes that a start could not copy: they must be, before they are cut off.
-    pub(crate) is_torn: bool,
-    /// When it was last seen that the live file has its name; and that it has none any more, or another file has it. Then
-    /// nothing in it is safe, and nothing of that name is ours to cut.
+    /// When it was last looked whether the live file has its name.
     pub(crate) looked: Instant,
-    pub(crate) is_unnamed: bool,
-    /// The failure was that of an fdatasync of the live file: even what was written long ago may be gone.
-    pub(crate) sync_failed: bool,
-    pub(crate) retry_at: Option<Instant>,
     /// Positions that an fsync failed for and memory no longer has: durable only once a base covers them.
     pub(crate) lost: Option<Lost>,
 
@@ -294,14 +331,10 @@ impl Tail {
             sync_started: None,
             syncs_are_slow: false,
             write_met_sync: false,
-            failure: None,
+            retired: None,
             last_failure: None,
             space: Space::default(),
-            is_torn: false,
             looked: clock.now(),
-            is_unnamed: false,
-            sync_failed: false,
-            retry_at: None,
             lost: None,
             gave_up: false,
             waiting_rewrite: false,
@@ -341,7 +374,7 @@ impl Tail {
     pub(crate) fn may_write_directly(&self, now: Instant) -> bool {
         let quiet = self.owner == Owner::Nobody || self.broken.is(Sabotage::IgnoreTailOwner);
         let alone = self.blocks.back().is_some_and(|held| held.block.start == self.written);
-        let unhindered = !self.sync_running() && self.failure.is_none() && self.switch_at.is_none();
+        let unhindered = !self.sync_running() && self.retired.is_none() && self.switch_at.is_none();
         let in_time = self.direct_after.is_none_or(|after| now >= after);
         let allowed = self.direct && self.fsync != Fsync::Always;
         let begun = self.live.as_ref().is_some_and(|live| live.owed.is_none());
@@ -427,8 +460,8 @@ impl Tail {
             lag,
             time_ms,
             wants_next: self.next.is_some(),
-            is_torn: self.is_torn,
-            is_unnamed: self.is_unnamed,
+            is_torn: self.retired.as_ref().is_some_and(|retired| retired.is_torn),
+            is_unnamed: self.is_unnamed(),
         }
     }
 
@@ -467,27 +500,46 @@ impl Tail {
     }
 
     /// Retires the live file; the writer will find it another. What fails once it was given up concerns nobody.
-    pub(crate) fn retire(&mut self, op: &'static str, error: &std::io::Error) {
+    pub(crate) fn retire(&mut self, cause: Cause, error: &std::io::Error) {
         let Some(live) = &self.live else { return };
-        let failure = Failure::new(op, &live.path, error, self.clock.now());
-        self.counters.retired_files += 1;
-        self.sync_failed |= op == "fdatasync";
+        let failure = Failure::new(cause.op(), &live.path, error, self.clock.now());
         self.last_failure = Some(failure.clone());
-        self.failure.get_or_insert(failure);
+        if self.retired.is_none() {
+            self.counters.retired_files += 1;
+        }
+        self.retired.get_or_insert(Retired::new(failure, cause, false));
+        self.worsen(cause);
     }
 
     /// The live file was removed, or renamed: what it holds is gone with the process.
     pub(crate) fn lose_name(&mut self) {
-        self.is_unnamed = true;
         let gone = "the file was removed or renamed while it was written to; what it held is safe again after a rewrite";
-        self.retire("stat", &std::io::Error::new(std::io::ErrorKind::NotFound, gone));
+        self.retire(Cause::Unnamed, &std::io::Error::new(std::io::ErrorKind::NotFound, gone));
+    }
+
+    /// More has become known about a file that has failed.
+    pub(crate) fn worsen(&mut self, cause: Cause) {
+        if let Some(retired) = &mut self.retired {
+            retired.cause = retired.cause.max(cause);
+        }
+    }
+
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.retired.as_ref().is_some_and(|retired| retired.cause == Cause::Unnamed)
+    }
+
+    /// The writer ends as soon as all is durable, or once more it has turned out that it cannot be.
+    pub(crate) fn ask_to_stop(&mut self) {
+        self.stopping = true;
+        if let Some(retired) = &mut self.retired {
+            retired.retry_at = None;
+        }
     }
 
     /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all, and the
     /// next one holds what it held.
     pub(crate) fn abandon_temp(&mut self) {
         self.take_over(None);
-        self.failure = None;
         let limit = self.switch_at.unwrap_or(self.end);
         self.set_written(limit);
         self.set_durable(limit);
@@ -498,7 +550,7 @@ impl Tail {
     /// Bytes that the live file can take for certain, on a disk that has no more; [`u64::MAX`] on any other, and where none
     /// is needed; 0 while it has failed.
     pub(crate) fn room_bytes(&self) -> u64 {
-        if self.failure.is_some() {
+        if self.retired.is_some() {
             return 0;
         }
         if self.space.shortage.is_none() || self.live.is_none() {
@@ -517,7 +569,7 @@ impl Tail {
     pub(crate) fn reserve_due(&self, now: Instant) -> Option<Option<Range<u64>>> {
         let live = self.live.as_ref()?;
         let patient = self.sync_running() && self.fsync != Fsync::Always;
-        let is_open = self.failure.is_none() && self.switch_at.is_none() && !self.stopping;
+        let is_open = self.retired.is_none() && self.switch_at.is_none() && !self.stopping;
         let place = self.space.step_due(live.point.offset_bytes, now, patient);
         (is_open && (place.is_some() || self.space.is_asked)).then_some(place)
     }
@@ -526,7 +578,7 @@ impl Tail {
     pub(crate) fn is_settled(&self) -> bool {
         let synced = self.durable >= self.end || self.broken.is(Sabotage::StopWithoutSync);
         let is_clean =
-            self.written >= self.end && synced && self.unsynced_mark.is_none() && self.failure.is_none();
+            self.written >= self.end && synced && self.unsynced_mark.is_none() && self.retired.is_none();
         self.live.is_none() || is_clean
     }
 
@@ -544,7 +596,7 @@ impl Tail {
         let is_at_rest = self.owner == Owner::Nobody && !self.sync_running() && self.is_settled();
         let is_asked = self.publish.is_some() || self.switch_at.is_some() || self.rotation.is_requested();
         let is_left =
-            self.failure.is_some() || self.lost.is_some() || self.temp_is_left || self.mark_due().is_some();
+            self.retired.is_some() || self.lost.is_some() || self.temp_is_left || self.mark_due().is_some();
         is_at_rest && !is_asked && !is_left && !self.is_collecting()
     }
 
@@ -582,8 +634,7 @@ impl Tail {
         if may_publish && let Some(base) = self.publish.take() {
             return Job::Publish(base);
         }
-        if self.failure.is_some() && mine && !self.sync_running() && self.retry_at.is_none_or(|at| now >= at)
-        {
+        if mine && !self.sync_running() && self.retired.as_ref().is_some_and(|retired| retired.is_due(now)) {
             return Job::Recover;
         }
         if let Some(at) = self.switch_at.filter(|&at| self.may_switch(at) && mine) {
@@ -598,7 +649,7 @@ impl Tail {
         if mine && let Some(place) = self.reserve_due(now) {
             return Job::Reserve(place);
         }
-        if mine && self.failure.is_none() && self.live.is_some() {
+        if mine && self.retired.is_none() && self.live.is_some() {
             let blocks = self.writable();
             if !blocks.is_empty() {
                 return Job::Write(blocks);
@@ -619,13 +670,13 @@ impl Tail {
         }
         // A time that has come and could not be used will be told by whoever was in the way.
         let ask_at = self.space.retry_at().filter(|&at| at > now);
-        let retry_at = if self.failure.is_some() { self.retry_at } else { ask_at };
+        let retry_at = self.retired.as_ref().map_or(ask_at, |retired| retired.retry_at);
         Job::Wait(retry_at.into_iter().chain(mark_due).min())
     }
 
     fn may_switch(&self, at: Position) -> bool {
         let synced = self.durable >= at || self.broken.is(Sabotage::SwitchWithoutSync) && self.written >= at;
-        self.waiting_rewrite || (synced && self.failure.is_none() && !self.sync_running())
+        self.waiting_rewrite || (synced && self.retired.is_none() && !self.sync_running())
     }
 
     /// The queued blocks that belong to the live file, as many as one writev(2) takes.
@@ -666,9 +717,7 @@ impl Tail {
     pub(crate) fn take_over(&mut self, live: Option<LiveFile>) {
         self.live = live;
         self.live_id += 1;
-        self.sync_failed = false;
-        self.is_torn = false;
-        self.is_unnamed = false;
+        self.retired = None;
         self.unsynced_mark = None;
         self.space.start_file();
     }
@@ -697,7 +746,7 @@ impl Tail {
 /// When an fdatasync must be called, by the policy. One at a time.
 pub(crate) fn sync_action(tail: &Tail, now: Instant) -> policy::Action {
     let is_at_it = tail.sync_running() && !tail.broken.is(Sabotage::SyncBeside);
-    if is_at_it || tail.live.is_none() || tail.failure.is_some() {
+    if is_at_it || tail.live.is_none() || tail.retired.is_some() {
         return policy::Action::Wait;
     }
     policy::decide(now, &tail.moment())

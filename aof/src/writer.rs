@@ -28,7 +28,7 @@ use crate::space::{self, Claim};
 use crate::stats::Failure;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, spawn_or_do};
 use crate::syncer;
-use crate::tail::{Collect, Job, LiveFile, Lost, Owner, RETRY, Tail, sync_action};
+use crate::tail::{Cause, Collect, Job, LiveFile, Lost, Owner, RETRY, Retired, Tail, sync_action};
 
 /// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
 const SLOW_WRITE: Duration = Duration::from_millis(5);
@@ -110,7 +110,7 @@ impl Shared {
         self.show(&tail);
         // Neither thread is woken for nothing: this runs once a turn. The syncer sleeps without a date while there is
         // nothing for it to do.
-        if tail.writer_blocked || tail.failure.is_some() || tail.reserve_due(ended).is_some() {
+        if tail.writer_blocked || tail.retired.is_some() || tail.reserve_due(ended).is_some() {
             self.to_writer.notify_one();
         }
         if was_at_rest && sync_action(&tail, ended) != Action::Wait {
@@ -149,7 +149,7 @@ impl Tail {
     fn note_write(&mut self, starts: &[FilePoint], end: FilePoint, result: std::io::Result<()>) {
         match result {
             Ok(()) => self.note_written(starts, end),
-            Err(error) => self.retire("write", &error),
+            Err(error) => self.retire(Cause::Write, &error),
         }
     }
 }
@@ -252,14 +252,14 @@ impl Writer {
 
     /// What opens a file, or this run's part of it; the blocks follow when it is durable.
     fn write_head(&self, live: &LiveFile, head: &[u8]) {
-        let failed = |op| move |error| (op, error);
-        let written = write_all(&*live.file, &mut [IoSlice::new(head)]).map_err(failed("write"));
-        let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed("fdatasync")));
+        let failed = |cause| move |error| (cause, error);
+        let written = write_all(&*live.file, &mut [IoSlice::new(head)]).map_err(failed(Cause::Write));
+        let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed(Cause::Sync)));
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
         match synced {
             Ok(()) => tail.note_point(live.point.after(head)),
-            Err((op, error)) => tail.retire(op, &error),
+            Err((cause, error)) => tail.retire(cause, &error),
         }
         self.shared.changed(tail);
     }
@@ -279,7 +279,7 @@ impl Writer {
                 tail.unsynced_mark = Some((line.position, live.point));
                 tail.note_point(live.point.after(&bytes));
             }
-            Err(error) => tail.retire("write", &error),
+            Err(error) => tail.retire(Cause::Write, &error),
         }
         self.shared.changed(tail);
     }
@@ -295,7 +295,7 @@ impl Writer {
         let started = self.shared.clock.now();
         // Since the last attempt somebody may have removed it, to make room.
         if !live.is_named() {
-            self.shared.tail.lock().is_unnamed = true;
+            self.shared.tail.lock().worsen(Cause::Unnamed);
         }
         self.sync_written(&live);
         // Where the file ends moves no more: whatever comes now is kept.
@@ -316,8 +316,9 @@ impl Writer {
         tail.owner = Owner::Nobody;
         match moved {
             Ok((live, next)) => {
-                let failure = tail.failure.take();
-                if tail.durable < cut || moving.is_unnamed {
+                let is_unnamed = tail.is_unnamed();
+                let failure = tail.retired.take().map(|retired| retired.failure);
+                if tail.durable < cut || is_unnamed {
                     // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say.
                     let from = tail.lost.as_ref().map_or(tail.durable.min(cut), |lost| lost.from);
                     tail.lost = Some(Lost { from, below: cut, failure });
@@ -326,7 +327,6 @@ impl Writer {
                 tail.take_over(Some(live));
                 tail.written = tail.written.max(limit);
                 tail.set_durable(limit);
-                tail.retry_at = None;
                 tail.note_sizes(sizes);
             }
             Err(error) => {
@@ -343,7 +343,7 @@ impl Writer {
     fn sync_written(&self, live: &LiveFile) {
         let (durable, written, is_in_vain) = {
             let tail = self.shared.tail.lock();
-            (tail.durable, tail.written, tail.sync_failed || tail.is_unnamed)
+            (tail.durable, tail.written, tail.retired.as_ref().is_none_or(|retired| retired.cause > Cause::Write))
         };
         if durable >= written || is_in_vain {
             return;
@@ -353,7 +353,7 @@ impl Writer {
         let mut tail = self.shared.tail.lock();
         match synced {
             Ok(()) => tail.set_durable(written),
-            Err(_) => tail.sync_failed = true,
+            Err(_) => tail.worsen(Cause::Sync),
         }
     }
 
@@ -362,8 +362,8 @@ impl Writer {
     fn give_up_space(&self, live: &LiveFile) {
         let is_half_a_block = {
             let tail = self.shared.tail.lock();
-            let is_full = tail.failure.as_ref().is_some_and(Failure::is_full);
-            is_full && !tail.sync_failed && !tail.is_torn && !tail.is_unnamed
+            let ends_in_ours = |retired: &&Retired| retired.cause == Cause::Write && !retired.is_torn;
+            tail.retired.as_ref().filter(ends_in_ours).is_some_and(|retired| retired.failure.is_full())
         };
         let _ = if is_half_a_block {
             retry(|| self.volume.fs().truncate(&live.path, live.point.offset_bytes))
@@ -492,9 +492,9 @@ impl Tail {
     }
 
     fn note_failed_recovery(&mut self, error: &Error) {
-        self.retry_at = Some(self.clock.now() + RETRY);
         self.gave_up = self.stopping;
-        let Some(failure) = &mut self.failure else { return };
+        let Some(Retired { failure, retry_at, .. }) = &mut self.retired else { return };
+        *retry_at = Some(self.clock.now() + RETRY);
         match error {
             Error::Io { op, path, source } => *failure = Failure::new(op, path, source, failure.since),
             error => failure.message = error.to_string(),
