@@ -173,6 +173,34 @@ fn a_log_ends_only_when_its_threads_have_nothing_to_do() {
     }
 }
 
+/// Each eviction was appended behind a disk that could not keep up, and nothing put an end to that.
+#[test]
+fn nothing_is_evicted_while_writes_are_held() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    let config: [(&[u8], &[u8]); 2] = [(b"maxmemory-policy", b"allkeys-random"), (b"maxmemory", b"1")];
+    server.config.aof_max_unsynced_bytes = 1;
+    server.turn_log_on().unwrap();
+    eventually(|| {
+        server.persist(true);
+        !server.persistence.is_waiting_rewrite()
+    });
+    set(&mut server, b"v");
+    let hung = Hung::on(&mem, |request| request.call == Call::SyncData);
+    server.persistence.log_mut().unwrap().append(0, &[Op { db: 0, command: b"*1\r\n$4\r\nPING\r\n" }]);
+    server.persist(true);
+    assert!(server.persistence.writes_are_held());
+    let end = server.persistence.log().unwrap().end();
+    server.set_config(&config, true).unwrap();
+    server.make_room(false);
+    let while_held = server.persistence.log().unwrap().end();
+    hung.end();
+    assert_eq!(while_held, end);
+    eventually(|| !server.persistence.writes_are_held());
+    server.make_room(false);
+    assert!(server.persistence.log().unwrap().end() > end);
+}
+
 /// While it has gigabytes of what keys have left, they are no data, and nothing more must be evicted for them.
 #[test]
 fn an_aborted_job_counts_until_it_has_let_go_of_its_snapshot() {
