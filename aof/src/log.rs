@@ -118,8 +118,7 @@ impl Log {
     }
 
     /// Everything but the threads.
-    pub(crate) fn assemble(mut tail: Tail, volume: Volume, options: &Options, wake: Wake) -> (Log, Writer) {
-        tail.auto_gc = !options.disable_auto_gc;
+    pub(crate) fn assemble(tail: Tail, volume: Volume, options: &Options, wake: Wake) -> (Log, Writer) {
         let (epoch, end) = (tail.epoch, tail.end);
         let shared = Arc::new(Shared::new(tail, wake));
         let fs = volume.fs();
@@ -161,12 +160,22 @@ impl Log {
         self.end
     }
 
-    /// Whether to leave the block open for the next turn, should that one come at once: under `always`, while another is on
+    /// Ends a turn, before the replies are looked at: what it has logged is [sealed](Self::seal), unless it is better left
+    /// open for the next turn's. `idle`: there was nothing to do in it; `sync`: somebody waits for all of it to be durable.
+    pub fn end_turn(&mut self, now: Instant, idle: bool, sync: bool) {
+        let stays_open = !sync && self.gathers(now) && !(idle && self.awaits_only_time());
+        if !stays_open {
+            self.seal(now);
+        }
+        if sync {
+            self.sync_now();
+        }
+    }
+
+    /// Whether the block had better be left open, should the next turn come at once: under `always`, while another is on
     /// its way to the disk, and for some time after, so that those whose replies have just left are in this one. The fewer
     /// fdatasyncs, the more the executor gets done.
-    ///
-    /// It is a matter of speed alone, and who has nothing else to do does not ask, but [seals](Self::seal).
-    pub fn gathers(&mut self, now: Instant) -> bool {
+    fn gathers(&mut self, now: Instant) -> bool {
         if !self.acknowledges_durable() || self.is_waiting_rewrite() {
             return false;
         }
@@ -181,8 +190,8 @@ impl Log {
         self.rests_until.is_some_and(|until| now < until)
     }
 
-    /// A block is open that nothing but time, or the lack of anything to do, will end.
-    pub fn is_open(&self) -> bool {
+    /// A block is open that nothing but time, or the lack of anything to do, will end: the next turn should not wait.
+    pub fn awaits_only_time(&self) -> bool {
         !self.block.is_empty() && !self.is_under_way()
     }
 
@@ -190,7 +199,7 @@ impl Log {
         self.written() < self.sealed
     }
 
-    /// Ends the turn: the block is written directly or handed over. Call it before the replies are looked at.
+    /// The block is complete: it is written directly or handed over.
     pub fn seal(&mut self, now: Instant) {
         if self.block.is_empty() {
             return;
@@ -213,7 +222,7 @@ impl Log {
         bytes[unused..PREFIX_BYTES].copy_from_slice(&self.prefix);
         bytes.advance(unused);
         self.sealed = self.end;
-        self.handed_over = Some(now);
+        self.handed_over = self.acknowledges_durable().then_some(now);
         let block = Block {
             bytes: bytes.freeze(),
             memory_bytes,

@@ -110,6 +110,8 @@ fn finish(tail: &mut Tail, cover: &Cover, result: &std::io::Result<()>) {
     match result {
         Ok(()) => {
             tail.set_durable(up_to);
+            // Nothing that it has left was there before it.
+            tail.unsynced_since = tail.unsynced_since.map(|_| cover.started);
             tail.unsynced_mark.take_if(|mark| cover.mark == Some(*mark));
         }
         // The file was replaced meanwhile, by a base that covers it: its failure concerns nobody.

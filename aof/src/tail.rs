@@ -343,7 +343,7 @@ impl Tail {
             publish: None,
             published: None,
             collect: Collect::Idle,
-            auto_gc: true,
+            auto_gc: !options.disable_auto_gc,
             stopping: false,
             writer_done: false,
             direct: options.direct_write,

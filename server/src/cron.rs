@@ -30,7 +30,7 @@ impl Server {
     /// Whether the next poll need not wait.
     pub fn has_work(&self) -> bool {
         self.expire_more
-            || self.persistence.block_is_open()
+            || self.persistence.block_awaits_only_time()
             || self.room.is_emptying()
             || !self.answered.is_empty()
             || !self.readable.is_empty()

@@ -204,9 +204,9 @@ impl Persistence {
         self.log.as_ref().is_some_and(Log::writes_are_held) || self.log_end.holds_writes()
     }
 
-    /// See [`Log::is_open`].
-    pub fn block_is_open(&self) -> bool {
-        self.log.as_ref().is_some_and(Log::is_open)
+    /// See [`Log::awaits_only_time`].
+    pub fn block_awaits_only_time(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::awaits_only_time)
     }
 
     /// Up to here a power cut takes nothing; `None` while nothing is promised: the log is off, or has no base yet.
@@ -583,8 +583,8 @@ impl Server {
         }
     }
 
-    /// Once a turn, between two units: lets the rewrite take its next step, seals the turn's block (unless the log would
-    /// rather have more in it, and this turn was not `idle`), and says what happened to the disk.
+    /// Once a turn, between two units: lets the rewrite take its next step, ends the log's turn, and says what happened to
+    /// the disk. `idle`: the turn found nothing to do.
     pub fn persist(&mut self, idle: bool) {
         self.step_rewrite();
         self.step_save();
@@ -593,13 +593,7 @@ impl Server {
             if !self.debug.aof_flush_sleep.is_zero() && log.written() < log.end() {
                 std::thread::sleep(self.debug.aof_flush_sleep);
             }
-            let sync_wanted = std::mem::take(&mut self.persistence.sync_wanted);
-            if sync_wanted || !log.gathers(now) || idle && log.is_open() {
-                log.seal(now);
-            }
-            if sync_wanted {
-                log.sync_now();
-            }
+            log.end_turn(now, idle, std::mem::take(&mut self.persistence.sync_wanted));
         }
         self.report_health();
     }
