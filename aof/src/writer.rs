@@ -91,7 +91,8 @@ impl Shared {
         self.waiting_rewrite.store(tail.waiting_rewrite, Ordering::Release);
     }
 
-    fn write_directly(&self, live: &LiveFile, block: &Block) {
+    /// `was_at_rest`: before the block was there, the syncer had nothing to wait for.
+    fn write_directly(&self, live: &LiveFile, block: &Block, was_at_rest: bool) {
         let started = self.clock.now();
         let (start, end) = (live.point, live.point.after(&block.bytes));
         let result = write_all(&*live.file, &mut [IoSlice::new(&block.bytes)]);
@@ -100,7 +101,6 @@ impl Shared {
         let slow = took > SLOW_WRITE;
         let mut tail = self.tail.lock();
         tail.note_write_time(took);
-        let was_at_rest = sync_action(&tail, ended) == Action::Wait;
         tail.owner = Owner::Nobody;
         if slow {
             tail.counters.slow_direct_writes += 1;
@@ -122,6 +122,7 @@ impl Shared {
 impl LogBackend for Shared {
     fn append(&self, block: Block, at: Instant) {
         let mut tail = self.tail.lock();
+        let was_at_rest = sync_action(&tail, at) == Action::Wait;
         let direct = block.clone();
         tail.push(block);
         if tail.may_write_directly(at)
@@ -130,7 +131,7 @@ impl LogBackend for Shared {
             tail.owner = Owner::Executor;
             tail.write_met_sync = false;
             drop(tail);
-            return self.write_directly(&live, &direct);
+            return self.write_directly(&live, &direct, was_at_rest);
         }
         self.show(&tail);
         self.to_writer.notify_one();
