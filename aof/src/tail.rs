@@ -484,7 +484,11 @@ impl Tail {
     /// no fdatasync that anybody could wait for covers it.
     pub(crate) fn held_above(&self) -> Position {
         let safe = if self.fsync == Fsync::No { self.written } else { self.durable };
-        if self.max_unsynced_bytes == 0 { Position::MAX } else { safe.saturating_add(self.max_unsynced_bytes) }
+        if self.max_unsynced_bytes == 0 {
+            Position::MAX
+        } else {
+            safe.saturating_add(self.max_unsynced_bytes)
+        }
     }
 
     pub(crate) fn moment(&self) -> Moment {

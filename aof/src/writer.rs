@@ -344,7 +344,11 @@ impl Writer {
     fn sync_written(&self, live: &LiveFile) {
         let (durable, written, is_in_vain) = {
             let tail = self.shared.tail.lock();
-            (tail.durable, tail.written, tail.retired.as_ref().is_none_or(|retired| retired.cause > Cause::Write))
+            (
+                tail.durable,
+                tail.written,
+                tail.retired.as_ref().is_none_or(|retired| retired.cause > Cause::Write),
+            )
         };
         if durable >= written || is_in_vain {
             return;

@@ -3,15 +3,7 @@
 use super::*;
 
 fn moment(fsync: Fsync) -> Moment {
-    Moment {
-        fsync,
-        rests: false,
-        written: 20,
-        durable: 10,
-        wanted: 0,
-        oldest: None,
-        unsynced_mark: false,
-    }
+    Moment { fsync, rests: false, written: 20, durable: 10, wanted: 0, oldest: None, unsynced_mark: false }
 }
 
 #[test]

@@ -37,7 +37,10 @@ fn stays_open(log: &mut Log, now: Instant) -> bool {
 fn a_block_gathers_while_another_is_under_way_and_as_long_again() {
     let (mut log, steps) = start(Fsync::Always);
     append(&mut log);
-    assert!(log.awaits_only_time() && !stays_open(&mut log, steps.now()), "nothing is in the way of the first");
+    assert!(
+        log.awaits_only_time() && !stays_open(&mut log, steps.now()),
+        "nothing is in the way of the first"
+    );
     append(&mut log);
     assert!(
         stays_open(&mut log, steps.now()) && !log.awaits_only_time(),

@@ -273,7 +273,8 @@ fn a_first_base_that_is_given_up_gives_back_its_incr_and_the_next_attempt_counts
     let (mem, temp) = (Mem::new(), path("temp-appendonly.aof.incr"));
     mem.set_capacity(256 << 10);
     let mut log =
-        Log::start_waiting_rewrite(Arc::new(mem.clone()), &options(Fsync::Everysec), Box::new(|| {})).unwrap();
+        Log::start_waiting_rewrite(Arc::new(mem.clone()), &options(Fsync::Everysec), Box::new(|| {}))
+            .unwrap();
     for attempt in 0..2 {
         rotate(&mut log);
         turn(&mut log, &[("k", attempt)]);
