@@ -302,8 +302,8 @@ impl Log {
     }
 
     /// Whether a part of what was logged can be loaded only once a base is there: the log waits for its first one, or has
-    /// lost what a file held. It is looked whether the live file still has its name: a log that is idle calls no fdatasync,
-    /// behind which that is seen to.
+    /// lost what a file held. Looks whether the live file still has its name, which otherwise is looked at behind an
+    /// fdatasync, and a log that is idle calls none.
     pub fn needs_base(&self) -> bool {
         self.look_at_name();
         let tail = self.shared.tail.lock();

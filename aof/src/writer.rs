@@ -342,15 +342,12 @@ impl Writer {
     /// disk there may be no room for it. Under `no` it is in the file alone, and must be durable before another file is
     /// listed that counts on it: else a power cut leaves a hole between the two.
     fn sync_written(&self, live: &LiveFile) {
-        let (durable, written, is_in_vain) = {
+        let (durable, written, is_of_use) = {
             let tail = self.shared.tail.lock();
-            (
-                tail.durable,
-                tail.written,
-                tail.retired.as_ref().is_none_or(|retired| retired.cause > Cause::Write),
-            )
+            let is_of_use = tail.retired.as_ref().is_some_and(|retired| retired.cause == Cause::Write);
+            (tail.durable, tail.written, is_of_use)
         };
-        if durable >= written || is_in_vain {
+        if durable >= written || !is_of_use {
             return;
         }
         // Through the descriptor that has seen all: to open another may fail, and one may not be told of an old error.

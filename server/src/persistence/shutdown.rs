@@ -6,8 +6,7 @@ use crate::logger::Level;
 use crate::persistence::Persistence;
 
 impl Persistence {
-    /// Why data is in memory alone although the log is on; `None`: all of it can be loaded. Until a base has come, nothing of
-    /// what it is to hold can.
+    /// Why a part of the data could not be loaded although the log is on, until a base is there; `None`: all of it could.
     pub(crate) fn only_in_memory(&self) -> Option<&'static str> {
         let log = self.log.as_ref()?;
         if log.is_waiting_rewrite() {
