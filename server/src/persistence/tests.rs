@@ -125,7 +125,7 @@ fn a_first_base_that_fails_gives_back_what_was_logged_behind_it() {
     assert_eq!((log.is_waiting_rewrite(), log.durable()), (true, position), "the next base will hold it");
     assert_eq!(log.stats(Instant::now()).buffer_length, 0);
     assert_eq!((server.persistence.backoff.failures(), server.shut_down(false, None)), (1, false));
-    assert_eq!(server.persistence.backoff.failures(), 0, "who wants it to end need not wait for the next attempt");
+    assert_eq!(server.persistence.backoff.failures(), 0, "the next attempt is due at once");
     mem.heal();
     server.start_rewrite().unwrap();
     eventually(|| {
