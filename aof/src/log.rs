@@ -305,24 +305,26 @@ impl Log {
     /// lost what a file held. Looks whether the live file still has its name, which otherwise is looked at behind an
     /// fdatasync, and a log that is idle calls none.
     pub fn needs_base(&self) -> bool {
-        self.look_at_name();
+        let is_named = self.look_at_name();
         let tail = self.shared.tail.lock();
-        tail.waiting_rewrite || tail.lost.is_some() || tail.is_unnamed()
+        tail.waiting_rewrite || tail.lost.is_some() || !is_named
     }
 
-    fn look_at_name(&self) {
+    /// Whether the live file has its name; one that has not is retired. Before the first base it is named anew.
+    fn look_at_name(&self) -> bool {
         let (live, live_id) = {
             let tail = self.shared.tail.lock();
             (tail.live.clone().filter(|_| !tail.waiting_rewrite), tail.live_id)
         };
-        if live.is_none_or(|live| live.is_named()) {
-            return;
+        let is_named = live.is_none_or(|live| live.is_named());
+        if !is_named {
+            self.change(|tail| {
+                if tail.live_id == live_id {
+                    tail.lose_name();
+                }
+            });
         }
-        self.change(|tail| {
-            if tail.live_id == live_id {
-                tail.lose_name();
-            }
-        });
+        is_named
     }
 
     /// Whether the log can take what it is given.
