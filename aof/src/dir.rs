@@ -432,14 +432,18 @@ impl Directory {
     }
 
     /// Creates the temporary incr of a log that waits for its first base. An earlier one loses its name, not its bytes:
-    /// it may still be written to. But a manifest whose publishing failed late may list it, and keeps it.
+    /// it may still be written to.
     pub(crate) fn create_temp_incr(&self) -> Result<Arc<dyn File>, Error> {
-        let path = self.temp_incr();
-        self.name_first_files(&self.read_manifest()?)?;
+        self.remove_temp_incr()?;
         // A name that was given without being told so must be durable before its old one is somebody else's.
         retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))?;
-        self.remove_if_there(&path)?;
-        self.create(&path)
+        self.create(&self.temp_incr())
+    }
+
+    /// Removes the temporary incr, if there is one. But a manifest whose publishing failed late may list it, and keeps it.
+    pub(crate) fn remove_temp_incr(&self) -> Result<(), Error> {
+        self.name_first_files(&self.read_manifest()?)?;
+        self.remove_if_there(&self.temp_incr())
     }
 
     /// The entry of a base that is about to be published. Here too a file that exists keeps its name: a manifest whose

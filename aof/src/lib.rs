@@ -10,6 +10,9 @@
 //! | [`Fsync::Everysec`] | written | 1 s plus one fsync |
 //! | [`Fsync::No`] | written | whatever the kernel had not written back |
 //!
+//! While a rewrite runs, [`Options::no_fsync_on_rewrite`] lets the first two rest: the watermark is then written, and a power
+//! cut may lose up to [`Options::max_unsynced_bytes`] of what was acknowledged.
+//!
 //! Under all three a kill -9 loses nothing acknowledged. A failed write or fsync retires its file for ever: what was not
 //! durable is still in memory (except under `no`, where what was written is not kept) and moves to a new file, whose head
 //! says where the content of the old one ends; while none can be opened the watermarks stand still and

@@ -22,7 +22,7 @@ use crate::space;
 use crate::stats::{Health, Stats};
 use crate::sync::{Broken, JoinHandle, Ordering, spawn};
 use crate::syncer;
-use crate::tail::Tail;
+use crate::tail::{Cause, Retired, Tail};
 use crate::writer::{Shared, Writer};
 
 /// Blocks are cut from allocations of this size, in bytes.
@@ -65,12 +65,6 @@ pub struct Log {
     /// When a block was handed over under `always`, until it is seen to be safe; and how long the disk rests then.
     handed_over: Option<Instant>,
     rests_until: Option<Instant>,
-    fsync: Fsync,
-    rewriting: bool,
-    no_fsync_on_rewrite: bool,
-    /// Both, so that the policy rests.
-    suspended: bool,
-    max_unsynced_bytes: u64,
 }
 
 impl Log {
@@ -124,9 +118,7 @@ impl Log {
     }
 
     /// Everything but the threads.
-    pub(crate) fn assemble(mut tail: Tail, volume: Volume, options: &Options, wake: Wake) -> (Log, Writer) {
-        tail.auto_gc = !options.disable_auto_gc;
-        tail.max_unsynced_bytes = options.max_unsynced_bytes;
+    pub(crate) fn assemble(tail: Tail, volume: Volume, options: &Options, wake: Wake) -> (Log, Writer) {
         let (epoch, end) = (tail.epoch, tail.end);
         let shared = Arc::new(Shared::new(tail, wake));
         let fs = volume.fs();
@@ -147,11 +139,6 @@ impl Log {
             sealed: end,
             handed_over: None,
             rests_until: None,
-            fsync: options.fsync,
-            rewriting: false,
-            suspended: false,
-            no_fsync_on_rewrite: options.no_fsync_on_rewrite,
-            max_unsynced_bytes: options.max_unsynced_bytes,
         };
         (log, Writer { shared, volume })
     }
@@ -173,13 +160,23 @@ impl Log {
         self.end
     }
 
-    /// Whether to leave the block open for the next turn, should that one come at once: under `always`, while another is on
+    /// Ends a turn, before the replies are looked at: what it has logged is [sealed](Self::seal), unless it is better left
+    /// open for the next turn's. `idle`: there was nothing to do in it; `sync`: somebody waits for all of it to be durable.
+    pub fn end_turn(&mut self, now: Instant, idle: bool, sync: bool) {
+        let stays_open = !sync && self.gathers(now) && !(idle && self.awaits_only_time());
+        if !stays_open {
+            self.seal(now);
+        }
+        if sync {
+            self.sync_now();
+        }
+    }
+
+    /// Whether the block had better be left open, should the next turn come at once: under `always`, while another is on
     /// its way to the disk, and for some time after, so that those whose replies have just left are in this one. The fewer
     /// fdatasyncs, the more the executor gets done.
-    ///
-    /// It is a matter of speed alone, and who has nothing else to do does not ask, but [seals](Self::seal).
-    pub fn gathers(&mut self, now: Instant) -> bool {
-        if self.fsync != Fsync::Always || self.suspended || self.is_waiting_rewrite() {
+    fn gathers(&mut self, now: Instant) -> bool {
+        if !self.acknowledges_durable() || self.is_waiting_rewrite() {
             return false;
         }
         let took = self.handed_over.map(|since| now.saturating_duration_since(since));
@@ -193,8 +190,8 @@ impl Log {
         self.rests_until.is_some_and(|until| now < until)
     }
 
-    /// A block is open that nothing but time, or the lack of anything to do, will end.
-    pub fn is_open(&self) -> bool {
+    /// A block is open that nothing but time, or the lack of anything to do, will end: the next turn should not wait.
+    pub fn awaits_only_time(&self) -> bool {
         !self.block.is_empty() && !self.is_under_way()
     }
 
@@ -202,7 +199,7 @@ impl Log {
         self.written() < self.sealed
     }
 
-    /// Ends the turn: the block is written directly or handed over. Call it before the replies are looked at.
+    /// The block is complete: it is written directly or handed over.
     pub fn seal(&mut self, now: Instant) {
         if self.block.is_empty() {
             return;
@@ -225,7 +222,7 @@ impl Log {
         bytes[unused..PREFIX_BYTES].copy_from_slice(&self.prefix);
         bytes.advance(unused);
         self.sealed = self.end;
-        self.handed_over = Some(now);
+        self.handed_over = self.acknowledges_durable().then_some(now);
         let block = Block {
             bytes: bytes.freeze(),
             memory_bytes,
@@ -289,7 +286,7 @@ impl Log {
 
     /// Whether a reply tells that its write is durable: under `always`, unless the policy rests.
     pub fn acknowledges_durable(&self) -> bool {
-        self.fsync == Fsync::Always && !self.suspended
+        self.shared.acknowledges_durable.load(Ordering::Acquire)
     }
 
     /// True from [`start_waiting_rewrite`](Self::start_waiting_rewrite) to the first base.
@@ -297,10 +294,37 @@ impl Log {
         self.shared.waiting_rewrite.load(Ordering::Acquire)
     }
 
-    /// True beyond `aof-max-unsynced-bytes`, whatever else lets the policy rest: the server should not execute writes for now, nor refuse them.
+    /// True beyond `aof-max-unsynced-bytes`, whatever else lets the policy rest: the server should not execute writes for
+    /// now, nor refuse them.
+    #[inline]
     pub fn writes_are_held(&self) -> bool {
-        let safe = if self.fsync == Fsync::No { self.written() } else { self.durable().min(self.end) };
-        self.max_unsynced_bytes > 0 && self.end - safe > self.max_unsynced_bytes
+        self.end > self.shared.held_above.load(Ordering::Acquire)
+    }
+
+    /// Whether a part of what was logged can be loaded only once a base is there: the log waits for its first one, or has
+    /// lost what a file held. Looks whether the live file still has its name, which otherwise is looked at behind an
+    /// fdatasync, and a log that is idle calls none.
+    pub fn needs_base(&self) -> bool {
+        let is_named = self.look_at_name();
+        let tail = self.shared.tail.lock();
+        tail.waiting_rewrite || tail.lost.is_some() || !is_named
+    }
+
+    /// Whether the live file has its name; one that has not is retired. Before the first base it is named anew.
+    fn look_at_name(&self) -> bool {
+        let (live, live_id) = {
+            let tail = self.shared.tail.lock();
+            (tail.live.clone().filter(|_| !tail.waiting_rewrite), tail.live_id)
+        };
+        let is_named = live.is_none_or(|live| live.is_named());
+        if !is_named {
+            self.change(|tail| {
+                if tail.live_id == live_id {
+                    tail.lose_name();
+                }
+            });
+        }
+        is_named
     }
 
     /// Whether the log can take what it is given.
@@ -309,8 +333,8 @@ impl Log {
             return Health::Healthy;
         }
         let tail = self.shared.tail.lock();
-        match (&tail.failure, &tail.space.shortage) {
-            (Some(failure), _) => Health::Failing(failure.clone()),
+        match (&tail.retired, &tail.space.shortage) {
+            (Some(retired), _) => Health::Failing(retired.failure.clone()),
             (None, Some(shortage)) => Health::Full(shortage.clone()),
             (None, None) => Health::Healthy,
         }
@@ -369,7 +393,6 @@ impl Log {
 
     /// `appendfsync`. From any policy to `always`: everything written so far is synced at once, and replies wait for it.
     pub fn set_fsync(&mut self, fsync: Fsync) {
-        self.fsync = fsync;
         self.change(|tail| tail.fsync = fsync);
     }
 
@@ -400,31 +423,17 @@ impl Log {
 
     /// `aof-max-unsynced-bytes`.
     pub fn set_max_unsynced_bytes(&mut self, bytes: u64) {
-        self.max_unsynced_bytes = bytes;
         self.change(|tail| tail.max_unsynced_bytes = bytes);
     }
 
     /// `no-appendfsync-on-rewrite`.
     pub fn set_no_fsync_on_rewrite(&mut self, yes: bool) {
-        self.no_fsync_on_rewrite = yes;
-        self.suspend();
+        self.change(|tail| tail.no_fsync_on_rewrite = yes);
     }
 
     /// Told by the server when a rewrite begins and ends, for `no-appendfsync-on-rewrite` and the names of events.
     pub fn set_rewrite_running(&mut self, running: bool) {
-        self.rewriting = running;
-        self.suspend();
-    }
-
-    /// Lets the policy rest, or take hold again.
-    fn suspend(&mut self) {
-        let rewriting = self.rewriting;
-        self.suspended = rewriting && self.no_fsync_on_rewrite;
-        let suspended = self.suspended;
-        self.change(|tail| {
-            tail.suspended = suspended;
-            tail.rewriting = rewriting;
-        });
+        self.change(|tail| tail.rewriting = running);
     }
 
     /// Asks for everything sealed so far to be made durable, whatever the policy; returns the position to wait for.
@@ -513,6 +522,17 @@ impl Log {
         self.shared.tail.lock().publish.take().is_some()
     }
 
+    /// The rewrite has failed that was to bring the first base: what was logged behind it can never count, and gives back
+    /// the memory and the disk that it takes. Until the next one [switches](Self::switch), what is appended goes nowhere.
+    pub fn give_up_first_base(&mut self) {
+        self.change(|tail| {
+            if tail.waiting_rewrite {
+                (tail.next, tail.switch_at, tail.rotation) = (None, None, Rotation::Idle);
+                tail.abandon_temp();
+            }
+        });
+    }
+
     /// The file system that the log is on.
     pub fn fs(&self) -> Arc<dyn Fs> {
         self.fs.clone()
@@ -531,16 +551,15 @@ impl Log {
             return Ok(());
         }
         self.seal(self.shared.clock.now());
-        self.change(|tail| {
-            tail.stopping = true;
-            tail.retry_at = None;
-        });
+        self.look_at_name();
+        self.change(Tail::ask_to_stop);
         for (name, thread) in std::mem::take(&mut self.threads) {
             thread.join().map_err(|_| Error::ThreadDied(name))?;
         }
         let tail = self.shared.tail.lock();
+        let retired = tail.retired.as_ref().map(|retired| &retired.failure);
         let lost = tail.lost.as_ref().and_then(|lost| lost.failure.as_ref());
-        let Some(failure) = tail.failure.as_ref().or(lost).cloned() else { return Ok(()) };
+        let Some(failure) = retired.or(lost).cloned() else { return Ok(()) };
         let durable = tail.durable_watermark();
         Err(Error::FileRetired { path: failure.path, op: failure.op, message: failure.message, durable })
     }
@@ -565,7 +584,7 @@ impl Drop for Log {
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log").field("end", &self.end).field("fsync", &self.fsync).finish_non_exhaustive()
+        f.debug_struct("Log").field("end", &self.end).finish_non_exhaustive()
     }
 }
 
@@ -600,11 +619,10 @@ pub(crate) fn open(
     let mut tail = Tail::new(options, epoch, end, Some(live), clock, broken);
     tail.counters.current_size = current_size;
     tail.counters.base_size = base_size;
-    tail.is_torn = uncut.is_some();
     tail.last_failure.clone_from(&uncut);
-    tail.failure = uncut;
+    tail.retired = uncut.map(|failure| Retired::new(failure, Cause::Write, true));
     // The first step, so that a full disk is known before the first command.
-    if let (Some(live), None) = (tail.live.clone(), &tail.failure) {
+    if let (Some(live), None) = (tail.live.clone(), &tail.retired) {
         let place = tail.space.step_due(live.point.offset_bytes, tail.clock.now(), false);
         let claim = space::claim(&**directory.fs(), &live, place);
         tail.note_claim(&live, claim);

@@ -46,12 +46,13 @@ pub struct Options {
     pub disable_auto_gc: bool,
     /// `aof-direct-write`: the appending thread may call write(2) while nobody else is at the file. Default: yes.
     pub direct_write: bool,
-    /// `aof-max-unsynced-bytes`: beyond this, writes are to be held. Default: 256 MiB; 0: never.
+    /// `aof-max-unsynced-bytes`: beyond this, writes are to be held. Default: 256 MiB. 0, which the directive cannot be, is
+    /// no bound.
     pub max_unsynced_bytes: u64,
     /// What the base of a log that begins empty holds: an RDB file without keys, or nothing, as commands.
     pub empty_base_rdb: Option<Vec<u8>>,
-    /// `no-appendfsync-on-rewrite`: no fsync by policy while a rewrite runs, unless `max_unsynced_bytes` holds writers.
-    /// Default: no.
+    /// `no-appendfsync-on-rewrite`: no reply waits for an fsync while a rewrite runs, and the policy asks for none,
+    /// unless `max_unsynced_bytes` holds writers. Default: no.
     pub no_fsync_on_rewrite: bool,
 }
 

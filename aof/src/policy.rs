@@ -23,7 +23,7 @@ pub struct Moment {
     /// The policy.
     pub fsync: Fsync,
     /// A rewrite runs and `no-appendfsync-on-rewrite` lets the policy rest; never while writers are held for a sync.
-    pub suspended: bool,
+    pub rests: bool,
     /// Everything up to here is in the file.
     pub written: Position,
     /// Everything up to here was covered by an fdatasync.
@@ -59,7 +59,7 @@ pub fn decide(now: Instant, moment: &Moment) -> Action {
         return Action::Sync;
     }
     match moment.fsync {
-        _ if moment.suspended => Action::Wait,
+        _ if moment.rests => Action::Wait,
         Fsync::No => Action::Wait,
         Fsync::Always => Action::Sync,
         Fsync::Everysec => match moment.oldest.map(|oldest| oldest + EVERYSEC) {

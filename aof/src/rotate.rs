@@ -126,6 +126,11 @@ impl Volume {
         Ok(next)
     }
 
+    /// Removes the incr of a first base that will not be published.
+    pub(crate) fn remove_temp_incr(&self) -> Result<(), Error> {
+        self.directory.remove_temp_incr()
+    }
+
     /// Step 5, or its equal after a base was published that covers all of the last file.
     pub(crate) fn switch(&mut self, tail: &mut Tail, at: Position) {
         let Some(next) = tail.next.take() else { return };
@@ -140,8 +145,6 @@ impl Volume {
             // Whatever was before is in the snapshot, and nothing was promised of it.
             tail.set_written(at);
             tail.set_durable(at);
-            tail.failure = None;
-            tail.temp_broken = false;
         }
         tail.switch_at = None;
         tail.take_over(Some(live_from(next, at, FilePoint::default(), owed)));
@@ -158,8 +161,6 @@ impl Volume {
         tail.set_durable(covers);
         tail.lost.take_if(|lost| lost.below <= covers);
         if tail.switch_at.is_some_and(|at| at <= covers) {
-            tail.failure = None;
-            tail.retry_at = None;
             self.switch(tail, covers);
         }
     }

@@ -126,8 +126,7 @@ impl Steps {
     /// Asks the writer to end as soon as all that was sealed is durable, or cannot be.
     pub fn ask_to_stop(&self) {
         let mut tail = self.shared.tail.lock();
-        tail.stopping = true;
-        tail.retry_at = None;
+        tail.ask_to_stop();
         self.shared.changed(tail);
     }
 

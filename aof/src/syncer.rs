@@ -17,7 +17,7 @@ use crate::fs::retry;
 use crate::options::Fsync;
 use crate::policy::Action;
 use crate::sync::{Arc, MutexGuard, Sabotage};
-use crate::tail::{LiveFile, Tail, sync_action};
+use crate::tail::{Cause, LiveFile, Tail, sync_action};
 use crate::writer::Shared;
 
 /// An fdatasync that takes longer counts as `aof_delayed_fsync`: Redis waits this long for one.
@@ -88,7 +88,7 @@ pub(crate) fn begin(tail: &mut Tail) -> Option<Cover> {
 pub(crate) fn end<'a>(shared: &'a Shared, cover: &Cover) -> MutexGuard<'a, Tail> {
     let result = retry(|| cover.live.file.sync_data());
     let took = shared.clock.since(cover.started);
-    let is_named = !cover.looks || cover.live.file.is_named(&cover.live.path).unwrap_or(true);
+    let is_named = !cover.looks || cover.live.is_named();
 
     let mut tail = shared.tail.lock();
     tail.sync_started = None;
@@ -110,11 +110,13 @@ fn finish(tail: &mut Tail, cover: &Cover, result: &std::io::Result<()>) {
     match result {
         Ok(()) => {
             tail.set_durable(up_to);
+            // Nothing that it has left was there before it.
+            tail.unsynced_since = tail.unsynced_since.map(|_| cover.started);
             tail.unsynced_mark.take_if(|mark| cover.mark == Some(*mark));
         }
         // The file was replaced meanwhile, by a base that covers it: its failure concerns nobody.
         Err(_) if cover.live_id != tail.live_id => {}
         Err(_) if tail.broken.is(Sabotage::AdvanceOnFailure) => tail.set_durable(up_to),
-        Err(error) => tail.retire("fdatasync", error),
+        Err(error) => tail.retire(Cause::Sync, error),
     }
 }

@@ -55,6 +55,11 @@ pub(crate) struct LiveFile {
 }
 
 impl LiveFile {
+    /// Whether a start would find it. Who cannot tell says so.
+    pub(crate) fn is_named(&self) -> bool {
+        self.file.is_named(&self.path).unwrap_or(true)
+    }
+
     /// The head that is owed, in front of `block`.
     pub(crate) fn head(&self, block: &Block) -> Option<Vec<u8>> {
         let (head, mut bytes) = (self.owed?, Vec::new());
@@ -111,6 +116,7 @@ pub(crate) enum Job {
     Mark(Line),
     CollectHistory,
     Forget(Vec<Entry>),
+    RemoveTemp,
     Exit,
     Wait(Option<Instant>),
 }
@@ -124,7 +130,12 @@ impl Job {
             | Job::Reserve(_)
             | Job::Write(_)
             | Job::Mark(_) => true,
-            Job::OpenNext | Job::CollectHistory | Job::Forget(_) | Job::Exit | Job::Wait(_) => false,
+            Job::OpenNext
+            | Job::CollectHistory
+            | Job::Forget(_)
+            | Job::RemoveTemp
+            | Job::Exit
+            | Job::Wait(_) => false,
         }
     }
 }
@@ -136,6 +147,49 @@ pub(crate) enum Collect {
     Wanted,
     Running,
     Done(Vec<Entry>),
+}
+
+/// Why a file was retired. Each is worse than the one before, and a file may come to several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cause {
+    /// A write failed. What precedes it can still be made durable.
+    Write,
+    /// An fdatasync failed: even what was written long ago may be gone.
+    Sync,
+    /// It was removed or renamed: nothing in it is safe, and nothing of that name is ours to cut.
+    Unnamed,
+}
+
+impl Cause {
+    fn op(self) -> &'static str {
+        match self {
+            Cause::Write => "write",
+            Cause::Sync => "fdatasync",
+            Cause::Unnamed => "stat",
+        }
+    }
+}
+
+/// The live file has failed: it is never written or synced again, and another takes over what memory has of it.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    /// The first failure, then that of the last attempt to open another file.
+    pub(crate) failure: Failure,
+    pub(crate) cause: Cause,
+    /// It ends in bytes that a start could not copy: they must be, before they are cut off.
+    pub(crate) is_torn: bool,
+    /// When to try again to open another.
+    pub(crate) retry_at: Option<Instant>,
+}
+
+impl Retired {
+    pub(crate) fn new(failure: Failure, cause: Cause, is_torn: bool) -> Self {
+        Retired { failure, cause, is_torn, retry_at: None }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.retry_at.is_none_or(|at| now >= at)
+    }
 }
 
 /// Written under `no`, not durable when the file failed, and no longer in memory.
@@ -181,7 +235,10 @@ pub(crate) struct Tail {
     pub(crate) time_ms: i64,
 
     pub(crate) fsync: Fsync,
-    pub(crate) suspended: bool,
+    /// `no-appendfsync-on-rewrite`.
+    pub(crate) no_fsync_on_rewrite: bool,
+    /// A rewrite is running.
+    pub(crate) rewriting: bool,
     /// `aof-max-unsynced-bytes`; 0 is no bound.
     pub(crate) max_unsynced_bytes: u64,
     /// Since when bytes are not durable that memory no longer has, as it need not under `no`.
@@ -193,27 +250,19 @@ pub(crate) struct Tail {
     pub(crate) syncs_are_slow: bool,
     /// One was running when the writer began its write.
     pub(crate) write_met_sync: bool,
-    /// A rewrite is running, for the events' names alone.
-    pub(crate) rewriting: bool,
-    pub(crate) failure: Option<Failure>,
-    /// The last one, also when it is over.
+    /// The live file has failed.
+    pub(crate) retired: Option<Retired>,
+    /// The last failure, also when it is over.
     pub(crate) last_failure: Option<Failure>,
     pub(crate) space: Space,
-    /// The live file ends in bytes that a start could not copy: they must be, before they are cut off.
-    pub(crate) is_torn: bool,
-    /// When it was last seen that the live file has its name; and that it has none any more, or another file has it. Then
-    /// nothing in it is safe, and nothing of that name is ours to cut.
+    /// When it was last looked whether the live file has its name.
     pub(crate) looked: Instant,
-    pub(crate) is_unnamed: bool,
-    /// The failure was that of an fdatasync of the live file: even what was written long ago may be gone.
-    pub(crate) sync_failed: bool,
-    pub(crate) retry_at: Option<Instant>,
     /// Positions that an fsync failed for and memory no longer has: durable only once a base covers them.
     pub(crate) lost: Option<Lost>,
 
     pub(crate) waiting_rewrite: bool,
-    /// While it waits for its first base: the temporary incr failed, and that base must not be published.
-    pub(crate) temp_broken: bool,
+    /// While it waits for its first base: the temporary incr was given up, and its file is still there.
+    pub(crate) temp_is_left: bool,
     pub(crate) rotation: Rotation,
     pub(crate) publish: Option<NewBase>,
     pub(crate) published: Option<Result<(), Error>>,
@@ -274,31 +323,27 @@ impl Tail {
             last_write: clock.now(),
             time_ms: 0,
             fsync: options.fsync,
-            suspended: false,
-            max_unsynced_bytes: 0,
+            no_fsync_on_rewrite: options.no_fsync_on_rewrite,
+            rewriting: false,
+            max_unsynced_bytes: options.max_unsynced_bytes,
             unsynced_since: None,
             wanted: start,
             sync_started: None,
             syncs_are_slow: false,
             write_met_sync: false,
-            rewriting: false,
-            failure: None,
+            retired: None,
             last_failure: None,
             space: Space::default(),
-            is_torn: false,
             looked: clock.now(),
-            is_unnamed: false,
-            sync_failed: false,
-            retry_at: None,
             lost: None,
             gave_up: false,
             waiting_rewrite: false,
-            temp_broken: false,
+            temp_is_left: false,
             rotation: Rotation::Idle,
             publish: None,
             published: None,
             collect: Collect::Idle,
-            auto_gc: true,
+            auto_gc: !options.disable_auto_gc,
             stopping: false,
             writer_done: false,
             direct: options.direct_write,
@@ -309,8 +354,8 @@ impl Tail {
         }
     }
 
-    /// Takes a block in. One that nobody will read is forgotten at once: before the first rotation of a log that waits
-    /// for its first base, which will hold it.
+    /// Takes a block in. One that nobody will read is forgotten at once: while a log waits for its first base, and nobody is
+    /// writing one that it belongs behind.
     pub(crate) fn push(&mut self, block: Block) {
         self.end = block.end;
         self.selected = block.db_after;
@@ -329,7 +374,7 @@ impl Tail {
     pub(crate) fn may_write_directly(&self, now: Instant) -> bool {
         let quiet = self.owner == Owner::Nobody || self.broken.is(Sabotage::IgnoreTailOwner);
         let alone = self.blocks.back().is_some_and(|held| held.block.start == self.written);
-        let unhindered = !self.sync_running() && self.failure.is_none() && self.switch_at.is_none();
+        let unhindered = !self.sync_running() && self.retired.is_none() && self.switch_at.is_none();
         let in_time = self.direct_after.is_none_or(|after| now >= after);
         let allowed = self.direct && self.fsync != Fsync::Always;
         let begun = self.live.as_ref().is_some_and(|live| live.owed.is_none());
@@ -415,8 +460,8 @@ impl Tail {
             lag,
             time_ms,
             wants_next: self.next.is_some(),
-            is_torn: self.is_torn,
-            is_unnamed: self.is_unnamed,
+            is_torn: self.retired.as_ref().is_some_and(|retired| retired.is_torn),
+            is_unnamed: self.is_unnamed(),
         }
     }
 
@@ -425,16 +470,31 @@ impl Tail {
         self.unsynced_since.or_else(|| self.blocks.front().map(|held| held.block.sealed))
     }
 
-    /// Writers wait for bytes to become durable, and so no policy rests.
-    fn holds_writers(&self) -> bool {
-        let unsynced_bytes = self.written.saturating_sub(self.durable);
-        self.max_unsynced_bytes > 0 && unsynced_bytes > self.max_unsynced_bytes
+    /// The policy need not sync for now, and replies do not wait for it.
+    fn may_rest(&self) -> bool {
+        self.rewriting && self.no_fsync_on_rewrite
+    }
+
+    /// Whether a reply tells that its write is durable.
+    pub(crate) fn acknowledges_durable(&self) -> bool {
+        self.fsync == Fsync::Always && !self.may_rest()
+    }
+
+    /// Writers wait while the log ends behind this position: so many bytes may be unsafe. What is lost is none of them, for
+    /// no fdatasync that anybody could wait for covers it.
+    pub(crate) fn held_above(&self) -> Position {
+        let safe = if self.fsync == Fsync::No { self.written } else { self.durable };
+        if self.max_unsynced_bytes == 0 {
+            Position::MAX
+        } else {
+            safe.saturating_add(self.max_unsynced_bytes)
+        }
     }
 
     pub(crate) fn moment(&self) -> Moment {
         Moment {
             fsync: self.fsync,
-            suspended: self.suspended && !self.holds_writers(),
+            rests: self.may_rest() && self.end <= self.held_above(),
             written: self.written,
             durable: self.durable,
             wanted: if self.stopping { self.end } else { self.wanted },
@@ -443,30 +503,61 @@ impl Tail {
         }
     }
 
-    /// Retires the live file; the writer will find it another.
-    pub(crate) fn retire(&mut self, op: &'static str, error: &std::io::Error) {
-        let path = self.live.as_ref().map(|live| live.path.to_path_buf()).unwrap_or_default();
-        self.counters.retired_files += 1;
-        self.sync_failed |= op == "fdatasync";
-        let failure = Failure::new(op, &path, error, self.clock.now());
+    /// Retires the live file; the writer will find it another. What fails once it was given up concerns nobody.
+    pub(crate) fn retire(&mut self, cause: Cause, error: &std::io::Error) {
+        let Some(live) = &self.live else { return };
+        let failure = Failure::new(cause.op(), &live.path, error, self.clock.now());
         self.last_failure = Some(failure.clone());
-        self.failure.get_or_insert(failure);
+        if self.retired.is_none() {
+            self.counters.retired_files += 1;
+        }
+        self.retired.get_or_insert(Retired::new(failure, cause, false));
+        self.worsen(cause);
     }
 
     /// The live file was removed, or renamed: what it holds is gone with the process.
     pub(crate) fn lose_name(&mut self) {
-        self.is_unnamed = true;
         let gone = "the file was removed or renamed while it was written to; what it held is safe again after a rewrite";
-        self.retire("stat", &std::io::Error::new(std::io::ErrorKind::NotFound, gone));
+        self.retire(Cause::Unnamed, &std::io::Error::new(std::io::ErrorKind::NotFound, gone));
     }
 
-    /// Bytes that the live file can take for certain, on a disk that has no more; [`u64::MAX`] on any other, and 0 while
-    /// there is no file at all.
+    /// More has become known about a file that has failed.
+    pub(crate) fn worsen(&mut self, cause: Cause) {
+        if let Some(retired) = &mut self.retired {
+            retired.cause = retired.cause.max(cause);
+        }
+    }
+
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.retired.as_ref().is_some_and(|retired| retired.cause == Cause::Unnamed)
+    }
+
+    /// The writer ends as soon as all is durable, or once more it has turned out that it cannot be.
+    pub(crate) fn ask_to_stop(&mut self) {
+        self.stopping = true;
+        if let Some(retired) = &mut self.retired {
+            retired.retry_at = None;
+        }
+    }
+
+    /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all, and the
+    /// next one holds what it held.
+    pub(crate) fn abandon_temp(&mut self) {
+        self.take_over(None);
+        let limit = self.switch_at.unwrap_or(self.end);
+        self.set_written(limit);
+        self.set_durable(limit);
+        // One that is to take over has its name.
+        self.temp_is_left = self.next.is_none();
+    }
+
+    /// Bytes that the live file can take for certain, on a disk that has no more; [`u64::MAX`] on any other, and where none
+    /// is needed; 0 while it has failed.
     pub(crate) fn room_bytes(&self) -> u64 {
-        if self.failure.is_some() {
+        if self.retired.is_some() {
             return 0;
         }
-        if self.space.shortage.is_none() {
+        if self.space.shortage.is_none() || self.live.is_none() {
             return u64::MAX;
         }
         let queued = self.blocks.range(self.first_queued()..).map(|held| held.block.bytes.len() as u64);
@@ -482,7 +573,7 @@ impl Tail {
     pub(crate) fn reserve_due(&self, now: Instant) -> Option<Option<Range<u64>>> {
         let live = self.live.as_ref()?;
         let patient = self.sync_running() && self.fsync != Fsync::Always;
-        let is_open = self.failure.is_none() && self.switch_at.is_none() && !self.stopping;
+        let is_open = self.retired.is_none() && self.switch_at.is_none() && !self.stopping;
         let place = self.space.step_due(live.point.offset_bytes, now, patient);
         (is_open && (place.is_some() || self.space.is_asked)).then_some(place)
     }
@@ -491,7 +582,7 @@ impl Tail {
     pub(crate) fn is_settled(&self) -> bool {
         let synced = self.durable >= self.end || self.broken.is(Sabotage::StopWithoutSync);
         let is_clean =
-            self.written >= self.end && synced && self.unsynced_mark.is_none() && self.failure.is_none();
+            self.written >= self.end && synced && self.unsynced_mark.is_none() && self.retired.is_none();
         self.live.is_none() || is_clean
     }
 
@@ -508,7 +599,8 @@ impl Tail {
     pub(crate) fn is_idle(&self) -> bool {
         let is_at_rest = self.owner == Owner::Nobody && !self.sync_running() && self.is_settled();
         let is_asked = self.publish.is_some() || self.switch_at.is_some() || self.rotation.is_requested();
-        let is_left = self.failure.is_some() || self.lost.is_some() || self.mark_due().is_some();
+        let is_left =
+            self.retired.is_some() || self.lost.is_some() || self.temp_is_left || self.mark_due().is_some();
         is_at_rest && !is_asked && !is_left && !self.is_collecting()
     }
 
@@ -546,12 +638,14 @@ impl Tail {
         if may_publish && let Some(base) = self.publish.take() {
             return Job::Publish(base);
         }
-        if self.failure.is_some() && mine && !self.sync_running() && self.retry_at.is_none_or(|at| now >= at)
-        {
+        if mine && !self.sync_running() && self.retired.as_ref().is_some_and(|retired| retired.is_due(now)) {
             return Job::Recover;
         }
         if let Some(at) = self.switch_at.filter(|&at| self.may_switch(at) && mine) {
             return Job::Switch(at);
+        }
+        if self.temp_is_left {
+            return Job::RemoveTemp;
         }
         if self.rotation.is_requested() && self.switch_at.is_none() {
             return Job::OpenNext;
@@ -559,7 +653,7 @@ impl Tail {
         if mine && let Some(place) = self.reserve_due(now) {
             return Job::Reserve(place);
         }
-        if mine && self.failure.is_none() && self.live.is_some() {
+        if mine && self.retired.is_none() && self.live.is_some() {
             let blocks = self.writable();
             if !blocks.is_empty() {
                 return Job::Write(blocks);
@@ -580,13 +674,13 @@ impl Tail {
         }
         // A time that has come and could not be used will be told by whoever was in the way.
         let ask_at = self.space.retry_at().filter(|&at| at > now);
-        let retry_at = if self.failure.is_some() { self.retry_at } else { ask_at };
+        let retry_at = self.retired.as_ref().map_or(ask_at, |retired| retired.retry_at);
         Job::Wait(retry_at.into_iter().chain(mark_due).min())
     }
 
     fn may_switch(&self, at: Position) -> bool {
         let synced = self.durable >= at || self.broken.is(Sabotage::SwitchWithoutSync) && self.written >= at;
-        self.waiting_rewrite || (synced && self.failure.is_none() && !self.sync_running())
+        self.waiting_rewrite || (synced && self.retired.is_none() && !self.sync_running())
     }
 
     /// The queued blocks that belong to the live file, as many as one writev(2) takes.
@@ -627,9 +721,7 @@ impl Tail {
     pub(crate) fn take_over(&mut self, live: Option<LiveFile>) {
         self.live = live;
         self.live_id += 1;
-        self.sync_failed = false;
-        self.is_torn = false;
-        self.is_unnamed = false;
+        self.retired = None;
         self.unsynced_mark = None;
         self.space.start_file();
     }
@@ -658,7 +750,7 @@ impl Tail {
 /// When an fdatasync must be called, by the policy. One at a time.
 pub(crate) fn sync_action(tail: &Tail, now: Instant) -> policy::Action {
     let is_at_it = tail.sync_running() && !tail.broken.is(Sabotage::SyncBeside);
-    if is_at_it || tail.live.is_none() || tail.failure.is_some() {
+    if is_at_it || tail.live.is_none() || tail.retired.is_some() {
         return policy::Action::Wait;
     }
     policy::decide(now, &tail.moment())

@@ -28,7 +28,7 @@ use crate::space::{self, Claim};
 use crate::stats::Failure;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, spawn_or_do};
 use crate::syncer;
-use crate::tail::{Collect, Job, LiveFile, Lost, Owner, RETRY, Tail, sync_action};
+use crate::tail::{Cause, Collect, Job, LiveFile, Lost, Owner, RETRY, Retired, Tail, sync_action};
 
 /// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
 const SLOW_WRITE: Duration = Duration::from_millis(5);
@@ -44,6 +44,9 @@ pub(crate) struct Shared {
     durable: AtomicU64,
     /// See [`Tail::room_bytes`].
     pub(crate) room_bytes: AtomicU64,
+    /// See [`Tail::held_above`].
+    pub(crate) held_above: AtomicU64,
+    pub(crate) acknowledges_durable: AtomicBool,
     pub(crate) waiting_rewrite: AtomicBool,
     pub(crate) clock: Clock,
     wake: Box<dyn Fn() + Send + Sync>,
@@ -57,6 +60,8 @@ impl Shared {
             written: AtomicU64::new(tail.written),
             durable: AtomicU64::new(tail.durable),
             room_bytes: AtomicU64::new(tail.room_bytes()),
+            held_above: AtomicU64::new(tail.held_above()),
+            acknowledges_durable: AtomicBool::new(tail.acknowledges_durable()),
             waiting_rewrite: AtomicBool::new(tail.waiting_rewrite),
             clock: tail.clock.clone(),
             tail: Mutex::new(tail),
@@ -81,10 +86,13 @@ impl Shared {
         self.written.store(tail.written, Ordering::Release);
         self.durable.store(tail.durable_watermark(), Ordering::Release);
         self.room_bytes.store(tail.room_bytes(), Ordering::Release);
+        self.held_above.store(tail.held_above(), Ordering::Release);
+        self.acknowledges_durable.store(tail.acknowledges_durable(), Ordering::Release);
         self.waiting_rewrite.store(tail.waiting_rewrite, Ordering::Release);
     }
 
-    fn write_directly(&self, live: &LiveFile, block: &Block) {
+    /// `was_at_rest`: before the block was there, the syncer had nothing to wait for.
+    fn write_directly(&self, live: &LiveFile, block: &Block, was_at_rest: bool) {
         let started = self.clock.now();
         let (start, end) = (live.point, live.point.after(&block.bytes));
         let result = write_all(&*live.file, &mut [IoSlice::new(&block.bytes)]);
@@ -93,7 +101,6 @@ impl Shared {
         let slow = took > SLOW_WRITE;
         let mut tail = self.tail.lock();
         tail.note_write_time(took);
-        let was_at_rest = sync_action(&tail, ended) == Action::Wait;
         tail.owner = Owner::Nobody;
         if slow {
             tail.counters.slow_direct_writes += 1;
@@ -103,7 +110,7 @@ impl Shared {
         self.show(&tail);
         // Neither thread is woken for nothing: this runs once a turn. The syncer sleeps without a date while there is
         // nothing for it to do.
-        if tail.writer_blocked || tail.failure.is_some() || tail.reserve_due(ended).is_some() {
+        if tail.writer_blocked || tail.retired.is_some() || tail.reserve_due(ended).is_some() {
             self.to_writer.notify_one();
         }
         if was_at_rest && sync_action(&tail, ended) != Action::Wait {
@@ -115,6 +122,7 @@ impl Shared {
 impl LogBackend for Shared {
     fn append(&self, block: Block, at: Instant) {
         let mut tail = self.tail.lock();
+        let was_at_rest = sync_action(&tail, at) == Action::Wait;
         let direct = block.clone();
         tail.push(block);
         if tail.may_write_directly(at)
@@ -123,7 +131,7 @@ impl LogBackend for Shared {
             tail.owner = Owner::Executor;
             tail.write_met_sync = false;
             drop(tail);
-            return self.write_directly(&live, &direct);
+            return self.write_directly(&live, &direct, was_at_rest);
         }
         self.show(&tail);
         self.to_writer.notify_one();
@@ -142,7 +150,7 @@ impl Tail {
     fn note_write(&mut self, starts: &[FilePoint], end: FilePoint, result: std::io::Result<()>) {
         match result {
             Ok(()) => self.note_written(starts, end),
-            Err(error) => self.retire("write", &error),
+            Err(error) => self.retire(Cause::Write, &error),
         }
     }
 }
@@ -181,7 +189,8 @@ impl Writer {
             (Job::Publish(base), live) => self.publish(&base, live),
             (Job::CollectHistory, _) => return Some(self.collect()),
             (Job::Forget(removed), _) => self.forget(&removed),
-            (Job::Exit, _) => self.exit(),
+            (Job::RemoveTemp, _) => self.remove_temp(),
+            (Job::Exit, _) => return self.exit(),
             (Job::Write(_) | Job::Mark(_) | Job::Reserve(_) | Job::Wait(_), _) => {}
         }
         None
@@ -202,13 +211,23 @@ impl Writer {
         }
     }
 
-    fn exit(&self) {
-        let live = self.shared.tail.lock().live.clone();
-        // Space that nobody will use is nobody's. If this fails, the next start goes on in it.
-        let _ = live.map(|live| live.file.trim());
+    fn exit(&self) -> Option<Chore> {
+        let (live, is_waiting) = {
+            let tail = &mut *self.shared.tail.lock();
+            (if tail.waiting_rewrite { tail.live.take() } else { tail.live.clone() }, tail.waiting_rewrite)
+        };
+        if is_waiting {
+            // Its base will never be there. If it stays, the next start removes it.
+            let _ = self.volume.remove_temp_incr();
+        } else {
+            // Space that nobody will use is nobody's. If this fails, the next start goes on in it.
+            let _ = live.as_ref().map(|live| live.file.trim());
+        }
         let mut tail = self.shared.tail.lock();
         tail.writer_done = true;
         self.shared.changed(tail);
+        // What a file without a name held goes with its last descriptor, and nobody shall wait for that.
+        live.filter(|_| is_waiting).map(|live| Box::new(|| drop(live)) as Chore)
     }
 
     fn write(&self, live: &LiveFile, blocks: &[Block]) {
@@ -234,14 +253,14 @@ impl Writer {
 
     /// What opens a file, or this run's part of it; the blocks follow when it is durable.
     fn write_head(&self, live: &LiveFile, head: &[u8]) {
-        let failed = |op| move |error| (op, error);
-        let written = write_all(&*live.file, &mut [IoSlice::new(head)]).map_err(failed("write"));
-        let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed("fdatasync")));
+        let failed = |cause| move |error| (cause, error);
+        let written = write_all(&*live.file, &mut [IoSlice::new(head)]).map_err(failed(Cause::Write));
+        let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed(Cause::Sync)));
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
         match synced {
             Ok(()) => tail.note_point(live.point.after(head)),
-            Err((op, error)) => tail.retire(op, &error),
+            Err((cause, error)) => tail.retire(cause, &error),
         }
         self.shared.changed(tail);
     }
@@ -261,7 +280,7 @@ impl Writer {
                 tail.unsynced_mark = Some((line.position, live.point));
                 tail.note_point(live.point.after(&bytes));
             }
-            Err(error) => tail.retire("write", &error),
+            Err(error) => tail.retire(Cause::Write, &error),
         }
         self.shared.changed(tail);
     }
@@ -269,12 +288,15 @@ impl Writer {
     /// A file failed. Its un-durable tail, which is in memory, moves into a new one; see [`Volume::move_tail`].
     fn recover(&mut self, live: Option<LiveFile>) {
         let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
-            return self.abandon_temp();
+            let mut tail = self.shared.tail.lock();
+            tail.owner = Owner::Nobody;
+            tail.abandon_temp();
+            return self.shared.changed(tail);
         };
         let started = self.shared.clock.now();
         // Since the last attempt somebody may have removed it, to make room.
-        if !live.file.is_named(&live.path).unwrap_or(true) {
-            self.shared.tail.lock().is_unnamed = true;
+        if !live.is_named() {
+            self.shared.tail.lock().worsen(Cause::Unnamed);
         }
         self.sync_written(&live);
         // Where the file ends moves no more: whatever comes now is kept.
@@ -295,8 +317,9 @@ impl Writer {
         tail.owner = Owner::Nobody;
         match moved {
             Ok((live, next)) => {
-                let failure = tail.failure.take();
-                if tail.durable < cut || moving.is_unnamed {
+                let is_unnamed = tail.is_unnamed();
+                let failure = tail.retired.take().map(|retired| retired.failure);
+                if tail.durable < cut || is_unnamed {
                     // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say.
                     let from = tail.lost.as_ref().map_or(tail.durable.min(cut), |lost| lost.from);
                     tail.lost = Some(Lost { from, below: cut, failure });
@@ -305,7 +328,6 @@ impl Writer {
                 tail.take_over(Some(live));
                 tail.written = tail.written.max(limit);
                 tail.set_durable(limit);
-                tail.retry_at = None;
                 tail.note_sizes(sizes);
             }
             Err(error) => {
@@ -320,11 +342,12 @@ impl Writer {
     /// disk there may be no room for it. Under `no` it is in the file alone, and must be durable before another file is
     /// listed that counts on it: else a power cut leaves a hole between the two.
     fn sync_written(&self, live: &LiveFile) {
-        let (durable, written, is_in_vain) = {
+        let (durable, written, is_of_use) = {
             let tail = self.shared.tail.lock();
-            (tail.durable, tail.written, tail.sync_failed || tail.is_unnamed)
+            let is_of_use = tail.retired.as_ref().is_some_and(|retired| retired.cause == Cause::Write);
+            (tail.durable, tail.written, is_of_use)
         };
-        if durable >= written || is_in_vain {
+        if durable >= written || !is_of_use {
             return;
         }
         // Through the descriptor that has seen all: to open another may fail, and one may not be told of an old error.
@@ -332,7 +355,7 @@ impl Writer {
         let mut tail = self.shared.tail.lock();
         match synced {
             Ok(()) => tail.set_durable(written),
-            Err(_) => tail.sync_failed = true,
+            Err(_) => tail.worsen(Cause::Sync),
         }
     }
 
@@ -341,8 +364,8 @@ impl Writer {
     fn give_up_space(&self, live: &LiveFile) {
         let is_half_a_block = {
             let tail = self.shared.tail.lock();
-            let is_full = tail.failure.as_ref().is_some_and(Failure::is_full);
-            is_full && !tail.sync_failed && !tail.is_torn && !tail.is_unnamed
+            let ends_in_ours = |retired: &&Retired| retired.cause == Cause::Write && !retired.is_torn;
+            tail.retired.as_ref().filter(ends_in_ours).is_some_and(|retired| retired.failure.is_full())
         };
         let _ = if is_half_a_block {
             retry(|| self.volume.fs().truncate(&live.path, live.point.offset_bytes))
@@ -351,16 +374,11 @@ impl Writer {
         };
     }
 
-    /// Nothing was promised of a temporary incr: the base that it belongs to will not be published, that is all.
-    fn abandon_temp(&self) {
+    fn remove_temp(&self) {
+        // If it stays, the next attempt removes it, or the next start.
+        let _ = self.volume.remove_temp_incr();
         let mut tail = self.shared.tail.lock();
-        tail.owner = Owner::Nobody;
-        tail.take_over(None);
-        tail.temp_broken = true;
-        tail.failure = None;
-        let limit = tail.switch_at.unwrap_or(tail.end);
-        tail.set_written(limit);
-        tail.set_durable(limit);
+        tail.temp_is_left = false;
         self.shared.changed(tail);
     }
 
@@ -393,6 +411,7 @@ impl Writer {
         match opened {
             Ok(next) => {
                 tail.next = Some(next);
+                tail.temp_is_left = false;
                 tail.rotation = Rotation::Ready;
                 // Kicked off early, so that little is left to be synced when the switch comes.
                 tail.wanted = tail.wanted.max(tail.written);
@@ -405,7 +424,7 @@ impl Writer {
     fn publish(&mut self, base: &NewBase, live: Option<LiveFile>) {
         let (pending, waiting, usable) = {
             let tail = self.shared.tail.lock();
-            let usable = !tail.temp_broken && tail.switch_at.is_none() && tail.next.is_none();
+            let usable = tail.switch_at.is_none() && tail.next.is_none();
             (tail.switch_at, tail.waiting_rewrite, usable)
         };
         let started = self.shared.clock.now();
@@ -475,9 +494,9 @@ impl Tail {
     }
 
     fn note_failed_recovery(&mut self, error: &Error) {
-        self.retry_at = Some(self.clock.now() + RETRY);
         self.gave_up = self.stopping;
-        let Some(failure) = &mut self.failure else { return };
+        let Some(Retired { failure, retry_at, .. }) = &mut self.retired else { return };
+        *retry_at = Some(self.clock.now() + RETRY);
         match error {
             Error::Io { op, path, source } => *failure = Failure::new(op, path, source, failure.since),
             error => failure.message = error.to_string(),

@@ -30,7 +30,7 @@ impl Server {
     /// Whether the next poll need not wait.
     pub fn has_work(&self) -> bool {
         self.expire_more
-            || self.persistence.block_is_open()
+            || self.persistence.block_awaits_only_time()
             || self.room.is_emptying()
             || !self.answered.is_empty()
             || !self.readable.is_empty()
@@ -68,10 +68,8 @@ impl Server {
         /// Keys to a cycle: some 100 microseconds. What is due beyond is due in the next turn, which does not wait.
         const BUDGET: usize = 200;
         self.expire_more = false;
-        let idle = !self.debug.active_expire || self.loading.is_some() || self.paused.is_some();
-        // Behind a disk that is late or fails, the DELs would only pile up; reads find an expired key absent all the same.
-        let is_late = self.persistence.writes_are_held();
-        if idle || is_late || !self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 }) {
+        // Reads find an expired key absent all the same.
+        if !self.debug.active_expire || !self.may_log_by_itself() {
             return;
         }
         let began = self.watches_latency().then(Instant::now);
@@ -83,6 +81,15 @@ impl Server {
         }
         // Who reads for a group of a stream that expired waits in vain.
         self.serve_ready();
+    }
+
+    /// Whether keys may be deleted that nobody has asked to delete. As in Redis, not while loading, so that the log decides
+    /// what there is, and not while paused. Behind a disk that is late or fails the DELs would only pile up.
+    pub(crate) fn may_log_by_itself(&self) -> bool {
+        self.loading.is_none()
+            && self.paused.is_none()
+            && !self.persistence.writes_are_held()
+            && self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 })
     }
 
     fn end_pause(&mut self) {

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Client, ClientId};
 use crate::config::MaxmemoryClients;
-use crate::disk::Wish;
 use crate::executor::Server;
 use crate::logger::Level;
 use crate::memory;
@@ -170,7 +169,7 @@ impl Server {
         self.evict_grown_clients();
         self.weigh();
         let excess = self.room.weighed_bytes.saturating_sub(limit);
-        let state = if excess == 0 || !self.may_evict() {
+        let state = if excess == 0 || !self.may_log_by_itself() {
             State::Enough
         } else if self.keyspace.limits.policy.is_none() {
             State::Exceeded
@@ -180,14 +179,6 @@ impl Server {
         self.room.enter(state, self.clock.now);
         // The command that needed room has not begun yet.
         self.observer.begin(crate::clock::monotonic_ns());
-    }
-
-    /// As in Redis: not while loading, so that the log decides what there is, and not while paused. Behind a disk that
-    /// fails the deletions would only pile up, and writes are refused anyway.
-    fn may_evict(&self) -> bool {
-        self.loading.is_none()
-            && self.paused.is_none()
-            && self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 })
     }
 
     /// Evicts keys until so many bytes are free or the turn's time is over.

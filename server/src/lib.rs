@@ -151,30 +151,6 @@ impl Server {
             self.log(Level::Warning, warning.to_string());
         }
     }
-
-    /// SIGTERM and SIGINT shut down; SIGHUP opens the log file again.
-    fn signal(&mut self, signal: i32) {
-        use signal_hook::consts::{SIGHUP, SIGINT};
-        if signal == SIGHUP {
-            self.logger.reopen();
-            return;
-        }
-        let (name, flags) = if signal == SIGINT {
-            ("SIGINT", self.config.shutdown_on_sigint)
-        } else {
-            ("SIGTERM", self.config.shutdown_on_sigterm)
-        };
-        self.log(Level::Warning, format!("Received {name} scheduling shutdown..."));
-        let save = match (flags.save, flags.nosave) {
-            (true, _) => Some(true),
-            (_, true) => Some(false),
-            _ => None,
-        };
-        if !self.shut_down(flags.force, save) {
-            let line = "Errors trying to shut down the server. Check the logs for more information.";
-            self.log(Level::Warning, line);
-        }
-    }
 }
 
 fn write_pid_file(config: &Config) {

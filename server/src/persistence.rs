@@ -6,25 +6,28 @@
 //!      ^                                       |                             |
 //!      '------------ CONFIG SET appendonly no -+-----------------------------'
 //! ```
+//! Here is how it changes between the three, and its part in a turn; what replies may tell by it, its rewrite, and the
+//! server's end are in modules of their own.
 
-use std::path::{Path, PathBuf};
+mod info;
+mod promise;
+mod rewriting;
+mod shutdown;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aof::fs::{Disk, Fs};
 use aof::{DirLock, Directory, Log, Options, Position};
-use keyspace::Touch;
 use mio::Waker;
-use rewrite::trigger::{Backoff, Growth, Reason, Situation, decide};
-use rewrite::{Format, Hold, Rewrite, Settings};
-use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
+use rewrite::Hold;
+use rewrite::trigger::Backoff;
 
-use crate::clock::Clock;
+use self::rewriting::{LastRewrite, Running};
 use crate::config::{AppendFsync, Config, LoadCorrupt};
 use crate::disk::{self, Trouble, Wish};
 use crate::executor::Server;
-use crate::info::Fields;
 use crate::log_end::LogEnd;
 use crate::logger::Level;
 use crate::rdb::{Saving, empty_file};
@@ -91,21 +94,6 @@ pub struct Loaded {
     pub truncated_bytes: u64,
 }
 
-#[derive(Debug)]
-struct Running {
-    rewrite: Rewrite,
-    started: Instant,
-}
-
-/// How the last rewrite ended.
-#[derive(Debug)]
-struct LastRewrite {
-    ok: bool,
-    took: Option<Duration>,
-    /// What the log measured when it ended: the base and all that was logged meanwhile. After a start, the base alone.
-    log_bytes: u64,
-}
-
 impl Default for Persistence {
     fn default() -> Self {
         Persistence {
@@ -158,31 +146,6 @@ impl Persistence {
         self.log.as_mut()
     }
 
-    /// The position up to which replies may leave: whoever asks lets them.
-    #[inline]
-    pub fn reply_watermark(&mut self) -> Position {
-        let Some(log) = &self.log else { return self.last_watermark };
-        let watermark = if self.was_waiting { log.end() } else { log.reply_watermark() };
-        self.told = self.told.max(watermark);
-        watermark
-    }
-
-    /// Whether a base is being written.
-    pub fn is_rewriting(&self) -> bool {
-        self.rewrite.is_some()
-    }
-
-    /// Whether a rewrite or a save may hold a snapshot. One that was aborted lets go of gigabytes in its own time.
-    pub fn holds_snapshot(&self) -> bool {
-        self.is_rewriting() || self.saving.is_running() || self.left_held.iter().any(Hold::is_held)
-    }
-
-    /// A job is about to be aborted.
-    pub(crate) fn note_hold(&mut self, hold: Hold) {
-        self.left_held.retain(Hold::is_held);
-        self.left_held.push(hold);
-    }
-
     /// Whether the log is to begin with a base that is not there yet.
     pub fn is_waiting_rewrite(&self) -> bool {
         self.log.as_ref().is_some_and(Log::is_waiting_rewrite)
@@ -194,20 +157,9 @@ impl Persistence {
         self.log.as_ref().is_some_and(Log::writes_are_held) || self.log_end.holds_writes()
     }
 
-    /// See [`Log::is_open`].
-    pub fn block_is_open(&self) -> bool {
-        self.log.as_ref().is_some_and(Log::is_open)
-    }
-
-    /// Up to here a power cut takes nothing; `None` while nothing is promised: the log is off, or has no base yet.
-    #[inline]
-    pub fn acknowledged(&self) -> Option<Position> {
-        self.log.as_ref().filter(|log| !log.is_waiting_rewrite()).map(Log::durable)
-    }
-
-    /// Whether a power cut takes nothing of what was logged up to a position.
-    pub fn is_durable(&self, position: Position) -> bool {
-        self.acknowledged().is_some_and(|durable| durable >= position)
+    /// See [`Log::awaits_only_time`].
+    pub fn block_awaits_only_time(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::awaits_only_time)
     }
 
     /// What is wrong with the disk, in the words that clients see; what is still possible then says
@@ -249,82 +201,6 @@ impl Persistence {
                 let _ = waker.wake();
             }
         })
-    }
-
-    /// The fields of INFO's section, behind those of loading. What Everlog cannot have, since it does not fork and has
-    /// no RDB, is as Redis says it where it never happened. Source: redis 7.2 `src/server.c` `genRedisInfoString`.
-    pub fn info(&self, clock: &Clock, fields: &mut Fields) {
-        let status = |ok| if ok { "ok" } else { "err" };
-        let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
-        let running = self.rewrite.as_ref();
-        let progress = running.map(|running| running.rewrite.progress());
-        let of_either = progress.or_else(|| self.saving.progress());
-        let (keys, keys_total) = of_either.map_or((0, 0), |progress| (progress.keys, progress.keys_total));
-        fields.add("current_cow_peak", 0);
-        fields.add("current_cow_size", 0);
-        fields.add("current_cow_size_age", 0);
-        fields.add("current_fork_perc", format!("{:.2}", keys as f64 * 100.0 / keys_total.max(1) as f64));
-        fields.add("current_save_keys_processed", keys);
-        fields.add("current_save_keys_total", keys_total);
-        self.saving.info(clock, self.dirty, fields);
-        let current = running.map(|running| clock.now.saturating_duration_since(running.started));
-        fields.add("aof_enabled", u8::from(self.log.is_some()));
-        fields.add("aof_rewrite_in_progress", u8::from(running.is_some()));
-        fields.add("aof_rewrite_scheduled", u8::from(self.scheduled));
-        fields.add("aof_last_rewrite_time_sec", seconds(self.last.took));
-        fields.add("aof_current_rewrite_time_sec", seconds(current));
-        fields.add("aof_last_bgrewrite_status", status(self.last.ok));
-        fields.add("aof_rewrites", self.rewrites);
-        fields.add("aof_rewrites_consecutive_failures", self.backoff.failures());
-        fields.add("aof_last_write_status", status(self.misconf().is_none()));
-        fields.add("aof_last_cow_size", 0);
-        fields.add("module_fork_in_progress", 0);
-        fields.add("module_fork_last_cow_size", 0);
-        if let Some(log) = &self.log {
-            self.info_log(log, clock, fields);
-        }
-        if let Some(progress) = progress {
-            fields.add("aof_rewrite_bytes", progress.bytes);
-            fields.add("aof_rewrite_keys", progress.keys);
-            fields.add("aof_rewrite_keys_total", progress.keys_total);
-            fields.add("aof_rewrite_eta_sec", seconds(progress.eta(current.unwrap_or_default())));
-        }
-    }
-
-    /// The fields of a log that is on: Redis's, then ours. Of these, the age of the fsync that runs now and of the oldest
-    /// byte that is not durable tell why clients wait.
-    fn info_log(&self, log: &Log, clock: &Clock, fields: &mut Fields) {
-        let stats = log.stats(clock.now);
-        fields.add("aof_current_size", stats.current_size);
-        fields.add("aof_base_size", self.last.log_bytes);
-        fields.add("aof_pending_rewrite", u8::from(stats.waiting_rewrite));
-        fields.add("aof_buffer_length", stats.buffer_length);
-        fields.add("aof_pending_bio_fsync", stats.pending_bio_fsync);
-        fields.add("aof_delayed_fsync", stats.delayed_fsync);
-        fields.add("aof_fsync_running_ms", stats.fsync_running.unwrap_or_default().as_millis());
-        fields.add("aof_fsync_p50_usec", stats.fsync_p50.as_micros());
-        fields.add("aof_fsync_p99_usec", stats.fsync_p99.as_micros());
-        fields.add("aof_durable_offset", stats.durable);
-        fields.add("aof_unsynced_bytes", stats.unsynced_bytes);
-        fields.add("aof_unsynced_ms", stats.unsynced.as_millis());
-        fields.add("aof_slow_direct_writes", stats.slow_direct_writes);
-        fields.add("aof_retired_files", stats.retired_files);
-        log.look_at_disk();
-        fields.add("aof_disk_free_bytes", stats.free_bytes.map_or(-1, |bytes| bytes as i64));
-        fields.add("aof_reserved_bytes", stats.reserved_bytes);
-        let error = stats.last_failure.map(|failure| disk::describe(&failure, None));
-        fields.add("aof_last_write_error", error.unwrap_or_default());
-        fields.add("aof_load_blocks_verified", self.loaded.verified_blocks);
-        fields.add("aof_load_corrupt_places", self.loaded.corrupt_places);
-        fields.add("aof_load_unverified_bytes", self.loaded.unverified_bytes);
-        fields.add("aof_load_truncated_bytes", self.loaded.truncated_bytes);
-        fields.add("aof_load_replay_errors", self.replay_errors);
-    }
-}
-
-impl Config {
-    fn rewrite_max_bytes_per_s(&self) -> u64 {
-        u64::from(self.aof_rewrite_max_mb_per_sec) << 20
     }
 }
 
@@ -480,101 +356,8 @@ impl Server {
         self.unlock_log_directory();
     }
 
-    /// Starts writing a new base.
-    ///
-    /// # Errors
-    /// When no file can be made; the log goes on as it was.
-    pub fn start_rewrite(&mut self) -> anyhow::Result<()> {
-        let options = self.log_options();
-        let key_delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
-        let max_bytes_per_s = self.config.rewrite_max_bytes_per_s();
-        let settings = Settings { max_bytes_per_s, ..self.rewrite_settings(&options, key_delay_us) };
-        if let Err(error) = self.lock_log_directory(&options, Duration::ZERO) {
-            return self.rewrite_not_begun(error);
-        }
-        let wake = self.persistence.wake();
-        let begun = match &mut self.persistence.log {
-            Some(log) => {
-                log.set_rewrite_running(true);
-                Rewrite::begin(log, settings, wake)
-            }
-            None => Ok(Rewrite::begin_offline(self.persistence.fs(), &options, settings, wake)),
-        };
-        match begun {
-            Ok(rewrite) => {
-                self.persistence.scheduled = false;
-                self.persistence.rewrites += 1;
-                self.persistence.rewrite = Some(Running { rewrite, started: self.clock.now });
-                self.log(Level::Notice, "Background append only file rewriting started");
-                Ok(())
-            }
-            Err(error) => self.rewrite_not_begun(error),
-        }
-    }
-
-    /// One that was scheduled has had its chance: else each cron would try it again.
-    fn rewrite_not_begun(&mut self, error: impl Into<anyhow::Error>) -> anyhow::Result<()> {
-        let error = error.into();
-        self.change_log(|log| log.set_rewrite_running(false));
-        self.persistence.scheduled = false;
-        self.rewrite_failed(&error.to_string());
-        Err(error)
-    }
-
-    /// What the configuration says about a base.
-    pub(crate) fn rewrite_settings(&self, options: &Options, key_delay_us: u32) -> Settings {
-        let format = if self.config.aof_use_rdb_preamble {
-            Format::Rdb(self.rdb_format(true))
-        } else {
-            Format::Commands
-        };
-        Settings {
-            temp_path: rewrite::temp_path(options, std::process::id()),
-            timestamps: self.config.aof_timestamp_enabled,
-            checksum: self.config.aof_checksum,
-            incremental_fsync: self.config.aof_rewrite_incremental_fsync,
-            key_delay_us,
-            max_bytes_per_s: 0,
-            format,
-        }
-    }
-
-    /// Notes that a rewrite shall start as soon as the background save has ended; failures of the past do not delay it.
-    pub fn schedule_rewrite(&mut self) {
-        self.persistence.scheduled = true;
-        self.persistence.backoff.reset();
-    }
-
-    /// Removes bases and RDB files that no one will finish: their writer was killed. Redis leaves them, one for each
-    /// kill.
-    pub(crate) fn remove_stale_files(&mut self, dir: &Path) {
-        let fs = self.persistence.fs();
-        for name in fs.list(dir).unwrap_or_default() {
-            let between = |prefix, suffix| name.strip_prefix(prefix)?.strip_suffix(suffix);
-            let pid = between("temp-rewriteaof-bg-", ".aof");
-            let pid = pid.or_else(|| between("temp-sync-", ".rdb")).or_else(|| between("temp-", ".rdb"));
-            let Some(pid) = pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw) else { continue };
-            // Another server may share the folder. In a container, everybody's number is the same as ours.
-            let alive = pid != rustix::process::getpid() && test_kill_process(pid) != Err(Errno::SRCH);
-            if !alive && fs.remove(&dir.join(&name)).is_ok() {
-                self.log(Level::Notice, format!("Removed {name}, left by a process that was killed"));
-            }
-        }
-    }
-
-    /// Stops a rewrite that is running; what was logged meanwhile stays where it is.
-    pub fn abort_rewrite(&mut self) {
-        if let Some(running) = self.persistence.rewrite.take() {
-            self.log(Level::Notice, "Killing AOF child");
-            self.persistence.note_hold(running.rewrite.hold());
-            running.rewrite.abort(self.persistence.log.as_mut());
-            self.change_log(|log| log.set_rewrite_running(false));
-            self.unlock_log_directory();
-        }
-    }
-
-    /// Once a turn, between two units: lets the rewrite take its next step, seals the turn's block (unless the log would
-    /// rather have more in it, and this turn was not `idle`), and says what happened to the disk.
+    /// Once a turn, between two units: lets the rewrite take its next step, ends the log's turn, and says what happened to
+    /// the disk. `idle`: the turn found nothing to do.
     pub fn persist(&mut self, idle: bool) {
         self.step_rewrite();
         self.step_save();
@@ -583,101 +366,9 @@ impl Server {
             if !self.debug.aof_flush_sleep.is_zero() && log.written() < log.end() {
                 std::thread::sleep(self.debug.aof_flush_sleep);
             }
-            let sync_wanted = std::mem::take(&mut self.persistence.sync_wanted);
-            if sync_wanted || !log.gathers(now) || idle && log.is_open() {
-                log.seal(now);
-            }
-            if sync_wanted {
-                log.sync_now();
-            }
+            log.end_turn(now, idle, std::mem::take(&mut self.persistence.sync_wanted));
         }
         self.report_health();
-    }
-
-    fn step_rewrite(&mut self) {
-        let Some(running) = &mut self.persistence.rewrite else { return };
-        let keyspace = &self.keyspace;
-        let log = self.persistence.log.as_mut();
-        let (started, began) = (running.started, Instant::now());
-        let outcome = running.rewrite.step(log, self.clock.unix_s(), || keyspace.snapshot());
-        // Redis's fork: nobody is served while the snapshot is taken.
-        self.note_latency("aof-rewrite-snapshot", began.elapsed());
-        let Some(outcome) = outcome else { return };
-        self.persistence.rewrite = None;
-        self.unlock_log_directory();
-        self.change_log(|log| log.set_rewrite_running(false));
-        match outcome {
-            Ok(summary) => {
-                let persistence = &mut self.persistence;
-                persistence.backoff.succeeded();
-                persistence.last.ok = true;
-                if let Some(log) = &persistence.log {
-                    persistence.last.log_bytes = log.stats(self.clock.now).current_size;
-                }
-                persistence.last.took = Some(self.clock.now.saturating_duration_since(started));
-                self.log(
-                    Level::Notice,
-                    format!(
-                        "Background AOF rewrite finished successfully: {} keys, {} bytes in {:.3} seconds",
-                        summary.keys,
-                        summary.base_bytes,
-                        summary.total.as_secs_f64()
-                    ),
-                );
-            }
-            Err(error) => self.rewrite_failed(&error.to_string()),
-        }
-    }
-
-    fn rewrite_failed(&mut self, reason: &str) {
-        self.log(Level::Warning, format!("Background AOF rewrite failed: {reason}"));
-        let persistence = &mut self.persistence;
-        persistence.last.ok = false;
-        persistence.backoff.failed(self.clock.now);
-        // Without a base there is no log: it is tried again.
-        persistence.scheduled |= persistence.is_waiting_rewrite();
-    }
-
-    /// Starts a rewrite that is scheduled, or due by `auto-aof-rewrite-percentage`.
-    pub fn rewrite_if_due(&mut self) {
-        let persistence = &self.persistence;
-        let stats = persistence.log.as_ref().map(|log| log.stats(self.clock.now));
-        let growth = stats.as_ref().filter(|stats| !stats.waiting_rewrite).map(|stats| Growth {
-            current_bytes: stats.current_size,
-            base_bytes: persistence.last.log_bytes,
-            min_bytes: self.config.auto_aof_rewrite_min_size_bytes,
-            percentage: self.config.auto_aof_rewrite_percentage,
-        });
-        // What the disk has lost is still in memory: a new base is the repair.
-        let has_lost = stats.as_ref().is_some_and(|stats| stats.lost_below.is_some());
-        let reason = decide(&Situation {
-            is_busy: persistence.rewrite.is_some()
-                || persistence.log_end.is_awaited()
-                || persistence.saving.is_running()
-                || self.loading.is_some(),
-            is_scheduled: persistence.scheduled || has_lost,
-            growth,
-            backoff: &persistence.backoff,
-            now: self.clock.now,
-        });
-        if let Some(stats) = stats {
-            self.report_retired(stats.retired_files, stats.last_failure.as_ref());
-        }
-        let Some(reason) = reason else { return };
-        if let Reason::Growth(percent) = reason {
-            self.log(Level::Notice, format!("Starting automatic rewriting of AOF on {percent}% growth"));
-        }
-        // A failure is logged, and delays the next attempt.
-        let _ = self.start_rewrite();
-    }
-
-    /// Logs that a file was left for a new one: that may be over before anybody had to wait.
-    fn report_retired(&mut self, retired: u64, failure: Option<&aof::Failure>) {
-        let told = std::mem::replace(&mut self.persistence.told_retired, retired);
-        if let Some(failure) = failure.filter(|_| retired > told) {
-            let line = format!("The log goes on in another file: {}", disk::describe(failure, None));
-            self.log(Level::Warning, line);
-        }
     }
 
     /// Logs when the disk begins to fail, and when it works again.
@@ -698,25 +389,6 @@ impl Server {
                 let line = format!("Error writing to the AOF file: {reason}");
                 self.log(Level::Warning, line);
             }
-        }
-    }
-
-    /// Closes connections whose replies have waited for the disk longer than `aof-outcome-timeout`: an error would make
-    /// clients repeat a write that has happened, and a closed connection means perhaps.
-    pub(crate) fn close_unanswered(&mut self) {
-        let (timeout_s, now) = (u64::from(self.config.aof_outcome_timeout_s), self.clock.now);
-        if timeout_s == 0 {
-            return;
-        }
-        let is_over = |since: Instant| now.saturating_duration_since(since) >= Duration::from_secs(timeout_s);
-        let late = self.clients.iter().filter(|client| client.held.is_some_and(|(_, since)| is_over(since)));
-        for id in late.map(|client| client.id).collect::<Vec<_>>() {
-            self.forget(id);
-            let line = format!(
-                "Client {} closed: its reply has waited for the disk for {timeout_s} seconds (aof-outcome-timeout)",
-                id.serial
-            );
-            self.log(Level::Warning, line);
         }
     }
 
@@ -748,81 +420,6 @@ impl Server {
             log.set_max_unsynced_bytes(options.max_unsynced_bytes);
             log.set_no_fsync_on_rewrite(options.no_fsync_on_rewrite);
         });
-    }
-
-    /// Changes what the log promises. Where that is more than before, nothing may be told before it is durable, not even
-    /// what was answered under the old promise.
-    fn change_log(&mut self, change: impl FnOnce(&mut Log)) {
-        let Some(log) = &mut self.persistence.log else { return };
-        let before = log.acknowledges_durable();
-        change(log);
-        if !before && log.acknowledges_durable() && log.durable() < log.end() {
-            self.gate_everything();
-        }
-    }
-
-    /// Called as a turn begins: once the first base is there, the log keeps its promise, also for what was answered
-    /// before. A turn in whose midst it comes is still one without a promise.
-    pub(crate) fn notice_first_base(&mut self) {
-        let is_waiting = self.persistence.is_waiting_rewrite();
-        if std::mem::replace(&mut self.persistence.was_waiting, is_waiting) && !is_waiting {
-            self.gate_everything();
-        }
-    }
-
-    /// Nobody is told of anything logged so far before it is safe.
-    fn gate_everything(&mut self) {
-        let Some(log) = &self.persistence.log else { return };
-        let everything: Vec<Touch> =
-            (0..self.keyspace.dbs().len()).map(|db| Touch::Db { db, wrote: true }).collect();
-        self.gate.wrote(&everything, log.end());
-        if let Some(client) = self.executing.and_then(|id| self.clients.get_mut(id)) {
-            client.output.wait_for(log.end());
-        }
-    }
-
-    /// Makes everything durable and lets the turn end with exit code 0; false if that failed and `force` is not set. A log
-    /// that waits for its first base can be left by force alone, and then the code is 1.
-    /// `save`: whether an RDB file is written; where nobody says so, if there are save points.
-    pub fn shut_down(&mut self, force: bool, save: Option<bool>) -> bool {
-        self.log(Level::Warning, "User requested shutdown...");
-        // Nothing of it could be loaded. Redis looks only whether the base is being written, not whether it still will be.
-        let has_no_base = self.persistence.is_waiting_rewrite();
-        if has_no_base && !force {
-            self.log(Level::Warning, "Writing initial AOF, can't exit.");
-            return false;
-        }
-        self.abort_save();
-        if self.loading.is_none() && save.unwrap_or(!self.config.save.is_empty()) {
-            self.log(Level::Notice, "Saving the final RDB snapshot before exiting.");
-            if self.save().is_err() {
-                self.log(Level::Warning, "Error trying to save the DB, can't exit.");
-                if !force {
-                    return false;
-                }
-            }
-        }
-        self.abort_rewrite();
-        if let Some(log) = self.persistence.log.take() {
-            self.log(Level::Notice, "Calling fsync() on the AOF file.");
-            if let Err(error) = log.stop() {
-                let told = self.persistence.told;
-                if matches!(error, aof::Error::FileRetired { durable, .. } if durable >= told) {
-                    self.log(Level::Warning, format!("Writes that nobody was told of are lost: {error}"));
-                    self.persistence.last_watermark = told;
-                    self.exit = Some(0);
-                    return true;
-                }
-                self.log(Level::Warning, format!("The append only file could not be made durable: {error}"));
-                self.exit = Some(1);
-                return true;
-            }
-        }
-        if has_no_base {
-            self.log(Level::Warning, "Writing initial AOF. Exit anyway.");
-        }
-        self.exit = Some(i32::from(has_no_base));
-        true
     }
 }
 

@@ -3,15 +3,7 @@
 use super::*;
 
 fn moment(fsync: Fsync) -> Moment {
-    Moment {
-        fsync,
-        suspended: false,
-        written: 20,
-        durable: 10,
-        wanted: 0,
-        oldest: None,
-        unsynced_mark: false,
-    }
+    Moment { fsync, rests: false, written: 20, durable: 10, wanted: 0, oldest: None, unsynced_mark: false }
 }
 
 #[test]
@@ -43,14 +35,14 @@ fn everysec_syncs_when_the_oldest_byte_is_a_second_old() {
 #[test]
 fn who_asks_is_served_under_every_policy_and_during_a_rewrite() {
     for fsync in [Fsync::Always, Fsync::Everysec, Fsync::No] {
-        let wanted = Moment { wanted: 11, suspended: true, oldest: Some(Instant::now()), ..moment(fsync) };
+        let wanted = Moment { wanted: 11, rests: true, oldest: Some(Instant::now()), ..moment(fsync) };
         assert_eq!(decide(Instant::now(), &wanted), Action::Sync);
     }
 }
 
 #[test]
-fn a_suspended_policy_rests() {
+fn a_policy_that_rests_waits() {
     for fsync in [Fsync::Always, Fsync::Everysec] {
-        assert_eq!(decide(Instant::now(), &Moment { suspended: true, ..moment(fsync) }), Action::Wait);
+        assert_eq!(decide(Instant::now(), &Moment { rests: true, ..moment(fsync) }), Action::Wait);
     }
 }

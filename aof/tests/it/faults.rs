@@ -274,6 +274,29 @@ fn under_no_a_failed_fsync_holds_the_durable_watermark_until_a_base_covers_it() 
     log.stop().unwrap();
 }
 
+/// All that was logged since counted as not durable, until the base was there.
+#[test]
+fn what_is_lost_holds_no_writers_for_no_fdatasync_can_cover_it() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &Options { max_unsynced_bytes: 100, ..options(Fsync::No) });
+    for value in 0..4 {
+        turn(&mut log, &[("k", value)]);
+    }
+    until("written", || log.written() == log.end());
+    fail_once(&mem, Call::SyncData, 0, 5);
+    log.sync_now();
+    until("lost", || log.stats(Instant::now()).lost_below == Some(log.end()));
+    log.set_fsync(Fsync::Everysec);
+    assert!(log.end() > 100 && !log.writes_are_held());
+    for value in 4..12 {
+        turn(&mut log, &[("k", value)]);
+    }
+    log.sync_now();
+    until("synced", || !log.writes_are_held());
+    assert_eq!(log.durable(), 0);
+    assert!(log.stop().is_err());
+}
+
 #[test]
 fn what_takes_long_is_told_once_and_fdatasyncs_are_timed() {
     const SLOW: Duration = Duration::from_millis(20);

@@ -267,6 +267,58 @@ fn a_temporary_incr_that_fails_takes_its_base_with_it_and_the_next_attempt_count
     assert_eq!(load(&mem, &options(Fsync::Always)).unwrap().0, ["0:SET k 1", "0:SET k 2"]);
 }
 
+/// It went on being appended to, and took disk and memory until the next attempt.
+#[test]
+fn a_first_base_that_is_given_up_gives_back_its_incr_and_the_next_attempt_counts() {
+    let (mem, temp) = (Mem::new(), path("temp-appendonly.aof.incr"));
+    mem.set_capacity(256 << 10);
+    let mut log =
+        Log::start_waiting_rewrite(Arc::new(mem.clone()), &options(Fsync::Everysec), Box::new(|| {}))
+            .unwrap();
+    for attempt in 0..2 {
+        rotate(&mut log);
+        turn(&mut log, &[("k", attempt)]);
+        until("the disk is full", || log.room_bytes() < u64::MAX);
+        assert!(mem.bytes(&temp).is_some());
+        log.give_up_first_base();
+        assert_eq!((log.room_bytes(), log.health()), (u64::MAX, aof::Health::Healthy), "nothing is written");
+        let position = turn(&mut log, &[("k", 10 + attempt)]);
+        assert_eq!((log.durable(), log.is_waiting_rewrite()), (position, true));
+        until("its name is gone", || mem.bytes(&temp).is_none());
+    }
+    mem.set_capacity(1 << 30);
+    let covers = rotate(&mut log);
+    log.give_up_first_base();
+    assert!(publish(&mem, &mut log, covers, &["20"]).is_err(), "it belongs to another");
+    let covers = rotate(&mut log);
+    turn(&mut log, &[("k", 30)]);
+    publish(&mem, &mut log, covers, &["20"]).unwrap();
+    log.stop().unwrap();
+    assert_eq!(load(&mem, &options(Fsync::Everysec)).unwrap().0, ["0:SET k 20", "0:SET k 30"]);
+}
+
+#[test]
+fn a_log_that_ends_before_its_first_base_leaves_the_directory_as_it_was() {
+    let mem = Mem::new();
+    let mut before = start(mem.clone(), &options(Fsync::Always));
+    turn(&mut before, &[("old", 1)]);
+    before.stop().unwrap();
+    let names = || {
+        let mut names = aof::Fs::list(&mem, &path("")).unwrap();
+        names.sort();
+        names
+    };
+    let found = names();
+    let mut log =
+        Log::start_waiting_rewrite(Arc::new(mem.clone()), &options(Fsync::Always), Box::new(|| {})).unwrap();
+    rotate(&mut log);
+    turn(&mut log, &[("new", 1)]);
+    until("it has bytes", || log.stats(Instant::now()).buffer_length == 0);
+    log.stop().unwrap();
+    assert_eq!(names(), found);
+    assert_eq!(load(&mem, &options(Fsync::Always)).unwrap().0, ["0:SET old 1"]);
+}
+
 #[test]
 fn every_call_of_a_rewrite_may_be_the_last_before_a_crash() {
     for crash_at in 0.. {

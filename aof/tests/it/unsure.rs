@@ -163,6 +163,30 @@ fn a_live_file_that_is_removed_or_renamed_is_left_for_another_until_a_base_cover
     }
 }
 
+/// An idle log calls no fdatasync, and ended as if all were well.
+#[test]
+fn an_idle_log_whose_file_is_gone_notices_when_it_is_asked_or_stopped() {
+    for is_asked in [true, false] {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(Fsync::Everysec));
+        turn(&mut log, &[("k", 0)]);
+        log.drain();
+        until("idle", || log.is_idle());
+        assert!(!log.needs_base());
+        mem.remove(&path(FIRST)).unwrap();
+        if is_asked {
+            assert!(log.needs_base());
+            publish_empty_base(&mem, &mut log);
+            until("covered", || !log.needs_base());
+            log.stop().unwrap();
+            load(&mem.power_cut(), &options(Fsync::Everysec)).unwrap();
+        } else {
+            let error = log.stop().unwrap_err();
+            assert!(matches!(error, Error::FileRetired { op: "stat", .. }), "{error}");
+        }
+    }
+}
+
 #[test]
 fn a_real_file_knows_whether_it_has_its_name() {
     let dir = tempfile::tempdir().unwrap();

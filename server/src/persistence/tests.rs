@@ -86,6 +86,55 @@ fn a_log_that_cannot_be_turned_off_goes_on_to_its_first_base() {
     server.turn_log_off().unwrap();
 }
 
+/// It went on being written to: on a disk that it had filled itself writes were refused, for as long as the next attempt
+/// was put off.
+#[test]
+fn a_first_base_that_fails_gives_back_what_was_logged_behind_it() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    let temp = server.log_options().dir.join("temp-appendonly.aof.incr");
+    server.turn_log_on().unwrap();
+    let value = vec![b'x'; 1 << 20];
+    set(&mut server, &value);
+    let hung = Hung::on(&mem, |request| {
+        request.call == Call::Write && request.path.to_string_lossy().contains("temp-rewriteaof-bg-")
+    });
+    eventually(|| {
+        server.persist(true);
+        hung.is_met()
+    });
+    let ping = [Op { db: 0, command: b"*1\r\n$4\r\nPING\r\n" }];
+    server.persistence.log_mut().unwrap().append(0, &ping);
+    eventually(|| {
+        server.persist(true);
+        mem.bytes(&temp).is_some_and(|bytes| !bytes.is_empty())
+    });
+    mem.fail_with(|call, path| {
+        let is_base = call == Call::Write && path.to_string_lossy().contains("temp-rewriteaof-bg-");
+        is_base.then(|| std::io::Error::from_raw_os_error(28))
+    });
+    hung.end();
+    eventually(|| {
+        server.persist(true);
+        !server.persistence.is_rewriting()
+    });
+    eventually(|| mem.bytes(&temp).is_none());
+    let log = server.persistence.log_mut().unwrap();
+    let position = log.append(0, &ping);
+    log.seal(Instant::now());
+    assert_eq!((log.is_waiting_rewrite(), log.durable()), (true, position), "the next base will hold it");
+    assert_eq!(log.stats(Instant::now()).buffer_length, 0);
+    assert_eq!((server.persistence.backoff.failures(), server.shut_down(false, None)), (1, false));
+    assert_eq!(server.persistence.backoff.failures(), 0, "the next attempt is due at once");
+    mem.heal();
+    server.start_rewrite().unwrap();
+    eventually(|| {
+        server.persist(true);
+        !server.persistence.is_waiting_rewrite()
+    });
+    server.turn_log_off().unwrap();
+}
+
 /// The executor joined a writer that was at a call of the disk: nobody was served for as long as that took.
 #[test]
 fn a_log_ends_only_when_its_threads_have_nothing_to_do() {
@@ -124,6 +173,34 @@ fn a_log_ends_only_when_its_threads_have_nothing_to_do() {
         });
         assert!(server.persistence.log().is_none(), "{what}");
     }
+}
+
+/// Each eviction was appended behind a disk that could not keep up, and nothing put an end to that.
+#[test]
+fn nothing_is_evicted_while_writes_are_held() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    let config: [(&[u8], &[u8]); 2] = [(b"maxmemory-policy", b"allkeys-random"), (b"maxmemory", b"1")];
+    server.config.aof_max_unsynced_bytes = 1;
+    server.turn_log_on().unwrap();
+    eventually(|| {
+        server.persist(true);
+        !server.persistence.is_waiting_rewrite()
+    });
+    set(&mut server, b"v");
+    let hung = Hung::on(&mem, |request| request.call == Call::SyncData);
+    server.persistence.log_mut().unwrap().append(0, &[Op { db: 0, command: b"*1\r\n$4\r\nPING\r\n" }]);
+    server.persist(true);
+    assert!(server.persistence.writes_are_held());
+    let end = server.persistence.log().unwrap().end();
+    server.set_config(&config, true).unwrap();
+    server.make_room(false);
+    let while_held = server.persistence.log().unwrap().end();
+    hung.end();
+    assert_eq!(while_held, end);
+    eventually(|| !server.persistence.writes_are_held());
+    server.make_room(false);
+    assert!(server.persistence.log().unwrap().end() > end);
 }
 
 /// While it has gigabytes of what keys have left, they are no data, and nothing more must be evicted for them.

@@ -463,6 +463,60 @@ fn a_log_without_its_first_base_is_left_by_force_alone_and_not_with_0() {
     assert_eq!(server.wait().code(), Some(1));
 }
 
+/// SIGTERM killed the rewrite that alone could repair the log, ended with exit code 1, and the next start refused.
+#[test]
+fn a_log_that_has_lost_its_file_is_left_by_force_alone_until_a_base_has_repaired_it() {
+    let (world, by_force) = (World::new(), World::new());
+    let [server, mut forced] = [&world, &by_force].map(|world| {
+        let server = world.start_aof(&["--rdb-key-save-delay", "100000000"]);
+        let mut client = server.client();
+        client.ok("SET before 1");
+        fs::remove_file(world.aof_file(INCR)).unwrap();
+        eventually("somebody looks", || {
+            // Refused until another file has taken over.
+            client.ask("SET meanwhile 2");
+            client.info("aof_retired_files") == "1"
+        });
+        eventually("the repair has begun", || client.info("aof_rewrite_in_progress") == "1");
+        client.ok("SET meanwhile 3");
+        server
+    });
+    server.signal(Signal::TERM);
+    eventually("it says why not", || {
+        world.log().contains("Writing again from memory what the AOF has lost, can't exit.")
+    });
+    let mut client = server.client();
+    assert_eq!(client.info("aof_rewrite_in_progress"), "1");
+    client.ok("CONFIG SET rdb-key-save-delay 0");
+    eventually("the base is there", || client.info("aof_rewrite_in_progress") == "0");
+    drop(client);
+    assert_eq!(server.terminate().code(), Some(0));
+    assert_eq!(world.start_aof(&[]).client().ask("MGET before meanwhile"), "[1 3]");
+
+    let mut client = forced.client();
+    client.send("SHUTDOWN FORCE");
+    assert!(client.is_closed());
+    assert_eq!(forced.wait().code(), Some(1));
+}
+
+/// Nobody had written since, so that nobody had looked: the exit code was 0, and the next start refused.
+#[test]
+fn the_end_of_an_idle_server_whose_log_file_is_gone_waits_for_a_base() {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "always"]);
+    let mut client = server.client();
+    client.ok("SET k 1");
+    fs::remove_file(world.aof_file(INCR)).unwrap();
+    assert_eq!(client.ask("SHUTDOWN"), "-ERR Errors trying to SHUTDOWN. Check logs.");
+    eventually("the base is there", || {
+        (client.info("aof_rewrites").as_str(), client.info("aof_rewrite_in_progress").as_str()) == ("1", "0")
+    });
+    assert_eq!(client.info("aof_retired_files"), "1");
+    drop(client);
+    assert_eq!(server.terminate().code(), Some(0));
+    assert_eq!(world.start_aof(&[]).client().ask("GET k"), "1");
+}
+
 #[test]
 fn the_log_is_switched_on_and_off_while_writes_go_on() {
     let world = World::new();

@@ -83,11 +83,12 @@ impl Sim {
                 let written = self.write_base(&base);
                 // Else a crash has ended it, or appendonly no.
                 if self.state().rewrite == Rewrite::Working {
-                    self.enter(if written.is_ok() { Rewrite::Written { covers } } else { Rewrite::None });
+                    self.enter(if written.is_ok() { Rewrite::Written { covers } } else { Rewrite::Failed });
                 }
                 true
             }
             Rewrite::Working => false,
+            Rewrite::Failed => self.with_log(|log| self.give_up(log)),
             Rewrite::Written { covers } => self.with_log(|log| {
                 let (temp_path, format) = (TEMP.into(), BaseFormat::Resp);
                 log.publish_base(NewBase { temp_path, format, covers, len_bytes: 0 });
@@ -117,6 +118,7 @@ impl Sim {
 
     fn give_up(&self, log: &mut Log) -> bool {
         log.set_rewrite_running(false);
+        log.give_up_first_base();
         self.enter(Rewrite::None)
     }
 

@@ -79,6 +79,8 @@ pub(super) enum Rewrite {
         base: Vec<u8>,
     },
     Working,
+    /// It could not.
+    Failed,
     Written {
         covers: u64,
     },
