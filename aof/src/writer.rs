@@ -299,8 +299,12 @@ impl Writer {
             self.shared.tail.lock().worsen(Cause::Unnamed);
         }
         self.sync_written(&live);
-        // Where the file ends moves no more: whatever comes now is kept.
-        let cut = self.shared.tail.lock().retained_from();
+        // Where the file ends moves no more: whatever comes now is kept. An attempt that began before the stop was asked
+        // for is not the last.
+        let (cut, is_last) = {
+            let tail = self.shared.tail.lock();
+            (tail.retained_from(), tail.stopping)
+        };
         self.give_up_space(&live);
         let (moving, limit) = {
             let tail = self.shared.tail.lock();
@@ -331,7 +335,7 @@ impl Writer {
                 tail.note_sizes(sizes);
             }
             Err(error) => {
-                tail.note_failed_recovery(&error);
+                tail.note_failed_recovery(&error, is_last);
                 tail.space.free_bytes = free_bytes;
             }
         }
@@ -493,10 +497,11 @@ impl Tail {
         }
     }
 
-    fn note_failed_recovery(&mut self, error: &Error) {
-        self.gave_up = self.stopping;
+    fn note_failed_recovery(&mut self, error: &Error, is_last: bool) {
+        self.gave_up = is_last;
+        let next_at = (!self.stopping).then(|| self.clock.now() + RETRY);
         let Some(Retired { failure, retry_at, .. }) = &mut self.retired else { return };
-        *retry_at = Some(self.clock.now() + RETRY);
+        *retry_at = next_at;
         match error {
             Error::Io { op, path, source } => *failure = Failure::new(op, path, source, failure.since),
             error => failure.message = error.to_string(),
