@@ -307,7 +307,7 @@ impl Log {
     pub fn needs_base(&self) -> bool {
         let is_named = self.look_at_name();
         let tail = self.shared.tail.lock();
-        tail.waiting_rewrite || tail.lost.is_some() || !is_named
+        tail.waiting_rewrite || tail.has_lost() || !is_named
     }
 
     /// Whether the live file has its name; one that has not is retired. Before the first base it is named anew.

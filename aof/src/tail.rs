@@ -426,6 +426,12 @@ impl Tail {
         self.lost.as_ref().map_or(self.durable, |lost| self.durable.min(lost.from))
     }
 
+    /// Whether a part of the log is in no file that can be trusted, nor in memory; or will be, once another file takes over.
+    pub(crate) fn has_lost(&self) -> bool {
+        let is_distrusted = self.retired.as_ref().is_some_and(|retired| retired.cause > Cause::Write);
+        self.lost.is_some() || (is_distrusted && self.durable < self.retained_from())
+    }
+
     /// The end of what the live file keeps if it is retired: memory has everything from there on.
     pub(crate) fn retained_from(&self) -> Position {
         self.blocks.front().map_or(self.written.max(self.durable), |held| held.block.start)

@@ -100,6 +100,8 @@ impl Shared {
         let took = ended.saturating_duration_since(started);
         let slow = took > SLOW_WRITE;
         let mut tail = self.tail.lock();
+        // It may also have come to rest meanwhile, with the fdatasync of what was there before.
+        let was_at_rest = was_at_rest || sync_action(&tail, ended) == Action::Wait;
         tail.note_write_time(took);
         tail.owner = Owner::Nobody;
         if slow {

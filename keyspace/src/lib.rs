@@ -63,7 +63,7 @@ pub use effect::{Block, KeyEvent, Touch, Unit};
 pub use entry::Entry;
 pub use error::CommandError;
 pub use evict::{By, Policy};
-pub use limits::Limits;
+pub use limits::{Limits, STRING_BYTES_MAX};
 pub use memory::Overhead;
 pub use random::Random;
 pub use table::HashSeed;

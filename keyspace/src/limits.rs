@@ -3,6 +3,10 @@
 use crate::access::{Lfu, Noting};
 use crate::{By, Policy};
 
+/// The longest string, whatever [`Limits::max_string_bytes`] says: a base holds no longer one, and a listpack counts in 32
+/// bits.
+pub const STRING_BYTES_MAX: u64 = u32::MAX as u64 - 64 * 1024;
+
 /// What the server's configuration says to this crate.
 #[derive(Debug, Clone)]
 pub struct Limits {

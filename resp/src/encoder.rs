@@ -108,7 +108,12 @@ impl<'a> Encoder<'a> {
     pub fn bulk_pieces<'b>(&mut self, len: usize, pieces: impl Iterator<Item = &'b [u8]>) {
         self.out.reserve(len + 32);
         self.header(b'$', len as i64);
-        pieces.for_each(|piece| self.out.put_slice(piece));
+        let mut left = len;
+        for piece in pieces {
+            left -= piece.len();
+            self.out.put_slice(piece);
+        }
+        assert_eq!(left, 0, "the length was sent already");
         self.out.put_slice(b"\r\n");
     }
 

@@ -167,18 +167,26 @@ impl Server {
             return;
         }
         self.evict_grown_clients();
+        let state = self.evict_below(limit);
+        self.room.enter(state, self.clock.now);
+        // The command that needed room has not begun yet.
+        self.observer.begin(crate::clock::monotonic_ns());
+    }
+
+    fn evict_below(&mut self, limit: u64) -> State {
+        // Asked first: it costs nothing, and readers go on meanwhile.
+        if !self.may_log_by_itself() {
+            return State::Enough;
+        }
         self.weigh();
         let excess = self.room.weighed_bytes.saturating_sub(limit);
-        let state = if excess == 0 || !self.may_log_by_itself() {
+        if excess == 0 {
             State::Enough
         } else if self.keyspace.limits.policy.is_none() {
             State::Exceeded
         } else {
             self.evict_keys(excess + spare_bytes(limit))
-        };
-        self.room.enter(state, self.clock.now);
-        // The command that needed room has not begun yet.
-        self.observer.begin(crate::clock::monotonic_ns());
+        }
     }
 
     /// Evicts keys until so many bytes are free or the turn's time is over.

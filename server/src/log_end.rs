@@ -152,6 +152,10 @@ impl Server {
                 check(log, deadline, Instant::now()).map_err(anyhow::Error::msg)?;
                 std::thread::sleep(Duration::from_micros(100));
             }
+            // The file may be gone since anything was last written to it.
+            if !log.is_waiting_rewrite() && log.needs_base() {
+                return Err(anyhow::Error::msg(LOST));
+            }
         }
         // Not before: it may be the one that a log without a base waits for, and nobody would begin another.
         self.abort_rewrite();
@@ -165,6 +169,8 @@ impl Server {
     }
 }
 
+const LOST: &str = "the disk has lost writes; a rewrite repairs that";
+
 /// Whether the disk may still make everything durable in time. A log without a base gives up by itself what fails.
 fn check(log: &Log, deadline: Instant, now: Instant) -> Result<(), String> {
     if let Health::Failing(failure) = log.health()
@@ -173,7 +179,7 @@ fn check(log: &Log, deadline: Instant, now: Instant) -> Result<(), String> {
         return Err(format!("{} of {}: {}", failure.op, failure.path.display(), failure.message));
     }
     if log.stats(now).lost_below.is_some() {
-        return Err("the disk has lost writes; a rewrite repairs that".into());
+        return Err(LOST.into());
     }
     if now >= deadline {
         return Err(format!("the disk takes more than {PATIENCE:?}"));

@@ -93,7 +93,7 @@ const CHANGES: &str = "\
     RPUSH in-transaction:list a b c
     EXEC
     XADD stream:compact MAXLEN 3 2-0 field changed
-    XTRIM stream:expanded MAXLEN 600
+    XDEL stream:expanded 500 501
     XREADGROUP GROUP readers carol COUNT 2 STREAMS stream:expanded >
     XGROUP DESTROY stream:expanded idle
     PFADD hyperloglog a b c d
@@ -148,7 +148,8 @@ fn collections(client: &mut Client, suffix: &str, count: usize, padding: usize) 
     Ok(())
 }
 
-/// A small stream, and one of many nodes with entries that are gone, groups, consumers and pending entries.
+/// A small stream, and one of many nodes with entries that are gone, groups, consumers and pending entries. None that is
+/// pending is gone: a base of commands by Redis or Valkey leaves those out.
 fn streams(client: &mut Client) -> Result<()> {
     client.push(&["XADD", "stream:compact", "1-1", "field", "value"]);
     for at in 1..=EXPANDED {
@@ -178,7 +179,6 @@ const STREAMS: &str = "\
     XREADGROUP GROUP readers alice COUNT 20 STREAMS stream:expanded >
     XREADGROUP GROUP readers bob COUNT 10 STREAMS stream:expanded >
     XACK stream:expanded readers 8 9 30
-    XDEL stream:expanded 10
     XCLAIM stream:expanded readers bob 0 11 RETRYCOUNT 4
     XGROUP CREATE stream:emptied g 0 MKSTREAM
     XADD stream:emptied 3-3 a b

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aof::fs::{Call, Mem};
+use aof::fs::{Call, Mem, Verdict};
 use aof::{BaseFormat, Fsync, Health, Log, NewBase, Options};
 
 use crate::stepping::{Stepper, Turns};
-use crate::world::{eio, load, options, plain, request, start, turn, until};
+use crate::world::{eio, load, options, path, plain, request, start, turn, until};
 
 /// A seed's pseudo-random numbers: xorshift.
 fn next(state: &mut u64) -> u64 {
@@ -280,6 +280,29 @@ fn the_executor_writes_itself_unless_it_may_not() {
         assert_eq!(mine.load(Ordering::Relaxed), if direct { 4 } else { 0 }, "never under always");
         assert!(is_prefix(&load(&mem, &options(Fsync::Always)).unwrap().0, 6, 6));
     }
+}
+
+/// The syncer has nothing left to wait for when the write is over, and must be told of it.
+#[test]
+fn a_direct_write_that_outlasts_an_fdatasync_is_made_durable_too() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Everysec));
+    log.set_direct_write(true);
+    let first = turn(&mut log, &[("k", 0)]);
+    until("written", || log.written() >= first);
+    let incr = path("appendonly.aof.1.incr.aof");
+    let (here, world, written) = (std::thread::current().id(), mem.clone(), mem.bytes(&incr));
+    mem.on_call(move |request| {
+        if request.call == Call::Write && std::thread::current().id() == here {
+            until("the first is durable", || world.power_cut().bytes(&incr) == written);
+            // And the syncer has taken note of it.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Verdict::Pass
+    });
+    let second = turn(&mut log, &[("k", 1)]);
+    until("durable", || log.durable() >= second);
+    log.stop().unwrap();
 }
 
 #[test]

@@ -33,10 +33,15 @@ fn view<T>(
 ) -> Result<Option<T>, CommandError> {
     let Some(value) = value else { return Ok(None) };
     let string = StringRef::of(value)?;
+    let none = || CommandError::other("WRONGTYPE Key is not a valid HyperLogLog string value.");
+    // A long string that is none is not copied to find that out.
+    let mut magic = [0; hyperloglog::MAGIC.len()];
+    string.read(0, &mut magic);
+    if magic != hyperloglog::MAGIC {
+        return Err(none());
+    }
     let bytes = string.contiguous();
-    let hll = HyperLogLog::new(&bytes)
-        .ok_or(CommandError::other("WRONGTYPE Key is not a valid HyperLogLog string value."))?;
-    with(hll).map(Some)
+    with(HyperLogLog::new(&bytes).ok_or_else(none)?).map(Some)
 }
 
 fn pfadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {

@@ -6,7 +6,7 @@ use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::{DataSpec, integer, keys, spec};
 use crate::types::long_double::LongDouble;
 use crate::types::string::StringRef;
-use crate::{CommandError, Ctx, New, ValueRef};
+use crate::{CommandError, Ctx, New, STRING_BYTES_MAX, ValueRef};
 
 type Reply = Result<(), CommandError>;
 
@@ -339,13 +339,16 @@ fn incrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Repl
 }
 
 fn lcs(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
-    let mut copy = |key| match StringRef::of_key(ctx.read(key)) {
-        Ok(string) => Ok(string.contiguous().into_owned()),
+    let mut len = |key| match StringRef::of_key(ctx.read(key)) {
+        Ok(string) => Ok(string.len()),
         Err(_) => Err(CommandError::other("ERR The specified keys must contain string values")),
     };
-    let (left, right) = (copy(argv[1])?, copy(argv[2])?);
+    let (left_len, right_len) = (len(argv[1])?, len(argv[2])?);
     let options = LcsOptions::parse(&argv[3..])?;
-    let table = LcsTable::new(&left, &right, ctx.limits().max_string_bytes)?;
+    LcsTable::check(left_len, right_len, ctx.limits().max_string_bytes)?;
+    let mut copy = |key| StringRef::of_key(ctx.peek(key)).map(|string| string.contiguous().into_owned());
+    let (left, right) = (copy(argv[1])?, copy(argv[2])?);
+    let table = LcsTable::new(&left, &right);
     if options.len {
         out.count(table.len(left.len(), right.len()) as usize);
     } else if options.idx {
@@ -398,22 +401,27 @@ struct LcsTable<'a> {
 }
 
 impl<'a> LcsTable<'a> {
-    /// Fills the table, O(left * right), unless it took more than `max_bytes`.
-    fn new(left: &'a [u8], right: &'a [u8], max_bytes: u64) -> Result<Self, CommandError> {
-        let width = right.len() + 1;
-        let cells = (left.len() as u128 + 1) * width as u128;
+    /// Refuses a table of more than `max_bytes`.
+    fn check(left_len: usize, right_len: usize, max_bytes: u64) -> Result<(), CommandError> {
+        let cells = (left_len as u128 + 1) * (right_len as u128 + 1);
         if cells * 4 > u128::from(max_bytes) {
             let text = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
             return Err(CommandError::other(text));
         }
-        let mut cells = vec![0u32; cells as usize];
+        Ok(())
+    }
+
+    /// Fills the table, O(left * right).
+    fn new(left: &'a [u8], right: &'a [u8]) -> Self {
+        let width = right.len() + 1;
+        let mut cells = vec![0u32; (left.len() + 1) * width];
         for (i, byte) in left.iter().enumerate() {
             let (above, row) = cells[i * width..(i + 2) * width].split_at_mut(width);
             for (j, other) in right.iter().enumerate() {
                 row[j + 1] = if byte == other { above[j] + 1 } else { above[j + 1].max(row[j]) };
             }
         }
-        Ok(LcsTable { left, right, cells })
+        LcsTable { left, right, cells }
     }
 
     fn len(&self, i: usize, j: usize) -> u32 {
@@ -489,9 +497,7 @@ fn propagate_set_at(ctx: &mut Ctx<'_>, key: &[u8], value: &[u8], at_ms: i64) {
 /// How long a string may become. A log's strings were allowed when they were written, perhaps under a greater limit; but
 /// no offset in a damaged log may ask for all memory.
 pub(super) fn longest(ctx: &Ctx<'_>) -> u64 {
-    const IN_A_LOG: u64 = 1 << 32;
-    let limit = ctx.limits().max_string_bytes;
-    if ctx.keyspace.loading { limit.max(IN_A_LOG) } else { limit }
+    if ctx.keyspace.loading { STRING_BYTES_MAX } else { ctx.limits().max_string_bytes.min(STRING_BYTES_MAX) }
 }
 
 fn check_length(len: usize, longest: u64) -> Result<(), CommandError> {

@@ -127,12 +127,12 @@ impl Decoder {
     fn set<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
         let (count, limits) = (source.count()?, &self.shapes.limits);
         let is_small = expected(count) <= limits.set_max_listpack_entries;
-        let packed_bytes = limits.set_max_listpack_value;
         let mut building = None;
         self.small.clear();
         for _ in 0..count {
             source.string(&mut self.string)?;
-            if is_small && building.is_none() && self.string.len() <= packed_bytes {
+            let (len, len_bytes) = (self.small.len(), self.small.len_bytes());
+            if is_small && building.is_none() && set::fits(len, len_bytes, &self.string, self.shapes.set) {
                 self.small.push(&self.string);
                 continue;
             }

@@ -9,8 +9,8 @@ use crate::{DbIndex, New, Value};
 /// The room for bytes that a [`Sorter`]'s part keeps: one huge key is not to cost as much up to the end of the file.
 const KEPT_PART_BYTES: usize = 1024 * 1024;
 
-/// Keys of a batch, or of a part of one: batches follow each other as in the file. Emptied ones are used again, so that no key is an allocation of one thread that another
-/// has to free.
+/// Keys of a batch, or of a part of one: batches follow each other as in the file. Emptied ones are used again, so that
+/// no key is an allocation of one thread that another has to free.
 #[derive(Debug, Default)]
 pub struct Keys {
     /// Each key's bytes, and those of its value if it is a short string.

@@ -9,9 +9,8 @@ use std::io::{self, BufRead};
 use super::crc64::Crc64;
 use super::error::ErrorKind;
 use super::lzf;
+use crate::STRING_BYTES_MAX;
 
-/// No Redis writes a longer string, nor may a listpack be longer.
-const STRING_BYTES_MAX: u64 = u32::MAX as u64 - 64 * 1024;
 /// Reserved before the bytes have come; beyond, room grows with what comes.
 const RESERVE_BYTES: u64 = 64 * 1024;
 /// Copied at once: the first levels of the cache hold as much.

@@ -5,7 +5,7 @@
 //! [64 KiB] [64 KiB] [] [64 KiB] [5 bytes, and 3 idle ones]
 //! ```
 //! A chunk holds its first bytes; what it does not hold is zeros. So a string is lengthened by much without being filled: a
-//! bitmap with one bit far out takes one chunk, and does so again when it is loaded. Behind the string's end the last
+//! bitmap with one bit far out takes one chunk and 16 bytes for each that is empty, and does so again when it is loaded. Behind the string's end the last
 //! chunk may hold idle bytes, zeros too.
 
 use std::ops::Range;

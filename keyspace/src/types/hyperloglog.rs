@@ -30,7 +30,8 @@ const REGISTER_BITS: u32 = 14;
 const RUN_BITS: u32 = 64 - REGISTER_BITS;
 const HEADER_BYTES: usize = 16;
 const DENSE_BYTES: usize = HEADER_BYTES + REGISTERS * 6 / 8;
-const MAGIC: &[u8] = b"HYLL";
+/// What a HyperLogLog begins with.
+pub const MAGIC: [u8; 4] = *b"HYLL";
 const DENSE: u8 = 0;
 const SPARSE: u8 = 1;
 /// Where the header's top byte of the cardinality is; its top bit says that the cardinality is out of date.
@@ -57,7 +58,7 @@ impl<'a> HyperLogLog<'a> {
             DENSE => bytes.len() == DENSE_BYTES,
             encoding => encoding == SPARSE,
         };
-        (header.starts_with(MAGIC) && sound).then_some(HyperLogLog(bytes))
+        (header.starts_with(&MAGIC) && sound).then_some(HyperLogLog(bytes))
     }
 
     /// Whether it is sparse.
@@ -273,7 +274,7 @@ fn tau(mut x: f64) -> f64 {
 pub fn empty() -> Str {
     let mut bytes = Str::from_elem(0, HEADER_BYTES);
     let header = bytes.make_mut();
-    header[..4].copy_from_slice(MAGIC);
+    header[..4].copy_from_slice(&MAGIC);
     header[4] = SPARSE;
     let mut runs = SmallVec::new();
     Run::write(&mut runs, 0, REGISTERS);

@@ -408,7 +408,7 @@ where
 }
 
 /// Whether a listpack of that size may take this member in.
-fn fits(len: usize, len_bytes: usize, member: &[u8], thresholds: Thresholds) -> bool {
+pub(crate) fn fits(len: usize, len_bytes: usize, member: &[u8], thresholds: Thresholds) -> bool {
     len < thresholds.listpack_entries
         && member.len() <= thresholds.listpack_value_bytes
         && len_bytes.saturating_add(member.len()) <= LISTPACK_BYTES_MAX

@@ -3,7 +3,7 @@
 use keyspace::rdb::Options;
 use keyspace::types::chunked::CHUNK_BYTES;
 use keyspace::types::string::StringRef;
-use keyspace::{Db, Digest, Random};
+use keyspace::{Db, Digest, Random, STRING_BYTES_MAX};
 
 use crate::allocations::allocated_bytes;
 use crate::{Session, rdb};
@@ -263,4 +263,19 @@ fn long_strings_are_written_and_read_packed_and_plain() {
             assert_eq!(rdb::digest(&found), rdb::digest(&session));
         }
     }
+}
+
+/// A base would hold it, and no start could read that.
+#[test]
+fn no_limit_lets_a_string_become_longer_than_a_base_can_hold() {
+    let mut session = Session::new();
+    session.keyspace.limits.max_string_bytes = 8 << 30;
+    let refusal = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n";
+    let longest = format!("SETRANGE k {} x", STRING_BYTES_MAX - 1);
+    session.check(&[
+        (&format!("SETRANGE k {STRING_BYTES_MAX} x"), refusal),
+        ("SETBIT k 34359738367 1", "-ERR bit offset is not an integer or out of range\r\n"),
+        (&longest, &format!(":{STRING_BYTES_MAX}\r\n")),
+        ("APPEND k x", refusal),
+    ]);
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use keyspace::CommandError;
+use keyspace::{CommandError, STRING_BYTES_MAX};
 use resp::{Limits, Parser};
 
 use crate::client::{Client, ClientId, OwnedArgv, ReplyMode};
@@ -83,7 +83,7 @@ impl Server {
                 return used;
             }
             let limits = Limits {
-                max_bulk_bytes: self.config.proto_max_bulk_len_bytes,
+                max_bulk_bytes: self.config.proto_max_bulk_len_bytes.min(STRING_BYTES_MAX as i64),
                 authenticated: self.may_speak(client),
                 check_crlf: false,
             };

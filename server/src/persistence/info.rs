@@ -10,8 +10,8 @@ use crate::info::Fields;
 use crate::persistence::Persistence;
 
 impl Persistence {
-    /// The fields of INFO's section, behind those of loading. What Everlog cannot have, since it does not fork and has
-    /// no RDB, is as Redis says it where it never happened. Source: redis 7.2 `src/server.c` `genRedisInfoString`.
+    /// The fields of INFO's section, behind those of loading. What Everlog cannot have, since it does not fork, is
+    /// as Redis says it where it never happened. Source: redis 7.2 `src/server.c` `genRedisInfoString`.
     pub fn info(&self, clock: &Clock, fields: &mut Fields) {
         let status = |ok| if ok { "ok" } else { "err" };
         let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);

@@ -1,5 +1,5 @@
 //! The end of the server: by a signal, by SHUTDOWN, and with which exit code. 0 says that everything anybody was told of
-//! is durable, and can be loaded.
+//! is durable, in files of which the last has its name.
 
 use crate::executor::Server;
 use crate::logger::Level;
@@ -47,25 +47,33 @@ impl Server {
     /// `save`: whether an RDB file is written; where nobody says so, if there are save points.
     pub fn shut_down(&mut self, force: bool, save: Option<bool>) -> bool {
         self.log(Level::Warning, "User requested shutdown...");
-        let only_in_memory = self.persistence.only_in_memory();
-        if let Some(reason) = only_in_memory {
-            let outcome = if force { ". Exit anyway." } else { ", can't exit." };
-            self.log(Level::Warning, format!("{reason}{outcome}"));
-        }
-        if only_in_memory.is_some() && !force {
-            if !self.persistence.is_rewriting() {
-                self.schedule_rewrite();
-            }
+        if !force && self.must_stay(force) {
             return false;
         }
         self.abort_save();
         if self.save_finally(save).is_err() && !force {
             return false;
         }
+        // A save takes its time, in which a file may vanish.
+        if self.must_stay(force) {
+            return false;
+        }
+        let only_in_memory = self.persistence.only_in_memory().is_some();
         self.abort_rewrite();
         let code = self.close_log();
-        self.exit = Some(code.max(i32::from(only_in_memory.is_some())));
+        self.exit = Some(code.max(i32::from(only_in_memory)));
         true
+    }
+
+    /// Whether a part of the data is in memory alone, and nobody forces it. The base that ends this is begun, then.
+    fn must_stay(&mut self, force: bool) -> bool {
+        let Some(reason) = self.persistence.only_in_memory() else { return false };
+        let outcome = if force { ". Exit anyway." } else { ", can't exit. SHUTDOWN FORCE loses it." };
+        self.log(Level::Warning, format!("{reason}{outcome}"));
+        if !force && !self.persistence.is_rewriting() {
+            self.schedule_rewrite();
+        }
+        !force
     }
 
     /// Writes the last RDB file, if there is to be one.

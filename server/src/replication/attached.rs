@@ -98,7 +98,8 @@ impl Nameless {
 
     /// Fills `piece` from an offset on.
     pub fn read_exact_at(&self, piece: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.as_ref().map_or(Ok(()), |file| file.read_exact_at(piece, offset))
+        let file = self.0.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        file.read_exact_at(piece, offset)
     }
 }
 

@@ -853,3 +853,20 @@ fn a_transaction_that_turns_the_log_on_is_kept_whole() {
     server.kill();
     assert_eq!(world.start_aof(&[]).client().ask("MGET before a b c d"), "[1 1 2 3 4]");
 }
+
+/// An idle log has not looked for its file; to end it without a look would leave a directory that does not load.
+#[test]
+fn a_log_whose_file_is_gone_is_not_turned_off() {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"]);
+    let mut client = server.client();
+    client.ok("SET k v");
+    server.wait_for_info("aof_pending_bio_fsync", "0");
+    let incr = world.aof_names().into_iter().find(|name| name.ends_with(".incr.aof")).unwrap();
+    fs::remove_file(world.aof_file(&incr)).unwrap();
+    let refusal = client.ask("CONFIG SET appendonly no");
+    assert!(refusal.contains("the disk has lost writes"), "{refusal}");
+    eventually("a rewrite has repaired it", || client.ask("CONFIG SET appendonly no") == "OK");
+    drop(server);
+    assert_eq!(world.start_aof(&[]).client().ask("GET k"), "v");
+}

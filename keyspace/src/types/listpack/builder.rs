@@ -23,6 +23,16 @@ impl Builder {
         self.len += 1;
     }
 
+    /// Number of elements so far.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What they take.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The listpack; the builder is empty then.
     pub(crate) fn finish(&mut self) -> Listpack {
         self.bytes.resize(self.bytes.len().max(HEADER_BYTES), 0);
