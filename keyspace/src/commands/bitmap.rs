@@ -6,7 +6,7 @@ use resp::{Encoder, number};
 use smallvec::SmallVec;
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
-use super::string::{longest, range};
+use super::string::{is_crossed, longest, range};
 use super::{DataSpec, integer, keys, spec};
 use crate::types::chunked::{CHUNK_BYTES, Chunked};
 use crate::types::string::{StringMut, StringRef};
@@ -61,7 +61,8 @@ fn bitcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         _ => return Err(CommandError::Syntax),
     };
     let string = StringRef::of_key(ctx.read(argv[1]))?;
-    out.count(unit.bits(start, end, string.len()).map_or(0, |bits| count_ones(&string, bits)));
+    let bits = if is_crossed(start, end) { None } else { unit.bits(start, end, string.len()) };
+    out.count(bits.map_or(0, |bits| count_ones(&string, bits)));
     Ok(())
 }
 

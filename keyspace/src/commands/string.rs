@@ -245,18 +245,21 @@ fn strlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
 fn getrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     let (start, end) = (integer(argv[2])?, integer(argv[3])?);
     let string = StringRef::of_key(ctx.read(argv[1]))?;
-    let range = range(start, end, string.len()).unwrap_or_default();
+    let range =
+        if is_crossed(start, end) { None } else { range(start, end, string.len()) }.unwrap_or_default();
     out.bulk_pieces(range.len(), string.pieces(range));
     Ok(())
+}
+
+/// Whether both ends are counted from the end, and the first is the later one: GETRANGE and BITCOUNT find nothing then.
+pub(super) fn is_crossed(start: i64, end: i64) -> bool {
+    start < 0 && end < 0 && start > end
 }
 
 /// The bytes from `start` to `end`, both included and counted from the end if negative. `None`: there are none.
 ///
 /// An `end` before the string's begin is its first byte: a quirk that clients may rely on.
 pub(super) fn range(start: i64, end: i64, len: usize) -> Option<std::ops::Range<usize>> {
-    if start < 0 && end < 0 && start > end {
-        return None;
-    }
     let place = |index: i64| if index < 0 { index.saturating_add(len as i64).max(0) } else { index };
     let (start, end) = (place(start), place(end).min(len as i64 - 1));
     (start <= end).then(|| start as usize..end as usize + 1)

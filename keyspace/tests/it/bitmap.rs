@@ -43,6 +43,11 @@ fn the_first_bit_of_a_kind_is_found() {
         ("BITPOS k 0 0 -1", ":-1\r\n"),
         ("BITPOS k 1 9 -1 BIT", ":9\r\n"),
         ("BITPOS k 0 3", ":-1\r\n"),
+        // An end before the begin is the first byte, but where it makes GETRANGE and BITCOUNT find nothing.
+        ("BITPOS k 1 -3 -9", ":0\r\n"),
+        ("BITCOUNT k -3 -9", ":0\r\n"),
+        ("GETRANGE k -3 -9", "$0\r\n\r\n"),
+        ("BITCOUNT k 0 -9", ":8\r\n"),
     ]);
 }
 
