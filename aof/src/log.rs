@@ -560,7 +560,9 @@ impl Log {
         let retired = tail.retired.as_ref().map(|retired| &retired.failure);
         let lost = tail.lost.as_ref().and_then(|lost| lost.failure.as_ref());
         let Some(failure) = retired.or(lost).cloned() else { return Ok(()) };
-        let durable = tail.durable_watermark();
+        // What was durable in a file that has lost its name is not.
+        let is_unnamed = tail.is_unnamed() || tail.lost.as_ref().is_some_and(|lost| lost.is_unnamed);
+        let durable = if is_unnamed { 0 } else { tail.durable_watermark() };
         Err(Error::FileRetired { path: failure.path, op: failure.op, message: failure.message, durable })
     }
 

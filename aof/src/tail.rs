@@ -192,12 +192,14 @@ impl Retired {
     }
 }
 
-/// Written under `no`, not durable when the file failed, and no longer in memory.
+/// Written under `no`, not durable when the file failed, and no longer in memory; or in a file that has lost its name.
 #[derive(Debug)]
 pub(crate) struct Lost {
     pub(crate) from: Position,
     pub(crate) below: Position,
     pub(crate) failure: Option<Failure>,
+    /// What was durable in that file is gone, too.
+    pub(crate) is_unnamed: bool,
 }
 
 #[derive(Debug)]
@@ -686,7 +688,9 @@ impl Tail {
 
     fn may_switch(&self, at: Position) -> bool {
         let synced = self.durable >= at || self.broken.is(Sabotage::SwitchWithoutSync) && self.written >= at;
-        self.waiting_rewrite || (synced && self.retired.is_none() && !self.sync_running())
+        // The next file says where this one ends, and the line that calls all of it durable is a part of it.
+        let is_whole = synced && self.unsynced_mark.is_none() && !self.sync_running();
+        self.waiting_rewrite || (is_whole && self.retired.is_none())
     }
 
     /// The queued blocks that belong to the live file, as many as one writev(2) takes.

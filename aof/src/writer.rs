@@ -328,7 +328,7 @@ impl Writer {
                 if tail.durable < cut || is_unnamed {
                     // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say.
                     let from = tail.lost.as_ref().map_or(tail.durable.min(cut), |lost| lost.from);
-                    tail.lost = Some(Lost { from, below: cut, failure });
+                    tail.lost = Some(Lost { from, below: cut, failure, is_unnamed });
                 }
                 tail.next = next;
                 tail.take_over(Some(live));
@@ -391,10 +391,17 @@ impl Writer {
     /// Everything before `at` is durable in the last file (or covered by a base): the next file takes over.
     fn switch(&mut self, at: Position, last: Option<LiveFile>) {
         // It is complete. Whatever it owns beyond its end, the next one will need.
-        let _ = last.map(|last| last.file.trim());
+        let _ = last.as_ref().map(|last| last.file.trim());
+        // Nobody will look at it again.
+        let is_named = last.is_none_or(|last| last.is_named());
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
-        self.volume.switch(&mut tail, at);
+        if !is_named && !tail.waiting_rewrite {
+            tail.lose_name();
+        }
+        if tail.waiting_rewrite || tail.retired.is_none() {
+            self.volume.switch(&mut tail, at);
+        }
         self.shared.changed(tail);
     }
 

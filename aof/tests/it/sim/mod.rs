@@ -185,6 +185,10 @@ const SCRIPTS: &[(&str, &[&str])] = &[("a log that goes on", &[
     "start", "turn", "write", "begin sync", "turn", "end sync", "write", "rewrite", "write", "turn", "write", "rewrite", "turn",
     "write", "begin sync", "end sync", "write", "turn", "write", "rewrite", "rewrite", "write", "turn", "rewrite", "write",
     "remove history", "write", "0.4 s", "0.4 s", "0.4 s", "begin sync", "end sync", "write", "sync now", "turn",
+]), ("a mark in front of a switch", &[
+    "start", "turn", "write", "write", "sync now", "begin sync", "end sync", "0.4 s", "0.4 s", "0.4 s", "write", "rewrite",
+    "write", "rewrite", "write", "turn", "write", "write", "begin sync", "end sync", "write", "turn", "write", "rewrite",
+    "rewrite", "write", "rewrite", "write", "turn", "write", "rewrite", "rewrite", "write", "turn", "rewrite", "write",
 ]), ("a first base", &[
     "append", "appendonly yes", "turn", "rewrite", "write", "rewrite", "turn", "write", "rewrite", "write", "turn", "write",
     "rewrite", "write", "rewrite", "turn", "write", "begin sync", "end sync", "appendonly no", "turn", "appendonly yes",
