@@ -12,7 +12,7 @@ use std::collections::HashSet;
 
 use triomphe::Arc;
 
-use super::listpack::{At, Element, Listpack};
+use super::listpack::{self, At, Element, Listpack};
 use crate::entry::Entry;
 use crate::table::{Fields, HashSeed};
 use crate::{Limits, Random};
@@ -34,9 +34,6 @@ pub struct Thresholds {
     value_bytes: usize,
     seed: HashSeed,
 }
-
-/// Redis lets no listpack grow beyond this.
-const LISTPACK_BYTES_MAX: usize = 1 << 30;
 
 impl Thresholds {
     /// What the configuration says of hashes.
@@ -159,7 +156,7 @@ impl Hash {
         let sum_bytes = words.iter().map(|word| word.len()).sum::<usize>();
         if words.len() / 2 > thresholds.entries
             || words.iter().any(|word| word.len() > thresholds.value_bytes)
-            || pack.len_bytes() + sum_bytes > LISTPACK_BYTES_MAX
+            || pack.len_bytes() + sum_bytes > listpack::BYTES_MAX
         {
             self.expand(thresholds.seed);
         }

@@ -27,6 +27,9 @@ mod builder;
 
 pub(crate) use self::builder::Builder;
 
+/// Redis lets none grow beyond this.
+pub(crate) const BYTES_MAX: usize = 1 << 30;
+
 const HEADER_BYTES: usize = 6;
 const END: u8 = 0xff;
 const COUNT_UNKNOWN: u16 = u16::MAX;

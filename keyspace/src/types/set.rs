@@ -13,7 +13,7 @@ use resp::number;
 use triomphe::Arc;
 
 use super::intset::Intset;
-use super::listpack::{Element, Listpack};
+use super::listpack::{self, Element, Listpack};
 use crate::table::{Fields, HashSeed};
 use crate::{Limits, Random, Str};
 
@@ -43,9 +43,6 @@ pub struct Thresholds {
 
 /// An intset larger than this is refused by Redis as well, whatever `set-max-intset-entries` says.
 const INTSET_ENTRIES_MAX: usize = 1 << 30;
-
-/// Redis lets no listpack grow beyond this.
-const LISTPACK_BYTES_MAX: usize = 1 << 30;
 
 /// SPOP builds a new set of what stays if it takes more than this times as much. Source: `SPOP_MOVE_STRATEGY_MUL`.
 const REBUILD_RATIO: usize = 5;
@@ -411,7 +408,7 @@ where
 pub(crate) fn fits(len: usize, len_bytes: usize, member: &[u8], thresholds: Thresholds) -> bool {
     len < thresholds.listpack_entries
         && member.len() <= thresholds.listpack_value_bytes
-        && len_bytes.saturating_add(member.len()) <= LISTPACK_BYTES_MAX
+        && len_bytes.saturating_add(member.len()) <= listpack::BYTES_MAX
 }
 
 #[cfg(test)]

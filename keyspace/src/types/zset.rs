@@ -15,7 +15,7 @@ use std::ops::Range;
 use resp::number;
 use triomphe::Arc;
 
-use super::listpack::{At, Element, Listpack};
+use super::listpack::{self, At, Element, Listpack};
 use crate::table::{HashSeed, Record};
 use crate::{Limits, Random, Str};
 
@@ -73,9 +73,6 @@ pub struct Thresholds {
     seed: HashSeed,
 }
 
-/// Redis lets no listpack grow beyond this.
-const LISTPACK_BYTES_MAX: usize = 1 << 30;
-
 impl Thresholds {
     /// What the configuration says of sorted sets.
     pub fn new(limits: &Limits, seed: HashSeed) -> Self {
@@ -118,7 +115,7 @@ impl ZSet {
         let longest = members.iter().map(|scored| scored.member.len()).max().unwrap_or(0);
         if members.len() > thresholds.entries
             || longest > thresholds.value_bytes
-            || bytes > LISTPACK_BYTES_MAX
+            || bytes > listpack::BYTES_MAX
         {
             let members = members.iter().map(|scored| (Element::Bytes(&scored.member), scored.score));
             return ZSet::large(members, thresholds.seed);
@@ -327,7 +324,7 @@ impl ZSet {
         let Form::Pack(pack) = &mut self.0 else { return };
         let fits = pack.len() / 2 < thresholds.entries
             && member.len() <= thresholds.value_bytes
-            && pack.len_bytes().saturating_add(member.len()) <= LISTPACK_BYTES_MAX;
+            && pack.len_bytes().saturating_add(member.len()) <= listpack::BYTES_MAX;
         if let Some(at) = at {
             pack.remove(at, 2);
         } else if !fits {
