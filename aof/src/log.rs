@@ -448,7 +448,7 @@ impl Log {
     /// it on.
     pub fn drain(&mut self) -> Position {
         self.seal(self.shared.clock.now());
-        self.change(|tail| tail.mark_asked = true);
+        self.change(|tail| tail.mark_asked = tail.end);
         self.sync_now()
     }
 
@@ -469,22 +469,27 @@ impl Log {
     pub fn begin_rotation(&mut self) -> Result<(), Error> {
         self.change(|tail| match (&tail.rotation, &tail.next) {
             // A rewrite that was given up after this left its file behind, empty and listed: it will do.
-            (_, Some(_)) if tail.switch_at.is_none() => tail.rotation = Rotation::Ready,
+            (_, Some(_)) if tail.switch_at.is_none() => tail.kick_off(),
             _ => tail.rotation = Rotation::Requested,
         });
         Ok(())
     }
 
-    /// Whether the next file is there, or could not be created; `None`: not yet, or not asked for.
+    /// Whether the next file is there, and the last one durable but for what was written most recently; or the next one
+    /// could not be created. `None`: not yet, or not asked for.
     pub fn rotation_ready(&mut self) -> Option<Result<(), Error>> {
         let mut tail = self.shared.tail.lock();
+        if tail.step_rotation() {
+            self.shared.changed(tail);
+            tail = self.shared.tail.lock();
+        }
         match &tail.rotation {
             Rotation::Ready => Some(Ok(())),
             Rotation::Failed(_) => match std::mem::replace(&mut tail.rotation, Rotation::Idle) {
                 Rotation::Failed(error) => Some(Err(error)),
                 _ => None,
             },
-            Rotation::Idle | Rotation::Requested => None,
+            Rotation::Idle | Rotation::Requested | Rotation::Syncing(..) => None,
         }
     }
 
@@ -558,7 +563,7 @@ impl Log {
         }
         let tail = self.shared.tail.lock();
         let retired = tail.retired.as_ref().map(|retired| &retired.failure);
-        let lost = tail.lost.as_ref().and_then(|lost| lost.failure.as_ref());
+        let lost = tail.lost.as_ref().map(|lost| &lost.failure);
         let Some(failure) = retired.or(lost).cloned() else { return Ok(()) };
         // What was durable in a file that has lost its name is not.
         let is_unnamed = tail.is_unnamed() || tail.lost.as_ref().is_some_and(|lost| lost.is_unnamed);

@@ -2,10 +2,12 @@
 //!
 //! A rewrite takes five steps, and its base holds exactly the positions <= S:
 //! 1. the writer creates incr n+1 (0 bytes), syncs it and the directory, and publishes the manifest; n is still live;
-//! 2. an fdatasync of n is kicked off;
+//! 2. n is synced while nobody waits for it, so that little is left for step 4;
 //! 3. at a turn's boundary the executor seals at S and takes its snapshot; later blocks belong to n+1;
 //! 4. the rest of n is written and synced;
-//! 5. the first byte of n+1 follows.
+//! 5. the head of n+1, which says where n ended, is written and synced, and its blocks follow.
+//!
+//! Steps 4 and 5 are two fdatasyncs of little, for which replies to what is behind S wait under every policy.
 //!
 //! No file ever holds positions on both sides of S, so that publishing the base retires whole files: those whose last
 //! position is <= S.
@@ -39,11 +41,14 @@ pub struct NewBase {
     pub len_bytes: u64,
 }
 
-/// How far the creation of the next file has come.
+/// How far a rotation has come that has not switched yet.
 #[derive(Debug)]
 pub(crate) enum Rotation {
     Idle,
     Requested,
+    /// The next file is there. What the last one has shall be durable up to here before it takes over; and if that took long,
+    /// so many times more what was written meanwhile.
+    Syncing(Position, u32),
     Ready,
     Failed(Error),
 }
@@ -51,6 +56,37 @@ pub(crate) enum Rotation {
 impl Rotation {
     pub(crate) fn is_requested(&self) -> bool {
         matches!(self, Rotation::Requested)
+    }
+}
+
+/// Beside a slow fdatasync much is written, and the next one is slow for that reason.
+const REPEATS: u32 = 3;
+
+impl Tail {
+    /// Step 2.
+    pub(crate) fn kick_off(&mut self) {
+        self.sync_before_switch(REPEATS);
+    }
+
+    fn sync_before_switch(&mut self, repeats: u32) {
+        self.wanted = self.wanted.max(self.written);
+        self.rotation = Rotation::Syncing(self.written, repeats);
+    }
+
+    /// Looks whether step 3 may come; true if that has changed.
+    pub(crate) fn step_rotation(&mut self) -> bool {
+        let Rotation::Syncing(below, repeats) = self.rotation else { return false };
+        // Before the first base nothing waits for the last file, and a file that has failed is repaired by a base.
+        let is_moot = self.waiting_rewrite || self.retired.is_some();
+        if self.durable < below && !is_moot {
+            return false;
+        }
+        if repeats > 0 && self.syncs_are_slow && self.durable < self.written && !is_moot {
+            self.sync_before_switch(repeats - 1);
+        } else {
+            self.rotation = Rotation::Ready;
+        }
+        true
     }
 }
 
@@ -109,6 +145,10 @@ impl Volume {
     /// No file counts before the first base.
     pub(crate) fn new_waiting(directory: Directory, epoch: Epoch) -> Self {
         Volume { directory, epoch, spans: Vec::new() }
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     pub(crate) fn sizes(&self) -> Result<(u64, u64), Error> {

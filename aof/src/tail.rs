@@ -59,14 +59,6 @@ impl LiveFile {
     pub(crate) fn is_named(&self) -> bool {
         self.file.is_named(&self.path).unwrap_or(true)
     }
-
-    /// The head that is owed, in front of `block`.
-    pub(crate) fn head(&self, block: &Block) -> Option<Vec<u8>> {
-        let (head, mut bytes) = (self.owed?, Vec::new());
-        let lag = block.start.saturating_sub(block.durable);
-        head_line(head, block.start, lag, block.time_ms).encode(head.epoch, &mut bytes);
-        Some(bytes)
-    }
 }
 
 /// A head without a payload.
@@ -197,7 +189,7 @@ impl Retired {
 pub(crate) struct Lost {
     pub(crate) from: Position,
     pub(crate) below: Position,
-    pub(crate) failure: Option<Failure>,
+    pub(crate) failure: Failure,
     /// What was durable in that file is gone, too.
     pub(crate) is_unnamed: bool,
 }
@@ -231,8 +223,9 @@ pub(crate) struct Tail {
     /// The position and the place of a line that was written and that no fdatasync has covered; it has no bytes of its own
     /// among positions.
     pub(crate) unsynced_mark: Option<(Position, FilePoint)>,
-    /// The log is about to end: the line that calls all of it durable shall not wait until it has been idle.
-    pub(crate) mark_asked: bool,
+    /// The log is about to end, if nothing comes behind this: the line that calls all of it durable shall not wait until it
+    /// has been idle.
+    pub(crate) mark_asked: Position,
     pub(crate) last_write: Instant,
     pub(crate) time_ms: i64,
 
@@ -321,7 +314,7 @@ impl Tail {
             checksum: options.checksum,
             marked: start,
             unsynced_mark: None,
-            mark_asked: false,
+            mark_asked: start,
             last_write: clock.now(),
             time_ms: 0,
             fsync: options.fsync,
@@ -408,7 +401,8 @@ impl Tail {
     /// What a crash of the process can no longer take: moves the watermark, drops what needs no memory any more.
     pub(crate) fn set_written(&mut self, position: Position) {
         self.written = self.written.max(position);
-        if self.fsync == Fsync::No {
+        // Those of a file that has failed move.
+        if self.fsync == Fsync::No && self.retired.is_none() {
             self.unsynced_since = self.oldest_unsynced();
             self.drop_blocks(self.written);
         }
@@ -617,6 +611,15 @@ impl Tail {
         !matches!(self.collect, Collect::Idle)
     }
 
+    /// The head that the live file owes, in front of whatever comes next.
+    pub(crate) fn owed_head(&self) -> Option<Line> {
+        let owed = self.live.as_ref()?.owed?;
+        let next = self.blocks.get(self.first_queued());
+        let time_ms = next.map_or(self.time_ms, |held| held.block.time_ms);
+        let lag = self.written.saturating_sub(self.durable_watermark());
+        Some(head_line(owed, self.written, lag, time_ms))
+    }
+
     fn mark(&self) -> Line {
         let (position, time_ms) = (self.end, self.time_ms);
         Line { payload_bytes: 0, position, lag: 0, db: self.selected, time_ms, head: None, payload_crc: 0 }
@@ -668,7 +671,7 @@ impl Tail {
             }
         }
         let mark_due = self.mark_due();
-        if mine && mark_due.is_some_and(|due| now >= due || self.stopping || self.mark_asked) {
+        if mine && mark_due.is_some_and(|due| now >= due || self.stopping || self.end <= self.mark_asked) {
             return Job::Mark(self.mark());
         }
         match std::mem::replace(&mut self.collect, Collect::Running) {

@@ -233,8 +233,8 @@ impl Writer {
     }
 
     fn write(&self, live: &LiveFile, blocks: &[Block]) {
-        if let Some(head) = blocks.first().and_then(|first| live.head(first)) {
-            return self.write_head(live, &head);
+        if live.owed.is_some() {
+            return self.write_head();
         }
         let mut bufs: Vec<IoSlice<'_>> = blocks.iter().map(|block| IoSlice::new(&block.bytes)).collect();
         let mut end = live.point;
@@ -254,15 +254,28 @@ impl Writer {
     }
 
     /// What opens a file, or this run's part of it; the blocks follow when it is durable.
-    fn write_head(&self, live: &LiveFile, head: &[u8]) {
-        let failed = |cause| move |error| (cause, error);
-        let written = write_all(&*live.file, &mut [IoSlice::new(head)]).map_err(failed(Cause::Write));
-        let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed(Cause::Sync)));
+    fn write_head(&self) {
+        let owed = {
+            let tail = self.shared.tail.lock();
+            tail.live.clone().zip(tail.owed_head())
+        };
+        let written = owed.as_ref().map(|(live, head)| {
+            let mut bytes = Vec::new();
+            head.encode(self.volume.epoch(), &mut bytes);
+            let failed = |cause| move |error| (cause, error);
+            let written = write_all(&*live.file, &mut [IoSlice::new(&bytes)]).map_err(failed(Cause::Write));
+            let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed(Cause::Sync)));
+            synced.map(|()| (live.point.after(&bytes), head.position - head.lag))
+        });
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
-        match synced {
-            Ok(()) => tail.note_point(live.point.after(head)),
-            Err((cause, error)) => tail.retire(cause, &error),
+        match written {
+            Some(Ok((point, durable))) => {
+                tail.marked = tail.marked.max(durable);
+                tail.note_point(point);
+            }
+            Some(Err((cause, error))) => tail.retire(cause, &error),
+            None => {}
         }
         self.shared.changed(tail);
     }
@@ -270,12 +283,10 @@ impl Writer {
     /// Says in the file that all of it is durable.
     fn mark(&self, live: &LiveFile, line: &Line) {
         let mut bytes = Vec::new();
-        let epoch = self.shared.tail.lock().epoch;
-        line.encode(epoch, &mut bytes);
+        line.encode(self.volume.epoch(), &mut bytes);
         let result = write_all(&*live.file, &mut [IoSlice::new(&bytes)]);
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
-        tail.mark_asked &= line.position < tail.end;
         match result {
             Ok(()) => {
                 tail.marked = line.position;
@@ -323,13 +334,7 @@ impl Writer {
         tail.owner = Owner::Nobody;
         match moved {
             Ok((live, next)) => {
-                let is_unnamed = tail.is_unnamed();
-                let failure = tail.retired.take().map(|retired| retired.failure);
-                if tail.durable < cut || is_unnamed {
-                    // Only `no` keeps nothing in memory. Whether these bytes survived nobody can say.
-                    let from = tail.lost.as_ref().map_or(tail.durable.min(cut), |lost| lost.from);
-                    tail.lost = Some(Lost { from, below: cut, failure, is_unnamed });
-                }
+                tail.note_lost(cut);
                 tail.next = next;
                 tail.take_over(Some(live));
                 tail.written = tail.written.max(limit);
@@ -388,20 +393,26 @@ impl Writer {
         self.shared.changed(tail);
     }
 
-    /// Everything before `at` is durable in the last file (or covered by a base): the next file takes over.
+    /// Everything before `at` is durable in the last file (or covered by a base): the next file takes over, and says at once
+    /// where that one ended. Until it does, a start takes the last file for one whose end a crash may have torn.
     fn switch(&mut self, at: Position, last: Option<LiveFile>) {
         // It is complete. Whatever it owns beyond its end, the next one will need.
         let _ = last.as_ref().map(|last| last.file.trim());
         // Nobody will look at it again.
         let is_named = last.is_none_or(|last| last.is_named());
         let mut tail = self.shared.tail.lock();
-        tail.owner = Owner::Nobody;
         if !is_named && !tail.waiting_rewrite {
             tail.lose_name();
         }
-        if tail.waiting_rewrite || tail.retired.is_none() {
+        let may_switch = tail.waiting_rewrite || tail.retired.is_none();
+        if may_switch {
             self.volume.switch(&mut tail, at);
         }
+        if may_switch && tail.owed_head().is_some() {
+            drop(tail);
+            return self.write_head();
+        }
+        tail.owner = Owner::Nobody;
         self.shared.changed(tail);
     }
 
@@ -425,9 +436,7 @@ impl Writer {
             Ok(next) => {
                 tail.next = Some(next);
                 tail.temp_is_left = false;
-                tail.rotation = Rotation::Ready;
-                // Kicked off early, so that little is left to be synced when the switch comes.
-                tail.wanted = tail.wanted.max(tail.written);
+                tail.kick_off();
             }
             Err(error) => tail.rotation = Rotation::Failed(error),
         }
@@ -504,6 +513,23 @@ impl Tail {
             self.counters.current_size = current_size;
             self.counters.base_size = base_size;
         }
+    }
+
+    /// What a failed file held below `cut` is in no file that counts, but for what is durable in one that has its name. Only
+    /// `no` keeps none of that in memory. Whether these bytes survived nobody can say.
+    fn note_lost(&mut self, cut: Position) {
+        let Some(Retired { failure, cause, .. }) = self.retired.take() else { return };
+        let is_unnamed = cause == Cause::Unnamed;
+        if self.durable >= cut && !is_unnamed {
+            return;
+        }
+        let before = self.lost.take();
+        self.lost = Some(Lost {
+            from: before.as_ref().map_or(self.durable.min(cut), |lost| lost.from),
+            below: cut,
+            failure,
+            is_unnamed: is_unnamed || before.is_some_and(|lost| lost.is_unnamed),
+        });
     }
 
     fn note_failed_recovery(&mut self, error: &Error, is_last: bool) {

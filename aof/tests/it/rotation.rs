@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use aof::fs::{Call, Mem};
-use aof::{BaseFormat, Error, Fsync, Log, NewBase, Options};
+use aof::{BaseFormat, Directory, Error, Fsync, Log, NewBase, Op, Options, Steps};
 
-use crate::world::{eio, load, options, path, request, start, turn, until};
+use crate::world::{Recorder, eio, load, options, path, request, start, turn, until};
 
 const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
 
@@ -20,6 +20,22 @@ fn rotate(log: &mut Log) -> u64 {
     });
     outcome.unwrap().unwrap();
     log.switch()
+}
+
+/// A log without threads.
+fn stepped(mem: Mem, options: &Options) -> (Log, Steps) {
+    let mut directory = Directory::open(Arc::new(mem), options).unwrap();
+    directory.replay(&mut Recorder::default(), options).unwrap();
+    let (mut log, steps) = Steps::start(directory, options, Box::new(|| {})).unwrap();
+    log.set_direct_write(false);
+    append(&mut log, steps.now());
+    while steps.write() || steps.begin_sync() && steps.end_sync() {}
+    (log, steps)
+}
+
+fn append(log: &mut Log, now: Instant) {
+    log.append(0, &[Op { db: 0, command: &request(&["PING"]) }]);
+    log.seal(now);
 }
 
 fn publish(mem: &Mem, log: &mut Log, covers: u64, base: &[&str]) -> Result<(), Error> {
@@ -57,6 +73,64 @@ fn a_rewrite_leaves_its_base_and_what_came_after_the_switch() {
             "file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n";
         assert_eq!(manifest(&mem), expected);
         assert!(mem.bytes(&path("appendonly.aof.1.incr.aof")).is_none(), "history is removed");
+    }
+}
+
+/// It switched at once, and replies under `everysec` and `no` waited for fdatasyncs of all that the old file had.
+#[test]
+fn the_last_file_is_synced_before_it_is_switched_and_nobody_waits_for_that() {
+    for fsync in [Fsync::Everysec, Fsync::No] {
+        let (mut log, steps) = stepped(Mem::new(), &options(fsync));
+        append(&mut log, steps.now());
+        log.begin_rotation().unwrap();
+        assert!(steps.write(), "the next file");
+        for slow in 0..=3 {
+            assert!(log.rotation_ready().is_none(), "{fsync:?}, after {slow} fdatasyncs");
+            assert!(steps.begin_sync());
+            steps.advance_ms(2000);
+            append(&mut log, steps.now());
+            assert!(steps.write());
+            assert_eq!(log.reply_watermark(), log.end(), "{fsync:?}: it is written while the fdatasync runs");
+            assert!(steps.end_sync());
+        }
+        log.rotation_ready().expect("a disk that stays slow does not put it off for ever").unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_has_failed_does_not_keep_the_base_that_repairs_it_from_being_begun() {
+    let mem = Mem::new();
+    let (mut log, steps) = stepped(mem.clone(), &options(Fsync::Everysec));
+    append(&mut log, steps.now());
+    log.begin_rotation().unwrap();
+    assert!(steps.write());
+    mem.fail_with(|call, _| (call == Call::SyncData || call == Call::Create).then(eio).flatten());
+    assert!(steps.begin_sync() && steps.end_sync());
+    assert!(log.stats(steps.now()).retired_files == 1 && log.durable() < log.end());
+    log.rotation_ready().unwrap().unwrap();
+}
+
+/// A head was written only with the first block behind it: until then damage in what was durable passed for a torn end.
+#[test]
+fn the_file_that_takes_over_says_at_once_where_the_last_one_ended() {
+    for fsync in [Fsync::Always, Fsync::Everysec, Fsync::No] {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(fsync));
+        for value in 0..5 {
+            turn(&mut log, &[("k", value)]);
+        }
+        rotate(&mut log);
+        until("it has taken over", || {
+            mem.bytes(&path("appendonly.aof.2.incr.aof")).is_some_and(|b| !b.is_empty())
+        });
+        log.stop().unwrap();
+        assert_eq!(load(&mem, &options(fsync)).unwrap().0.len(), 5);
+        let first = path("appendonly.aof.1.incr.aof");
+        let mut bytes = mem.bytes(&first).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        mem.put(&first, &bytes);
+        assert!(matches!(load(&mem, &options(fsync)), Err(Error::Corrupt { .. })), "{fsync:?}");
     }
 }
 

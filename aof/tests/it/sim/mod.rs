@@ -182,8 +182,9 @@ fn whatever_happens_by_chance_a_start_finds_a_prefix_and_all_that_was_promised()
 /// that is switched on.
 #[rustfmt::skip]
 const SCRIPTS: &[(&str, &[&str])] = &[("a log that goes on", &[
-    "start", "turn", "write", "begin sync", "turn", "end sync", "write", "rewrite", "write", "turn", "write", "rewrite", "turn",
-    "write", "begin sync", "end sync", "write", "turn", "write", "rewrite", "rewrite", "write", "turn", "rewrite", "write",
+    "start", "turn", "write", "begin sync", "turn", "end sync", "write", "rewrite", "write", "turn", "begin sync", "end sync",
+    "write", "rewrite", "turn", "write", "begin sync", "end sync", "write", "turn", "write", "rewrite", "rewrite", "write",
+    "turn", "rewrite", "write",
     "remove history", "write", "0.4 s", "0.4 s", "0.4 s", "begin sync", "end sync", "write", "sync now", "turn",
 ]), ("a mark in front of a switch", &[
     "start", "turn", "write", "write", "sync now", "begin sync", "end sync", "0.4 s", "0.4 s", "0.4 s", "write", "rewrite",
