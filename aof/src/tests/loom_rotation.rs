@@ -6,8 +6,9 @@ use crate::sync::Sabotage;
 
 fn rotation_model(sabotage: Option<Sabotage>) {
     model(Fsync::Everysec, sabotage, |mut log, disk| {
-        write(&mut log);
         log.begin_rotation().expect("it can always be asked for");
+        // Before the next file is there, or after: then nothing but the switch waits for it.
+        write(&mut log);
         while log.rotation_ready().is_none() {
             loom::thread::yield_now();
         }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aof::fs::{Call, Mem};
-use aof::{Event, Fsync, Health, Options};
+use aof::fs::{Call, Mem, Verdict};
+use aof::{Error, Event, Fs, Fsync, Health, Options};
 
-use crate::world::{eio, load, options, path, request, start, turn, until};
+use crate::world::{append, eio, load, options, path, request, start, stepped, turn, until};
 
 fn expected(count: u64) -> Vec<String> {
     (0..count).map(|n| format!("0:SET k {n}")).collect()
@@ -272,6 +272,50 @@ fn under_no_a_failed_fsync_holds_the_durable_watermark_until_a_base_covers_it() 
     until("durable", || log.durable() == log.end());
     assert_eq!(log.stats(Instant::now()).lost_below, None);
     log.stop().unwrap();
+}
+
+/// What stood in a file without a name was called durable again, once its successor had lost less.
+#[test]
+fn a_second_loss_does_not_make_durable_what_the_first_took() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::No));
+    turn(&mut log, &[("k", 0)]);
+    let durable = log.sync_now();
+    until("durable", || log.durable() == durable);
+    mem.remove(&path("appendonly.aof.1.incr.aof")).unwrap();
+    assert!(log.needs_base());
+    until("moved", || log.stats(Instant::now()).lost_below == Some(durable));
+    let second = turn(&mut log, &[("k", 1)]);
+    until("written", || log.written() == second);
+    fail_once(&mem, Call::SyncData, 0, 5);
+    log.sync_now();
+    until("lost more", || log.stats(Instant::now()).lost_below == Some(second));
+    assert!(matches!(log.stop(), Err(Error::FileRetired { durable: 0, .. })));
+}
+
+/// It was counted as lost with what memory no longer had.
+#[test]
+fn under_no_a_block_that_was_being_written_when_the_fdatasync_failed_moves() {
+    let mem = Mem::new();
+    let (mut log, steps) = stepped(mem.clone(), &options(Fsync::No));
+    let lost = log.sync_now();
+    assert!(steps.begin_sync());
+    append(&mut log, steps.now());
+    let steps = Arc::new(steps);
+    let syncer = steps.clone();
+    let is_first = AtomicBool::new(true);
+    mem.on_call(move |request| match request.call {
+        Call::Write if is_first.swap(false, Ordering::Relaxed) => {
+            assert!(syncer.end_sync());
+            Verdict::Pass
+        }
+        Call::SyncData => Verdict::Fail(std::io::Error::from_raw_os_error(5)),
+        _ => Verdict::Pass,
+    });
+    assert!(steps.write());
+    mem.heal();
+    assert!(steps.write(), "the tail moves");
+    assert_eq!(log.stats(steps.now()).lost_below, Some(lost));
 }
 
 /// All that was logged since counted as not durable, until the base was there.

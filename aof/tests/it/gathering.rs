@@ -1,22 +1,14 @@
 //! Under `always` a block may stay open, so that more clients share its fdatasync.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aof::fs::Mem;
-use aof::{Directory, Fsync, Log, Op, Steps};
+use aof::{Fsync, Log, Op, Steps};
 
-use crate::world::{Recorder, options, request};
+use crate::world::{options, request, stepped};
 
 fn start(fsync: Fsync) -> (Log, Steps) {
-    let options = options(fsync);
-    let mut directory = Directory::open(Arc::new(Mem::new()), &options).unwrap();
-    directory.replay(&mut Recorder::default(), &options).unwrap();
-    let (mut log, steps) = Steps::start(directory, &options, Box::new(|| {})).unwrap();
-    // The first has a head in front of it, which takes a step of its own.
-    append(&mut log);
-    log.seal(steps.now());
-    while steps.write() || steps.begin_sync() && steps.end_sync() {}
+    let (mut log, steps) = stepped(Mem::new(), &options(fsync));
     // It sees that the first is durable, and the rest after that goes by.
     log.end_turn(steps.now(), false, false);
     steps.advance_ms(10);
@@ -82,7 +74,6 @@ fn an_open_block_ends_where_nothing_else_is_to_do_and_where_somebody_waits_for_i
 fn under_the_other_policies_no_block_waits() {
     for fsync in [Fsync::Everysec, Fsync::No] {
         let (mut log, steps) = start(fsync);
-        log.set_direct_write(false);
         append(&mut log);
         log.seal(steps.now());
         append(&mut log);

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use aof::fs::{Call, Mem};
-use aof::{BaseFormat, Directory, Error, Fsync, Log, NewBase, Op, Options, Steps};
+use aof::{BaseFormat, Error, Fsync, Log, NewBase, Options};
 
-use crate::world::{Recorder, eio, load, options, path, request, start, turn, until};
+use crate::world::{append, eio, load, options, path, request, start, stepped, turn, until};
 
 const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
 
@@ -20,22 +20,6 @@ fn rotate(log: &mut Log) -> u64 {
     });
     outcome.unwrap().unwrap();
     log.switch()
-}
-
-/// A log without threads.
-fn stepped(mem: Mem, options: &Options) -> (Log, Steps) {
-    let mut directory = Directory::open(Arc::new(mem), options).unwrap();
-    directory.replay(&mut Recorder::default(), options).unwrap();
-    let (mut log, steps) = Steps::start(directory, options, Box::new(|| {})).unwrap();
-    log.set_direct_write(false);
-    append(&mut log, steps.now());
-    while steps.write() || steps.begin_sync() && steps.end_sync() {}
-    (log, steps)
-}
-
-fn append(log: &mut Log, now: Instant) {
-    log.append(0, &[Op { db: 0, command: &request(&["PING"]) }]);
-    log.seal(now);
 }
 
 fn publish(mem: &Mem, log: &mut Log, covers: u64, base: &[&str]) -> Result<(), Error> {

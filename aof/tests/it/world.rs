@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aof::fs::Mem;
-use aof::{Directory, Error, Fs, Fsync, Log, Op, Options, Report, Sink, SinkError};
+use aof::{Directory, Error, Fs, Fsync, Log, Op, Options, Report, Sink, SinkError, Steps};
 use bytes::BytesMut;
 
 pub(crate) fn options(fsync: Fsync) -> Options {
@@ -66,6 +66,23 @@ pub(crate) fn start(fs: impl Fs, options: &Options) -> Log {
     let mut directory = Directory::open(Arc::new(fs), options).unwrap();
     directory.replay(&mut Recorder::default(), options).unwrap();
     Log::start(directory, options, Box::new(|| {})).unwrap()
+}
+
+/// A log without threads in which a block is written, its head too.
+pub(crate) fn stepped(mem: Mem, options: &Options) -> (Log, Steps) {
+    let mut directory = Directory::open(Arc::new(mem), options).unwrap();
+    directory.replay(&mut Recorder::default(), options).unwrap();
+    let (mut log, steps) = Steps::start(directory, options, Box::new(|| {})).unwrap();
+    log.set_direct_write(false);
+    append(&mut log, steps.now());
+    while steps.write() || steps.begin_sync() && steps.end_sync() {}
+    (log, steps)
+}
+
+/// A block with one command.
+pub(crate) fn append(log: &mut Log, now: Instant) {
+    log.append(0, &[Op { db: 0, command: &request(&["PING"]) }]);
+    log.seal(now);
 }
 
 /// One turn with one unit of `SET key value` commands; returns its position.
