@@ -8,7 +8,7 @@
 //! | `start` | milliseconds to load the same append-only directory: a RESP log and an RDB base, of strings and mixed |
 //! | `memory` | resident bytes per key, field, member and element |
 //! | `growth` | 5 million new keys, each SET timed: does a table that grows stop the server? |
-//! | `rewrite` | BGREWRITEAOF of 3 million keys under writes: how long PINGs take, the memory at its peak; and how long it takes when idle |
+//! | `rewrite` | BGREWRITEAOF of 3 million keys under writes: how long PINGs and SETs take, the memory at its peak; and how long it takes when idle |
 //! | `disk` | reads beside synced writes, writes while an fsync runs, and a disk that another process keeps busy |
 //!
 //! The servers take turns within a round, in another order each round, and medians over the rounds are printed: a
@@ -300,21 +300,30 @@ fn cpu_us(pid: u32) -> Result<f64> {
 
 /// The round trips of PINGs while `work` runs, and how long it ran.
 fn pings_during(server: &Server, work: impl FnOnce() -> Result<()>) -> Result<(Vec<f64>, Duration)> {
+    trips_during(server, &["PING"], work)
+}
+
+/// The round trips of one request after the other while `work` runs, and how long it ran.
+fn trips_during(
+    server: &Server,
+    words: &[&str],
+    work: impl FnOnce() -> Result<()>,
+) -> Result<(Vec<f64>, Duration)> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let pings = scope.spawn(|| ping(server, &done));
+        let trips = scope.spawn(|| trips_ms(server, words, &done));
         let begin = Instant::now();
         let outcome = work();
         let elapsed = begin.elapsed();
         done.store(true, Ordering::Relaxed);
-        let pings = pings.join().unwrap_or_else(|_| bail!("a thread panicked"));
-        outcome.and(pings).map(|pings| (pings, elapsed))
+        let trips = trips.join().unwrap_or_else(|_| bail!("a thread panicked"));
+        outcome.and(trips).map(|trips| (trips, elapsed))
     })
 }
 
-/// PINGs as fast as it can until told to stop; the round trips in milliseconds, in ascending order. The load on the same
+/// Asks as fast as it can until told to stop; the round trips in milliseconds, in ascending order. The load on the same
 /// core would hold each reply back for a slice of the scheduler's: where it may, this thread goes first.
-fn ping(server: &Server, done: &AtomicBool) -> Result<Vec<f64>> {
+fn trips_ms(server: &Server, words: &[&str], done: &AtomicBool) -> Result<Vec<f64>> {
     let shell = workspace::shell()?;
     let thread = fs::read_link("/proc/thread-self")?;
     let thread = thread.file_name().unwrap_or_default();
@@ -323,7 +332,7 @@ fn ping(server: &Server, done: &AtomicBool) -> Result<Vec<f64>> {
     let mut trips_ms = Vec::new();
     while !done.load(Ordering::Relaxed) {
         let begin = Instant::now();
-        client.call(&["PING"])?;
+        client.call(words)?;
         trips_ms.push(begin.elapsed().as_secs_f64() * 1e3);
     }
     trips_ms.sort_by(f64::total_cmp);

@@ -1,5 +1,5 @@
 //! `rewrite`: BGREWRITEAOF of 3 million keys, idle and while clients overwrite them as fast as they can: how long PINGs
-//! take meanwhile, how much memory it needs, and how long it lasts.
+//! and SETs take meanwhile, how much memory it needs, and how long it lasts.
 //!
 //! Memory is sampled during a rewrite of its own: reading it stops a process for milliseconds, which PINGs would feel.
 
@@ -9,17 +9,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Bench, Better, Load, fresh_dir, memory, pings_during, quantile, table};
+use super::{Bench, Better, Load, fresh_dir, memory, pings_during, quantile, table, trips_during};
 use crate::server::{Party, Server, free_port};
 
 const OPTIONS: [&str; 6] =
     ["--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0"];
 /// Between two looks at a process's memory.
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
-const ROWS: [&str; 8] = [
+const ROWS: [&str; 10] = [
     "longest PING, ms",
     "p99.9 PING, ms",
     "longest PING before it, ms",
+    "longest SET, ms",
+    "p99.9 SET, ms",
     "rewrite, ms",
     "rewrite when idle, ms",
     "memory at its peak, of before",
@@ -48,12 +50,15 @@ fn values(bench: &Bench, party: &Party, keys: u64) -> Result<[f64; ROWS.len()]> 
         Ok(())
     })?;
     let (during, elapsed) = pings_during(&server, || rewritten(&server).map(drop))?;
+    let (sets, _) = trips_during(&server, &["SET", "probe", "1"], || rewritten(&server).map(drop))?;
     let (peak, overwritten) = memory_of_rewrite(&server, keys)?;
     drop(load);
     Ok([
         quantile(&during, 1.0),
         quantile(&during, 0.999),
         quantile(&before, 1.0),
+        quantile(&sets, 1.0),
+        quantile(&sets, 0.999),
         elapsed.as_secs_f64() * 1e3,
         idle.as_secs_f64() * 1e3,
         peak,
