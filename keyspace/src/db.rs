@@ -144,7 +144,7 @@ impl Db {
         let (index, slot) = self.table.seek(hash, key)?;
         let segment = self.table.segment_mut(index)?;
         if let Some(access) = access {
-            segment.entry(slot).touch(access);
+            segment.touch(slot, access);
         }
         Some(segment.value_mut(slot))
     }

@@ -21,6 +21,7 @@ use super::HashSeed;
 use super::block::{BLOCK_BYTES, Block};
 use super::place::{cursor_of, guess, lower_bound, place_of};
 use super::spine::{Segment, Spine, clone_all};
+use crate::access::Access;
 use crate::entry::{Entry, NEVER};
 use crate::room::{reserve, reserve_next, roomy, trim};
 use crate::types::string::copied;
@@ -184,6 +185,14 @@ impl<N: Note> Arena<N> {
         };
         let expire_at_ms = head.expire_at_ms(record);
         Entry { key: self.key(slot), value, expire_at_ms, access: slot.note.access() }
+    }
+
+    /// Notes an access.
+    #[inline]
+    pub(crate) fn touch(&self, index: usize, access: Access) {
+        if let Some(noted) = self.slots[index].note.access() {
+            access.note(noted);
+        }
     }
 
     /// A record's value, if it does not stand in a block.
@@ -630,7 +639,32 @@ impl<N: Note> Packed<N> {
     }
 }
 
+/// Where a key that is not there belongs.
+#[derive(Debug)]
+pub(crate) struct Gap {
+    segment: usize,
+    slot: usize,
+    place: u32,
+}
+
 impl Fields {
+    /// Where a key belongs, if it is not there.
+    #[inline]
+    pub(crate) fn gap(&self, hash: u64, key: &[u8]) -> Option<Gap> {
+        let (segment, place) = (self.index(hash), place_of(hash));
+        let slot = self.segment(segment)?.seek(place, self.shared_bits(segment), key).err()?;
+        Some(Gap { segment, slot, place })
+    }
+
+    /// Stores a string under a key that belongs there.
+    pub(crate) fn fill(&mut self, gap: Gap, key: &[u8], value: &[u8]) {
+        let Some(segment) = self.segment_mut(gap.segment) else { return };
+        segment.insert(gap.slot, gap.place, key, New::Str(value), NEVER, 0);
+        if self.count_added() {
+            self.grow();
+        }
+    }
+
     /// Stores a string under a key; whether the key is new.
     pub(crate) fn set(&mut self, hash: u64, key: &[u8], value: &[u8]) -> bool {
         let index = self.index(hash);
