@@ -44,7 +44,14 @@ fn a_negative_zero_keeps_its_sign() {
 
 #[test]
 fn rows_of_digits_are_read_to_the_last_one_however_long() {
-    for text in ["0", "007", "999999999999999", "9999999999999999", "123456789012345678901234567890", "12345678901234.5"] {
+    for text in [
+        "0",
+        "007",
+        "999999999999999",
+        "9999999999999999",
+        "123456789012345678901234567890",
+        "12345678901234.5",
+    ] {
         assert_eq!(parse_f64(text.as_bytes()), text.parse().ok());
     }
 }
