@@ -9,6 +9,8 @@
 //! `src/evict.c`, whose 24 bits have no mark for the form: here what was noted under the one kind of policy still has a
 //! meaning under the other.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use crate::{Limits, Random};
 
 /// The counter of a key that was just made, so that it is not the first to go.
@@ -55,6 +57,16 @@ impl Access {
         Access { now_ms, counted: limits.noting().map(|lfu| (lfu, random.next_u64() >> 11)) }
     }
 
+    /// Notes it. What stays the same is not written: the line of the cache stays clean.
+    #[inline]
+    pub(crate) fn note(self, noted: &AtomicU32) {
+        let before = noted.load(Relaxed);
+        let after = self.next(before);
+        if after != before {
+            noted.store(after, Relaxed);
+        }
+    }
+
     /// What is noted of a key that it makes.
     #[inline]
     pub(crate) fn first(self) -> u32 {
@@ -66,7 +78,7 @@ impl Access {
 
     /// What is noted of a key of which `bits` were.
     #[inline]
-    pub(crate) fn next(self, bits: u32) -> u32 {
+    fn next(self, bits: u32) -> u32 {
         match self.counted {
             None => time_bits(self.now_ms),
             Some((lfu, luck)) => {

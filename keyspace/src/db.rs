@@ -144,7 +144,7 @@ impl Db {
         let (index, slot) = self.table.seek(hash, key)?;
         let segment = self.table.segment_mut(index)?;
         if let Some(access) = access {
-            segment.entry(slot).touch(access);
+            segment.touch(slot, access);
         }
         Some(segment.value_mut(slot))
     }
@@ -232,7 +232,8 @@ impl Db {
         if volatile_only && self.expires == 0 {
             return Vec::new();
         }
-        let mut first = random.below(self.table.segments_len());
+        // By a hash, since a segment that is yet to be split has twice as many keys.
+        let mut first = self.table.index(random.next_u64());
         // Those that expire may be few among many: then the index knows where they are.
         if volatile_only && self.sample_from(first, true, 1, random).is_empty() {
             first = self.volatile_segment(random).unwrap_or(first);

@@ -58,14 +58,11 @@ impl<'a> Entry<'a> {
         self.expire_at_ms < now_ms
     }
 
-    /// Notes an access. What stays the same is not written: the line of the cache stays clean.
+    /// Notes an access.
     #[inline]
     pub(crate) fn touch(&self, access: Access) {
-        let Some(noted) = self.access else { return };
-        let before = noted.load(Relaxed);
-        let after = access.next(before);
-        if after != before {
-            noted.store(after, Relaxed);
+        if let Some(noted) = self.access {
+            access.note(noted);
         }
     }
 

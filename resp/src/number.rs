@@ -46,12 +46,28 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     };
     let value = match magnitude {
         [b'0', b'x' | b'X', digits @ ..] => parse_hex(digits)?,
-        [b'0'..=b'9' | b'.', ..] => parse_decimal(magnitude)?,
+        [b'0'..=b'9' | b'.', ..] => parse_digits(magnitude).or_else(|| parse_decimal(magnitude))?,
         _ if magnitude.eq_ignore_ascii_case(b"inf") => f64::INFINITY,
         _ if magnitude.eq_ignore_ascii_case(b"infinity") => f64::INFINITY,
         _ => return None,
     };
     Some(if negative { -value } else { value })
+}
+
+/// Every integer of so many digits is a double.
+const EXACT_DIGITS: usize = 15;
+
+/// Reads a short row of digits: what most scores are.
+#[inline]
+fn parse_digits(text: &[u8]) -> Option<f64> {
+    if text.len() > EXACT_DIGITS {
+        return None;
+    }
+    let value = text.iter().try_fold(0u64, |value, byte| match byte {
+        b'0'..=b'9' => Some(value * 10 + u64::from(byte - b'0')),
+        _ => None,
+    });
+    value.map(|value| value as f64)
 }
 
 fn parse_decimal(text: &[u8]) -> Option<f64> {

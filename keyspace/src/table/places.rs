@@ -19,6 +19,13 @@ pub(crate) struct Mark {
     pub(crate) number: u32,
 }
 
+/// Where a mark stands while none is added or removed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot {
+    segment: usize,
+    at: usize,
+}
+
 /// The first mark of a place, or where it belongs.
 fn first(marks: &[Mark], place: u32, shared_bits: u32) -> usize {
     lower_bound(marks, |mark| mark.place, place, shared_bits)
@@ -88,12 +95,14 @@ impl Places {
         (index, self.shared_bits(index))
     }
 
-    /// The numbers at a place.
+    /// The numbers at a place, and where they stand.
     #[inline]
-    pub(crate) fn numbers(&self, place: u32) -> impl Iterator<Item = u32> {
-        let (index, shared_bits) = self.locate(place);
-        let marks = self.segment(index).map_or(&[][..], |marks| &marks[first(marks, place, shared_bits)..]);
-        marks.iter().take_while(move |mark| mark.place == place).map(|mark| mark.number)
+    pub(crate) fn numbers(&self, place: u32) -> impl Iterator<Item = (u32, Spot)> {
+        let (segment, shared_bits) = self.locate(place);
+        let marks = self.segment(segment).map_or(&[][..], |marks| marks);
+        let first = first(marks, place, shared_bits);
+        let same = marks[first..].iter().take_while(move |mark| mark.place == place);
+        same.enumerate().map(move |(more, mark)| (mark.number, Spot { segment, at: first + more }))
     }
 
     pub(crate) fn add(&mut self, mark: Mark) {
@@ -115,6 +124,16 @@ impl Places {
         trim(marks);
         if self.count_removed() {
             self.shrink();
+        }
+    }
+
+    /// As [`renumber`](Self::renumber), of a mark that stood at `spot`; where another one of its place has been given a
+    /// new number there since, it is looked for.
+    pub(crate) fn renumber_at(&mut self, spot: Spot, mark: Mark, number: u32) {
+        let own = self.segment_mut(spot.segment).and_then(|marks| marks.get_mut(spot.at));
+        match own.filter(|own| **own == mark) {
+            Some(own) => own.number = number,
+            None => self.renumber(mark, number),
         }
     }
 

@@ -200,7 +200,7 @@ impl Hash {
             Form::Table(table) => {
                 let hash = table.seed().hash(name);
                 // A table shared with a snapshot is not copied for a field that is not there.
-                table.find(hash, name).is_some() && Arc::make_mut(table).remove(hash, name)
+                table.seek(hash, name).is_some() && Arc::make_mut(table).remove(hash, name)
             }
         }
     }

@@ -232,18 +232,19 @@ impl Listpack {
     /// set has its keys at every second.
     pub fn find(&self, from: Option<At>, bytes: &[u8], step: usize) -> Option<At> {
         let wanted = Encoded::new(bytes);
-        let At(mut at) = from?;
-        let (blob, tail) = (&self.0[..], wanted.tail());
+        let At(start) = from?;
+        let (tag, tail) = (wanted.head[0], wanted.tail());
+        let mut rest = &self.0[start..];
         loop {
             // Most elements differ in their first byte already: the tag, with a short string's length. And names of one
             // length mostly in their last eight.
-            let may_be = |(behind, tail)| blob.get(at + behind..).and_then(<[u8]>::first_chunk) == Some(tail);
-            if blob[at] == wanted.head[0] && tail.is_none_or(may_be) && self.matches(at, &wanted) {
-                return Some(At(at));
+            let may_be = |(behind, tail)| rest.get(behind..).and_then(<[u8]>::first_chunk) == Some(tail);
+            if rest[0] == tag && tail.is_none_or(may_be) && wanted.begins(rest) {
+                return Some(At(self.0.len() - rest.len()));
             }
             for _ in 0..step {
-                at += span(blob, at);
-                if blob[at] == END {
+                rest = &rest[span(rest, 0)..];
+                if rest[0] == END {
                     return None;
                 }
             }
@@ -314,15 +315,6 @@ impl Listpack {
     #[inline]
     fn checked(&self, at: usize) -> Option<At> {
         (self.0[at] != END).then_some(At(at))
-    }
-
-    #[inline]
-    fn matches(&self, at: usize, wanted: &Encoded<'_>) -> bool {
-        let (own, body) = (&self.0[at..], at + wanted.head_bytes);
-        // Equal strings are encoded alike, so bytes decide; only the head says how many.
-        let is_head =
-            if wanted.head_bytes == 1 { own[0] == wanted.head[0] } else { own.starts_with(wanted.head()) };
-        is_head && self.0[body..].starts_with(wanted.body)
     }
 
     /// Where an appended element goes.
@@ -428,6 +420,14 @@ impl<'a> Encoded<'a> {
     #[inline]
     fn tail(&self) -> Option<(usize, &[u8; 8])> {
         self.body.last_chunk().map(|tail| (self.entry_bytes() - tail.len(), tail))
+    }
+
+    /// Whether this element is the first of `rest`, which begins with its tag. Equal strings are encoded alike, so bytes
+    /// decide; only the head says how many.
+    #[inline]
+    fn begins(&self, rest: &[u8]) -> bool {
+        let has_head = self.head_bytes == 1 || rest.starts_with(self.head());
+        has_head && rest[self.head_bytes..].starts_with(self.body)
     }
 
     #[inline]

@@ -177,7 +177,7 @@ impl Set {
         match &self.0 {
             Form::Ints(ints) => number::parse_i64(member).is_some_and(|value| ints.contains(value)),
             Form::Pack(pack) => pack.find(pack.first(), member, 1).is_some(),
-            Form::Table(table) => table.find(table.seed().hash(member), member).is_some(),
+            Form::Table(table) => table.seek(table.seed().hash(member), member).is_some(),
         }
     }
 
@@ -230,9 +230,10 @@ impl Set {
                 true
             }
             Form::Table(table) => {
-                let hash = table.seed().hash(member);
                 // Nothing shared with a snapshot is copied for a member that is there.
-                table.find(hash, member).is_none() && Arc::make_mut(table).set(hash, member, &[])
+                let Some(gap) = table.gap(table.seed().hash(member), member) else { return false };
+                Arc::make_mut(table).fill(gap, member, &[]);
+                true
             }
         }
     }
@@ -251,7 +252,7 @@ impl Set {
             Form::Table(table) => {
                 let hash = table.seed().hash(member);
                 // A table shared with a snapshot is not copied for a member that is not there.
-                table.find(hash, member).is_some() && Arc::make_mut(table).remove(hash, member)
+                table.seek(hash, member).is_some() && Arc::make_mut(table).remove(hash, member)
             }
         }
     }

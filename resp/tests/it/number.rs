@@ -43,6 +43,20 @@ fn a_negative_zero_keeps_its_sign() {
 }
 
 #[test]
+fn rows_of_digits_are_read_to_the_last_one_however_long() {
+    for text in [
+        "0",
+        "007",
+        "999999999999999",
+        "9999999999999999",
+        "123456789012345678901234567890",
+        "12345678901234.5",
+    ] {
+        assert_eq!(parse_f64(text.as_bytes()), text.parse().ok());
+    }
+}
+
+#[test]
 fn bytes_that_are_not_text_are_no_number() {
     for text in [&b"\xff"[..], b"1\xff", b"1\0", b"0x\xff", b"\xd9\xa1"] {
         assert_eq!(parse_f64(text), None);

@@ -3,7 +3,7 @@
 use triomphe::Arc;
 
 use super::super::tests::{SEED, Word, Words};
-use super::super::{Segmented, Slots, Table};
+use super::super::{Arena, Segmented, Slots, Table};
 use super::{Form, GROUP, Group, Segment, Sequence, Spine};
 use crate::rdb::Key;
 use crate::{Db, Keyspace, New};
@@ -141,10 +141,11 @@ fn a_guess_makes_less_room_than_what_a_file_announces() {
         db.expect(usize::MAX, coming);
         (db.table().capacity(), db.len() + coming)
     };
+    let segment = <Arena as Segment>::MEAN_RECORDS;
     let (guessed, certain) = room(0);
-    assert!(guessed <= 4 * certain + MEAN_RECORDS, "{guessed} for {certain}");
+    assert!(guessed <= 4 * certain + segment, "{guessed} for {certain}");
     let (announced, certain) = room(1);
-    assert!((8 * certain..=16 * certain + MEAN_RECORDS).contains(&announced), "{announced} for {certain}");
+    assert!((8 * certain..=16 * certain + segment).contains(&announced), "{announced} for {certain}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::chunk::{self, Chunk};
 use super::numbered::Numbered;
 use crate::table::HashSeed;
 use crate::table::place::place_of;
-use crate::table::places::{Mark, Places};
+use crate::table::places::{Mark, Places, Spot};
 use crate::types::listpack::Element;
 use crate::types::tree::{self, Tree};
 
@@ -72,6 +72,8 @@ pub(super) struct Found {
     chunk: u32,
     /// Where in the chunk.
     at: usize,
+    /// Where its mark is, or that of another member of its place and its chunk.
+    spot: Spot,
     pub(super) score: f64,
 }
 
@@ -134,23 +136,29 @@ impl Large {
                     chunk.insert(chunk.position(score, member), place, score, member);
                 });
             }
-            (Some(found), seat) => {
-                // It is there twice, until what it was is taken away: that may have another number and place by now.
-                let number = self.add(seat, place, score, member);
-                let Some(seat) = self.seek(found.score, member) else { return };
-                self.index.renumber(Mark { place, number: seat.run.chunk }, number);
-                self.take(&seat, found.score, member);
-            }
+            (Some(found), seat) => self.shift(found, seat, place, score, member),
         }
+    }
+
+    /// Moves a member to the chunk of another run.
+    fn shift(&mut self, found: Found, seat: Option<Seat>, place: u32, score: f64, member: &[u8]) {
+        let Some(old) = self.seek(found.score, member) else { return };
+        let runs = self.runs.len();
+        self.cut(&old, found.at..found.at + 1);
+        // Where a chunk has gone, others have its number, and runs other indices.
+        let seat = if self.runs.len() == runs { seat } else { self.seek(score, member) };
+        let number = self.add(seat, place, score, member);
+        // Until now its mark has been as it was, whoever has that number by now.
+        self.index.renumber_at(found.spot, Mark { place, number: found.chunk }, number);
     }
 
     /// Removes a member; returns the score it had.
     pub(super) fn remove(&mut self, member: &[u8]) -> Option<f64> {
         let place = self.place(member);
-        let Found { chunk, score, .. } = self.find(place, member)?;
+        let Found { chunk, at, score, .. } = self.find(place, member)?;
         self.index.remove(Mark { place, number: chunk });
         let seat = self.seek(score, member)?;
-        self.take(&seat, score, member);
+        self.cut(&seat, at..at + 1);
         Some(score)
     }
 
@@ -226,10 +234,10 @@ impl Large {
     /// A member, by the place of its hash.
     #[inline]
     pub(super) fn find(&self, place: u32, member: &[u8]) -> Option<Found> {
-        self.index.numbers(place).find_map(|number| {
+        self.index.numbers(place).find_map(|(number, spot)| {
             let chunk = self.chunk(number);
             let at = chunk.find(place, member)?;
-            Some(Found { chunk: number, at, score: chunk.score(at) })
+            Some(Found { chunk: number, at, spot, score: chunk.score(at) })
         })
     }
 
@@ -323,12 +331,6 @@ impl Large {
         self.add_chunk(seat.index + 1, right);
     }
 
-    /// Removes a member from its run, but not its mark.
-    fn take(&mut self, seat: &Seat, score: f64, member: &[u8]) {
-        let at = self.chunk_of(seat).position(score, member);
-        self.cut(seat, at..at + 1);
-    }
-
     /// Removes some of a run's members, but not their marks.
     fn cut(&mut self, seat: &Seat, range: Range<usize>) {
         let &Seat { index, run, .. } = seat;
@@ -388,7 +390,8 @@ impl Large {
             assert_eq!((run.len as usize, run.first), (chunk.len(), chunk.score(0)));
             for (at, place) in chunk.places(0..chunk.len()).enumerate() {
                 assert_eq!(place, self.place(chunk.member(at)));
-                assert!(self.index.numbers(place).any(|number| number == run.chunk));
+                let marks = self.index.numbers(place).filter(|&(number, _)| number == run.chunk);
+                assert_eq!(marks.count(), chunk.at_place(place).count(), "as many marks as members");
             }
         }
         numbers.sort_unstable();
