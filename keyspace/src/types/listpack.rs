@@ -128,6 +128,12 @@ impl Listpack {
         &self.0[..self.len_bytes()]
     }
 
+    /// The blob, and idle bytes behind it.
+    #[inline]
+    pub(crate) fn room(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Its size in bytes.
     #[inline]
     pub fn len_bytes(&self) -> usize {
