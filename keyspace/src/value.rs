@@ -4,6 +4,7 @@ use ecow::EcoVec;
 use resp::number;
 
 use crate::types::chunked::{CHUNK_BYTES, Chunked};
+use crate::types::listpack::Listpack;
 use crate::types::{hash::Hash, list::List, set::Set, stream::Stream, string::copied, zset::ZSet};
 
 /// A stored byte string: 16 bytes of handle, shared until somebody writes to it.
@@ -111,6 +112,19 @@ impl Value {
             Value::ZSet(zset) => ValueRef::ZSet(zset),
             Value::Stream(stream) => ValueRef::Stream(stream),
         }
+    }
+
+    /// A small collection's bytes, and idle ones behind them.
+    #[inline]
+    pub(crate) fn compact(&self) -> Option<&[u8]> {
+        let pack = match self {
+            Value::List(list) => list.as_listpack(),
+            Value::Set(set) => set.as_listpack(),
+            Value::Hash(hash) => hash.as_listpack(),
+            Value::ZSet(zset) => zset.as_listpack(),
+            Value::Int(_) | Value::Str(_) | Value::Chunked(_) | Value::Stream(_) => None,
+        };
+        pack.map(Listpack::room)
     }
 
     /// How many allocations freeing the value takes, roughly: above a threshold UNLINK leaves it to another thread.

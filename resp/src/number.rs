@@ -46,7 +46,7 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     };
     let value = match magnitude {
         [b'0', b'x' | b'X', digits @ ..] => parse_hex(digits)?,
-        [b'0'..=b'9' | b'.', ..] => parse_digits(magnitude).or_else(|| parse_decimal(magnitude))?,
+        [b'0'..=b'9' | b'.', ..] => parse_decimal(magnitude)?,
         _ if magnitude.eq_ignore_ascii_case(b"inf") => f64::INFINITY,
         _ if magnitude.eq_ignore_ascii_case(b"infinity") => f64::INFINITY,
         _ => return None,
@@ -54,23 +54,31 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     Some(if negative { -value } else { value })
 }
 
-/// Every integer of so many digits is a double.
-const EXACT_DIGITS: usize = 15;
-
-/// Reads a short row of digits: what most scores are.
-#[inline]
-fn parse_digits(text: &[u8]) -> Option<f64> {
-    if text.len() > EXACT_DIGITS {
-        return None;
-    }
-    let value = text.iter().try_fold(0u64, |value, byte| match byte {
-        b'0'..=b'9' => Some(value * 10 + u64::from(byte - b'0')),
-        _ => None,
-    });
-    value.map(|value| value as f64)
+fn parse_decimal(text: &[u8]) -> Option<f64> {
+    parse_short_decimal(text).or_else(|| parse_any_decimal(text))
 }
 
-fn parse_decimal(text: &[u8]) -> Option<f64> {
+/// Digits, and perhaps a point, as most scores are: a double holds them as an integer, and the power of ten that divides
+/// it, too, so that the quotient is the only thing that is rounded.
+#[inline]
+fn parse_short_decimal(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 15] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
+    if text.len() > POWERS.len() || text == b"." {
+        return None;
+    }
+    let (mut digits, mut point) = (0u64, text.len());
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
+            b'.' if point == text.len() => point = at,
+            _ => return None,
+        }
+    }
+    Some(digits as f64 / POWERS[text.len().saturating_sub(point + 1)])
+}
+
+fn parse_any_decimal(text: &[u8]) -> Option<f64> {
     let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     let is_zero = || {
         text.iter().take_while(|byte| !matches!(byte, b'e' | b'E')).all(|byte| !matches!(byte, b'1'..=b'9'))
@@ -282,6 +290,25 @@ mod tests {
         ] {
             assert_eq!(std::str::from_utf8(format_f64(value).as_bytes()), Ok(expected));
         }
+    }
+
+    #[test]
+    fn short_decimals_are_read_as_any_other() {
+        let texts = ["0", "7", "00.50", ".5", "5.", "0.1", "123.75", "24999.25", "0.0000000000001"];
+        let longest =
+            ["123456789012345", "999999999999999", "1234567.1234567", ".99999999999999", "9007199254740.9"];
+        for text in texts.iter().chain(&longest) {
+            assert_eq!(parse_short_decimal(text.as_bytes()), text.parse().ok(), "{text}");
+            assert_eq!(parse_short_decimal(text.as_bytes()), parse_any_decimal(text.as_bytes()), "{text}");
+        }
+        for thousandths in (0..3_000_000).step_by(7) {
+            let text = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
+            assert_eq!(parse_short_decimal(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+        for text in [".", "1..2", "1e3", "1234567890123456", "1 ", "0x1"] {
+            assert_eq!(parse_short_decimal(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse_f64(b"."), None);
     }
 
     #[test]

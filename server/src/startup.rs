@@ -25,6 +25,9 @@ use crate::turn::Turn;
 /// Keys that the table reads ahead of their commands.
 pub(crate) const WARMED_KEYS: usize = 32;
 
+/// So many commands are found again by comparing names; beyond, looking them up costs no more.
+const KNOWN_COMMANDS: usize = 16;
+
 /// Replays a log into the keyspace.
 pub struct Loader<'a> {
     pub(crate) server: &'a mut Server,
@@ -32,8 +35,8 @@ pub struct Loader<'a> {
     turn: Option<&'a mut Turn>,
     reply: BytesMut,
     unit: Unit,
-    /// The last command that was looked up, by its name as the log writes it: the next is likely to be the same.
-    last: Option<(Vec<u8>, &'static DataSpec)>,
+    /// Commands that were looked up, by their names as the log writes them: it repeats a few.
+    known: Vec<(Vec<u8>, &'static DataSpec)>,
     /// How far it is, for who looks at a terminal.
     bar: ProgressBar,
 }
@@ -43,7 +46,7 @@ impl<'a> Loader<'a> {
     pub fn new(server: &'a mut Server, turn: Option<&'a mut Turn>) -> Self {
         server.keyspace.start_loading();
         let bar = if turn.is_some() { bar::bytes() } else { ProgressBar::hidden() };
-        Loader { server, turn, reply: BytesMut::new(), unit: Unit::default(), last: None, bar }
+        Loader { server, turn, reply: BytesMut::new(), unit: Unit::default(), known: Vec::new(), bar }
     }
 
     /// Shows how far it is, although no client is served.
@@ -56,16 +59,17 @@ impl<'a> Loader<'a> {
     /// `rename-command` says.
     fn lookup(&mut self, argv: &[&[u8]]) -> Result<&'static DataSpec, SinkError> {
         let name = argv.first().copied().unwrap_or_default();
-        if let Some((last, spec)) = &self.last
-            && last == name
+        if let Some((_, spec)) = self.known.iter().find(|(known, _)| known == name)
             && spec.takes(argv.len())
         {
             return Ok(spec);
         }
         let spec = self.look_up(argv)?;
         // Where a subcommand decides, the name does not tell the row.
-        let is_told = spec.name.as_bytes().eq_ignore_ascii_case(name) && spec.subcommands.is_empty();
-        self.last = is_told.then(|| (name.to_vec(), spec));
+        if spec.name.as_bytes().eq_ignore_ascii_case(name) && spec.subcommands.is_empty() {
+            self.known.truncate(KNOWN_COMMANDS - 1);
+            self.known.push((name.to_vec(), spec));
+        }
         Ok(spec)
     }
 
@@ -97,7 +101,6 @@ impl<'a> Loader<'a> {
         }
         let spec = self.lookup(argv)?;
         self.reply.clear();
-        self.unit.clear();
         let call = Call { first_hash, ..Call::new(db, self.server.clock.unix_ms, argv) };
         let mut encoder = Encoder::new(&mut self.reply, Version::Resp2);
         self.server.keyspace.execute_spec(spec, &call, &mut encoder, &mut self.unit);
@@ -160,6 +163,7 @@ impl Drop for Loader<'_> {
 
 impl Sink for Loader<'_> {
     fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError> {
+        self.unit.clear();
         self.execute(db as usize, argv, None)
     }
 
@@ -174,6 +178,8 @@ impl Sink for Loader<'_> {
             let place = |request: &Request<'_>| (request.db as usize, request.hash);
             let places: SmallVec<[_; WARMED_KEYS]> = ahead.iter().map(place).collect();
             self.server.keyspace.warm(&places);
+            // Nobody asks what they leave behind.
+            self.unit.clear();
             for (at, (request, (db, hash))) in ahead.iter().zip(places).enumerate() {
                 let outcome = self.execute(db, request.argv, Some(hash));
                 outcome.map_err(|error| (n * WARMED_KEYS + at, error))?;

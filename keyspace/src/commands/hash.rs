@@ -34,15 +34,11 @@ pub const TABLE: &[DataSpec] = &[
 fn hset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
     let (name, key, words) = (argv[0], argv[1], &argv[2..]);
     let multiple = name.eq_ignore_ascii_case(b"hmset");
-    let (pairs, rest) = words.as_chunks::<2>();
-    if !rest.is_empty() {
+    if !words.len().is_multiple_of(2) {
         return Err(CommandError::Arity(if multiple { "hmset" } else { "hset" }.into()));
     }
-    let added = update(ctx, key, |hash, thresholds| {
-        hash.expect(words, thresholds);
-        pairs.iter().filter(|[field, value]| hash.set(field, value, thresholds)).count()
-    })?;
-    ctx.changed(key, 'h', "hset", pairs.len());
+    let added = update(ctx, key, |hash, thresholds| hash.set_all(words, thresholds))?;
+    ctx.changed(key, 'h', "hset", words.len() / 2);
     if multiple {
         out.ok();
     } else {

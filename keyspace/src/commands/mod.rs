@@ -179,9 +179,13 @@ static BY_NAME: LazyLock<HashMap<&'static [u8], &'static DataSpec>> = LazyLock::
 /// Redis's words for an unknown command, or [`CommandError::Arity`].
 pub fn lookup(argv: &[&[u8]]) -> Result<&'static DataSpec, CommandError> {
     let name = argv.first().copied().unwrap_or_default();
-    let lower: SmallVec<[u8; 32]> = name.iter().map(u8::to_ascii_lowercase).collect();
-    let spec = *BY_NAME.get(lower.as_slice()).ok_or_else(|| unknown_command(argv))?;
+    let spec = *BY_NAME.get(lower_case(name).as_slice()).ok_or_else(|| unknown_command(argv))?;
     resolve(spec, argv)
+}
+
+/// A name or an option in lower case.
+fn lower_case(word: &[u8]) -> SmallVec<[u8; 32]> {
+    word.iter().map(u8::to_ascii_lowercase).collect()
 }
 
 /// Goes from a container to the row of its subcommand, and checks the number of words.

@@ -3,7 +3,7 @@
 use resp::{Encoder, number};
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
-use super::{DataSpec, integer, keys, spec};
+use super::{DataSpec, integer, keys, lower_case, spec};
 use crate::types::long_double::LongDouble;
 use crate::types::string::StringRef;
 use crate::{CommandError, Ctx, New, STRING_BYTES_MAX, ValueRef};
@@ -302,10 +302,13 @@ fn decrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
 }
 
 fn increment(ctx: &mut Ctx<'_>, key: &[u8], delta: i64, out: &mut Encoder<'_>) -> Reply {
-    let value = ctx.peek(key).map_or(Ok(0), stored_integer)?;
+    let (value, expire_at_ms) = match ctx.peek_entry(ctx.db, key) {
+        Some(entry) => (stored_integer(entry.value())?, entry.expire_at_ms()),
+        None => (0, None),
+    };
     let overflow = CommandError::other("ERR increment or decrement would overflow");
     let sum = value.checked_add(delta).ok_or(overflow)?;
-    ctx.set_keep_ttl(key, New::Int(sum));
+    ctx.set_in(ctx.db, key, New::Int(sum), expire_at_ms);
     ctx.changed(key, '$', "incrby", 1);
     out.integer(sum);
     Ok(())
@@ -576,7 +579,7 @@ impl<'a> Options<'a> {
         let mut words = words.iter();
         let for_set = allowed == OptionSet::Set;
         while let Some(word) = words.next() {
-            let fits = match &word.to_ascii_lowercase()[..] {
+            let fits = match &lower_case(word)[..] {
                 b"nx" if for_set => options.set_condition(Condition::Absent),
                 b"xx" if for_set => options.set_condition(Condition::Exists),
                 b"get" if for_set => {

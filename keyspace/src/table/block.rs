@@ -38,28 +38,30 @@ impl Block {
         BLOCK_BYTES - self.len()
     }
 
-    /// Appends a record, in parts, for which there is room; returns where it is.
+    /// Appends a record of so many bytes, for which there is room and which the caller is to write; returns where it is.
     #[inline]
-    pub(super) fn push<const N: usize>(&mut self, parts: [&[u8]; N]) -> u16 {
+    pub(super) fn push(&mut self, len: usize) -> (u16, &mut [u8]) {
         let at = self.len;
-        for part in parts {
-            let start = self.len();
-            self.bytes[start..start + part.len()].copy_from_slice(part);
-            self.len += part.len() as u16;
-        }
-        at
+        self.len += len as u16;
+        (at, &mut self.bytes[usize::from(at)..usize::from(self.len)])
     }
 
-    /// Puts a record in the place of `old_len` bytes at `at`; what is behind them moves.
+    /// Makes a record at `at` longer or shorter at its end, and returns it; what is behind it moves.
     #[inline]
-    pub(super) fn splice(&mut self, at: u16, old_len: usize, record: &[u8]) {
+    pub(super) fn resize(&mut self, at: u16, old_len: usize, new_len: usize) -> &mut [u8] {
         let start = usize::from(at);
-        let (old_end, new_end) = (start + old_len, start + record.len());
+        let (old_end, new_end) = (start + old_len, start + new_len);
         if old_end != new_end {
             let len = self.len();
             self.bytes.copy_within(old_end..len, new_end);
             self.len = (len - old_end + new_end) as u16;
         }
-        self.bytes[start..new_end].copy_from_slice(record);
+        &mut self.bytes[start..new_end]
+    }
+
+    /// As [`from`](Self::from), to be changed.
+    #[inline]
+    pub(super) fn behind_mut(&mut self, at: u16) -> &mut [u8] {
+        &mut self.bytes[usize::from(at)..]
     }
 }

@@ -10,16 +10,15 @@
 //! vector instead the allocator held 97 bytes for a key of 16 and a value of 32, since segments outgrow its sizes
 //! together and leave each behind half used.
 
-use std::hint::black_box;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 
 use smallvec::SmallVec;
 use triomphe::Arc;
 
-use self::record::{FORM, FRAME_BYTES, Frame, HANDLE, Head, INT, LONG_KEY, Piece, Record, i64_of, index_of};
+use self::record::{FORM, FRAME_BYTES, HANDLE, Head, INT, LONG_KEY, Piece, Tail, i64_of, index_of};
 use super::HashSeed;
 use super::block::{BLOCK_BYTES, Block};
-use super::place::{cursor_of, guess, lower_bound, place_of};
+use super::place::{cursor_of, lower_bound, place_of};
 use super::spine::{Segment, Spine, clone_all};
 use crate::access::Access;
 use crate::entry::{Entry, NEVER};
@@ -29,8 +28,10 @@ use crate::value::New;
 use crate::{Value, ValueRef};
 
 mod record;
+mod warm;
 
 pub(crate) use self::record::PACKED_MAX_BYTES;
+pub(crate) use self::warm::WARMED;
 
 /// A table of packed records: a database's, of which each notes its last access.
 pub type Packed<N = AtomicU32> = Spine<Arena<N>>;
@@ -53,9 +54,6 @@ pub struct Arena<N = AtomicU32> {
     /// No record expires before this. It may be too early, after one was removed.
     due_ms: AtomicI64,
 }
-
-/// Hashes that are best warmed at once.
-pub(crate) const WARMED: usize = 32;
 
 /// So many blocks a segment has room for in itself: what 140 records of some fifty bytes take.
 const BLOCKS: usize = 16;
@@ -210,9 +208,7 @@ impl<N: Note> Arena<N> {
 
     /// The index of a record's value among the values.
     fn handle(&self, slot: &Slot<N>) -> Option<usize> {
-        let record = self.record(slot);
-        let head = Head::of(record);
-        (head.flags & FORM == HANDLE).then(|| index_of(head.value(record)))
+        handle_in(self.record(slot))
     }
 
     /// Adds a record whose key is not there yet, at the index that [`seek`](Self::seek) said.
@@ -227,8 +223,9 @@ impl<N: Note> Arena<N> {
     ) {
         let (handle, value) = (self.long(key), self.piece(value));
         let (long_key, key) = handle.as_ref().map_or((0, key), |handle| (LONG_KEY, handle));
-        let frame = Frame::new(value.form() | long_key, key, value.bytes(), expire_at_ms);
-        let (block, at) = self.append(frame.around(key, value.bytes()));
+        let tail = Tail::new(value.form() | long_key, value.bytes(), expire_at_ms);
+        let (block, at, record) = self.append(record::len(key, &tail));
+        record::write(record, key, &tail);
         reserve_next(&mut self.slots, Self::FEW);
         self.slots.insert(index, Slot { place, block, at, note: N::new(access) });
         self.note_due(expire_at_ms);
@@ -239,12 +236,9 @@ impl<N: Note> Arena<N> {
         let handle = self.handle(&self.slots[index]);
         let old_value = handle.and_then(|handle| self.release(handle));
         let value = self.piece(value);
-        let old = self.record(&self.slots[index]);
-        let head = Head::of(old);
-        let (key, value, form) = (head.key(old), value.bytes(), value.form());
-        let frame = Frame::new(head.flags & LONG_KEY | form, key, value, expire_at_ms);
-        let record = Record::of(&frame.around(key, value));
-        self.store(index, &record);
+        let head = self.head(&self.slots[index]);
+        let tail = Tail::new(head.flags & LONG_KEY | value.form(), value.bytes(), expire_at_ms);
+        self.end_with(index, head.key_end(), &tail);
         self.note_due(expire_at_ms);
         old_value
     }
@@ -252,13 +246,8 @@ impl<N: Note> Arena<N> {
     /// Sets or takes away a record's time; returns the one before.
     pub(crate) fn set_expire(&mut self, index: usize, expire_at_ms: i64) -> i64 {
         let slot = &self.slots[index];
-        let before = self.expire_at_ms(slot);
-        let old = self.record(slot);
-        let head = Head::of(old);
-        let (key, value) = (head.key(old), head.value(old));
-        let frame = Frame::new(head.flags, key, value, expire_at_ms);
-        let record = Record::of(&frame.around(key, value));
-        self.store(index, &record);
+        let (head, before) = (self.head(slot), self.expire_at_ms(slot));
+        self.end_with(index, head.value_end(), &Tail::time(head.flags, expire_at_ms));
         self.note_due(expire_at_ms);
         before
     }
@@ -279,31 +268,35 @@ impl<N: Note> Arena<N> {
         (value, expire_at_ms)
     }
 
-    /// Puts a record's new bytes where the old ones are, or where there is room.
-    fn store(&mut self, index: usize, record: &[u8]) {
+    /// Puts a tail behind the first `kept` bytes of a record, where it is or where there is room.
+    fn end_with(&mut self, index: usize, kept: usize, tail: &Tail<'_>) {
         let slot = self.slots[index].clone();
-        let old_len = self.head(&slot).record_len();
+        let (old_len, len) = (self.head(&slot).record_len(), kept + tail.len());
         let block = &self.blocks[usize::from(slot.block)];
-        if record.len() > old_len && record.len() - old_len > block.room() {
+        if len > old_len && len - old_len > block.room() {
+            let start: SmallVec<[u8; 2 * PACKED_MAX_BYTES]> =
+                SmallVec::from_slice(&self.record(&slot)[..kept]);
             self.cut(&slot, old_len);
-            let (block, at) = self.append([record]);
+            let (block, at, record) = self.append(len);
+            record[..kept].copy_from_slice(&start);
+            tail.write(record, kept);
             self.slots[index] = Slot { block, at, ..slot };
             self.tidy();
         } else {
-            self.splice(&slot, old_len, record);
+            tail.write(self.resize(&slot, old_len, len), kept);
         }
     }
 
-    /// Adds a record, in parts, to a block with room for it.
+    /// Adds a record of so many bytes, which the caller is to write, to a block with room for it.
     #[inline]
-    fn append<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) -> (u16, u16) {
-        let len = parts.iter().map(|part| part.len()).sum();
+    fn append(&mut self, len: usize) -> (u16, u16, &mut [u8]) {
         let block = match self.blocks.last() {
             Some(last) if len <= last.room() => self.blocks.len() - 1,
             _ => self.find_gap(len).unwrap_or_else(|| self.add_block()),
         };
         self.len_bytes += len as u32;
-        (block as u16, Arc::make_mut(&mut self.blocks[block]).push(parts))
+        let (at, record) = Arc::make_mut(&mut self.blocks[block]).push(len);
+        (block as u16, at, record)
     }
 
     /// A block before the last with room for so many bytes. To look at one is a cache miss, and mostly in vain.
@@ -331,23 +324,23 @@ impl<N: Note> Arena<N> {
         self.gap_bytes = self.gap_bytes.max(room);
     }
 
-    /// Puts other bytes in the place of a record's; those behind them move.
-    fn splice(&mut self, slot: &Slot<N>, old_len: usize, record: &[u8]) {
-        Arc::make_mut(&mut self.blocks[usize::from(slot.block)]).splice(slot.at, old_len, record);
-        if record.len() == old_len {
-            return;
+    /// Makes a record longer or shorter at its end, and returns it; those behind it move.
+    fn resize(&mut self, slot: &Slot<N>, old_len: usize, len: usize) -> &mut [u8] {
+        if len != old_len {
+            self.len_bytes = self.len_bytes - old_len as u32 + len as u32;
+            let behind = |other: &&mut Slot<N>| other.block == slot.block && other.at > slot.at;
+            for other in self.slots.iter_mut().filter(behind) {
+                other.at = other.at - old_len as u16 + len as u16;
+            }
+            let room = self.blocks[usize::from(slot.block)].room() + old_len - len;
+            self.gap_bytes = self.gap_bytes.max(room as u16);
         }
-        self.len_bytes = self.len_bytes - old_len as u32 + record.len() as u32;
-        self.note_gap(usize::from(slot.block));
-        let behind = |other: &&mut Slot<N>| other.block == slot.block && other.at > slot.at;
-        for other in self.slots.iter_mut().filter(behind) {
-            other.at = other.at - old_len as u16 + record.len() as u16;
-        }
+        Arc::make_mut(&mut self.blocks[usize::from(slot.block)]).resize(slot.at, old_len, len)
     }
 
     /// Takes a record's bytes away, and their block if it is empty then.
     fn cut(&mut self, slot: &Slot<N>, len: usize) {
-        self.splice(slot, len, &[]);
+        self.resize(slot, len, 0);
         if self.blocks[usize::from(slot.block)].len() > 0 {
             return;
         }
@@ -471,30 +464,30 @@ impl<N: Note> Arena<N> {
         arena
     }
 
-    /// Adds a record of another segment; its place must be behind all others.
+    /// Adds a record of another segment, which loses its values; its place must be behind all others.
     fn adopt(&mut self, slot: &Slot<N>, from: &mut Self) {
-        let head = from.head(slot);
-        let (block, at) = if head.handles().next().is_none() {
-            self.append([&from.record(slot)[..head.record_len()]])
-        } else {
-            let record = self.take_values(head, slot, from);
-            self.append([&record])
-        };
-        self.note_due(from.expire_at_ms(slot));
+        let record = from.record(slot);
+        let head = Head::of(record);
+        self.note_due(head.expire_at_ms(record));
+        let record = &record[..head.record_len()];
+        let (block, at, own) = self.append(record.len());
+        own.copy_from_slice(record);
         self.slots.push(Slot { block, at, ..slot.clone() });
-    }
-
-    /// Takes the values of another segment's record; returns the record with its new indices.
-    fn take_values(&mut self, head: Head, slot: &Slot<N>, from: &mut Self) -> Record {
-        let mut record = Record::of(&[&from.record(slot)[..head.record_len()]]);
-        for at in head.handles() {
-            if let Some(value) = from.release(index_of(&record[at..])) {
-                let index = self.keep(value).to_le_bytes();
-                record[at..at + index.len()].copy_from_slice(&index);
-            }
+        for place in head.handles() {
+            let handle = index_of(&from.record(slot)[place..]);
+            let Some(value) = from.values.get_mut(handle).and_then(Option::take) else { continue };
+            let handle = self.keep(value).to_le_bytes();
+            let own = Arc::make_mut(&mut self.blocks[usize::from(block)]).behind_mut(at);
+            own[place..][..handle.len()].copy_from_slice(&handle);
         }
-        record
     }
+}
+
+/// The index of a record's value among the values, if it stands there.
+#[inline]
+fn handle_in(record: &[u8]) -> Option<usize> {
+    let head = Head::of(record);
+    (head.flags & FORM == HANDLE).then(|| index_of(head.value(record)))
 }
 
 impl<N: Note> Clone for Slot<N> {
@@ -605,37 +598,6 @@ impl<N: Note> Packed<N> {
         let index = self.index(hash);
         let segment = self.segment(index)?;
         Some(segment.entry(segment.find(place_of(hash), self.shared_bits(index), key)?))
-    }
-
-    /// Reads what finding these hashes, or adding them, will read, step by step for all of them: the cache misses of a
-    /// step overlap, which those of writers, with their locked instructions and branches, do not.
-    pub(crate) fn warm(&self, hashes: &[u64]) {
-        let segment = |&hash: &u64| {
-            let index = self.index(hash);
-            Some((self.segment(index)?, place_of(hash), self.shared_bits(index)))
-        };
-        let segments: SmallVec<[_; WARMED]> = hashes.iter().filter_map(segment).collect();
-        let last_block =
-            |arena: &Arena<N>| arena.blocks.last().map_or(0, |block| Arc::as_ptr(block) as usize);
-        let ends = segments.iter().map(|(arena, ..)| arena.slots.len().wrapping_add(last_block(arena)));
-        black_box(ends.fold(0, usize::wrapping_add));
-        let slots = segments.iter().filter_map(|&(arena, place, shared_bits)| {
-            arena.slots.get(guess(arena.slots.len(), place, shared_bits)).map(|slot| slot.place)
-        });
-        black_box(slots.fold(0, u32::wrapping_add));
-        let blocks: SmallVec<[_; WARMED]> = segments
-            .iter()
-            .filter_map(|&(arena, place, shared_bits)| {
-                let slot = arena.slots.get(arena.lower_bound(place, shared_bits));
-                match slot.filter(|slot| slot.place == place) {
-                    Some(slot) => Some((arena.blocks.get(usize::from(slot.block))?, Some(slot.at))),
-                    None => Some((arena.blocks.last()?, None)),
-                }
-            })
-            .collect();
-        black_box(blocks.iter().map(|(block, _)| block.len()).sum::<usize>());
-        let records = blocks.iter().map(|(block, at)| block.byte(at.map_or(block.len(), usize::from)));
-        black_box(records.fold(0, u8::wrapping_add));
     }
 }
 

@@ -34,6 +34,11 @@ impl Blob {
         Blob::of(bytes, 0, &[])
     }
 
+    /// A blob of these bytes, and room for so many more.
+    pub(crate) fn with_room(bytes: &[u8], more: usize) -> Self {
+        Blob::of(bytes, more, &[])
+    }
+
     /// Bytes, so many idle ones, and bytes.
     fn of(before: &[u8], gap: usize, behind: &[u8]) -> Self {
         let len = before.len() + gap + behind.len();

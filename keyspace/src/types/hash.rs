@@ -149,9 +149,22 @@ impl Hash {
         }
     }
 
-    /// Prepares for setting these words, fields and values in turn: a listpack that would outgrow its thresholds
-    /// changes now.
-    pub fn expect(&mut self, words: &[&[u8]], thresholds: Thresholds) {
+    /// Sets these words, fields and values in turn; returns how many fields are new.
+    pub fn set_all(&mut self, words: &[&[u8]], thresholds: Thresholds) -> usize {
+        self.expect(words, thresholds);
+        let (pairs, _) = words.as_chunks::<2>();
+        match &mut self.0 {
+            // A new hash is written at once.
+            Form::Pack(pack) if pack.is_empty() && differ(pairs) => {
+                pack.extend(pairs.as_flattened().iter().map(|word| Element::Bytes(word)));
+                pairs.len()
+            }
+            _ => pairs.iter().filter(|[field, value]| self.set(field, value, thresholds)).count(),
+        }
+    }
+
+    /// A listpack that would outgrow its thresholds changes now.
+    fn expect(&mut self, words: &[&[u8]], thresholds: Thresholds) {
         let Form::Pack(pack) = &self.0 else { return };
         let sum_bytes = words.iter().map(|word| word.len()).sum::<usize>();
         if words.len() / 2 > thresholds.entries
@@ -248,6 +261,13 @@ impl Hash {
         }
         self.0 = Form::Table(Arc::new(table));
     }
+}
+
+/// Whether all of these fields are different, where few are: each is compared with each.
+fn differ(pairs: &[[&[u8]; 2]]) -> bool {
+    const FEW: usize = 16;
+    let is_new = |at: usize| pairs[..at].iter().all(|[field, _]| *field != pairs[at][0]);
+    pairs.len() <= FEW && (1..pairs.len()).all(is_new)
 }
 
 /// The places of a field and of its value.

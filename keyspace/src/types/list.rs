@@ -148,6 +148,14 @@ impl List {
         }
     }
 
+    /// The elements as a listpack, if that is the encoding.
+    pub(crate) fn as_listpack(&self) -> Option<&Listpack> {
+        match &self.0 {
+            Repr::Listpack(pack) => Some(pack),
+            Repr::Quicklist(_) => None,
+        }
+    }
+
     /// One of its chunks.
     pub(crate) fn chunk(&self, at: usize) -> Option<&Listpack> {
         match &self.0 {

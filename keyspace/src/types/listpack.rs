@@ -90,7 +90,8 @@ impl Default for Listpack {
 impl Listpack {
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack(Blob::new(&[7, 0, 0, 0, 0, 0, END]))
+        // As much room as a single short element takes anyway.
+        Listpack(Blob::with_room(&[7, 0, 0, 0, 0, 0, END], 2 * HEADER_BYTES))
     }
 
     /// Takes a blob from outside; `None` unless it is a sound listpack. Elements that are not encoded as short as they
@@ -126,6 +127,12 @@ impl Listpack {
     /// The blob.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0[..self.len_bytes()]
+    }
+
+    /// The blob, and idle bytes behind it.
+    #[inline]
+    pub(crate) fn room(&self) -> &[u8] {
+        &self.0
     }
 
     /// Its size in bytes.
@@ -452,7 +459,11 @@ impl<'a> Encoded<'a> {
     fn write(&self, to: &mut [u8]) {
         let (head, rest) = to.split_at_mut(self.head_bytes);
         let (body, backlen) = rest.split_at_mut(self.body.len());
-        head.copy_from_slice(self.head());
+        match head {
+            // No call for one byte.
+            [tag] => *tag = self.head[0],
+            head => head.copy_from_slice(self.head()),
+        }
         body.copy_from_slice(self.body);
         write_backlen(backlen, self.entry_bytes());
     }
@@ -576,7 +587,12 @@ fn backlen_bytes(entry: usize) -> usize {
 }
 
 /// Seven bits a byte; every byte but the leftmost says that there is one more to its left.
+#[inline]
 fn write_backlen(to: &mut [u8], entry: usize) {
+    if let [only] = to {
+        *only = entry as u8;
+        return;
+    }
     let mut rest = entry;
     for (at, byte) in to.iter_mut().enumerate().rev() {
         *byte = (rest & 0x7f) as u8 | if at == 0 { 0 } else { 0x80 };

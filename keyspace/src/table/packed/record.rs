@@ -9,8 +9,6 @@
 //! expire          milliseconds since 1970, i64 LE, if EXPIRES
 //! ```
 
-use std::ops::{Deref, DerefMut};
-
 use crate::Str;
 use crate::entry::NEVER;
 
@@ -75,18 +73,24 @@ impl Head {
         if self.flags & EXPIRES == 0 { NEVER } else { i64_of(&record[self.value_end()..]) }
     }
 
-    fn key_end(self) -> usize {
+    /// Where the key ends.
+    #[inline]
+    pub(super) fn key_end(self) -> usize {
         HEAD_BYTES + usize::from(self.key_len)
     }
 
+    #[inline]
     fn value_at(self) -> usize {
         self.key_end() + if self.flags & FORM == STR { VALUE_LEN_BYTES } else { 0 }
     }
 
-    fn value_end(self) -> usize {
+    /// Where the value ends.
+    #[inline]
+    pub(super) fn value_end(self) -> usize {
         self.value_at() + usize::from(self.value_len)
     }
 
+    #[inline]
     pub(super) fn record_len(self) -> usize {
         self.value_end() + if self.flags & EXPIRES == 0 { 0 } else { EXPIRE_BYTES }
     }
@@ -108,6 +112,7 @@ pub(super) enum Piece<'a> {
 }
 
 impl Piece<'_> {
+    #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Piece::Str(bytes) => bytes,
@@ -117,6 +122,7 @@ impl Piece<'_> {
         }
     }
 
+    #[inline]
     pub(super) fn form(&self) -> u8 {
         match self {
             Piece::Str([]) => EMPTY,
@@ -128,66 +134,71 @@ impl Piece<'_> {
     }
 }
 
-/// What a record has beside its key and its value.
-pub(super) struct Frame {
-    head: [u8; HEAD_BYTES],
-    value_len: [u8; VALUE_LEN_BYTES],
-    time: [u8; EXPIRE_BYTES],
+/// What stands behind a record's key, or behind its value; its flags tell of it.
+pub(super) struct Tail<'a> {
+    flags: u8,
+    value: Option<&'a [u8]>,
+    expire_at_ms: i64,
 }
 
-impl Frame {
-    /// Whether there is a time is not what `flags` say, but `expire_at_ms`.
+impl<'a> Tail<'a> {
+    /// A value and a time. Whether there is a time is not what `flags` say, but `expire_at_ms`.
     #[inline]
-    pub(super) fn new(flags: u8, key: &[u8], value: &[u8], expire_at_ms: i64) -> Self {
+    pub(super) fn new(flags: u8, value: &'a [u8], expire_at_ms: i64) -> Self {
+        Tail { value: Some(value), ..Tail::time(flags, expire_at_ms) }
+    }
+
+    /// A time behind a value that stays.
+    #[inline]
+    pub(super) fn time(flags: u8, expire_at_ms: i64) -> Self {
         let expires = if expire_at_ms == NEVER { 0 } else { EXPIRES };
-        let flags = flags & !EXPIRES | expires;
-        Frame {
-            head: [flags, key.len() as u8],
-            value_len: [value.len() as u8],
-            time: expire_at_ms.to_le_bytes(),
+        Tail { flags: flags & !EXPIRES | expires, value: None, expire_at_ms }
+    }
+
+    /// Its length in bytes.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        let value_len = if self.tells_length() { VALUE_LEN_BYTES } else { 0 };
+        let expire = if self.flags & EXPIRES == 0 { 0 } else { EXPIRE_BYTES };
+        value_len + self.value.map_or(0, <[u8]>::len) + expire
+    }
+
+    /// Ends a record with it, of which the first `kept` bytes are there.
+    #[inline]
+    pub(super) fn write(&self, record: &mut [u8], kept: usize) {
+        record[0] = self.flags;
+        let mut to = &mut record[kept..];
+        let value = self.value.unwrap_or_default();
+        if self.tells_length() {
+            to[0] = value.len() as u8;
+            to = &mut to[VALUE_LEN_BYTES..];
+        }
+        let (own, time) = to.split_at_mut(value.len());
+        own.copy_from_slice(value);
+        if let Some(time) = time.first_chunk_mut() {
+            *time = self.expire_at_ms.to_le_bytes();
         }
     }
 
-    /// The record, in parts.
     #[inline]
-    pub(super) fn around<'a>(&'a self, key: &'a [u8], value: &'a [u8]) -> [&'a [u8]; 5] {
-        let [flags, _] = self.head;
-        let value_len = if flags & FORM == STR { &self.value_len[..] } else { &[] };
-        let time = if flags & EXPIRES == 0 { &[] } else { &self.time[..] };
-        [&self.head, key, value_len, value, time]
+    fn tells_length(&self) -> bool {
+        self.value.is_some() && self.flags & FORM == STR
     }
 }
 
-/// A record on its way into a block.
-pub(super) struct Record {
-    len: usize,
-    bytes: [u8; FRAME_BYTES + 2 * PACKED_MAX_BYTES + EXPIRE_BYTES],
+/// Writes a record.
+#[inline]
+pub(super) fn write(record: &mut [u8], key: &[u8], tail: &Tail<'_>) {
+    let kept = HEAD_BYTES + key.len();
+    record[1] = key.len() as u8;
+    record[HEAD_BYTES..kept].copy_from_slice(key);
+    tail.write(record, kept);
 }
 
-impl Record {
-    #[inline]
-    pub(super) fn of(parts: &[&[u8]]) -> Self {
-        let mut record = Record { len: 0, bytes: [0; FRAME_BYTES + 2 * PACKED_MAX_BYTES + EXPIRE_BYTES] };
-        for part in parts {
-            record.bytes[record.len..][..part.len()].copy_from_slice(part);
-            record.len += part.len();
-        }
-        record
-    }
-}
-
-impl Deref for Record {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-impl DerefMut for Record {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.len]
-    }
+/// How long the record of a key is.
+#[inline]
+pub(super) fn len(key: &[u8], tail: &Tail<'_>) -> usize {
+    HEAD_BYTES + key.len() + tail.len()
 }
 
 #[inline]

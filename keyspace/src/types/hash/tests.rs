@@ -12,7 +12,7 @@ type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 enum Step {
     Set(Vec<u8>, Vec<u8>),
     Remove(Vec<u8>),
-    Expect(Vec<Vec<u8>>),
+    SetAll(Vec<(Vec<u8>, Vec<u8>)>),
     Snapshot,
 }
 
@@ -34,7 +34,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => (words(), words()).prop_map(|(name, value)| Step::Set(name, value)),
         6 => words().prop_map(Step::Remove),
-        1 => prop::collection::vec(words(), 0..3).prop_map(Step::Expect),
+        1 => prop::collection::vec((words(), words()), 0..8).prop_map(Step::SetAll),
         2 => Just(Step::Snapshot),
     ];
     prop::collection::vec(step, 0..100)
@@ -78,9 +78,12 @@ proptest! {
                     prop_assert_eq!(hash.remove(&name), model.remove(&name).is_some());
                     prop_assert!(hash.get(&name).is_none());
                 }
-                Step::Expect(words) => {
-                    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-                    hash.expect(&words, thresholds);
+                Step::SetAll(pairs) => {
+                    let words: Vec<&[u8]> = pairs.iter().flat_map(|(name, value)| [&name[..], value]).collect();
+                    let added = hash.set_all(&words, thresholds);
+                    let before = model.len();
+                    model.extend(pairs);
+                    prop_assert_eq!(added, model.len() - before);
                 }
                 Step::Snapshot => snapshots.push((hash.clone(), model.clone())),
             }
