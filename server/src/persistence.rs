@@ -392,16 +392,6 @@ impl Server {
         }
     }
 
-    /// Waits until everything logged has been written, for a command that reads the files.
-    pub fn write_log_out(&mut self) {
-        let now = self.clock.now;
-        let Some(log) = &mut self.persistence.log else { return };
-        log.seal(now);
-        while log.written() < log.end() && log.room_bytes() > 0 {
-            std::thread::sleep(Duration::from_micros(100));
-        }
-    }
-
     /// Carries changed directives to the log and the rewrite.
     pub fn apply_log_options(&mut self) {
         let options = self.log_options();

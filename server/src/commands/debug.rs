@@ -114,10 +114,7 @@ fn digest_value(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn loadaof(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
-    // It could publish another set of files in the midst of the load.
-    server.persistence.scheduled |= server.persistence.is_rewriting();
-    server.abort_rewrite();
-    server.write_log_out();
+    server.rest_log().map_err(|reason| CommandError::other(format!("ERR {reason}")))?;
     if let Err(error) = server.reload() {
         // As in Redis: what is left in memory must neither be served nor become a base.
         server.log(Level::Warning, format!("Error trying to load the AOF files: {error}"));
