@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
 use keyspace::{Call, CommandError, Digest};
+use resp::Reply;
 
 use super::ProcessSpec;
 use super::connection::reply;
@@ -277,6 +278,13 @@ fn protocol(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
                 reply.boolean(value == 1);
             }
         }
+        b"attrib" => {
+            let text = |text: &str| Reply::Bulk(text.as_bytes().to_vec());
+            let popularity = Reply::Array(vec![text("key:123"), Reply::Integer(90)]);
+            let attributes = vec![(text("key-popularity"), popularity)];
+            let answer = Box::new(text("Some real reply following the attribute"));
+            Reply::Attributed { attributes, reply: answer }.encode(&mut reply);
+        }
         b"push" => {
             reply.push(2);
             reply.bulk(b"server-cpu-usage");
@@ -288,7 +296,7 @@ fn protocol(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         b"bignum" => reply.big_number("1234567999999999999999999999999999999"),
         _ => {
             return Err(CommandError::other(
-                "ERR Wrong protocol type name. Please use one of the following: string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+                "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
             ));
         }
     }
