@@ -62,6 +62,8 @@ pub struct Persistence {
     pub run_id: String,
     /// Somebody waits for what is logged to be durable: asked for when the turn's block is sealed.
     pub(crate) sync_wanted: bool,
+    /// A signal to be carried out once no data is in memory alone.
+    awaited_stop: Option<i32>,
     /// Who wants the log to be turned off.
     pub(crate) log_end: LogEnd,
     /// What replies may tell of once there is no log any more.
@@ -112,6 +114,7 @@ impl Default for Persistence {
             loaded: Loaded::default(),
             run_id: String::new(),
             sync_wanted: false,
+            awaited_stop: None,
             log_end: LogEnd::default(),
             last_watermark: Position::MAX,
             was_waiting: false,
