@@ -225,28 +225,6 @@ fn the_log_is_loaded_again_only_once_a_base_is_published() {
     ends_soon.join().unwrap();
 }
 
-/// Logs something, and waits until somebody may be told of it.
-fn tell(server: &mut Server) {
-    let log = server.persistence.log_mut().unwrap();
-    let position = log.append(0, &[Op { db: 0, command: b"*1\r\n$4\r\nPING\r\n" }]);
-    log.seal(Instant::now());
-    eventually(|| server.persistence.reply_watermark() >= position);
-}
-
-/// Nothing was promised against a power cut; but 0 would say that all of it is durable.
-#[test]
-fn a_last_fdatasync_that_fails_is_no_success_under_no_either() {
-    let mem = Mem::new();
-    let mut server = server(&mem);
-    server.config.appendfsync = AppendFsync::No;
-    turn_log_on(&mut server);
-    tell(&mut server);
-    mem.fail_with(|call, _| (call == Call::SyncData).then(|| std::io::Error::from_raw_os_error(5)));
-    tell(&mut server);
-    assert_eq!(server.shut_down(true, None), Ok(()));
-    assert_eq!(server.exit, Some(1));
-}
-
 /// Each eviction was appended behind a disk that could not keep up, and nothing put an end to that.
 #[test]
 fn nothing_is_evicted_while_writes_are_held() {
