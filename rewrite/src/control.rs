@@ -15,12 +15,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aof::Fs;
-use aof::fs::{File, retry};
+use aof::fs::{File, discard, retry};
 
 use crate::Error;
-use crate::sync::{
-    Arc, AtomicBool, AtomicU32, AtomicU64, Broken, Builder, Condvar, Mutex, Ordering, Sabotage,
-};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Broken, Condvar, Mutex, Ordering, Sabotage};
 
 /// How far a rewrite has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -259,13 +257,6 @@ impl Control {
 fn least_time(bytes: u64, max_bytes_per_s: u64) -> Duration {
     let nanos = (u128::from(bytes) * 1_000_000_000).checked_div(max_bytes_per_s.into()).unwrap_or(0);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
-
-/// Closes a file whose name is gone, on a thread: that is when the kernel frees its blocks, and gigabytes take long.
-pub fn discard(file: impl Send + 'static) {
-    let spawned = Builder::new().name("discard".to_owned()).spawn(move || drop(file));
-    // Without a thread it was dropped right here.
-    drop(spawned);
 }
 
 #[cfg(all(test, not(loom)))]

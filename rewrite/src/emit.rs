@@ -5,6 +5,7 @@
 //! #TS:1700000000\r\n              if aof-timestamp-enabled
 //! SELECT 0                        for each database that has keys
 //! SET k v                         or RPUSH, SADD, ZADD k score member.., HMSET k field value..: 64 items each
+//! SETRANGE k 536870911 v          of a string beyond 1 MiB the last byte, then what is not zeros, 64 KiB each
 //! XADD k id field value..         one for each entry of a stream, then XSETID, XGROUP and XCLAIM
 //! PEXPIREAT k 1700000000000       behind a key with a time to live
 //! ```
@@ -17,6 +18,7 @@ mod stream;
 
 use std::io::{self, Write};
 
+use keyspace::types::chunked::Chunked;
 use keyspace::types::listpack::Element;
 use keyspace::{DbIndex, Entry, ValueRef};
 use resp::number::{format_f64, format_i64};
@@ -28,6 +30,8 @@ mod rdb;
 /// Items in one command; the last one of a value may have fewer. Source: redis 7.2 `src/server.h`
 /// `AOF_REWRITE_ITEMS_PER_CMD`.
 pub const ITEMS_PER_COMMAND: usize = 64;
+/// A string of more bytes is made piece by piece: whoever frames the commands, or loads them, has one of them in memory.
+pub const WHOLE_STRING_BYTES: usize = 1 << 20;
 
 /// A format of bases. The methods are called in the order in which they stand here; the middle two repeatedly.
 pub trait Emitter {
@@ -95,6 +99,7 @@ impl RespEmitter {
                 bulk(out, key)?;
                 bulk(out, bytes)
             }
+            ValueRef::Chunked(string) if string.len() > WHOLE_STRING_BYTES => patches(key, string, out),
             ValueRef::Chunked(string) => {
                 command(out, b"SET", 2)?;
                 bulk(out, key)?;
@@ -127,6 +132,20 @@ impl RespEmitter {
             ValueRef::Stream(stream) => stream::write(key, stream, out),
         }
     }
+}
+
+/// A long string, as what differs from zeros. Its last byte comes first, so that Redis makes room for all of it at once.
+fn patches(key: &[u8], string: &Chunked, out: &mut impl Write) -> io::Result<()> {
+    let last = string.len() - 1;
+    string.pieces(last..string.len()).try_for_each(|byte| patch(key, last, byte, out))?;
+    string.held().try_for_each(|(offset, bytes)| patch(key, offset, bytes, out))
+}
+
+fn patch(key: &[u8], offset: usize, bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
+    command(out, b"SETRANGE", 3)?;
+    bulk(out, key)?;
+    integer(out, offset as i64)?;
+    bulk(out, bytes)
 }
 
 /// A collection, as commands of at most [`ITEMS_PER_COMMAND`] items.

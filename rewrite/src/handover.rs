@@ -8,12 +8,13 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use aof::fs::discard;
 use aof::{Epoch, Fs, Log, Options, Position};
 #[cfg(not(loom))]
 use keyspace::Noting;
 
 use crate::Error;
-use crate::control::{Control, Progress, Written, discard};
+use crate::control::{Control, Progress, Written};
 use crate::job::{Destination, Hold, Job, Source, Wake};
 use crate::sync::{Arc, Broken, Sabotage};
 

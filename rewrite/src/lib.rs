@@ -73,7 +73,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use control::{Progress, discard};
+pub use control::Progress;
 pub use error::Error;
 pub use handover::{Format, RdbFormat, Rewrite, Settings, Summary};
 pub use job::{Hold, Source, Wake};

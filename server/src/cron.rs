@@ -24,6 +24,7 @@ impl Server {
         self.save_if_due();
         self.rewrite_if_due();
         self.note_log_events();
+        self.stop_if_awaited();
         Duration::from_millis(1000 / hz)
     }
 

@@ -91,13 +91,16 @@ impl Room {
         self.clients_seen = Default::default();
     }
 
+    /// What has just been given back must not hide what clients take next.
+    fn note_given_back(&mut self) {
+        self.clients_seen.1 = self.clients_seen.1.min(memory::thread_bytes());
+    }
+
     /// Whether clients may take notably more than when they were looked at last.
     fn clients_may_have_grown(&mut self, limit: u64) -> bool {
+        self.note_given_back();
         let (limit_then, bytes_then) = self.clients_seen;
-        let bytes = memory::thread_bytes();
-        // What data gives back must not hide what clients take next.
-        self.clients_seen.1 = bytes_then.min(bytes);
-        limit != limit_then || bytes.saturating_sub(bytes_then) > (limit / 16) as i64
+        limit != limit_then || memory::thread_bytes().saturating_sub(bytes_then) > (limit / 16) as i64
     }
 
     fn enter(&mut self, state: State, now: Instant) {
@@ -201,6 +204,7 @@ impl Server {
                 break;
             }
         }
+        self.room.note_given_back();
         self.note_latency("eviction-cycle", began.elapsed());
         // Who waits for a key to go has waited for this.
         self.serve_ready();
@@ -302,6 +306,7 @@ impl Server {
             total -= bytes;
             self.evict_client(id);
         }
+        self.room.note_given_back();
     }
 
     fn evict_client(&mut self, id: ClientId) {

@@ -146,12 +146,7 @@ impl Server {
 
     pub(crate) fn turn_log_off_within(&mut self, patience: Duration) -> anyhow::Result<()> {
         if let Some(log) = self.persistence.log_mut() {
-            log.drain();
-            let deadline = Instant::now() + patience;
-            while !log.is_idle() {
-                check(log, deadline, Instant::now()).map_err(anyhow::Error::msg)?;
-                std::thread::sleep(Duration::from_micros(100));
-            }
+            await_idle(log, patience).map_err(anyhow::Error::msg)?;
             // The file may be gone since anything was last written to it.
             if !log.is_waiting_rewrite() && log.needs_base() {
                 return Err(anyhow::Error::msg(LOST));
@@ -167,6 +162,28 @@ impl Server {
         self.settle_whole_stream();
         Ok(())
     }
+
+    /// Lets nobody but the executor be at the log's files, for a command that reads them: a rewrite ends, to begin anew
+    /// later, and a base that is being published already, and the removal of what it supersedes, are waited for.
+    ///
+    /// # Errors
+    /// When the disk fails or takes too long, in words.
+    pub(crate) fn rest_log(&mut self) -> Result<(), String> {
+        self.persistence.scheduled |= self.persistence.is_rewriting();
+        self.abort_rewrite();
+        self.persistence.log_mut().map_or(Ok(()), |log| await_idle(log, PATIENCE))
+    }
+}
+
+/// Waits until all of a log is durable and its threads have nothing to do.
+fn await_idle(log: &mut Log, patience: Duration) -> Result<(), String> {
+    log.drain();
+    let deadline = Instant::now() + patience;
+    while !log.is_idle() {
+        check(log, deadline, Instant::now())?;
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
 }
 
 const LOST: &str = "the disk has lost writes; a rewrite repairs that";

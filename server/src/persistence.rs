@@ -62,6 +62,8 @@ pub struct Persistence {
     pub run_id: String,
     /// Somebody waits for what is logged to be durable: asked for when the turn's block is sealed.
     pub(crate) sync_wanted: bool,
+    /// A signal to be carried out once no data is in memory alone.
+    awaited_stop: Option<i32>,
     /// Who wants the log to be turned off.
     pub(crate) log_end: LogEnd,
     /// What replies may tell of once there is no log any more.
@@ -112,6 +114,7 @@ impl Default for Persistence {
             loaded: Loaded::default(),
             run_id: String::new(),
             sync_wanted: false,
+            awaited_stop: None,
             log_end: LogEnd::default(),
             last_watermark: Position::MAX,
             was_waiting: false,
@@ -389,16 +392,6 @@ impl Server {
                 let line = format!("Error writing to the AOF file: {reason}");
                 self.log(Level::Warning, line);
             }
-        }
-    }
-
-    /// Waits until everything logged has been written, for a command that reads the files.
-    pub fn write_log_out(&mut self) {
-        let now = self.clock.now;
-        let Some(log) = &mut self.persistence.log else { return };
-        log.seal(now);
-        while log.written() < log.end() && log.room_bytes() > 0 {
-            std::thread::sleep(Duration::from_micros(100));
         }
     }
 

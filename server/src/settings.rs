@@ -105,6 +105,9 @@ impl Server {
         if names.contains(&"maxmemory") {
             self.limit_memory();
         }
+        for warning in self.config.warnings(changed.rows()) {
+            self.log(Level::Warning, warning.to_string());
+        }
         Ok(Setting::Done)
     }
 

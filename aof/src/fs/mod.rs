@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, io_error};
+use crate::sync::spawn_or_do;
 
 pub use disk::Disk;
 pub use mem::{Call, Mem, Request, Verdict};
@@ -109,6 +110,11 @@ pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
             other => return other,
         }
     }
+}
+
+/// Closes a file whose name is gone, on a thread: that is when the kernel frees its blocks, and gigabytes take long.
+pub fn discard(file: impl Send + 'static) {
+    spawn_or_do("discard", move || drop(file));
 }
 
 /// A whole small file.

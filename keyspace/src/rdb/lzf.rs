@@ -17,6 +17,10 @@ const HASH_BITS: u32 = 14;
 /// Most runs are short: so many bytes are copied without a look at how many it is.
 const STEP_BYTES: usize = LITERAL_MAX;
 const SHORT_BYTES: usize = 16;
+/// Packing must save as much.
+const SAVED_BYTES: usize = 4;
+/// Of what a string in pieces packs to, so much is kept until its length is known; beyond, it is packed twice.
+const KEPT_BYTES: usize = 1 << 20;
 /// No input unpacks to more than this many times its length: three bytes give at most `COPY_MAX`.
 pub const RATIO_MAX: usize = COPY_MAX / 3;
 
@@ -107,19 +111,36 @@ impl Packer {
     /// Packs `bytes` into `out`, which is cleared first; false, and `out` undefined, if that would not save at least
     /// four bytes.
     pub fn pack(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
-        self.pack_pieces(bytes.len(), [bytes].into_iter(), out)
+        out.clear();
+        bytes.len().checked_sub(SAVED_BYTES).is_some_and(|room| self.append_packed(bytes, room, out))
     }
 
-    /// The same for a string of `len` bytes that stands in pieces; none is packed by what is in another.
-    pub fn pack_pieces<'a>(
+    /// How many bytes a string of `len` bytes packs to that stands in pieces, of which each is [packed](Self::pack_piece)
+    /// by itself; `None` if that would not save at least four. `out` has all of them if there are no more.
+    pub fn measure<'a>(
         &mut self,
         len: usize,
-        mut pieces: impl Iterator<Item = &'a [u8]>,
+        pieces: impl Iterator<Item = &'a [u8]>,
         out: &mut Vec<u8>,
-    ) -> bool {
+    ) -> Option<usize> {
         out.clear();
-        let Some(room) = len.checked_sub(4) else { return false };
-        pieces.all(|piece| self.append_packed(piece, room, out))
+        let (room, mut dropped) = (len.checked_sub(SAVED_BYTES)?, 0);
+        for piece in pieces {
+            if out.len() > KEPT_BYTES {
+                dropped += out.len();
+                out.clear();
+            }
+            if !self.append_packed(piece, room - dropped, out) {
+                return None;
+            }
+        }
+        Some(dropped + out.len())
+    }
+
+    /// Packs a piece into `out`, which is cleared first.
+    pub fn pack_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        self.append_packed(piece, usize::MAX, out);
     }
 
     /// False, too, once there is no room in `out`.

@@ -205,12 +205,7 @@ impl Writer {
             write(self, item, out)?;
             written += 1;
         }
-        // The count promised as many: a file that breaks its promise must never be published.
-        if written == len {
-            Ok(())
-        } else {
-            Err(io::Error::other("a value does not have the length it claims"))
-        }
+        if written == len { Ok(()) } else { Err(broken_promise()) }
     }
 
     fn element(&mut self, element: Element<'_>, out: &mut impl Write) -> io::Result<()> {
@@ -258,14 +253,40 @@ impl Writer {
         self.plain(bytes, out)
     }
 
-    /// The same for a string that is long.
+    /// The same for a string that is long: piece by piece, whatever it packs to.
     fn chunked(&mut self, string: &Chunked, out: &mut impl Write) -> io::Result<()> {
         let (len, pieces) = (string.len(), || string.pieces(0..string.len()));
-        if self.may_pack(len) && self.packer.pack_pieces(len, pieces(), &mut self.packed) {
-            return self.packed(len, out);
+        let packed_len = match self.may_pack(len) {
+            true => self.packer.measure(len, pieces(), &mut self.packed),
+            false => None,
+        };
+        match packed_len {
+            Some(packed_len) if packed_len == self.packed.len() => self.packed(len, out),
+            Some(packed_len) => self.packed_pieces(packed_len, len, pieces(), out),
+            None => {
+                self.length(len);
+                pieces().try_for_each(|piece| self.raw(piece, out))
+            }
         }
-        self.length(len);
-        pieces().try_for_each(|piece| self.raw(piece, out))
+    }
+
+    /// A string of `len` bytes of which it is only known how many it packs to.
+    fn packed_pieces<'a>(
+        &mut self,
+        packed_len: usize,
+        len: usize,
+        mut pieces: impl Iterator<Item = &'a [u8]>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        self.packed_head(packed_len, len);
+        let mut packed = std::mem::take(&mut self.packed);
+        let left = pieces.try_fold(packed_len, |left, piece| {
+            self.packer.pack_piece(piece, &mut packed);
+            self.raw(&packed, out)?;
+            left.checked_sub(packed.len()).ok_or_else(broken_promise)
+        });
+        self.packed = packed;
+        if left? == 0 { Ok(()) } else { Err(broken_promise()) }
     }
 
     fn may_pack(&self, len: usize) -> bool {
@@ -275,12 +296,16 @@ impl Writer {
     /// A string of `len` bytes that was just packed.
     fn packed(&mut self, len: usize, out: &mut impl Write) -> io::Result<()> {
         let packed = std::mem::take(&mut self.packed);
-        self.byte(0xc3);
-        self.length(packed.len());
-        self.length(len);
+        self.packed_head(packed.len(), len);
         let written = self.raw(&packed, out);
         self.packed = packed;
         written
+    }
+
+    fn packed_head(&mut self, packed_len: usize, len: usize) {
+        self.byte(0xc3);
+        self.length(packed_len);
+        self.length(len);
     }
 
     fn plain(&mut self, bytes: &[u8], out: &mut impl Write) -> io::Result<()> {
@@ -344,6 +369,11 @@ impl Writer {
             self.crc.update(bytes);
         }
     }
+}
+
+/// Fewer or more followed than was announced: such a file must never be published.
+fn broken_promise() -> io::Error {
+    io::Error::other("a value does not have the length it claims")
 }
 
 /// The type's code, by the value's encoding.

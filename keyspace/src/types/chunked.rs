@@ -122,6 +122,16 @@ impl Chunked {
         pieces(range, self.len, |range| self.piece(range))
     }
 
+    /// The bytes that its chunks hold, and where: all others are zeros.
+    pub fn held(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let starts = (0..self.len).step_by(CHUNK_BYTES);
+        let held = self.chunks.iter().zip(starts).map(|(chunk, start)| {
+            let len = chunk.0.len().min(self.len - start);
+            (start, &chunk.0[..len])
+        });
+        held.filter(|(_, bytes)| !bytes.is_empty())
+    }
+
     /// The first bytes of a range of its bytes that stand in a row: what a chunk holds, or its zeros behind that.
     pub(super) fn piece(&self, range: Range<usize>) -> &[u8] {
         let place = range.start % CHUNK_BYTES;

@@ -1,6 +1,6 @@
 //! Long strings: all commands that read them or write to them, held against a vector of bytes, and what they cost.
 
-use keyspace::rdb::Options;
+use keyspace::rdb::{Options, Writer};
 use keyspace::types::chunked::CHUNK_BYTES;
 use keyspace::types::string::StringRef;
 use keyspace::{Db, Digest, Random, STRING_BYTES_MAX};
@@ -247,10 +247,18 @@ fn long_strings_are_written_and_read_packed_and_plain() {
     let mut random = Random::new(3);
     let noise: Vec<u8> = (0..2 * CHUNK_BYTES + 7).map(|_| random.next_u64() as u8).collect();
     let text = b"the quick brown fox ".repeat(10_000);
+    // Too much, packed, to be kept until it is whole.
+    let gaps: Vec<u8> =
+        noise.chunks(999).cycle().take(5_000).flat_map(|noise| [noise, &[0; 500]].concat()).collect();
     for compress in [false, true] {
-        for bytes in
-            [&noise[..], &text, &vec![0; 5 * CHUNK_BYTES], &noise[..CHUNK_BYTES + 1], &noise[..CHUNK_BYTES]]
-        {
+        for bytes in [
+            &noise[..],
+            &text,
+            &gaps,
+            &vec![0; 5 * CHUNK_BYTES],
+            &noise[..CHUNK_BYTES + 1],
+            &noise[..CHUNK_BYTES],
+        ] {
             let mut session = Session::new();
             session.run_argv(&[b"SET", b"k", bytes]);
             let payload = session.run_argv(&[b"DUMP", b"k"]);
@@ -261,6 +269,24 @@ fn long_strings_are_written_and_read_packed_and_plain() {
             let file = rdb::write(&session.keyspace, Options { compress, checksum: true });
             let (found, _) = rdb::read(&file).unwrap();
             assert_eq!(rdb::digest(&found), rdb::digest(&session));
+        }
+    }
+}
+
+#[test]
+fn a_string_of_any_length_is_written_through_little_memory() {
+    let mut random = Random::new(5);
+    let noise: Vec<u8> = (0..1 << 20).map(|_| random.next_u64() as u8).collect();
+    let gaps = [&noise[..], &[0; 1 << 20]].concat();
+    for bytes in [noise.repeat(16), gaps.repeat(8), vec![0; 16 << 20]] {
+        let mut session = Session::new();
+        session.run_argv(&[b"SET", b"k", &bytes]);
+        for compress in [false, true] {
+            let mut writer = Writer::new(Options { compress, checksum: true });
+            let entry = session.keyspace.entry(0, b"k", 0).unwrap();
+            let (written, taken) = allocated_bytes(|| writer.key(entry, None, &mut std::io::sink()));
+            written.unwrap();
+            assert!(taken < 4 << 20, "{taken} bytes");
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use bytes::BytesMut;
-use keyspace::{Call, Keyspace, Unit};
+use keyspace::types::chunked::CHUNK_BYTES;
+use keyspace::{Call, Digest, Keyspace, Unit};
 use resp::{Encoder, Version};
 
 use super::*;
 
-/// Executes lines in database 0, and emits the one key that they leave.
-fn emitted(lines: &[Vec<Vec<u8>>]) -> Vec<u8> {
+/// Executes lines in database 0.
+fn executed(lines: &[Vec<Vec<u8>>]) -> Keyspace {
     let mut keyspace = Keyspace::new(1, 42);
     for words in lines {
         let argv: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
@@ -17,6 +18,12 @@ fn emitted(lines: &[Vec<Vec<u8>>]) -> Vec<u8> {
         keyspace.execute(&Call::new(0, 0, &argv), &mut Encoder::new(&mut out, Version::Resp2), &mut unit);
         assert_ne!(out.first(), Some(&b'-'), "{}", String::from_utf8_lossy(&out));
     }
+    keyspace
+}
+
+/// The same, and emits the one key that they leave.
+fn emitted(lines: &[Vec<Vec<u8>>]) -> Vec<u8> {
+    let keyspace = executed(lines);
     let (mut out, mut keys) = (Vec::new(), keyspace.dbs()[0].table().iter());
     let entry = keys.next().expect("one key");
     let mut emitter = RespEmitter::default();
@@ -29,17 +36,22 @@ fn words(line: &str) -> Vec<Vec<u8>> {
     line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
 }
 
-/// Requests as lines of words.
-fn lines(mut bytes: &[u8]) -> Vec<String> {
-    let mut lines = Vec::new();
+/// The words of each request.
+fn requests(mut bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    let mut requests = Vec::new();
     let mut parser = resp::Parser::default();
     while !bytes.is_empty() {
         let len = parser.parse(bytes, &resp::Limits::default()).expect("sound").expect("whole");
-        let argv = parser.argv(bytes);
-        lines.push(argv.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "));
+        requests.push(parser.argv(bytes).iter().map(|arg| arg.to_vec()).collect());
         bytes = &bytes[len..];
     }
-    lines
+    requests
+}
+
+/// Requests as lines of words.
+fn lines(bytes: &[u8]) -> Vec<String> {
+    let line = |words: &Vec<Vec<u8>>| String::from_utf8_lossy(&words.join(&b' ')).into_owned();
+    requests(bytes).iter().map(line).collect()
 }
 
 #[test]
@@ -159,6 +171,27 @@ fn collections_are_cut_into_commands_of_64_items() {
             assert_eq!(lens, expected, "{add} of {items}");
             assert!(commands.iter().all(|line| line.starts_with(&format!("{name} k "))), "{add} of {items}");
         }
+    }
+}
+
+#[test]
+fn a_long_string_is_made_piece_by_piece_of_what_is_not_zeros() {
+    let set = |len: usize| vec![b"SET".to_vec(), b"k".to_vec(), (0..len).map(|at| at as u8 | 1).collect()];
+    let chunks = (3 << 20) / CHUNK_BYTES + 1;
+    for (made, commands) in [
+        (vec![set(WHOLE_STRING_BYTES)], 1),
+        (vec![set(WHOLE_STRING_BYTES + 1)], 1 + WHOLE_STRING_BYTES / CHUNK_BYTES + 1),
+        (vec![set(3 << 20)], 1 + chunks),
+        (vec![words("SETBIT k 134217727 1")], 2),
+        (vec![words("SETBIT k 134217727 0"), words("SETBIT k 77 1"), words("SETBIT k 9000000 1")], 4),
+        (vec![set(3 << 20), words("SETBIT k 134217727 1"), words("APPEND k behind")], 1 + chunks + 1),
+    ] {
+        let base = requests(&emitted(&made));
+        assert_eq!(base.len(), commands);
+        let longest = base.iter().map(|words| words.concat().len()).max();
+        assert!(commands == 1 || longest <= Some(CHUNK_BYTES + 100), "{longest:?}");
+        let digest = |lines| Digest::of(executed(lines).dbs());
+        assert_eq!(digest(&base), digest(&made));
     }
 }
 

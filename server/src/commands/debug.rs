@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use keyspace::commands::{Keys, flags::*, spec, unknown_subcommand};
 use keyspace::{Call, CommandError, Digest};
+use resp::Reply;
 
 use super::ProcessSpec;
 use super::connection::reply;
@@ -114,10 +115,7 @@ fn digest_value(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 }
 
 fn loadaof(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
-    // It could publish another set of files in the midst of the load.
-    server.persistence.scheduled |= server.persistence.is_rewriting();
-    server.abort_rewrite();
-    server.write_log_out();
+    server.rest_log().map_err(|reason| CommandError::other(format!("ERR {reason}")))?;
     if let Err(error) = server.reload() {
         // As in Redis: what is left in memory must neither be served nor become a base.
         server.log(Level::Warning, format!("Error trying to load the AOF files: {error}"));
@@ -280,6 +278,13 @@ fn protocol(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
                 reply.boolean(value == 1);
             }
         }
+        b"attrib" => {
+            let text = |text: &str| Reply::Bulk(text.as_bytes().to_vec());
+            let popularity = Reply::Array(vec![text("key:123"), Reply::Integer(90)]);
+            let attributes = vec![(text("key-popularity"), popularity)];
+            let answer = Box::new(text("Some real reply following the attribute"));
+            Reply::Attributed { attributes, reply: answer }.encode(&mut reply);
+        }
         b"push" => {
             reply.push(2);
             reply.bulk(b"server-cpu-usage");
@@ -291,7 +296,7 @@ fn protocol(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         b"bignum" => reply.big_number("1234567999999999999999999999999999999"),
         _ => {
             return Err(CommandError::other(
-                "ERR Wrong protocol type name. Please use one of the following: string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+                "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
             ));
         }
     }

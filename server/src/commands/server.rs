@@ -140,12 +140,15 @@ fn shutdown(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         return Err(CommandError::Syntax);
     }
     if abort {
-        return Err(CommandError::other("ERR No shutdown in progress."));
+        if !server.abort_stop() {
+            return Err(CommandError::other("ERR No shutdown in progress."));
+        }
+        reply(server, id, |reply| reply.ok());
+        return Ok(());
     }
     let save = (save || nosave).then_some(save);
-    if !server.shut_down(force, save) {
-        return Err(CommandError::other("ERR Errors trying to SHUTDOWN. Check logs."));
-    }
+    let failed = |_| CommandError::other("ERR Errors trying to SHUTDOWN. Check logs.");
+    server.shut_down(force, save).map_err(failed)?;
     // As Redis, the last client sees its connection close.
     if let Some(client) = server.clients.get_mut(id) {
         client.closing = true;

@@ -182,10 +182,15 @@ impl Config {
     }
 
     fn start(self) -> Start {
+        let warnings = self.warnings(DIRECTIVES.iter());
+        Start::Run(Box::new(self), warnings)
+    }
+
+    /// Those of some directives that do nothing, whatever else than their default is asked for.
+    pub(crate) fn warnings(&self, rows: impl Iterator<Item = &'static Directive>) -> Vec<Warning> {
         let idle =
             |row: &&Directive| row.status == Status::Accepted && Some(self.value(row)) != row.default_value();
-        let warnings = DIRECTIVES.iter().filter(idle).map(|row| Warning { directive: row.name }).collect();
-        Start::Run(Box::new(self), warnings)
+        rows.filter(idle).map(|row| Warning { directive: row.name }).collect()
     }
 
     /// A log file that cannot be opened stops the start, because later there is nowhere to say so.

@@ -230,7 +230,12 @@ pub struct Changed {
 impl Changed {
     /// The directives that have another value now, by name, in the order of the command.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.previous.iter().map(|(row, _)| row.name)
+        self.rows().map(|row| row.name)
+    }
+
+    /// The same, by row.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &'static Directive> {
+        self.previous.iter().map(|(row, _)| *row)
     }
 
     /// True if this directive, by its first name, has another value now.

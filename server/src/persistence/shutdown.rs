@@ -1,6 +1,8 @@
 //! The end of the server: by a signal, by SHUTDOWN, and with which exit code. 0 says that everything anybody was told of
 //! is durable, in files of which the last has its name.
 
+use signal_hook::consts::{SIGHUP, SIGINT};
+
 use crate::executor::Server;
 use crate::logger::Level;
 use crate::persistence::Persistence;
@@ -16,64 +18,95 @@ impl Persistence {
     }
 }
 
+/// Why the server goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hindrance {
+    /// A part of the data is in memory alone, until the base is there that is being written.
+    OnlyInMemory,
+    /// The RDB file could not be written.
+    NotSaved,
+}
+
 impl Server {
     /// SIGTERM and SIGINT shut down; SIGHUP opens the log file again.
     pub(crate) fn signal(&mut self, signal: i32) {
-        use signal_hook::consts::{SIGHUP, SIGINT};
         if signal == SIGHUP {
-            self.logger.reopen();
-            return;
+            return self.logger.reopen();
         }
-        let (name, flags) = if signal == SIGINT {
-            ("SIGINT", self.config.shutdown_on_sigint)
-        } else {
-            ("SIGTERM", self.config.shutdown_on_sigterm)
-        };
-        self.log(Level::Warning, format!("Received {name} scheduling shutdown..."));
-        let save = match (flags.save, flags.nosave) {
-            (true, _) => Some(true),
-            (_, true) => Some(false),
-            _ => None,
-        };
-        if !self.shut_down(flags.force, save) {
-            let line = "Errors trying to shut down the server. Check the logs for more information.";
+        self.log(Level::Warning, format!("Received {} scheduling shutdown...", name(signal)));
+        self.stop_for(signal);
+    }
+
+    /// A supervisor sends its signal once, and kills the process some time later: while data is in memory alone the signal
+    /// is remembered, so that the server ends in time if it can.
+    fn stop_for(&mut self, signal: i32) {
+        let config = &self.config;
+        let flags = if signal == SIGINT { config.shutdown_on_sigint } else { config.shutdown_on_sigterm };
+        let save = (flags.save || flags.nosave).then_some(flags.save);
+        let Err(hindrance) = self.shut_down(flags.force, save) else { return };
+        let line = "Errors trying to shut down the server. Check the logs for more information.";
+        self.log(Level::Warning, line);
+        if hindrance == Hindrance::OnlyInMemory {
+            self.persistence.awaited_stop = Some(signal);
+            let line =
+                format!("{} is carried out once that is done. SHUTDOWN ABORT forgets it.", name(signal));
             self.log(Level::Warning, line);
         }
     }
 
-    /// Makes everything durable and lets the turn end with exit code 0; false if that failed and `force` is not set. While
-    /// a part of the data is in memory alone the server can be left by force only, and then the code is 1; else the base
-    /// that ends this is begun.
+    /// Carries a signal out that could not be while data was in memory alone.
+    pub(crate) fn stop_if_awaited(&mut self) {
+        let Some(signal) = self.persistence.awaited_stop else { return };
+        if self.persistence.only_in_memory().is_none() {
+            self.persistence.awaited_stop = None;
+            self.stop_for(signal);
+        }
+    }
+
+    /// SHUTDOWN ABORT: forgets a signal that could not be carried out yet; false if there is none.
+    pub(crate) fn abort_stop(&mut self) -> bool {
+        let signal = self.persistence.awaited_stop.take();
+        if let Some(signal) = signal {
+            self.log(Level::Notice, format!("{} is forgotten: the server goes on.", name(signal)));
+        }
+        signal.is_some()
+    }
+
+    /// Makes everything durable and lets the turn end with exit code 0. While a part of the data is in memory alone the
+    /// server can be left by force only, and then the code is 1; else the base that ends this is begun.
     /// `save`: whether an RDB file is written; where nobody says so, if there are save points.
-    pub fn shut_down(&mut self, force: bool, save: Option<bool>) -> bool {
+    ///
+    /// # Errors
+    /// What failed, unless `force` is set: the server goes on.
+    pub(crate) fn shut_down(&mut self, force: bool, save: Option<bool>) -> Result<(), Hindrance> {
         self.log(Level::Warning, "User requested shutdown...");
-        if !force && self.must_stay(force) {
-            return false;
+        if !force && self.is_only_in_memory(force) {
+            return Err(Hindrance::OnlyInMemory);
         }
         self.abort_save();
         if self.save_finally(save).is_err() && !force {
-            return false;
+            return Err(Hindrance::NotSaved);
         }
         // A save takes its time, in which a file may vanish.
-        if self.must_stay(force) {
-            return false;
+        let only_in_memory = self.is_only_in_memory(force);
+        if only_in_memory && !force {
+            return Err(Hindrance::OnlyInMemory);
         }
-        let only_in_memory = self.persistence.only_in_memory().is_some();
         self.abort_rewrite();
         let code = self.close_log();
         self.exit = Some(code.max(i32::from(only_in_memory)));
-        true
+        Ok(())
     }
 
-    /// Whether a part of the data is in memory alone, and nobody forces it. The base that ends this is begun, then.
-    fn must_stay(&mut self, force: bool) -> bool {
+    /// Whether a part of the data is in memory alone. Unless `force` takes that for nothing the base that ends it is begun.
+    fn is_only_in_memory(&mut self, force: bool) -> bool {
         let Some(reason) = self.persistence.only_in_memory() else { return false };
         let outcome = if force { ". Exit anyway." } else { ", can't exit. SHUTDOWN FORCE loses it." };
         self.log(Level::Warning, format!("{reason}{outcome}"));
         if !force && !self.persistence.is_rewriting() {
             self.schedule_rewrite();
         }
-        !force
+        true
     }
 
     /// Writes the last RDB file, if there is to be one.
@@ -85,7 +118,9 @@ impl Server {
         self.save().map_err(|_| self.log(Level::Warning, "Error trying to save the DB, can't exit."))
     }
 
-    /// Makes the log durable and ends it; returns the exit code: 0 unless something is lost that somebody was told of.
+    /// Makes the log durable and ends it; returns the exit code: 0 unless something may be lost that somebody was told of,
+    /// under `appendfsync no` by a power cut that nothing was promised against, too: of pages whose fdatasync failed nobody
+    /// knows whether even the kernel still has them.
     fn close_log(&mut self) -> i32 {
         let Some(log) = self.persistence.log.take() else { return 0 };
         self.log(Level::Notice, "Calling fsync() on the AOF file.");
@@ -99,4 +134,8 @@ impl Server {
         self.log(Level::Warning, format!("The append only file could not be made durable: {error}"));
         1
     }
+}
+
+fn name(signal: i32) -> &'static str {
+    if signal == SIGINT { "SIGINT" } else { "SIGTERM" }
 }

@@ -8,6 +8,7 @@ use aof::fs::{Call, Mem, Request, Verdict};
 use bytes::BytesMut;
 use resp::{Encoder, Version};
 
+use super::shutdown::Hindrance;
 use super::*;
 use crate::logger::Logger;
 use crate::settings::Setting;
@@ -124,7 +125,8 @@ fn a_first_base_that_fails_gives_back_what_was_logged_behind_it() {
     log.seal(Instant::now());
     assert_eq!((log.is_waiting_rewrite(), log.durable()), (true, position), "the next base will hold it");
     assert_eq!(log.stats(Instant::now()).buffer_length, 0);
-    assert_eq!((server.persistence.backoff.failures(), server.shut_down(false, None)), (1, false));
+    assert_eq!(server.persistence.backoff.failures(), 1);
+    assert_eq!(server.shut_down(false, None), Err(Hindrance::OnlyInMemory));
     assert_eq!(server.persistence.backoff.failures(), 0, "the next attempt is due at once");
     mem.heal();
     server.start_rewrite().unwrap();
@@ -173,6 +175,54 @@ fn a_log_ends_only_when_its_threads_have_nothing_to_do() {
         });
         assert!(server.persistence.log().is_none(), "{what}");
     }
+}
+
+/// Turns the log on, and waits for its first base.
+fn turn_log_on(server: &mut Server) {
+    server.turn_log_on().unwrap();
+    eventually(|| {
+        server.persist(true);
+        !server.persistence.is_waiting_rewrite()
+    });
+    eventually(|| server.persistence.log().is_some_and(Log::is_idle));
+}
+
+/// The load read the old manifest, and before it had read the files that this names they were gone: the process ended.
+#[test]
+fn the_log_is_loaded_again_only_once_a_base_is_published() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    turn_log_on(&mut server);
+    let base = server.log_options().dir.join("appendonly.aof.1.base.rdb");
+    assert!(mem.bytes(&base).is_some());
+    let manifests = AtomicUsize::new(0);
+    // The first lists the next incr.
+    let publishing = Hung::on(&mem, move |request| {
+        request.call == Call::Rename
+            && request.path.ends_with("temp-appendonly.aof.manifest")
+            && manifests.fetch_add(1, Ordering::Relaxed) > 0
+    });
+    server.start_rewrite().unwrap();
+    eventually(|| {
+        server.persist(true);
+        publishing.is_met()
+    });
+    let (end, disk) = (Arc::clone(&publishing), mem.clone());
+    mem.on_call(move |request| {
+        if request.call == Call::OpenRead && request.path == base {
+            end.end();
+            eventually(|| disk.bytes(&base).is_none());
+        }
+        Verdict::Pass
+    });
+    // Somebody must end it, unless the load comes too early.
+    let ends_soon = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        publishing.end();
+    });
+    server.rest_log().unwrap();
+    server.reload().unwrap();
+    ends_soon.join().unwrap();
 }
 
 /// Each eviction was appended behind a disk that could not keep up, and nothing put an end to that.

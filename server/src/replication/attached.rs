@@ -106,7 +106,7 @@ impl Nameless {
 impl Drop for Nameless {
     fn drop(&mut self) {
         if let Some(file) = self.0.take() {
-            rewrite::discard(file);
+            aof::fs::discard(file);
         }
     }
 }

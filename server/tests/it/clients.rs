@@ -50,6 +50,20 @@ fn hello_chooses_the_protocol_and_may_authenticate_and_name() {
 }
 
 #[test]
+fn attributes_precede_their_reply_in_resp3_alone() {
+    let (_world, server) = server();
+    let mut client = server.client();
+    let answer = "Some real reply following the attribute";
+    assert_eq!(client.ask("DEBUG PROTOCOL attrib"), answer);
+    client.ask("HELLO 3");
+    let text = |text: &str| Reply::Bulk(text.as_bytes().to_vec());
+    let popularity = Reply::Array(vec![text("key:123"), Reply::Integer(90)]);
+    let attributes = vec![(text("key-popularity"), popularity)];
+    let expected = Reply::Attributed { attributes, reply: Box::new(text(answer)) };
+    assert_eq!(client.call(&[b"DEBUG", b"PROTOCOL", b"ATTRIB"]), expected);
+}
+
+#[test]
 fn without_the_password_little_is_possible() {
     let world = World::new();
     let server = world.start(&["--requirepass", "secret"]);

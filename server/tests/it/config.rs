@@ -218,3 +218,18 @@ fn port_and_bind_change_while_the_server_runs() {
         assert_eq!(client.ask("CONFIG GET bind"), "[bind 127.0.0.1]");
     }
 }
+
+/// The start warned, and CONFIG SET said nothing.
+#[test]
+fn a_directive_without_effect_is_named_whoever_sets_it() {
+    let world = World::new();
+    let server = world.start(&["--crash-log-enabled", "no"]);
+    let warnings = |name: &str| world.log().matches(&format!("accepted, has no effect: {name}")).count();
+    assert_eq!(warnings("crash-log-enabled"), 1);
+    let mut client = server.client();
+    client.ok("CONFIG SET crash-log-enabled no");
+    client.ok("CONFIG SET crash-log-enabled yes");
+    assert_eq!(warnings("crash-log-enabled"), 1, "nothing new; and the default is no lie");
+    client.ok("CONFIG SET shutdown-timeout 5 maxmemory 0");
+    assert_eq!([warnings("shutdown-timeout"), warnings("maxmemory")], [1, 0]);
+}

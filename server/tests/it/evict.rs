@@ -227,6 +227,28 @@ fn clients_that_take_too_much_are_closed_the_biggest_first() {
     assert!(client.ask("CLIENT LIST").lines().any(|line| line.contains("flags=e")));
 }
 
+/// What eviction had freed hid what clients took next, as long as that was less: the data went, and they stayed.
+#[test]
+fn clients_that_outgrow_their_limit_within_a_turn_go_before_the_data_does() {
+    let (_world, server) = start(&["--maxmemory-clients", "3mb"]);
+    let mut client = server.client();
+    client.ok("CLIENT NO-EVICT ON");
+    for key in 0..50 {
+        client.ask(&format!("SETRANGE {key} 100000 x"));
+    }
+    allow(&mut client, 6 << 20, "allkeys-lru");
+    let mut readers: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    // All of it waits until the server wakes, and then for nobody to read the answers.
+    client.send("DEBUG SLEEP 0.3");
+    let requests = request(&[b"MGET", b"1"]).repeat(40);
+    for reader in &mut readers {
+        reader.try_send_bytes(&requests);
+    }
+    client.reply();
+    eventually("clients are closed", || number(&mut client, "evicted_clients") > 0);
+    assert_eq!((number(&mut client, "evicted_keys"), client.ask("DBSIZE").as_str()), (0, ":50"));
+}
+
 #[test]
 fn memory_is_told_in_redis_terms() {
     let (_world, server) = start(&[]);
