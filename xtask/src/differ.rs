@@ -11,10 +11,11 @@
 //! ```
 //! stand for words by chance; where a template begins with `~` the reply's order is nobody's promise. Where Everlog follows
 //! Redis 7.2 and 7.0 or Valkey 9 differ, the templates stay clear of it: [differences.md](../../compat/differences.md)
-//! lists them. Two groups are something else: `commands` is what COMMAND says, `encodings` what OBJECT ENCODING says of
-//! collections by chance.
+//! lists them. Three groups are something else: `commands` is what COMMAND says, `docs` what COMMAND DOCS says, `encodings`
+//! what OBJECT ENCODING says of collections by chance.
 
 mod commands;
+mod docs;
 mod encodings;
 mod templates;
 
@@ -33,7 +34,8 @@ use templates::GROUPS;
 
 /// What is compared by other means than templates.
 type Special = fn(&Path, &Path, &mut Chance) -> Result<()>;
-const SPECIAL: &[(&str, Special)] = &[("commands", commands::compare), ("encodings", encodings::compare)];
+const SPECIAL: &[(&str, Special)] =
+    &[("commands", commands::compare), ("docs", docs::compare), ("encodings", encodings::compare)];
 
 /// In ci.
 pub(crate) const COMMANDS: u64 = 20_000;

@@ -341,31 +341,43 @@ fn script(ours: &Path, name: &str, interpreter: &Path, file: &str) -> Result<()>
     Ok(())
 }
 
-/// What redis-cli sends on its own, and a session through a pipe in each protocol.
+/// A session through a pipe in each protocol, and what its help makes of COMMAND DOCS.
 fn redis_cli(ours: &Path) -> Result<()> {
     let cli = install::program("redis-cli")?;
     let server = Server::start(ours, &fresh_dir("redis-cli")?, free_port(), OPTIONS)?;
-    let port = server.port().to_string();
-    let shell = workspace::shell()?;
-    // An interactive redis-cli asks for this first, for its hints.
-    let docs = cmd!(shell, "{cli} -p {port} COMMAND DOCS").quiet().read()?;
-    ensure!(docs.contains("summary"), "COMMAND DOCS documents nothing");
+    let session = |option: &str, input: &str| {
+        pipe(Command::new(&cli).args(["-p", &server.port().to_string(), option]), input)
+    };
     for (option, expected) in [("-2", CLI_RESP2), ("-3", CLI_RESP3)] {
-        let mut process = Command::new(&cli)
-            .args(["-p", &port, "--no-raw", option])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        process.stdin.take().context("no pipe")?.write_all(CLI_SESSION.as_bytes())?;
-        let output = process.wait_with_output()?;
-        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let output = session(option, CLI_SESSION)?;
         ensure!(
             output.trim_end() == expected,
             "redis-cli {option} printed\n{output}\ninstead of\n{expected}"
         );
+        for (command, usage) in CLI_HELP {
+            let output = session(option, &format!("HELP {command}\n"))?;
+            ensure!(output.contains(usage), "redis-cli {option} printed\n{output}\nwithout\n{usage}");
+        }
     }
     server.stop()
 }
+
+/// What a redis-cli prints that reads this.
+fn pipe(cli: &mut Command, input: &str) -> Result<String> {
+    let mut process = cli.arg("--no-raw").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    process.stdin.take().context("no pipe")?.write_all(input.as_bytes())?;
+    Ok(String::from_utf8_lossy(&process.wait_with_output()?.stdout).into_owned())
+}
+
+/// What comes behind a command's name.
+const CLI_HELP: &[(&str, &str)] = &[
+    ("GETEX", "key [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|PERSIST]"),
+    (
+        "XADD",
+        "key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT count]] *|id field value [field value ...]",
+    ),
+    ("CONFIG SET", "parameter value [parameter value ...]"),
+];
 
 const CLI_SESSION: &str = "FLUSHALL\nSET key \"a value\"\nGET key\nHSET hash field 1\nHGETALL hash\nZADD zset 1.5 m\n\
                            ZSCORE zset m\nGET none\nINCR key\n";

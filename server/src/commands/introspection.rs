@@ -7,7 +7,7 @@ use keyspace::glob;
 use resp::Encoder;
 
 use super::connection::reply;
-use super::{Command, ProcessSpec};
+use super::{Command, ProcessSpec, docs};
 use crate::client::ClientId;
 use crate::executor::Server;
 
@@ -21,7 +21,7 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
         spec("count", count, 2, ASK, Keys::None, "2.8.13", "Counts the commands."),
         spec("info", info, -2, ASK, Keys::None, "2.8.13", "Describes some commands, or all."),
         spec("list", list, -2, ASK, Keys::None, "7.0.0", "Lists the commands' names."),
-        spec("docs", docs, -2, ASK, Keys::None, "7.0.0", "Documents some commands, or all."),
+        spec("docs", docs::docs, -2, ASK, Keys::None, "7.0.0", "Documents some commands, or all."),
         spec(
             "help",
             super::help,
@@ -63,7 +63,7 @@ fn count(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
 }
 
 /// The commands of these names (`config|get` for a subcommand), or all.
-fn named(server: &Server, names: &[&[u8]]) -> Vec<Option<Command>> {
+pub(super) fn named(server: &Server, names: &[&[u8]]) -> Vec<Option<Command>> {
     if names.is_empty() {
         return server.table.all().into_iter().map(Some).collect();
     }
@@ -162,7 +162,7 @@ fn write_info(reply: &mut Encoder<'_>, command: Command) {
     write_names(reply, &shown.chain(movable).collect::<Vec<_>>());
     columns.keys.first_last_step().into_iter().for_each(|number| reply.integer(number));
     write_names(reply, &categories(command));
-    let tips = TIPS.iter().find(|(names, _)| names.split(' ').any(|name| name == command.full_name()));
+    let tips = TIPS.iter().find(|row| docs::are_named(row.0, &command.full_name()));
     let tips: Vec<&str> = tips.map_or(Vec::new(), |(_, tips)| tips.split(' ').collect());
     reply.array(tips.len());
     tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
@@ -172,7 +172,7 @@ fn write_info(reply: &mut Encoder<'_>, command: Command) {
     subcommands.into_iter().for_each(|sub| write_info(reply, sub));
 }
 
-fn write_names(reply: &mut Encoder<'_>, names: &[impl AsRef<str>]) {
+pub(super) fn write_names(reply: &mut Encoder<'_>, names: &[impl AsRef<str>]) {
     reply.set(names.len());
     names.iter().for_each(|name| reply.simple(name.as_ref()));
 }
@@ -182,8 +182,8 @@ fn write_key_flags(reply: &mut Encoder<'_>, flags: u32) {
     write_names(reply, &names.collect::<Vec<_>>());
 }
 
-fn write_key_specs(reply: &mut Encoder<'_>, keys: Keys) {
-    // A search for one of several options is as many searches.
+/// The specifications as they are shown: a search for one of several options is as many searches.
+pub(super) fn searches(keys: Keys) -> Vec<(&'static KeySpec, &'static str)> {
     let searches = |spec: &'static KeySpec| {
         let words = match spec.begin {
             Begin::Option { words, .. } => words,
@@ -191,7 +191,11 @@ fn write_key_specs(reply: &mut Encoder<'_>, keys: Keys) {
         };
         words.iter().map(move |word| (spec, *word))
     };
-    let searches: Vec<_> = keys.specs().iter().flat_map(searches).collect();
+    keys.specs().iter().flat_map(searches).collect()
+}
+
+fn write_key_specs(reply: &mut Encoder<'_>, keys: Keys) {
+    let searches = searches(keys);
     reply.array(searches.len());
     for (spec, option) in searches {
         reply.map(3);
@@ -282,35 +286,6 @@ const TIPS: &[(&str, &str)] = &[
     ("msetnx", "request_policy:multi_shard response_policy:agg_min"),
     ("randomkey", "request_policy:all_shards nondeterministic_output"),
 ];
-
-fn docs(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let commands: Vec<Command> = named(server, &argv[2..]).into_iter().flatten().collect();
-    reply(server, id, |reply| {
-        reply.map(commands.len());
-        for command in commands {
-            write_docs(reply, command);
-        }
-    });
-    Ok(())
-}
-
-fn write_docs(reply: &mut Encoder<'_>, command: Command) {
-    let columns = command.columns();
-    let subcommands = command.subcommands();
-    reply.bulk(command.full_name().as_bytes());
-    reply.map(if subcommands.is_empty() { 3 } else { 4 });
-    reply.bulk(b"summary");
-    reply.bulk(columns.summary.as_bytes());
-    reply.bulk(b"since");
-    reply.bulk(columns.since.as_bytes());
-    reply.bulk(b"group");
-    reply.bulk(command.group.as_bytes());
-    if !subcommands.is_empty() {
-        reply.bulk(b"subcommands");
-        reply.map(subcommands.len());
-        subcommands.into_iter().for_each(|sub| write_docs(reply, sub));
-    }
-}
 
 fn list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let mut commands: Vec<Command> = server.table.flat().collect();

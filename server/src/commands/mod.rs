@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod connection;
 pub mod debug;
+mod docs;
 pub mod introspection;
 pub mod memory;
 pub mod migrate;
