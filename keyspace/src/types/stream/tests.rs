@@ -183,6 +183,8 @@ fn entries_of_the_same_fields_name_them_once() {
 /// Redis appends in this order once its last ID was lowered, and keeps the deleted entries where they stand.
 #[test]
 fn deleted_entries_out_of_order_leave_and_others_are_refused() {
+    /// A last ID, nodes of IDs that may be deleted, the IDs that are read.
+    type Row<'a> = (u64, &'a [&'a [(u64, bool)]], Option<&'a [u64]>);
     let limits = NodeLimits { entries: 100, bytes: 4096 };
     let node_of = |ids: &[(u64, bool)]| {
         let mut node = Node::new(id(ids[0].0, 0), &[b"f", b"v"]);
@@ -197,7 +199,7 @@ fn deleted_entries_out_of_order_leave_and_others_are_refused() {
         Stream::from_parts(Header { last_id: id(last, 0), ..Header::default() }, nodes?, Vec::new())
     };
     let (live, deleted) = (|ms: u64| (ms, false), |ms: u64| (ms, true));
-    let table: &[(u64, &[&[(u64, bool)]], Option<&[u64]>)] = &[
+    let table: &[Row<'_>] = &[
         (4, &[&[live(1), deleted(9), live(3)], &[live(4)]], Some(&[1, 3, 4])),
         (4, &[&[live(1), live(3), deleted(9)], &[live(4)]], Some(&[1, 3, 4])),
         (4, &[&[live(1), live(3), deleted(4)], &[live(4)]], Some(&[1, 3, 4])),
