@@ -11,11 +11,12 @@ use crate::{Call, Digest, Keyspace, Unit, ValueRef};
 const NOW_MS: i64 = 1_700_000_000_000;
 
 /// Any bytes as an RDB file, whose checksum no fuzzer would hit. Whatever was loaded in front of what is wrong can be
-/// dumped, and restored it is the same.
+/// dumped, and restored it is the same. `also` is what else is to hold of the data: of commands that make it, this crate
+/// knows nothing.
 ///
 /// # Panics
 /// When that does not hold.
-pub fn rdb_file(data: &[u8]) {
+pub fn rdb_file(data: &[u8], also: impl Fn(&Keyspace)) {
     let mut keyspace = Keyspace::new(16, 42);
     let Ok(reader) = Reader::new(data, keyspace.rdb_shapes()) else { return };
     let mut reader = reader.without_checksum();
@@ -27,25 +28,28 @@ pub fn rdb_file(data: &[u8]) {
     }
     assert!(reader.offset_bytes() <= data.len() as u64, "read beyond the end");
     assert_all_survive(&keyspace);
+    also(&keyspace);
 }
 
 /// Any bytes as the body of DUMP's payload, type and value, which gets the footer that fits. What RESTORE takes can be
-/// used by every command, dumped, and restored it is the same.
+/// used by every command, dumped, and restored it is the same; `also` as above.
 ///
 /// # Panics
 /// When that does not hold.
-pub fn restore(body: &[u8]) {
+pub fn restore(body: &[u8], also: impl Fn(&Keyspace)) {
     let mut keyspace = Keyspace::new(1, 42);
     let payload = rdb::sealed(body.to_vec());
     if run(&mut keyspace, &[b"RESTORE", b"key", b"0", &payload]) != b"+OK\r\n"[..] {
         return;
     }
     assert_all_survive(&keyspace);
+    also(&keyspace);
     for line in USES {
         let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         run(&mut keyspace, &argv);
     }
     assert_all_survive(&keyspace);
+    also(&keyspace);
 }
 
 /// Uses of a value of whatever type: of each line the ones that fit do something.
@@ -58,7 +62,9 @@ const USES: &[&str] = &[
     "ZADD key 3 new", "ZINCRBY key 1 new", "ZRANGE key 0 -1 WITHSCORES", "ZRANK key new", "ZPOPMIN key",
     "XADD key * f v", "XGROUP CREATE key g 0", "XREADGROUP GROUP g c STREAMS key >", "XADD key * f v",
     "XREADGROUP GROUP g c STREAMS key >", "XREADGROUP GROUP g c STREAMS key 0", "XINFO STREAM key FULL",
-    "XAUTOCLAIM key g d 0 0", "XREVRANGE key + -", "XTRIM key MAXLEN 1", "XDEL key 0-1", "XSETID key 9-9",
+    "XAUTOCLAIM key g d 0 0", "XREVRANGE key + -", "XTRIM key MAXLEN 1",
+    "XADD key 1700000000009-0 f v", "XREADGROUP GROUP g c STREAMS key >", "XDEL key 0-1 1700000000009-0",
+    "XSETID key 1700000000009-9 MAXDELETEDID 0-1", "XSETID key 1700000000001-0", "XADD key 1700000000002-0 f v",
     "SORT key BY nosort", "OBJECT ENCODING key", "MEMORY USAGE key SAMPLES 0", "DUMP key", "COPY key other",
 ];
 

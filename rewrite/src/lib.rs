@@ -60,6 +60,8 @@ mod control;
 #[cfg(not(loom))]
 pub mod emit;
 mod error;
+#[cfg(not(loom))]
+pub mod fuzz;
 mod handover;
 mod job;
 mod output;

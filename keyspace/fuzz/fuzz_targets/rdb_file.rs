@@ -1,4 +1,4 @@
-//! See `keyspace::fuzz::rdb_file`.
+//! See `rewrite::fuzz::rdb_file`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| keyspace::fuzz::rdb_file(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rewrite::fuzz::rdb_file(data));

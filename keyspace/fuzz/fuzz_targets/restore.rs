@@ -1,4 +1,4 @@
-//! See `keyspace::fuzz::restore`.
+//! See `rewrite::fuzz::restore`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| keyspace::fuzz::restore(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rewrite::fuzz::restore(data));

@@ -330,6 +330,8 @@ fn range(
 
 fn xsetid(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, id) = (argv[1], strict_id(argv[2], 0)?);
+    // Not every server refuses the same, and what they logged and wrote is data: it is put right, as in an RDB file.
+    let loading = ctx.keyspace.loading;
     let (mut entries_added, mut max_deleted_id) = (None, None);
     let (options, rest) = argv[3..].as_chunks();
     for [name, value] in options {
@@ -341,7 +343,7 @@ fn xsetid(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
             }
             b"maxdeletedid" => {
                 let deleted = strict_id(value, 0)?;
-                if id < deleted {
+                if id < deleted && !loading {
                     return Err(smaller_than("the provided max_deleted_entry_id"));
                 }
                 max_deleted_id = Some(deleted).filter(|&deleted| deleted != StreamId::MIN);
@@ -354,21 +356,29 @@ fn xsetid(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     }
     let stream = write(ctx, key)?.ok_or(CommandError::NoSuchKey)?;
     let header = stream.header();
-    if id < header.max_deleted_id {
-        return Err(smaller_than("current max_deleted_entry_id"));
-    }
-    if stream.last().is_some_and(|last| id < last.id) {
-        return Err(smaller_than("the target stream top item"));
-    }
-    if !stream.is_empty() && entries_added.is_some_and(|added| added < header.len) {
-        return Err(CommandError::other(
-            "ERR The entries_added specified in XSETID is smaller than the target stream length",
-        ));
+    if !loading {
+        may_set_id(stream, id, entries_added)?;
     }
     let entries_added = entries_added.unwrap_or(header.entries_added);
     stream.set_header(id, entries_added, max_deleted_id.unwrap_or(header.max_deleted_id));
     ctx.changed(key, 't', "xsetid", 1);
     out.ok();
+    Ok(())
+}
+
+/// What is refused for what the stream holds.
+fn may_set_id(stream: &Stream, id: StreamId, entries_added: Option<u64>) -> Done {
+    if id < stream.header().max_deleted_id {
+        return Err(smaller_than("current max_deleted_entry_id"));
+    }
+    if stream.last().is_some_and(|last| id < last.id) {
+        return Err(smaller_than("the target stream top item"));
+    }
+    if entries_added.is_some_and(|added| added < stream.len()) {
+        return Err(CommandError::other(
+            "ERR The entries_added specified in XSETID is smaller than the target stream length",
+        ));
+    }
     Ok(())
 }
 

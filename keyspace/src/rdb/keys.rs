@@ -137,7 +137,7 @@ impl Keys {
         self.keys.push(Bare {
             hash,
             value,
-            expire_at_ms: expire_at_ms.unwrap_or(NEVER),
+            expire_at_ms: expire_at_ms.map_or(NEVER, |at_ms| at_ms.max(NEVER + 1)),
             idle_s: idle_s.unwrap_or(UNKNOWN),
             start,
             key_len: key.len() as u32,

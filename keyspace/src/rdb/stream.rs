@@ -81,14 +81,14 @@ fn raw_id(id: StreamId) -> [u8; 16] {
     (u128::from(id.ms) << 64 | u128::from(id.seq)).to_be_bytes()
 }
 
-/// Reads a stream. Its length and its first entry are those of its nodes, whatever stands there.
+/// Reads a stream. Its length and its first entry are those of its nodes, whatever stands there, and counts and IDs that
+/// no command takes, so that no log could hold them, become the nearest that one does.
 pub(super) fn read<R: BufRead>(layout: Layout, source: &mut Source<R>) -> Result<Stream> {
     let nodes = read_nodes(source)?;
     let mut header = read_header(layout, source)?;
     // The groups of the first layout are judged by the entries that are there.
     if layout == Layout::First {
-        let entries = Stream::from_parts(header, nodes.clone(), Vec::new()).ok_or(DAMAGED)?.header();
-        header = Header { entries_added: entries.len, ..entries };
+        header = Stream::from_parts(header, nodes.clone(), Vec::new()).ok_or(DAMAGED)?.header();
     }
     let mut groups = Vec::new();
     for _ in 0..source.count()? {
@@ -120,8 +120,7 @@ fn read_header<R: BufRead>(layout: Layout, source: &mut Source<R>) -> Result<Hea
         header.max_deleted_id = read_id(source)?;
         header.entries_added = source.count()?;
     }
-    // What no command could say must not get into the log either.
-    if header.entries_added > COUNT_MAX { Err(DAMAGED) } else { Ok(header) }
+    Ok(header)
 }
 
 fn read_group<R: BufRead>(layout: Layout, header: Header, source: &mut Source<R>) -> Result<Group> {
@@ -147,10 +146,7 @@ fn read_pending<R: BufRead>(source: &mut Source<R>) -> Result<Deliveries> {
     let mut pending = Deliveries::new();
     for _ in 0..source.count()? {
         let id = id_of(source.array()?);
-        let delivery = (i64::from_le_bytes(source.array()?), source.count()?);
-        if delivery.1 > COUNT_MAX {
-            return Err(DAMAGED);
-        }
+        let delivery = (i64::from_le_bytes(source.array()?), source.count()?.min(COUNT_MAX));
         if pending.insert(id, delivery).is_some() {
             return Err(ErrorKind::Duplicate("pending entry"));
         }
@@ -183,7 +179,10 @@ fn read_consumer<R: BufRead>(
     for _ in 0..source.count()? {
         let id = id_of(source.array()?);
         let (delivered_at_ms, deliveries) = pending.remove(&id).ok_or_else(|| missing(group, id))?;
-        group.assign(id, &name, delivered_at_ms, deliveries);
+        // No entry has that ID: nothing could make it pending again.
+        if id != StreamId::MIN {
+            group.assign(id, &name, delivered_at_ms, deliveries);
+        }
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::{VERSION, opcode, stream};
 use crate::types::chunked::Chunked;
 use crate::types::hash::Hash;
 use crate::types::list::List;
-use crate::types::listpack::Element;
+use crate::types::listpack::{self, Element};
 use crate::types::set::Set;
 use crate::types::zset::ZSet;
 use crate::{DbIndex, Entry, Usage, ValueRef};
@@ -144,7 +144,7 @@ impl Writer {
             ValueRef::Int(value) => self.integer(value, out),
             ValueRef::Str(bytes) => self.string(bytes, out),
             ValueRef::Chunked(string) => self.chunked(string, out),
-            ValueRef::List(list) => self.list(list, out),
+            ValueRef::List(list) => self.list(list, listpack::BYTES_MAX, out),
             ValueRef::Set(set) => self.set(set, out),
             ValueRef::Hash(hash) => self.hash(hash, out),
             ValueRef::ZSet(zset) => self.zset(zset, out),
@@ -152,12 +152,21 @@ impl Writer {
         }
     }
 
-    fn list(&mut self, list: &List, out: &mut impl Write) -> io::Result<()> {
+    /// Chunk by chunk. A giant among elements stands alone in its chunk, and is written as Redis writes it: a listpack
+    /// about it could be longer than any string that is read.
+    fn list(&mut self, list: &List, packed_bytes_max: usize, out: &mut impl Write) -> io::Result<()> {
+        const PLAIN: usize = 1;
         const PACKED: usize = 2;
         self.length(list.chunks().count());
         for chunk in list.chunks() {
-            self.length(PACKED);
-            self.string(chunk.as_bytes(), out)?;
+            let is_giant = chunk.len_bytes() > packed_bytes_max && chunk.len() == 1;
+            if let Some(giant) = chunk.iter().next().filter(|_| is_giant) {
+                self.length(PLAIN);
+                self.element(giant, out)?;
+            } else {
+                self.length(PACKED);
+                self.string(chunk.as_bytes(), out)?;
+            }
         }
         Ok(())
     }
@@ -388,5 +397,40 @@ fn code_of(value: ValueRef<'_>) -> u8 {
         ValueRef::ZSet(zset) if zset.as_listpack().is_some() => 17,
         ValueRef::ZSet(_) => 5,
         ValueRef::Stream(_) => 19,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rdb::{restore, sealed};
+    use crate::types::list::{ChunkLimit, End};
+    use crate::{Digest, Keyspace, Limits};
+
+    /// An element of almost 4 GiB was packed into a blob that no start read again.
+    #[test]
+    fn an_element_that_is_alone_and_large_is_written_without_a_listpack() {
+        let limit = ChunkLimit::of(&Limits { list_max_listpack_size: 1, ..Limits::default() });
+        let mut list = List::new();
+        for element in [&[b'a'; 10][..], &[b'b'; 100], &[b'c'; 20], &[b'd'; 200]] {
+            list.make_room(&[element], limit);
+            list.push(End::Right, element, limit);
+        }
+        let keyspace = Keyspace::new(1, 42);
+        for (packed_bytes_max, plain) in [(150, 1), (99, 2), (1000, 0)] {
+            let (mut writer, mut body) =
+                (Writer::bare(Options { compress: false, checksum: false }), Vec::new());
+            writer.byte(code_of(ValueRef::List(&list)));
+            writer.list(&list, packed_bytes_max, &mut body).expect("a Vec takes it");
+            writer.drain(&mut body).expect("a Vec takes it");
+            // The container, the length in two bytes, the element.
+            let is_plain = |&(element, len): &(u8, u8)| {
+                let plain = [&[1, 0x40, len][..], &vec![element; len.into()]].concat();
+                body.windows(plain.len()).any(|bytes| bytes == plain)
+            };
+            assert_eq!([(b'b', 100), (b'd', 200)].iter().filter(|of| is_plain(of)).count(), plain);
+            let again = restore(&sealed(body.clone()), keyspace.rdb_shapes()).expect("it is read");
+            assert_eq!(Digest::of_value(again.view()), Digest::of_value(ValueRef::List(&list)));
+        }
     }
 }

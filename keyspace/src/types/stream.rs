@@ -113,8 +113,7 @@ impl Header {
         if id > self.last_id || gaps {
             return None;
         }
-        // A file may count fewer entries than it has.
-        let before_first = self.entries_added.checked_sub(self.len)?;
+        let before_first = self.entries_added.saturating_sub(self.len);
         match id.cmp(&self.first_id) {
             std::cmp::Ordering::Less => Some(before_first),
             std::cmp::Ordering::Equal => before_first.checked_add(1),
@@ -153,19 +152,20 @@ impl Stream {
     }
 
     /// Puts a stream together from its parts, as they were stored; `None` if they do not fit. The number of entries
-    /// and the first one are taken from the nodes.
-    pub fn from_parts(header: Header, nodes: Vec<Node>, mut groups: Vec<Group>) -> Option<Self> {
-        let ordered = nodes.windows(2).all(|pair| pair[0].last_id() < pair[1].master());
-        let in_bounds = nodes.last().is_none_or(|last| last.last_id() <= header.last_id);
+    /// and the first one are taken from the nodes; what else the header says is made to fit them, and deleted entries
+    /// that are not in order leave.
+    pub fn from_parts(header: Header, mut nodes: Vec<Node>, mut groups: Vec<Group>) -> Option<Self> {
+        nodes.retain(|node| node.live() > 0);
+        untangle(&mut nodes)?;
         groups.sort_by(|a, b| a.name.cmp(&b.name));
-        let unique = groups.windows(2).all(|pair| pair[0].name != pair[1].name);
-        if !ordered || !in_bounds || !unique {
+        if groups.windows(2).any(|pair| pair[0].name == pair[1].name) {
             return None;
         }
         let mut inner =
             Inner { header, nodes: nodes.into_iter().collect(), groups: groups.into_iter().collect() };
         inner.header.len = inner.nodes.iter().map(|node| node.live() as u64).sum();
         inner.note_first();
+        inner.settle();
         Some(Stream(Arc::new(inner)))
     }
 
@@ -322,12 +322,11 @@ impl Stream {
         cut
     }
 
-    /// XSETID: what it knows about itself, but for its entries.
+    /// XSETID: what it knows about itself, but for its entries, and as far as these allow.
     pub fn set_header(&mut self, last_id: StreamId, entries_added: u64, max_deleted_id: StreamId) {
-        let header = &mut Arc::make_mut(&mut self.0).header;
-        header.last_id = last_id;
-        header.entries_added = entries_added;
-        header.max_deleted_id = max_deleted_id;
+        let inner = Arc::make_mut(&mut self.0);
+        inner.header = Header { last_id, entries_added, max_deleted_id, ..inner.header };
+        inner.settle();
     }
 
     /// Adds a group; false if there is one of its name.
@@ -359,6 +358,22 @@ impl Stream {
     }
 }
 
+/// Deleted entries that reach into the next node leave; `None` if others do.
+fn untangle(nodes: &mut [Node]) -> Option<()> {
+    let mut next_master = None;
+    for node in nodes.iter_mut().rev() {
+        let reaches = |node: &Node| next_master.is_some_and(|master| node.last_id() >= master);
+        if reaches(node) {
+            node.retain(|entry| !entry.deleted);
+        }
+        if reaches(node) {
+            return None;
+        }
+        next_master = Some(node.master());
+    }
+    Some(())
+}
+
 /// Counts on, as far as numbers go.
 fn one_more(count: u64) -> u64 {
     count.saturating_add(1).min(COUNT_MAX)
@@ -387,6 +402,20 @@ impl Inner {
             whole.entries += entries;
         }
         whole
+    }
+
+    /// Makes the header one that XSETID takes, here and elsewhere. Deleted entries behind the last ID leave: they would
+    /// stand in front of smaller ones that are added.
+    fn settle(&mut self) {
+        let Header { len, last_id, max_deleted_id, entries_added, .. } = self.header;
+        let last_id =
+            self.nodes.last().and_then(Node::last_live_id).map_or(last_id, |live| live.max(last_id));
+        self.header.last_id = last_id;
+        self.header.max_deleted_id = max_deleted_id.min(last_id);
+        self.header.entries_added = entries_added.max(len).min(COUNT_MAX);
+        if self.nodes.last().is_some_and(|node| node.last_id() > last_id) {
+            self.nodes.update(self.nodes.len() - 1, |node| node.retain(|entry| entry.id <= last_id));
+        }
     }
 
     fn note_first(&mut self) {

@@ -18,10 +18,10 @@ fn replay(target: &str, run: impl Fn(&[u8])) {
 
 #[test]
 fn rdb_files_of_the_corpus_keep_their_promises() {
-    replay("rdb_file", keyspace::fuzz::rdb_file);
+    replay("rdb_file", |bytes| keyspace::fuzz::rdb_file(bytes, |_| {}));
 }
 
 #[test]
 fn payloads_of_the_corpus_keep_their_promises() {
-    replay("restore", keyspace::fuzz::restore);
+    replay("restore", |bytes| keyspace::fuzz::restore(bytes, |_| {}));
 }

@@ -121,7 +121,7 @@ proptest! {
         damages.iter().for_each(|damage| damage.apply(&mut file));
         seal(&mut file);
         drop(within_bounds(file.len(), || read(&file))?);
-        keyspace::fuzz::rdb_file(&file);
+        keyspace::fuzz::rdb_file(&file, |_| {});
     }
 
     #[test]
@@ -132,17 +132,17 @@ proptest! {
         if let Some((&code, value)) = body.split_first() {
             drop(within_bounds(body.len(), || read(&file_of(code, value)))?);
         }
-        keyspace::fuzz::restore(&body);
+        keyspace::fuzz::restore(&body, |_| {});
     }
 
     #[test]
     fn random_values_do_no_harm(code in 0u8..26, head in 0u8..6, body in prop::collection::vec(any::<u8>(), 0..80)) {
-        keyspace::fuzz::restore(&[&[code, head], &body[..]].concat());
+        keyspace::fuzz::restore(&[&[code, head], &body[..]].concat(), |_| {});
     }
 
     #[test]
     fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        keyspace::fuzz::rdb_file(&[b"REDIS0011", &bytes[..]].concat());
-        keyspace::fuzz::rdb_file(&bytes);
+        keyspace::fuzz::rdb_file(&[b"REDIS0011", &bytes[..]].concat(), |_| {});
+        keyspace::fuzz::rdb_file(&bytes, |_| {});
     }
 }

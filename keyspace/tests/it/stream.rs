@@ -363,3 +363,56 @@ fn the_radix_tree_of_a_long_stream_is_judged_by_its_beginning() {
     let ratio = more_nodes as f64 / (10 * nodes) as f64;
     assert!((0.95..1.05).contains(&ratio), "{nodes} nodes to {keys} keys, {more_nodes} to {more_keys}");
 }
+
+/// The entries behind a deleted one were out of reach, and the next start refused what a rewrite had written.
+#[test]
+fn an_id_that_is_set_back_leaves_no_deleted_entry_behind_it() {
+    for entries_max in [1, 2, 100] {
+        let mut session = Session::new();
+        session.keyspace.limits.stream_node_max_entries = entries_max;
+        for line in [
+            "XADD k 1-1 a b",
+            "XADD k 2-1 a b",
+            "XDEL k 2-1",
+            "XSETID k 2-1 ENTRIESADDED 2 MAXDELETEDID 0-1",
+            "XSETID k 1-5",
+            "XADD k 1-6 c d",
+            "XADD k 2-1 e f",
+        ] {
+            assert!(!session.run(line).starts_with('-'), "{line}");
+        }
+        session.check(&[
+            ("XRANGE k 1-6 1-6", "*1\r\n*2\r\n$3\r\n1-6\r\n*2\r\n$1\r\nc\r\n$1\r\nd\r\n"),
+            ("XREVRANGE k 2-0 1-6", "*1\r\n*2\r\n$3\r\n1-6\r\n*2\r\n$1\r\nc\r\n$1\r\nd\r\n"),
+            ("XRANGE k 2-1 +", "*1\r\n*2\r\n$3\r\n2-1\r\n*2\r\n$1\r\ne\r\n$1\r\nf\r\n"),
+            ("XDEL k 1-6", ":1\r\n"),
+            ("XTRIM k MINID 2", ":1\r\n"),
+            ("XLEN k", ":1\r\n"),
+        ]);
+    }
+}
+
+/// Redis 7.0 sets an ID below the greatest deleted one, and logs that it did.
+#[test]
+fn what_a_log_says_of_an_id_is_put_right() {
+    for (line, expected) in [
+        ("XSETID k 3-0", "last 3-0 deleted 3-0 added 3"),
+        ("XSETID k 1-0 ENTRIESADDED 1", "last 2-0 deleted 2-0 added 2"),
+        ("XSETID k 4-0 MAXDELETEDID 9-0", "last 4-0 deleted 4-0 added 3"),
+    ] {
+        let mut session = Session::new();
+        for line in ["XADD k 1-0 f v", "XADD k 2-0 f v", "XADD k 5-0 f v", "XDEL k 5-0"] {
+            session.run(line);
+        }
+        assert!(session.run(line).starts_with("-ERR The ID specified"), "{line}");
+        session.keyspace.start_loading();
+        assert_eq!(session.run(line), "+OK\r\n");
+        session.keyspace.end_loading();
+        let info = session.run("XINFO STREAM k");
+        let word = |name: &str| info.split_once(&format!("{name}\r\n")).expect(name).1.to_owned();
+        let id = |name: &str| word(name).lines().nth(1).expect("an ID").to_owned();
+        let added = word("entries-added").lines().next().expect("a number").replace(':', "");
+        let (last, deleted) = (id("last-generated-id"), id("max-deleted-entry-id"));
+        assert_eq!(format!("last {last} deleted {deleted} added {added}"), expected, "{line}");
+    }
+}

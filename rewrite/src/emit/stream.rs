@@ -7,9 +7,16 @@
 //! XGROUP CREATECONSUMER k group consumer                       for each consumer that has nothing pending
 //! XCLAIM k group consumer 0 4-0 TIME 1700000000000 RETRYCOUNT 1 JUSTID FORCE     for each pending entry
 //! ```
-//! XCLAIM makes nothing pending that is not in the stream. So entries that are pending and were deleted come back for
-//! as long as it takes, and leave as they left: by XTRIM in front of the first entry, by XDEL behind it. Then XSETID
-//! comes last. Redis loses them.
+//! XCLAIM makes nothing pending that is not in the stream. So entries that are pending and were deleted come back, first
+//! and for as long as it takes, and XTRIM takes them, which leaves no trace. Redis loses them.
+//!
+//! ```text
+//! XADD k 3-0 x y                                               for each such entry
+//! XGROUP CREATE k group 4-0 ENTRIESREAD 3                      for each group
+//! XCLAIM k group consumer 0 3-0 TIME 1700000000000 RETRYCOUNT 1 JUSTID FORCE     for each such entry of its
+//! XTRIM k MAXLEN 0
+//! XSETID k 0-0                                                 what follows is as above, without XGROUP CREATE
+//! ```
 //!
 //! Source: redis 7.2 `src/aof.c` `rewriteStreamObject`.
 
@@ -22,42 +29,42 @@ use super::{bulk, command, element, integer};
 
 pub(super) fn write(key: &[u8], stream: &Stream, out: &mut impl Write) -> io::Result<()> {
     let ghosts = ghosts(stream);
-    write_entries(key, stream, &ghosts, out)?;
-    if ghosts.is_empty() {
-        write_header(key, stream.header(), out)?;
-    }
-    stream.groups().iter().try_for_each(|group| write_group(key, group, out))?;
     if !ghosts.is_empty() {
-        banish(key, stream, &ghosts, out)?;
-        write_header(key, stream.header(), out)?;
+        write_ghosts(key, stream, &ghosts, out)?;
+    } else if stream.is_empty() {
+        words(out, &[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"])?;
+    }
+    stream.iter().try_for_each(|entry| write_entry(key, entry, out))?;
+    write_header(key, stream.header(), out)?;
+    for group in stream.groups().iter() {
+        if ghosts.is_empty() {
+            write_group(key, group, out)?;
+        }
+        write_consumers(key, group, &ghosts, out)?;
     }
     Ok(())
 }
 
+type Ghosts = BTreeSet<StreamId>;
+
 /// Entries that are pending in some group and no longer in the stream.
-fn ghosts(stream: &Stream) -> BTreeSet<StreamId> {
+fn ghosts(stream: &Stream) -> Ghosts {
     let pending = stream.groups().iter().flat_map(|group| group.pending().iter());
     pending.map(|pending| pending.id).filter(|&id| stream.get(id).is_none()).collect()
 }
 
-/// The entries, and the ghosts in their places.
-fn write_entries(
-    key: &[u8],
-    stream: &Stream,
-    ghosts: &BTreeSet<StreamId>,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    let mut ghosts = ghosts.iter().copied().peekable();
-    if stream.is_empty() && ghosts.peek().is_none() {
-        return words(out, &[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"]);
+/// The groups with their ghosts, in an empty stream without any trace of these.
+fn write_ghosts(key: &[u8], stream: &Stream, ghosts: &Ghosts, out: &mut impl Write) -> io::Result<()> {
+    for ghost in ghosts {
+        words(out, &[b"XADD", key, ghost.to_string().as_bytes(), b"x", b"y"])?;
     }
-    for entry in stream.iter() {
-        while let Some(ghost) = ghosts.next_if(|ghost| *ghost < entry.id) {
-            write_ghost(key, ghost, out)?;
-        }
-        write_entry(key, entry, out)?;
+    for group in stream.groups().iter() {
+        write_group(key, group, out)?;
+        let mut pending = group.pending().iter().filter(|pending| ghosts.contains(&pending.id));
+        pending.try_for_each(|pending| write_pending(key, group, pending, out))?;
     }
-    ghosts.try_for_each(|ghost| write_ghost(key, ghost, out))
+    words(out, &[b"XTRIM", key, b"MAXLEN", b"0"])?;
+    words(out, &[b"XSETID", key, b"0-0"])
 }
 
 fn write_entry(key: &[u8], entry: Entry<'_>, out: &mut impl Write) -> io::Result<()> {
@@ -69,24 +76,6 @@ fn write_entry(key: &[u8], entry: Entry<'_>, out: &mut impl Write) -> io::Result
         element(out, value)?;
     }
     Ok(())
-}
-
-fn write_ghost(key: &[u8], ghost: StreamId, out: &mut impl Write) -> io::Result<()> {
-    words(out, &[b"XADD", key, ghost.to_string().as_bytes(), b"x", b"y"])
-}
-
-/// Removes the ghosts. XDEL raises the greatest deleted ID, which cannot be lowered to none: what was trimmed is
-/// trimmed again, and behind the first entry nothing can have been.
-fn banish(key: &[u8], stream: &Stream, ghosts: &BTreeSet<StreamId>, out: &mut impl Write) -> io::Result<()> {
-    if stream.is_empty() {
-        return words(out, &[b"XTRIM", key, b"MAXLEN", b"0"]);
-    }
-    let first_id = stream.header().first_id;
-    if ghosts.first().is_some_and(|ghost| *ghost < first_id) {
-        words(out, &[b"XTRIM", key, b"MINID", first_id.to_string().as_bytes()])?;
-    }
-    let mut deleted = ghosts.range(first_id..);
-    deleted.try_for_each(|ghost| words(out, &[b"XDEL", key, ghost.to_string().as_bytes()]))
 }
 
 fn write_header(key: &[u8], header: Header, out: &mut impl Write) -> io::Result<()> {
@@ -106,14 +95,18 @@ fn write_group(key: &[u8], group: &Group, out: &mut impl Write) -> io::Result<()
     }
     id(out, group.last_id)?;
     bulk(out, b"ENTRIESREAD")?;
-    integer(out, group.entries_read.map_or(-1, |read| read as i64))?;
+    integer(out, group.entries_read.map_or(-1, |read| read as i64))
+}
+
+/// The consumers and what they have pending, but for the ghosts.
+fn write_consumers(key: &[u8], group: &Group, ghosts: &Ghosts, out: &mut impl Write) -> io::Result<()> {
     for consumer in group.consumers().iter() {
         if consumer.pending().is_empty() {
             words(out, &[b"XGROUP", b"CREATECONSUMER", key, &group.name, &consumer.name])?;
         }
-        for pending in group.pending_of(consumer, StreamId::MIN) {
-            write_pending(key, group, pending, out)?;
-        }
+        let pending = group.pending_of(consumer, StreamId::MIN);
+        let mut pending = pending.filter(|pending| !ghosts.contains(&pending.id));
+        pending.try_for_each(|pending| write_pending(key, group, pending, out))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aof::fs::{Disk, Mem};
 use aof::{Fs, Fsync, Options};
+use keyspace::types::stream::{Header, StreamId};
 use keyspace::{Random, ValueRef};
 
 use super::{World, exists, load, manifest};
@@ -94,7 +95,9 @@ fn random_command(random: &mut Random, now_ms: i64) -> (usize, Vec<Vec<u8>>) {
         13 => {
             word("XGROUP");
             word("CREATE");
-            command.extend([key(random, "stream"), group(random), b"0".to_vec(), b"MKSTREAM".to_vec()]);
+            // One in the future, too.
+            let id = ["0", "$", "1700000001000-5"][random.below(3)].as_bytes().to_vec();
+            command.extend([key(random, "stream"), group(random), id, b"MKSTREAM".to_vec()]);
         }
         14 => {
             word("XREADGROUP");
@@ -128,6 +131,33 @@ fn random_command(random: &mut Random, now_ms: i64) -> (usize, Vec<Vec<u8>>) {
     (db, command)
 }
 
+/// What depends on what a stream knows about itself: its IDs are moved to where they may be.
+fn header_command(world: &World, random: &mut Random) -> Option<Vec<Vec<u8>>> {
+    let key = [&b"stream\0\xfe"[..], &[random.below(8) as u8]].concat();
+    let entry = world.keyspace.entry(0, &key, world.now_ms)?;
+    let ValueRef::Stream(stream) = entry.value() else { return None };
+    let Header { len, last_id, max_deleted_id, .. } = stream.header();
+    let top = stream.last().map_or(StreamId::MIN, |entry| entry.id);
+    let group = stream.groups().get(random.below(2))?.name.to_vec();
+    let near = |random: &mut Random| format!("{}", world.now_ms + random.below(20) as i64 - 15);
+    let line = match random.below(9) {
+        0 => format!("XSETID K {} MAXDELETEDID 0-1", last_id.next()?),
+        1 | 2 => format!("XSETID K {}", top.max(max_deleted_id)),
+        3 => format!("XSETID K {last_id} ENTRIESADDED {}", len + random.below(5) as u64),
+        4 => format!("XTRIM K MINID {}", near(random)),
+        5 => format!("XGROUP SETID K G {} ENTRIESREAD {}", near(random), random.below(9) as i64 - 1),
+        6 => format!("XCLAIM K G c 0 {} {top} RETRYCOUNT 3 FORCE", near(random)),
+        7 => format!("XADD K {} f v", last_id.next()?),
+        _ => format!("XDEL K {top}"),
+    };
+    let word = |word: &str| match word {
+        "K" => key.clone(),
+        "G" => group.clone(),
+        word => word.as_bytes().to_vec(),
+    };
+    Some(line.split(' ').map(word).collect())
+}
+
 fn has_group(world: &World, db: usize, key: &[u8], group: &[u8]) -> bool {
     match world.keyspace.entry(db, key, world.now_ms).map(|entry| entry.value()) {
         Some(ValueRef::Stream(stream)) => stream.group(group).is_some(),
@@ -138,6 +168,11 @@ fn has_group(world: &World, db: usize, key: &[u8], group: &[u8]) -> bool {
 pub(super) fn run_random(world: &mut World, random: &mut Random, count: usize) {
     for _ in 0..count {
         world.now_ms += random.below(3) as i64;
+        let of_a_header = (random.below(8) == 0).then(|| header_command(world, random)).flatten();
+        if let Some(command) = of_a_header {
+            world.run(0, &command.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            continue;
+        }
         let (db, command) = random_command(random, world.now_ms);
         let argv: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
         // A group is made once, and read only if it is there.

@@ -5,6 +5,7 @@ mod crash;
 mod equivalence;
 mod faults;
 mod rdb;
+mod survival;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};

@@ -45,31 +45,41 @@ impl Node {
         node
     }
 
-    /// Takes a listpack from outside, whose entries are deltas to `master`; `None` unless it is packed as above.
+    /// Takes a listpack from outside, whose entries are deltas to `master`; `None` unless it is packed as above. Deleted
+    /// entries leave if they are not in order: Redis adds behind them what is smaller, once XSETID has lowered the last
+    /// ID.
     pub fn from_parts(master: StreamId, pack: Listpack) -> Option<Self> {
-        let node = Node { master, pack };
-        let (mut live, mut deleted, mut at) = (0, 0, node.first_entry()?);
-        let mut last = None;
-        loop {
-            let (entry, next) = node.entry(at)?;
+        let mut node = Node { master, pack };
+        let (mut live, mut deleted, mut next) = (0, 0, Some(node.first_entry()?));
+        // No entry is in front of its master, and none has the ID zero.
+        let mut last = master.prev().unwrap_or(StreamId::MIN);
+        let (mut last_live, mut in_order) = (last, true);
+        while let Some(at) = next {
+            let (entry, behind) = node.entry(at)?;
             let is_sound = node.end(at).and_then(|end| node.back(end)) == Some(at)
-                && last.is_none_or(|last| last < entry.id)
-                && entry.fields.clone().count() == entry.fields.len();
+                && entry.fields.len() > 0
+                && entry.fields.clone().count() == entry.fields.len()
+                && (entry.deleted || last_live < entry.id);
             if !is_sound {
                 return None;
             }
+            in_order &= last < entry.id;
+            last = entry.id;
             if entry.deleted {
-                deleted += 1
+                deleted += 1;
             } else {
-                live += 1
+                live += 1;
+                last_live = entry.id;
             }
-            last = Some(entry.id);
-            match next {
-                Some(next) => at = next,
-                None => break,
-            }
+            next = behind;
         }
-        (node.counts() == (live, deleted)).then_some(node)
+        if node.counts() != (live, deleted) {
+            return None;
+        }
+        if !in_order {
+            node.retain(|entry| !entry.deleted);
+        }
+        Some(node)
     }
 
     /// The ID that the entries' IDs are counted from.
@@ -136,6 +146,33 @@ impl Node {
         let (live, deleted) = self.counts();
         self.set_counts(live - doomed.len(), deleted + doomed.len());
         doomed.len()
+    }
+
+    /// Drops entries, those deleted before and others, without a trace.
+    pub(super) fn retain(&mut self, keeps: impl Fn(&Entry<'_>) -> bool) {
+        let (mut pack, mut live, mut deleted) = (Listpack::new(), 0, 0);
+        pack.extend(self.elements(self.pack.first(), self.first_entry()));
+        let mut next = self.first_entry();
+        while let Some((at, (entry, behind))) = next.and_then(|at| Some((at, self.entry(at)?))) {
+            if keeps(&entry) {
+                pack.extend(self.elements(Some(at), behind));
+                *if entry.deleted { &mut deleted } else { &mut live } += 1;
+            }
+            next = behind;
+        }
+        self.pack = pack;
+        self.set_counts(live, deleted);
+    }
+
+    /// The elements from one place up to another.
+    fn elements(&self, from: Option<At>, to: Option<At>) -> impl Iterator<Item = Element<'_>> {
+        let places = std::iter::successors(from, |&at| self.pack.next(at));
+        places.take_while(move |&at| Some(at) != to).map(|at| self.pack.get(at))
+    }
+
+    /// The ID of the last entry that is not deleted.
+    pub(super) fn last_live_id(&self) -> Option<StreamId> {
+        self.entries_rev().find(|entry| !entry.deleted).map(|entry| entry.id)
     }
 
     /// The ID of the last entry, deleted or not.

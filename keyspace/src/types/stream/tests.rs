@@ -41,6 +41,7 @@ enum Op {
     Add { ms: u64, fields: Vec<(u8, Vec<u8>)> },
     Delete { place: usize },
     Trim(Trim),
+    SetId { ahead: u64 },
     Range { from: u64, to: u64 },
     Snapshot,
 }
@@ -60,6 +61,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0u64..3, fields).prop_map(|(ms, fields)| Op::Add { ms, fields }),
         3 => (0usize..12).prop_map(|place| Op::Delete { place }),
         1 => trim.prop_map(Op::Trim),
+        1 => (0u64..4).prop_map(|ahead| Op::SetId { ahead }),
         1 => (0u64..30, 0u64..30).prop_map(|(from, to)| Op::Range { from, to }),
         1 => Just(Op::Snapshot),
     ]
@@ -103,6 +105,11 @@ proptest! {
                     assert!(!stream.delete(key));
                 }
                 Op::Trim(trim) => check_trim(&mut stream, &mut model, &trim),
+                // As near to the last entry that is left as XSETID lets it be, or ahead of it.
+                Op::SetId { ahead } => {
+                    let last = model.keys().last().copied().unwrap_or(StreamId::MIN);
+                    stream.set_header(id(last.ms + ahead, last.seq), stream.header().entries_added, id(0, 1));
+                }
                 Op::Range { from, to } => {
                     let (from, to) = (id(from.min(to), 1), id(from.max(to), 0));
                     let (from, to) = (from.min(to), from.max(to));
@@ -171,4 +178,52 @@ fn entries_of_the_same_fields_name_them_once() {
     let bytes: usize = stream.nodes().iter().map(|node| node.pack().len_bytes()).sum();
     assert_eq!(stream.nodes().len(), 1);
     assert!(bytes < 100 * 14, "{bytes}");
+}
+
+/// Redis appends in this order once its last ID was lowered, and keeps the deleted entries where they stand.
+#[test]
+fn deleted_entries_out_of_order_leave_and_others_are_refused() {
+    /// A last ID, nodes of IDs that may be deleted, the IDs that are read.
+    type Row<'a> = (u64, &'a [&'a [(u64, bool)]], Option<&'a [u64]>);
+    let limits = NodeLimits { entries: 100, bytes: 4096 };
+    let node_of = |ids: &[(u64, bool)]| {
+        let mut node = Node::new(id(ids[0].0, 0), &[b"f", b"v"]);
+        ids[1..].iter().for_each(|&(ms, _)| node.push(id(ms, 0), &[b"f", b"v"]));
+        for &(ms, deleted) in ids {
+            assert!(!deleted || node.delete(id(ms, 0)));
+        }
+        Node::from_parts(node.master(), node.pack().clone())
+    };
+    let stream_of = |last: u64, nodes: &[&[(u64, bool)]]| {
+        let nodes: Option<Vec<Node>> = nodes.iter().map(|ids| node_of(ids)).collect();
+        Stream::from_parts(Header { last_id: id(last, 0), ..Header::default() }, nodes?, Vec::new())
+    };
+    let (live, deleted) = (|ms: u64| (ms, false), |ms: u64| (ms, true));
+    let table: &[Row<'_>] = &[
+        (4, &[&[live(1), deleted(9), live(3)], &[live(4)]], Some(&[1, 3, 4])),
+        (4, &[&[live(1), live(3), deleted(9)], &[live(4)]], Some(&[1, 3, 4])),
+        (4, &[&[live(1), live(3), deleted(4)], &[live(4)]], Some(&[1, 3, 4])),
+        (4, &[&[live(1), live(4), deleted(9)]], Some(&[1, 4])),
+        (4, &[&[deleted(1), live(4), deleted(4)]], Some(&[4])),
+        (4, &[&[live(1), deleted(4)], &[deleted(2), deleted(3)]], Some(&[1])),
+        (4, &[&[deleted(1)]], Some(&[])),
+        (2, &[&[live(1), live(3)]], Some(&[1, 3])),
+        (9, &[&[live(1), live(3), live(2)]], None),
+        (9, &[&[live(1), live(3)], &[live(2)]], None),
+        (9, &[&[live(1), live(3)], &[live(3)]], None),
+        (9, &[&[live(0), live(3)]], None),
+    ];
+    for (last, nodes, expected) in table {
+        let stream = stream_of(*last, nodes);
+        let found = stream.as_ref().map(|stream| stream.iter().map(|entry| entry.id.ms).collect::<Vec<_>>());
+        assert_eq!(found.as_deref(), *expected, "{nodes:?}");
+        let Some(mut stream) = stream else { continue };
+        let mut model: Model = stream.iter().map(owned).collect();
+        check(&stream, &model);
+        let next = stream.header().last_id.next().expect("far from the end");
+        stream.add(next, &[b"f", b"v"], limits);
+        model.insert(next, vec![(b"f".to_vec(), b"v".to_vec())]);
+        check(&stream, &model);
+        assert!(stream.delete(next), "{nodes:?}");
+    }
 }
