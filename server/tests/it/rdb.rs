@@ -288,6 +288,29 @@ fn debug_reload_goes_through_the_file() {
     assert_eq!(client.ask("DEBUG DIGEST"), digest);
 }
 
+/// Its emptied keyspace was served, and the next base would have held it.
+#[test]
+fn debug_reload_of_a_damaged_file_ends_the_server_and_leaves_the_log_as_it_was() {
+    let world = World::new();
+    let mut server = world.start_aof(&[]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 100");
+    let digest = client.ask("DEBUG DIGEST");
+    client.ok("SAVE");
+    let path = world.path().join("dump.rdb");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(client.ask("DEBUG RELOAD NOSAVE NOFLUSH MERGE").contains("RDB CRC error"));
+    assert_eq!(client.ask("DEBUG DIGEST"), digest, "nothing was dropped");
+    client.send("DEBUG RELOAD NOSAVE");
+    assert!(client.try_reply().is_none(), "there is nothing left to serve");
+    assert_eq!(server.wait().code(), Some(1));
+    assert!(world.log().contains("Error trying to load the RDB dump"), "{}", world.log());
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("DEBUG DIGEST"), digest);
+}
+
 /// A key that was only forgotten would be met by the log's next command for it.
 #[test]
 fn debug_reload_leaves_expired_keys_to_their_del() {
