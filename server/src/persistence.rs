@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aof::fs::{Disk, Fs};
-use aof::{DirLock, Directory, Log, Options, Position};
+use aof::{DirLock, Directory, Log, Options, Position, Report};
 use mio::Waker;
 use rewrite::Hold;
 use rewrite::trigger::Backoff;
@@ -92,6 +92,18 @@ pub struct Loaded {
     pub unverified_bytes: u64,
     /// Bytes of a torn tail, cut off.
     pub truncated_bytes: u64,
+}
+
+impl Loaded {
+    /// What the load of a log reports.
+    pub(crate) fn of(report: &Report) -> Self {
+        Loaded {
+            verified_blocks: report.blocks_verified,
+            corrupt_places: report.quarantined.len(),
+            unverified_bytes: report.unverified_bytes,
+            truncated_bytes: report.truncated.as_ref().map_or(0, |cut| cut.cut_bytes),
+        }
+    }
 }
 
 impl Default for Persistence {
@@ -406,11 +418,10 @@ impl Server {
     pub fn apply_log_options(&mut self) {
         let options = self.log_options();
         if let Some(running) = &self.persistence.rewrite {
-            running.rewrite.set_key_delay_us(u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0));
+            running.rewrite.set_key_delay_us(self.config.key_save_delay_us());
             running.rewrite.set_max_bytes_per_s(self.config.rewrite_max_bytes_per_s());
         }
-        let delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
-        self.persistence.saving.set_key_delay_us(delay_us);
+        self.persistence.saving.set_key_delay_us(self.config.key_save_delay_us());
         self.change_log(|log| {
             log.set_fsync(options.fsync);
             log.set_timestamps(options.timestamps);

@@ -17,6 +17,7 @@ use keyspace::{By, Noting};
 use rewrite::emit::{Emitter, RdbEmitter};
 use rewrite::{Format, Progress, RdbFormat, Rewrite, Settings, Summary, Wake};
 
+use self::points::LastSave;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::executor::{Loading, Server};
@@ -187,17 +188,12 @@ impl Server {
         dir.join(String::from_utf8_lossy(&self.config.dbfilename).into_owned())
     }
 
-    fn save_settings(&self, key_delay_us: u32) -> Settings {
+    fn save_settings(&self) -> Settings {
         let dir = std::env::current_dir().unwrap_or_default();
-        Settings {
-            temp_path: dir.join(format!("temp-{}.rdb", std::process::id())),
-            timestamps: false,
-            checksum: false,
-            incremental_fsync: self.config.rdb_save_incremental_fsync,
-            key_delay_us,
-            max_bytes_per_s: 0,
-            format: Format::Rdb(self.rdb_format(false)),
-        }
+        let temp_path = dir.join(format!("temp-{}.rdb", std::process::id()));
+        let format = Format::Rdb(self.rdb_format(false));
+        let incremental_fsync = self.config.rdb_save_incremental_fsync;
+        Settings { checksum: false, incremental_fsync, ..Settings::new(temp_path, format) }
     }
 
     /// Runs a rewrite or a save that concerns no log to its end, and lets `watch` see how far it is; the executor waits.
@@ -229,7 +225,7 @@ impl Server {
     /// # Errors
     /// What kept it from being written; the former file is as it was.
     pub fn save(&mut self) -> anyhow::Result<()> {
-        let (settings, target) = (self.save_settings(0), self.rdb_path());
+        let (settings, target) = (self.save_settings(), self.rdb_path());
         let saved = self.run_to_end(
             |server, wake| Rewrite::begin_save(server.persistence.fs(), target, settings, wake),
             |_| (),
@@ -266,9 +262,9 @@ impl Server {
     }
 
     fn start_job(&mut self, target: PathBuf, for_replicas: bool) {
-        let delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
+        let settings = Settings { key_delay_us: self.config.key_save_delay_us(), ..self.save_settings() };
         let (fs, wake) = (self.persistence.fs(), self.persistence.wake());
-        let save = Rewrite::begin_save(fs, target.clone(), self.save_settings(delay_us), wake);
+        let save = Rewrite::begin_save(fs, target.clone(), settings, wake);
         let (started, dirty) = (self.clock.now, self.persistence.dirty);
         self.persistence.saving.running = Some(Running { save, target, for_replicas, started, dirty });
         self.log(Level::Notice, "Background saving started");

@@ -31,6 +31,11 @@ pub(super) struct LastRewrite {
 }
 
 impl Config {
+    /// `rdb-key-save-delay`; those below zero, in Redis less than a microsecond, are none here.
+    pub(crate) fn key_save_delay_us(&self) -> u32 {
+        u32::try_from(self.rdb_key_save_delay_us).unwrap_or(0)
+    }
+
     pub(super) fn rewrite_max_bytes_per_s(&self) -> u64 {
         u64::from(self.aof_rewrite_max_mb_per_sec) << 20
     }
@@ -61,9 +66,11 @@ impl Server {
     /// When no file can be made; the log goes on as it was.
     pub fn start_rewrite(&mut self) -> anyhow::Result<()> {
         let options = self.log_options();
-        let key_delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
-        let max_bytes_per_s = self.config.rewrite_max_bytes_per_s();
-        let settings = Settings { max_bytes_per_s, ..self.rewrite_settings(&options, key_delay_us) };
+        let settings = Settings {
+            key_delay_us: self.config.key_save_delay_us(),
+            max_bytes_per_s: self.config.rewrite_max_bytes_per_s(),
+            ..self.rewrite_settings(&options)
+        };
         if let Err(error) = self.lock_log_directory(&options, Duration::ZERO) {
             return self.rewrite_not_begun(error);
         }
@@ -97,20 +104,17 @@ impl Server {
     }
 
     /// What the configuration says about a base.
-    pub(crate) fn rewrite_settings(&self, options: &Options, key_delay_us: u32) -> Settings {
+    pub(crate) fn rewrite_settings(&self, options: &Options) -> Settings {
         let format = if self.config.aof_use_rdb_preamble {
             Format::Rdb(self.rdb_format(true))
         } else {
             Format::Commands
         };
         Settings {
-            temp_path: rewrite::temp_path(options, std::process::id()),
             timestamps: self.config.aof_timestamp_enabled,
             checksum: self.config.aof_checksum,
             incremental_fsync: self.config.aof_rewrite_incremental_fsync,
-            key_delay_us,
-            max_bytes_per_s: 0,
-            format,
+            ..Settings::new(rewrite::temp_path(options, std::process::id()), format)
         }
     }
 
