@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use keyspace::rdb::Error;
+use keyspace::rdb::{Error, Verdict};
 use keyspace::{By, Noting};
 use rewrite::emit::{Emitter, RdbEmitter};
 use rewrite::{Format, Progress, RdbFormat, Rewrite, Settings, Summary, Wake};
@@ -394,10 +394,11 @@ impl Server {
         }
         if let Err(error) = found {
             // Redis's words, which its tests look for: one report of damage, and one line for the end.
-            let is_damaged = error.downcast_ref::<Error>().is_some_and(Error::is_damage);
-            if let Some(error) = error.downcast_ref::<Error>() {
+            let known = error.downcast_ref::<Error>();
+            if let Some(error) = known {
                 self.log(Level::Warning, error.report());
             }
+            let is_damaged = known.is_some_and(|error| error.verdict() == Verdict::Damaged);
             let end = match is_start && is_damaged {
                 true => "Terminating server after rdb file reading failure.",
                 false => "Fatal error loading the DB, check server logs. Exiting.",

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use keyspace::rdb::{Item, Key, Keys, LoadError, Loaded, Reader, Sorter};
+use keyspace::rdb::{Item, Key, Keys, LoadError, Loaded, ModuleType, Reader, Sorter};
 
 use crate::logger::Level;
 use crate::rdb::{Found, LoadOptions};
@@ -47,6 +47,7 @@ enum Note {
     Aux { name: Vec<u8>, value: Vec<u8> },
     Db(u64),
     Sizes { keys: u64 },
+    Module(ModuleType),
 }
 
 /// A file that is being loaded.
@@ -61,6 +62,8 @@ struct Load {
     end_bytes: u64,
     /// Of the keys that are there already, the first of its batch in the file: its place there, and what is wrong.
     duplicate: Option<(u32, LoadError)>,
+    /// Whose data were left out.
+    modules: Vec<ModuleType>,
 }
 
 impl Load {
@@ -114,6 +117,7 @@ impl<R: BufRead> Decode<R> {
                 Item::Aux { name, value } => return Ok(Some(Note::Aux { name, value })),
                 Item::Db(index) => return Ok(Some(Note::Db(index))),
                 Item::Sizes { keys, .. } => return Ok(Some(Note::Sizes { keys })),
+                Item::Module { module, .. } => return Ok(Some(Note::Module(module))),
                 Item::Skipped(_) | Item::End(_) => {}
             }
         }
@@ -222,6 +226,20 @@ impl Loader<'_> {
             Note::Aux { name, value } => self.rdb_aux(&name, &value),
             Note::Db(index) => (load.db, load.announced) = (number(index), 0),
             Note::Sizes { keys } => load.announced = number(keys),
+            Note::Module(module) => self.rdb_module(module, load),
+        }
+    }
+
+    /// Redis would not start without the module. What it keeps beside the keys is seldom data, but may be.
+    fn rdb_module(&mut self, module: ModuleType, load: &mut Load) {
+        if !load.modules.contains(&module) {
+            load.modules.push(module);
+            let version = module.version();
+            let line = format!(
+                "Loading RDB: left out what the module type '{module}' (version {version}) keeps beside the keys: there \
+                 are no modules here"
+            );
+            self.server.log(Level::Warning, line);
         }
     }
 
