@@ -82,7 +82,7 @@ fn compact(config: Config, dir: &Path) -> Result<(Report, Summary, Duration)> {
     let settings = server.rewrite_settings(&options);
     let begin =
         |server: &Server, wake| Rewrite::begin_offline(server.persistence.fs(), &options, settings, wake);
-    let summary = server.run_to_end(begin, watch);
+    let summary = server.run_to_end(begin, |progress| bar::show_keys(&bar, progress));
     bar.finish_and_clear();
     Ok((report, summary?, began.elapsed()))
 }

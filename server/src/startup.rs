@@ -114,6 +114,9 @@ impl<'a> Loader<'a> {
 
     /// Shows how far it is, of what [`Loading`] says there is.
     pub(crate) fn show(&self, loaded_bytes: u64) {
+        if let Some(Loading { total_bytes, .. }) = self.server.loading {
+            self.bar.set_length(total_bytes);
+        }
         self.bar.set_position(loaded_bytes);
     }
 
@@ -275,7 +278,10 @@ impl Server {
         let settings = self.rewrite_settings(options);
         let begin =
             |server: &Self, wake| Rewrite::begin_offline(server.persistence.fs(), options, settings, wake);
-        let written = self.run_to_end(begin, |_| ())?;
+        let bar = bar::keys();
+        let written = self.run_to_end(begin, |progress| bar::show_keys(&bar, progress));
+        bar.finish_and_clear();
+        let written = written?;
         let line = format!("The append only file begins with the RDB file: {} keys", written.keys);
         self.log(Level::Notice, line);
         Ok(self.open_log_directory()?.0)
