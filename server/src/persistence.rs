@@ -113,7 +113,7 @@ impl Default for Persistence {
             rewrite: None,
             scheduled: false,
             backoff: Backoff::default(),
-            last: LastRewrite { ok: true, took: None, log_bytes: 0 },
+            last: LastRewrite::default(),
             rewrites: 0,
             fs: Arc::new(Disk),
             waker: None,
@@ -306,7 +306,9 @@ impl Server {
     pub fn start_log(&mut self, directory: Directory, options: &Options) -> Result<(), aof::Error> {
         let wake = self.persistence.wake();
         let log = Log::start(directory, options, Box::new(move || wake()))?;
-        self.persistence.last.log_bytes = log.stats(self.clock.now).base_size;
+        let Persistence { last, saving, .. } = &mut self.persistence;
+        last.log_bytes = log.stats(self.clock.now).base_size;
+        last.estimate.note(last.log_bytes, saving.loaded.used_memory_bytes);
         self.set_log(Some(log));
         self.persistence.home.clone_from(&options.adopt_from);
         Ok(())

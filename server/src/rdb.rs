@@ -71,6 +71,8 @@ pub struct Found {
     pub expired: u64,
     /// Keys that were left out, for their collections had no elements.
     pub empty: u64,
+    /// The memory in use when it was written; 0 if it does not say.
+    pub used_memory_bytes: u64,
 }
 
 /// How a file is loaded.

@@ -170,7 +170,7 @@ impl Loader<'_> {
             decoded.map(|()| found)
         })?;
         self.server.persistence.saving.loaded = found;
-        let Found { loaded, expired, empty } = found;
+        let Found { loaded, expired, empty, .. } = found;
         let line = format!(
             "Done loading RDB, keys loaded: {loaded}, keys expired: {expired}, empty keys skipped: {empty}."
         );
@@ -223,7 +223,7 @@ impl Loader<'_> {
     fn rdb_note(&mut self, note: Note, load: &mut Load) {
         let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
         match note {
-            Note::Aux { name, value } => self.rdb_aux(&name, &value),
+            Note::Aux { name, value } => self.rdb_aux(&name, &value, load),
             Note::Db(index) => (load.db, load.announced) = (number(index), 0),
             Note::Sizes { keys } => load.announced = number(keys),
             Note::Module(module) => self.rdb_module(module, load),
@@ -265,13 +265,14 @@ impl Loader<'_> {
         if self.rest_after_key() { self.rdb_progress(load.end_bytes) } else { Ok(()) }
     }
 
-    fn rdb_aux(&mut self, name: &[u8], value: &[u8]) {
+    fn rdb_aux(&mut self, name: &[u8], value: &[u8], load: &mut Load) {
         let text = String::from_utf8_lossy(value);
         let number = resp::number::parse_i64(value).unwrap_or(0);
         let line = match name {
             b"redis-ver" | b"valkey-ver" => format!("Loading RDB produced by version {text}"),
             b"ctime" => format!("RDB age {} seconds", (self.server.clock.unix_s() - number).max(0)),
             b"used-mem" => {
+                load.found.used_memory_bytes = u64::try_from(number).unwrap_or(0);
                 format!("RDB memory usage when created {:.2} Mb", number as f64 / (1024.0 * 1024.0))
             }
             b"aof-base" if number == 1 => "RDB is base AOF".to_owned(),
