@@ -5,8 +5,8 @@
 //!              |-- none begins by itself --|-- one begins that gives back --|-- growth alone decides
 //!                                              an eighth of its length
 //! ```
-//! One that begins too late fills the disk, fails, and finds less space the next time. By these figures none does as long
-//! as the base alone takes up to 45 % of what the disk has for the log.
+//! One that begins too late fills the disk, fails, and finds less space the next time. By these figures none does where the
+//! base alone takes up to 45 % of what the disk has for the log, unless writers fill the rest while it runs.
 
 /// Of the memory that a shorter base was begun with most is the server's own: it tells nothing.
 const TELLING_BYTES: u64 = 1 << 20;
