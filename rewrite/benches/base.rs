@@ -1,4 +1,5 @@
-//! How fast a base is written: values to bytes, and a whole rewrite without a log into memory.
+//! How fast a base is written, as commands and as an RDB file: values to bytes, and a whole rewrite without a log into
+//! memory.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use keyspace::{Call, Keyspace, Unit};
 use resp::{Encoder, Version};
-use rewrite::emit::{Emitter, RespEmitter};
-use rewrite::{Format, Rewrite, Settings, Summary};
+use rewrite::emit::{Emitter, RdbEmitter, RespEmitter};
+use rewrite::{Format, RdbFormat, Rewrite, Settings, Summary};
 
 fn run(keyspace: &mut Keyspace, argv: &[&[u8]]) {
     let (mut out, mut unit) = (BytesMut::new(), Unit::default());
@@ -33,35 +34,51 @@ fn one(add: &[u8], args_per_item: usize) -> Keyspace {
     keyspace
 }
 
-fn emit(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("emit");
+/// As `aof-use-rdb-preamble yes` and the other defaults have it, but for LZF, which would measure the sample's text.
+fn rdb_format() -> RdbFormat {
+    RdbFormat {
+        redis_version: "7.2.5".to_owned(),
+        used_memory_bytes: 0,
+        aof_base: true,
+        compress: false,
+        checksum: true,
+        usage: None,
+    }
+}
+
+fn write_all(keyspace: &Keyspace, mut emitter: impl Emitter, out: &mut Vec<u8>) {
+    out.clear();
+    let db = &keyspace.dbs()[0];
+    let written = emitter
+        .database(0, db.len(), out)
+        .and_then(|()| db.table().iter().try_for_each(|entry| emitter.key(entry, out)))
+        .and_then(|()| emitter.end(out));
+    written.expect("a Vec takes it");
+}
+
+fn emit_as<E: Emitter>(criterion: &mut Criterion, format: &str, emitter: impl Fn() -> E) {
+    let mut group = criterion.benchmark_group(format!("emit {format}"));
     for (add, args_per_item) in [("SET", 1), ("RPUSH", 1), ("SADD", 1), ("HSET", 2), ("ZADD", 2)] {
-        let keyspace = one(add.as_bytes(), args_per_item);
-        let mut out = Vec::new();
-        let emit = |out: &mut Vec<u8>| {
-            out.clear();
-            for entry in keyspace.dbs()[0].table().iter() {
-                let written = RespEmitter::default().key(entry, out);
-                written.expect("a Vec takes it");
-            }
-        };
-        emit(&mut out);
+        let (keyspace, mut out) = (one(add.as_bytes(), args_per_item), Vec::new());
+        write_all(&keyspace, emitter(), &mut out);
         group.throughput(Throughput::Bytes(out.len() as u64));
-        group.bench_function(add, |bencher| bencher.iter(|| emit(black_box(&mut out))));
+        group.bench_function(add, |bencher| {
+            bencher.iter(|| write_all(&keyspace, emitter(), black_box(&mut out)));
+        });
     }
     group.finish();
 }
 
-fn rewrite_all(keyspace: &Keyspace) -> Summary {
+fn emit(criterion: &mut Criterion) {
+    emit_as(criterion, "commands", RespEmitter::default);
+    emit_as(criterion, "rdb", || RdbEmitter::new(rdb_format()));
+}
+
+fn rewrite_all(keyspace: &Keyspace, format: &Format) -> Summary {
     let options = Options::new("/");
     let settings = Settings {
-        temp_path: rewrite::temp_path(&options, 1),
-        timestamps: false,
-        checksum: true,
         incremental_fsync: false,
-        key_delay_us: 0,
-        max_bytes_per_s: 0,
-        format: Format::Commands,
+        ..Settings::new(rewrite::temp_path(&options, 1), format.clone())
     };
     let (wake, woken) = channel();
     let wake = Arc::new(move || {
@@ -85,9 +102,11 @@ fn whole(criterion: &mut Criterion) {
             run(&mut keyspace, &[b"SET", format!("key:{n:012}").as_bytes(), &[b'v'; 32]]);
         }
         group.throughput(Throughput::Elements(keys));
-        group.bench_function(BenchmarkId::new("strings of 32 bytes", keys), |bencher| {
-            bencher.iter(|| rewrite_all(&keyspace));
-        });
+        for (name, format) in [("commands", Format::Commands), ("rdb", Format::Rdb(rdb_format()))] {
+            group.bench_function(BenchmarkId::new(format!("{name}, strings of 32 bytes"), keys), |bencher| {
+                bencher.iter(|| rewrite_all(&keyspace, &format));
+            });
+        }
     }
     group.finish();
 }

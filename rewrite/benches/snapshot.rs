@@ -1,10 +1,12 @@
-//! What a rewrite costs the executor: taking the snapshot, and the first write to a segment after it.
+//! What a rewrite costs the executor: taking the snapshot, and the first write to a segment after it. What it costs the job
+//! to walk one, before a byte is written.
 
 use std::hint::black_box;
 
 use bytes::BytesMut;
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use keyspace::{Call, Keyspace, Unit};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use keyspace::table::Segment;
+use keyspace::{Call, Keyspace, Snapshot, Unit};
 use resp::{Encoder, Version};
 
 fn set(keyspace: &mut Keyspace, key: &str, value: &[u8]) {
@@ -38,5 +40,24 @@ fn snapshot(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, snapshot);
+/// Consumes a snapshot, segment by segment, and looks at each key.
+fn walk_all(snapshot: Snapshot) -> usize {
+    let segments = snapshot.dbs.into_iter().flat_map(|db| db.into_table().into_segments());
+    segments.map(|segment| segment.iter().map(|entry| entry.key().len()).sum::<usize>()).sum()
+}
+
+fn walk(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("walk");
+    group.sample_size(20);
+    for keys in [1_000, 100_000, 1_000_000] {
+        let keyspace = filled(keys);
+        group.throughput(Throughput::Elements(keys as u64));
+        group.bench_function(BenchmarkId::from_parameter(keys), |bencher| {
+            bencher.iter_batched(|| keyspace.snapshot(), walk_all, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, snapshot, walk);
 criterion_main!(benches);

@@ -38,6 +38,12 @@ impl Progress {
         let nanos = elapsed.as_nanos().saturating_mul(left.into()).checked_div(self.keys.into())?;
         Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
+
+    /// How long the base becomes, if it goes on as it began; nobody knows before the first key.
+    pub fn expected_bytes(&self) -> Option<u64> {
+        let bytes = u128::from(self.bytes) * u128::from(self.keys_total);
+        Some(u64::try_from(bytes.checked_div(self.keys.into())?).unwrap_or(u64::MAX))
+    }
 }
 
 /// A whole base, durable, under its temporary name or (offline) published already.
@@ -272,6 +278,19 @@ mod tests {
             assert_eq!(least_time(bytes, max_bytes_per_s), expected, "{bytes} at {max_bytes_per_s}/s");
         }
         assert_eq!(least_time(u64::MAX, 1), Duration::from_nanos(u64::MAX), "no overflow");
+    }
+
+    #[test]
+    fn a_base_is_expected_to_become_as_long_as_it_begins() {
+        for (keys, keys_total, bytes, expected) in [
+            (0, 10, 500, None),
+            (2, 10, 500, Some(2500)),
+            (10, 10, 500, Some(500)),
+            (1, u64::MAX, u64::MAX, Some(u64::MAX)),
+        ] {
+            let progress = Progress { keys, keys_total, bytes };
+            assert_eq!(progress.expected_bytes(), expected, "{progress:?}");
+        }
     }
 
     #[test]

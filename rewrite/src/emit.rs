@@ -107,28 +107,10 @@ impl RespEmitter {
                 string.pieces(0..string.len()).try_for_each(|piece| out.write_all(piece))?;
                 out.write_all(b"\r\n")
             }
-            ValueRef::List(list) => {
-                let command = Batches { name: b"RPUSH", key, items: list.len(), args_per_item: 1 };
-                command.write(list.iter(), out, |item, out| element(out, item))
-            }
-            ValueRef::Set(set) => {
-                let command = Batches { name: b"SADD", key, items: set.len(), args_per_item: 1 };
-                command.write(set.iter(), out, |member, out| element(out, member))
-            }
-            ValueRef::Hash(hash) => {
-                let command = Batches { name: b"HMSET", key, items: hash.len(), args_per_item: 2 };
-                command.write(hash.iter(), out, |(field, value), out| {
-                    element(out, field)?;
-                    element(out, value)
-                })
-            }
-            ValueRef::ZSet(zset) => {
-                let command = Batches { name: b"ZADD", key, items: zset.len(), args_per_item: 2 };
-                command.write(zset.iter(), out, |(member, score), out| {
-                    bulk(out, format_f64(score).as_bytes())?;
-                    element(out, member)
-                })
-            }
+            ValueRef::List(list) => Batches::of(b"RPUSH", key, list.len(), 1).write(list.iter(), out, single),
+            ValueRef::Set(set) => Batches::of(b"SADD", key, set.len(), 1).write(set.iter(), out, single),
+            ValueRef::Hash(hash) => Batches::of(b"HMSET", key, hash.len(), 2).write(hash.iter(), out, pair),
+            ValueRef::ZSet(zset) => Batches::of(b"ZADD", key, zset.len(), 2).write(zset.iter(), out, scored),
             ValueRef::Stream(stream) => stream::write(key, stream, out),
         }
     }
@@ -156,7 +138,11 @@ struct Batches<'a> {
     args_per_item: usize,
 }
 
-impl Batches<'_> {
+impl<'a> Batches<'a> {
+    fn of(name: &'static [u8], key: &'a [u8], items: usize, args_per_item: usize) -> Self {
+        Batches { name, key, items, args_per_item }
+    }
+
     fn write<T, W: Write>(
         &self,
         items: impl Iterator<Item = T>,
@@ -202,6 +188,20 @@ fn integer(out: &mut impl Write, value: i64) -> io::Result<()> {
 
 fn element(out: &mut impl Write, element: Element<'_>) -> io::Result<()> {
     element.with_bytes(|bytes| bulk(out, bytes))
+}
+
+fn single(item: Element<'_>, out: &mut impl Write) -> io::Result<()> {
+    element(out, item)
+}
+
+fn pair((field, value): (Element<'_>, Element<'_>), out: &mut impl Write) -> io::Result<()> {
+    element(out, field)?;
+    element(out, value)
+}
+
+fn scored((member, score): (Element<'_>, f64), out: &mut impl Write) -> io::Result<()> {
+    bulk(out, format_f64(score).as_bytes())?;
+    element(out, member)
 }
 
 #[inline]

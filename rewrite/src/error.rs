@@ -9,12 +9,12 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A call on the temporary file failed; it is gone again.
+    /// A call on the temporary file, or on the place that it was to take, failed; the temporary file is gone again.
     #[error("{path}: {op}: {source}", path = path.display())]
     Io {
-        /// The call: `create`, `write`, `fdatasync`, `rename`.
+        /// The call: `create`, `write`, `fdatasync`; then `rename`, and `fsync` of the directory.
         op: &'static str,
-        /// The temporary file.
+        /// The temporary file; for the last two, which only saves make here, the file whose place it was to take.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

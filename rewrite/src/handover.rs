@@ -41,6 +41,21 @@ pub struct Settings {
     pub format: Format,
 }
 
+impl Settings {
+    /// The directives' defaults: checksums, an fdatasync every 4 MiB, no timestamps, and neither rest nor limit.
+    pub fn new(temp_path: PathBuf, format: Format) -> Self {
+        Settings {
+            temp_path,
+            timestamps: false,
+            checksum: true,
+            incremental_fsync: true,
+            key_delay_us: 0,
+            max_bytes_per_s: 0,
+            format,
+        }
+    }
+}
+
 /// How a base is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {

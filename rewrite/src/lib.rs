@@ -6,13 +6,15 @@
 //!
 //! | step | who | what | a crash here leaves |
 //! |---|---|---|---|
-//! | 1 | log's writer | creates incr n+1, empty; syncs it, its name and the manifest that lists it | n, perhaps torn, and an empty n+1: both load (stock Redis refuses a torn n there, we repair it) |
+//! | 1 | log's writer | creates incr n+1, empty; syncs it, its name and the manifest that lists it | n, perhaps torn, and an empty n+1 |
 //! | 2 | log's syncer | begins to sync n, so that little is left for step 4 | the same |
-//! | 3 | executor | between two units: seals at S, takes the snapshot (O(1)), starts the job | the same |
+//! | 3 | executor | between two units: seals at position S, takes the snapshot (O(1)), starts the job | the same |
 //! | 4 | log's threads | write and sync the rest of n; only then the first byte of n+1 | the old base, n, and n+1 |
 //! | 5 | job | walks the snapshot, consuming it, into `temp-rewriteaof-bg-<pid>.aof`; syncs it | the same, and a temporary file that counts nowhere |
-//! | 6 | log's writer | renames that into the directory, syncs both directories, and publishes the manifest: new base, n+1 live, the rest history | before the manifest's rename: the same, and an unlisted base; after it: new base and n+1 |
-//! | 7 | log | removes the history, then its lines | history files, removed by the next start |
+//! | 6 | log's writer | renames that into the directory, syncs both directories, publishes the manifest: new base, n+1 live, the rest history | the same and an unlisted base, removed by the next start; or, once the manifest is renamed, new base and n+1 |
+//! | 7 | history | removes superseded files, then their lines | history files, removed by the next start |
+//!
+//! We load every one of these directories; stock Redis refuses a torn n beside an empty n+1.
 //!
 //! What it costs: memory for the segments that writers change before the job has released them; no pause that grows with
 //! the data. The job runs at nice 10, rests `rdb-key-save-delay` after each key and as `aof-rewrite-max-mb-per-sec`
@@ -31,15 +33,7 @@
 //!
 //! let (keyspace, options) = (Keyspace::new(16, 42), Options::new("/"));
 //! let (fs, (wake, woken)) = (Arc::new(Mem::new()), std::sync::mpsc::channel());
-//! let settings = Settings {
-//!     temp_path: rewrite::temp_path(&options, 1),
-//!     timestamps: false,
-//!     checksum: true,
-//!     incremental_fsync: true,
-//!     key_delay_us: 0,
-//!     max_bytes_per_s: 0,
-//!     format: Format::Commands,
-//! };
+//! let settings = Settings::new(rewrite::temp_path(&options, 1), Format::Commands);
 //! let wake = Arc::new(move || {
 //!     let _ = wake.send(());
 //! });

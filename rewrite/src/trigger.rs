@@ -1,14 +1,19 @@
 //! When a rewrite starts by itself: decided purely, so that each row of the rule is one assertion.
 //!
-//! | who asks | needs | waits for the back-off |
-//! |---|---|---|
-//! | BGREWRITEAOF | no rewrite running | no |
-//! | a scheduled rewrite (another job ran when it was asked for, or the last one of a log without a base failed) | the same | yes |
-//! | growth past `auto-aof-rewrite-percentage` | the same, and the log on | yes |
+//! | who asks | needs | waits for the back-off | refused for want of space |
+//! |---|---|---|---|
+//! | BGREWRITEAOF | no rewrite running | no | no |
+//! | a scheduled rewrite (another job ran when it was asked for, or the last one of a log without a base failed) | the same | yes | no |
+//! | growth past `auto-aof-rewrite-percentage` | the same, and the log on | yes | yes |
+//! | a disk that would soon be too full for one ([`Space`]) | the same | yes | yes |
 //!
-//! Source: redis 7.2 `src/server.c` `serverCron`, `src/aof.c` `aofRewriteLimited`.
+//! Source of the first three: redis 7.2 `src/server.c` `serverCron`, `src/aof.c` `aofRewriteLimited`.
+
+mod space;
 
 use std::time::{Duration, Instant};
+
+pub use self::space::{Estimate, Space};
 
 /// The size of the log, held against the two `auto-aof-rewrite-*` directives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +36,14 @@ impl Growth {
         i64::try_from(ratio).map_or(i64::MAX, |ratio| ratio - 100)
     }
 
+    /// Whether a rewrite may start by itself at all.
+    pub fn is_considered(&self) -> bool {
+        self.percentage > 0 && self.current_bytes > self.min_bytes
+    }
+
     /// Whether that starts a rewrite.
     pub fn is_due(&self) -> bool {
-        self.percentage > 0
-            && self.current_bytes > self.min_bytes
-            && self.percent() >= i64::from(self.percentage)
+        self.is_considered() && self.percent() >= i64::from(self.percentage)
     }
 }
 
@@ -58,12 +66,8 @@ impl Backoff {
         self.until = delay(self.failures).map(|delay| now + delay);
     }
 
-    /// A rewrite succeeded.
-    pub fn succeeded(&mut self) {
-        *self = Backoff::default();
-    }
-
-    /// Somebody asked for a rewrite that has to wait for another job: it shall not wait for this as well.
+    /// A rewrite succeeded; or somebody asked for one that has to wait for another job, and shall not wait for this as
+    /// well.
     pub fn reset(&mut self) {
         *self = Backoff::default();
     }
@@ -94,6 +98,8 @@ pub struct Situation<'a> {
     pub is_scheduled: bool,
     /// The log's size; `None` while it is off or waits for its first base.
     pub growth: Option<Growth>,
+    /// What the disk has for a base; `None` where nobody can tell.
+    pub space: Option<Space>,
     /// How the last rewrites ended.
     pub backoff: &'a Backoff,
     /// The monotonic clock.
@@ -107,17 +113,42 @@ pub enum Reason {
     Scheduled,
     /// The log has grown by this many percent.
     Growth(i64),
+    /// The disk would soon be too full for one.
+    Space(Space),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing.
+    Wait,
+    /// A rewrite starts.
+    Start(Reason),
+    /// One is due, and would only fill the disk.
+    Refuse(Space),
 }
 
 /// Whether a rewrite starts now, and why.
-pub fn decide(situation: &Situation<'_>) -> Option<Reason> {
+pub fn decide(situation: &Situation<'_>) -> Decision {
     if situation.is_busy || situation.backoff.limits(situation.now) {
-        return None;
+        return Decision::Wait;
     }
     if situation.is_scheduled {
-        return Some(Reason::Scheduled);
+        return Decision::Start(Reason::Scheduled);
     }
-    situation.growth.filter(Growth::is_due).map(|growth| Reason::Growth(growth.percent()))
+    match (due_by_itself(situation), situation.space) {
+        (None, _) => Decision::Wait,
+        (Some(_), Some(space)) if !space.is_enough() => Decision::Refuse(space),
+        (Some(reason), _) => Decision::Start(reason),
+    }
+}
+
+fn due_by_itself(situation: &Situation<'_>) -> Option<Reason> {
+    let growth = situation.growth.filter(Growth::is_considered)?;
+    if growth.is_due() {
+        return Some(Reason::Growth(growth.percent()));
+    }
+    situation.space.filter(|space| space.is_running_out(growth.current_bytes)).map(Reason::Space)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -6,6 +6,7 @@
 //!
 //! Source: redis 7.2 `src/redis-check-aof.c`, for the messages.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use aof::{DirLock, Error, Progress, Sink, SinkError, Truncation};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::ProgressBar;
 use keyspace::Keyspace;
-use keyspace::rdb::Reader;
+use keyspace::rdb::{Item, ModuleType, Reader};
 use serde_json::{Value, json};
 
 use crate::bar;
@@ -133,7 +134,7 @@ impl Session<'_> {
         match (self.request.action, self.request.json) {
             (Action::Repair, _) => self.repair(checkup),
             (_, true) => {
-                let findings = look(&checkup, None)?;
+                let findings = look(&checkup)?;
                 writeln!(self.out, "{}", report(path, &findings, None))?;
                 Ok(findings.is_sound())
             }
@@ -146,7 +147,12 @@ impl Session<'_> {
         let kind = if is_set { "Multi Part AOF" } else { "Old-Style AOF" };
         writeln!(self.out, "Start checking {kind}")?;
         let until = if let Action::Until(until) = action { Some(until) } else { None };
-        let findings = look(checkup, until)?;
+        let mut validator = Validator::new();
+        let findings = checkup.look(&mut validator, until)?;
+        for module in &validator.modules {
+            let what = format!("data of module type '{module}', which no server here loads");
+            writeln!(self.out, "Warning: the base holds {what}")?;
+        }
         let (mut all_valid, mut in_incrs) = (true, false);
         for file in &findings.files {
             if is_set && file.is_base {
@@ -269,12 +275,12 @@ impl Session<'_> {
 
     fn repair(&mut self, checkup: Checkup) -> Result<bool> {
         let path = &self.request.path;
-        let findings = look(&checkup, None)?;
+        let findings = look(&checkup)?;
         let repaired = if findings.is_sound() && checkup.is_set() {
             None
         } else {
             let repaired = checkup.repair(&findings, &mut Validator::new())?;
-            let again = look(&Checkup::open(Arc::new(Disk), path)?, None)?;
+            let again = look(&Checkup::open(Arc::new(Disk), path)?)?;
             ensure!(again.is_sound(), "{}: the repaired log is not sound", path.display());
             Some(repaired)
         };
@@ -318,8 +324,8 @@ fn lock(file: &Path) -> Result<Option<DirLock>, Error> {
     DirLock::take(&Disk, dir.unwrap_or(Path::new(".")))
 }
 
-fn look(checkup: &Checkup, until: Option<i64>) -> Result<Findings> {
-    Ok(checkup.look(&mut Validator::new(), until)?)
+fn look(checkup: &Checkup) -> Result<Findings> {
+    Ok(checkup.look(&mut Validator::new(), None)?)
 }
 
 /// What a place is, how much of the file it takes, and whose data may be missing.
@@ -390,11 +396,13 @@ fn report_place(file: &FileReport, place: &Place) -> Value {
 /// Takes every command that is framed right, as `redis-check-aof` does, and shows how far it is, on a terminal.
 struct Validator {
     bar: ProgressBar,
+    /// Whose data an RDB base holds.
+    modules: BTreeSet<ModuleType>,
 }
 
 impl Validator {
     fn new() -> Self {
-        Validator { bar: bar::bytes() }
+        Validator { bar: bar::bytes(), modules: BTreeSet::new() }
     }
 }
 
@@ -411,8 +419,13 @@ impl Sink for Validator {
 
     fn base_rdb(&mut self, _path: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
         let shapes = Keyspace::new(1, 0).rdb_shapes();
-        let mut reader = Reader::new(rdb, shapes).map_err(SinkError::new)?;
-        while reader.next().map_err(SinkError::new)?.is_some() {}
+        let reader = Reader::new(rdb, shapes).map_err(SinkError::new)?;
+        let mut reader = reader.without_module_values();
+        while let Some(item) = reader.next().map_err(SinkError::new)? {
+            if let Item::Module { module, .. } = item {
+                self.modules.insert(module);
+            }
+        }
         Ok(())
     }
 

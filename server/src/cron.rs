@@ -22,7 +22,7 @@ impl Server {
         self.tick_replication();
         self.start_full_sync_if_due();
         self.save_if_due();
-        self.rewrite_if_due();
+        self.rewrite_if_due(used);
         self.note_log_events();
         self.stop_if_awaited();
         Duration::from_millis(1000 / hz)

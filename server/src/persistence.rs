@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aof::fs::{Disk, Fs};
-use aof::{DirLock, Directory, Log, Options, Position};
+use aof::{DirLock, Directory, Log, Options, Position, Report};
 use mio::Waker;
 use rewrite::Hold;
 use rewrite::trigger::Backoff;
@@ -96,6 +96,18 @@ pub struct Loaded {
     pub truncated_bytes: u64,
 }
 
+impl Loaded {
+    /// What the load of a log reports.
+    pub(crate) fn of(report: &Report) -> Self {
+        Loaded {
+            verified_blocks: report.blocks_verified,
+            corrupt_places: report.quarantined.len(),
+            unverified_bytes: report.unverified_bytes,
+            truncated_bytes: report.truncated.as_ref().map_or(0, |cut| cut.cut_bytes),
+        }
+    }
+}
+
 impl Default for Persistence {
     fn default() -> Self {
         Persistence {
@@ -103,7 +115,7 @@ impl Default for Persistence {
             rewrite: None,
             scheduled: false,
             backoff: Backoff::default(),
-            last: LastRewrite { ok: true, took: None, log_bytes: 0 },
+            last: LastRewrite::default(),
             rewrites: 0,
             fs: Arc::new(Disk),
             waker: None,
@@ -297,7 +309,9 @@ impl Server {
     pub fn start_log(&mut self, directory: Directory, options: &Options) -> Result<(), aof::Error> {
         let wake = self.persistence.wake();
         let log = Log::start(directory, options, Box::new(move || wake()))?;
-        self.persistence.last.log_bytes = log.stats(self.clock.now).base_size;
+        let Persistence { last, saving, .. } = &mut self.persistence;
+        last.log_bytes = log.stats(self.clock.now).base_size;
+        last.estimate.note(last.log_bytes, saving.loaded.used_memory_bytes);
         self.set_log(Some(log));
         self.persistence.home.clone_from(&options.adopt_from);
         Ok(())
@@ -399,11 +413,10 @@ impl Server {
     pub fn apply_log_options(&mut self) {
         let options = self.log_options();
         if let Some(running) = &self.persistence.rewrite {
-            running.rewrite.set_key_delay_us(u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0));
+            running.rewrite.set_key_delay_us(self.config.key_save_delay_us());
             running.rewrite.set_max_bytes_per_s(self.config.rewrite_max_bytes_per_s());
         }
-        let delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
-        self.persistence.saving.set_key_delay_us(delay_us);
+        self.persistence.saving.set_key_delay_us(self.config.key_save_delay_us());
         self.change_log(|log| {
             log.set_fsync(options.fsync);
             log.set_timestamps(options.timestamps);

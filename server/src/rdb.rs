@@ -4,6 +4,8 @@
 //! `dbfilename` once it is whole and durable. One background job runs at a time: while one does, the other kind is
 //! refused or scheduled, in Redis's words.
 
+mod points;
+
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -12,27 +14,25 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use keyspace::rdb::Error;
+use keyspace::rdb::{Error, Verdict};
 use keyspace::{By, Noting};
 use rewrite::emit::{Emitter, RdbEmitter};
 use rewrite::{Format, Progress, RdbFormat, Rewrite, Settings, Summary, Wake};
 
+use self::points::LastSave;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::SavePoint;
 use crate::executor::{Loading, Server};
 use crate::info::Fields;
 use crate::logger::Level;
 use crate::startup::Loader;
 use crate::turn::Turn;
 
-/// After a failure save points wait. Source: redis 7.2 `src/server.h` `CONFIG_BGSAVE_RETRY_DELAY`.
-const RETRY_S: i64 = 5;
-
 /// How often somebody sees how far a job is that he waits for.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the server knows about saves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Saving {
     running: Option<Running>,
     /// BGSAVE SCHEDULE while a rewrite ran.
@@ -54,20 +54,11 @@ struct Running {
     dirty: u64,
 }
 
-#[derive(Debug)]
-struct LastSave {
-    at_unix_s: i64,
-    tried_at_unix_s: i64,
-    failed: bool,
-    took: Option<Duration>,
-    count: u64,
-}
-
-impl Default for LastSave {
-    /// As if the data had been saved when the server started.
+impl Default for Saving {
     fn default() -> Self {
-        let now_s = Clock::start().unix_s();
-        LastSave { at_unix_s: now_s, tried_at_unix_s: 0, failed: false, took: None, count: 0 }
+        let clock = Clock::start();
+        let last = LastSave::at_start(clock.now, clock.unix_s());
+        Saving { running: None, scheduled: false, last, loaded: Found::default() }
     }
 }
 
@@ -80,6 +71,8 @@ pub struct Found {
     pub expired: u64,
     /// Keys that were left out, for their collections had no elements.
     pub empty: u64,
+    /// The memory in use when it was written; 0 if it does not say.
+    pub used_memory_bytes: u64,
 }
 
 /// How a file is loaded.
@@ -142,17 +135,6 @@ impl Saving {
     }
 }
 
-/// Whether a save point has been reached: so many changes in so many seconds.
-fn due_point(config: &Config, dirty: u64, saving: &Saving, unix_s: i64) -> Option<(u64, u64)> {
-    let LastSave { at_unix_s, tried_at_unix_s, failed, .. } = saving.last;
-    if failed && unix_s - tried_at_unix_s <= RETRY_S {
-        return None;
-    }
-    let elapsed_s = u64::try_from(unix_s - at_unix_s).unwrap_or(0);
-    let reached = |&(seconds, changes): &(u64, u64)| dirty >= changes && elapsed_s > seconds;
-    config.save.iter().map(|point| (point.period_s, point.changes)).find(reached)
-}
-
 /// An RDB file without keys: the base of a log that begins.
 pub(crate) fn empty_file(format: RdbFormat, unix_s: i64) -> Vec<u8> {
     let (mut emitter, mut file) = (RdbEmitter::new(format), Vec::new());
@@ -187,17 +169,12 @@ impl Server {
         dir.join(String::from_utf8_lossy(&self.config.dbfilename).into_owned())
     }
 
-    fn save_settings(&self, key_delay_us: u32) -> Settings {
+    fn save_settings(&self) -> Settings {
         let dir = std::env::current_dir().unwrap_or_default();
-        Settings {
-            temp_path: dir.join(format!("temp-{}.rdb", std::process::id())),
-            timestamps: false,
-            checksum: false,
-            incremental_fsync: self.config.rdb_save_incremental_fsync,
-            key_delay_us,
-            max_bytes_per_s: 0,
-            format: Format::Rdb(self.rdb_format(false)),
-        }
+        let temp_path = dir.join(format!("temp-{}.rdb", std::process::id()));
+        let format = Format::Rdb(self.rdb_format(false));
+        let incremental_fsync = self.config.rdb_save_incremental_fsync;
+        Settings { checksum: false, incremental_fsync, ..Settings::new(temp_path, format) }
     }
 
     /// Runs a rewrite or a save that concerns no log to its end, and lets `watch` see how far it is; the executor waits.
@@ -229,7 +206,7 @@ impl Server {
     /// # Errors
     /// What kept it from being written; the former file is as it was.
     pub fn save(&mut self) -> anyhow::Result<()> {
-        let (settings, target) = (self.save_settings(0), self.rdb_path());
+        let (settings, target) = (self.save_settings(), self.rdb_path());
         let saved = self.run_to_end(
             |server, wake| Rewrite::begin_save(server.persistence.fs(), target, settings, wake),
             |_| (),
@@ -238,8 +215,7 @@ impl Server {
         match saved {
             Ok(_) => {
                 self.persistence.dirty = 0;
-                let last = &mut self.persistence.saving.last;
-                (last.at_unix_s, last.failed) = (self.clock.unix_s(), false);
+                self.persistence.saving.last.succeeded(Instant::now(), self.clock.unix_s());
                 self.log(Level::Notice, "DB saved on disk");
                 Ok(())
             }
@@ -253,7 +229,7 @@ impl Server {
     /// BGSAVE: the file is written by another thread.
     pub fn start_save(&mut self) {
         let saving = &mut self.persistence.saving;
-        saving.last.tried_at_unix_s = self.clock.unix_s();
+        saving.last.tried_at = Some(self.clock.now);
         saving.last.count += 1;
         saving.scheduled = false;
         self.start_job(self.rdb_path(), false);
@@ -266,9 +242,9 @@ impl Server {
     }
 
     fn start_job(&mut self, target: PathBuf, for_replicas: bool) {
-        let delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
+        let settings = Settings { key_delay_us: self.config.key_save_delay_us(), ..self.save_settings() };
         let (fs, wake) = (self.persistence.fs(), self.persistence.wake());
-        let save = Rewrite::begin_save(fs, target.clone(), self.save_settings(delay_us), wake);
+        let save = Rewrite::begin_save(fs, target.clone(), settings, wake);
         let (started, dirty) = (self.clock.now, self.persistence.dirty);
         self.persistence.saving.running = Some(Running { save, target, for_replicas, started, dirty });
         self.log(Level::Notice, "Background saving started");
@@ -282,41 +258,45 @@ impl Server {
         let keyspace = &self.keyspace;
         let outcome = running.save.step(None, self.clock.unix_s(), || keyspace.snapshot());
         let Some(outcome) = outcome else { return };
-        if running.for_replicas {
-            return self.end_save_for_replicas(outcome);
+        let Some(running) = self.persistence.saving.running.take() else { return };
+        match running.for_replicas {
+            true => self.end_save_for_replicas(&running, outcome),
+            false => self.end_save(&running, outcome),
         }
-        let (started, dirty) = (running.started, running.dirty);
-        let now_s = self.clock.unix_s();
-        let took = self.clock.now.saturating_duration_since(started);
-        let saving = &mut self.persistence.saving;
-        saving.running = None;
-        saving.last.took = Some(took);
-        saving.last.failed = outcome.is_err();
+    }
+
+    fn end_save(&mut self, running: &Running, outcome: Result<Summary, rewrite::Error>) {
+        let now = self.clock.now;
+        let last = &mut self.persistence.saving.last;
+        last.took = Some(now.saturating_duration_since(running.started));
         match outcome {
-            Ok(Summary { keys, base_bytes, .. }) => {
-                saving.last.at_unix_s = now_s;
-                self.persistence.dirty = self.persistence.dirty.saturating_sub(dirty);
+            Ok(summary) => {
+                last.succeeded(now, self.clock.unix_s());
+                self.persistence.dirty = self.persistence.dirty.saturating_sub(running.dirty);
                 self.log(Level::Notice, "DB saved on disk");
-                let line =
-                    format!("Background saving terminated with success: {keys} keys, {base_bytes} bytes");
-                self.log(Level::Notice, line);
+                self.log_saved(&summary);
             }
-            Err(error) => self.log(Level::Warning, format!("Background saving error: {error}")),
+            Err(error) => {
+                last.failed = true;
+                self.log(Level::Warning, format!("Background saving error: {error}"));
+            }
         }
     }
 
     /// What replicas get is no save: it is not counted, and its failure is no reason to refuse writes.
-    fn end_save_for_replicas(&mut self, outcome: Result<Summary, rewrite::Error>) {
-        let Some(running) = self.persistence.saving.running.take() else { return };
+    fn end_save_for_replicas(&mut self, running: &Running, outcome: Result<Summary, rewrite::Error>) {
         match outcome {
-            Ok(Summary { keys, base_bytes, .. }) => {
-                let line =
-                    format!("Background saving terminated with success: {keys} keys, {base_bytes} bytes");
-                self.log(Level::Notice, line);
+            Ok(summary) => {
+                self.log_saved(&summary);
                 self.full_sync_written(&running.target);
             }
             Err(error) => self.full_sync_failed(&error.to_string()),
         }
+    }
+
+    fn log_saved(&mut self, &Summary { keys, base_bytes, .. }: &Summary) {
+        let line = format!("Background saving terminated with success: {keys} keys, {base_bytes} bytes");
+        self.log(Level::Notice, line);
     }
 
     /// Ends a background save and removes its file.
@@ -326,8 +306,12 @@ impl Server {
             self.persistence.note_hold(running.save.hold());
             running.save.abort(None);
             if running.for_replicas {
-                // One that had just been renamed.
+                // One that had just been renamed. What only its name holds falls free on another thread.
+                let file = File::open(&running.target);
                 let _ = std::fs::remove_file(&running.target);
+                if let Ok(file) = file {
+                    rewrite::discard(file);
+                }
                 self.full_sync_failed("the background save was killed");
             }
         }
@@ -338,12 +322,12 @@ impl Server {
         if self.persistence.is_rewriting() || self.persistence.saving.is_running() || self.loading.is_some() {
             return;
         }
-        let saving = &self.persistence.saving;
-        let due = due_point(&self.config, self.persistence.dirty, saving, self.clock.unix_s());
-        if let Some((seconds, changes)) = due {
-            self.log(Level::Notice, format!("{changes} changes in {seconds} seconds. Saving..."));
+        let Saving { scheduled, ref last, .. } = self.persistence.saving;
+        let due = last.due_point(&self.config.save, self.persistence.dirty, self.clock.now).copied();
+        if let Some(SavePoint { changes, period_s }) = due {
+            self.log(Level::Notice, format!("{changes} changes in {period_s} seconds. Saving..."));
             self.start_save();
-        } else if saving.scheduled {
+        } else if scheduled {
             self.start_save();
         }
     }
@@ -398,10 +382,11 @@ impl Server {
         }
         if let Err(error) = found {
             // Redis's words, which its tests look for: one report of damage, and one line for the end.
-            let is_damaged = error.downcast_ref::<Error>().is_some_and(Error::is_damage);
-            if let Some(error) = error.downcast_ref::<Error>() {
+            let known = error.downcast_ref::<Error>();
+            if let Some(error) = known {
                 self.log(Level::Warning, error.report());
             }
+            let is_damaged = known.is_some_and(|error| error.verdict() == Verdict::Damaged);
             let end = match is_start && is_damaged {
                 true => "Terminating server after rdb file reading failure.",
                 false => "Fatal error loading the DB, check server logs. Exiting.",

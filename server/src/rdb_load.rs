@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use keyspace::rdb::{Item, Key, Keys, LoadError, Loaded, Reader, Sorter};
+use keyspace::rdb::{Item, Key, Keys, LoadError, Loaded, ModuleType, Reader, Sorter};
 
 use crate::logger::Level;
 use crate::rdb::{Found, LoadOptions};
@@ -47,6 +47,7 @@ enum Note {
     Aux { name: Vec<u8>, value: Vec<u8> },
     Db(u64),
     Sizes { keys: u64 },
+    Module(ModuleType),
 }
 
 /// A file that is being loaded.
@@ -61,6 +62,8 @@ struct Load {
     end_bytes: u64,
     /// Of the keys that are there already, the first of its batch in the file: its place there, and what is wrong.
     duplicate: Option<(u32, LoadError)>,
+    /// Whose data were left out.
+    modules: Vec<ModuleType>,
 }
 
 impl Load {
@@ -114,6 +117,7 @@ impl<R: BufRead> Decode<R> {
                 Item::Aux { name, value } => return Ok(Some(Note::Aux { name, value })),
                 Item::Db(index) => return Ok(Some(Note::Db(index))),
                 Item::Sizes { keys, .. } => return Ok(Some(Note::Sizes { keys })),
+                Item::Module { module, .. } => return Ok(Some(Note::Module(module))),
                 Item::Skipped(_) | Item::End(_) => {}
             }
         }
@@ -166,7 +170,7 @@ impl Loader<'_> {
             decoded.map(|()| found)
         })?;
         self.server.persistence.saving.loaded = found;
-        let Found { loaded, expired, empty } = found;
+        let Found { loaded, expired, empty, .. } = found;
         let line = format!(
             "Done loading RDB, keys loaded: {loaded}, keys expired: {expired}, empty keys skipped: {empty}."
         );
@@ -219,9 +223,23 @@ impl Loader<'_> {
     fn rdb_note(&mut self, note: Note, load: &mut Load) {
         let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
         match note {
-            Note::Aux { name, value } => self.rdb_aux(&name, &value),
+            Note::Aux { name, value } => self.rdb_aux(&name, &value, load),
             Note::Db(index) => (load.db, load.announced) = (number(index), 0),
             Note::Sizes { keys } => load.announced = number(keys),
+            Note::Module(module) => self.rdb_module(module, load),
+        }
+    }
+
+    /// Redis would not start without the module. What it keeps beside the keys is seldom data, but may be.
+    fn rdb_module(&mut self, module: ModuleType, load: &mut Load) {
+        if !load.modules.contains(&module) {
+            load.modules.push(module);
+            let version = module.version();
+            let line = format!(
+                "Loading RDB: left out what the module type '{module}' (version {version}) keeps beside the keys: there \
+                 are no modules here"
+            );
+            self.server.log(Level::Warning, line);
         }
     }
 
@@ -247,13 +265,14 @@ impl Loader<'_> {
         if self.rest_after_key() { self.rdb_progress(load.end_bytes) } else { Ok(()) }
     }
 
-    fn rdb_aux(&mut self, name: &[u8], value: &[u8]) {
+    fn rdb_aux(&mut self, name: &[u8], value: &[u8], load: &mut Load) {
         let text = String::from_utf8_lossy(value);
         let number = resp::number::parse_i64(value).unwrap_or(0);
         let line = match name {
             b"redis-ver" | b"valkey-ver" => format!("Loading RDB produced by version {text}"),
             b"ctime" => format!("RDB age {} seconds", (self.server.clock.unix_s() - number).max(0)),
             b"used-mem" => {
+                load.found.used_memory_bytes = u64::try_from(number).unwrap_or(0);
                 format!("RDB memory usage when created {:.2} Mb", number as f64 / (1024.0 * 1024.0))
             }
             b"aof-base" if number == 1 => "RDB is base AOF".to_owned(),
@@ -272,3 +291,6 @@ impl Loader<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,14 +79,10 @@ fn compact(config: Config, dir: &Path) -> Result<(Report, Summary, Duration)> {
         bail!("{damage}\nNothing was rewritten. Use: everlog-check-aof repair {}", manifest.display());
     }
     let bar = bar::keys();
-    let settings = server.rewrite_settings(&options, 0);
-    let watch = |progress: rewrite::Progress| {
-        bar.set_length(progress.keys_total);
-        bar.set_position(progress.keys);
-    };
+    let settings = server.rewrite_settings(&options);
     let begin =
         |server: &Server, wake| Rewrite::begin_offline(server.persistence.fs(), &options, settings, wake);
-    let summary = server.run_to_end(begin, watch);
+    let summary = server.run_to_end(begin, |progress| bar::show_keys(&bar, progress));
     bar.finish_and_clear();
     Ok((report, summary?, began.elapsed()))
 }

@@ -4,7 +4,9 @@ use std::io::BufRead;
 use std::path::Path;
 use std::time::Instant;
 
-use aof::{Directory, Hasher, Options, Progress, Quarantine, Report, Request, Sink, SinkError};
+use aof::{
+    Directory, Hasher, Options, Progress, Quarantine, Repeated, Report, Request, Sink, SinkError, Truncation,
+};
 use bytes::BytesMut;
 use indicatif::ProgressBar;
 use keyspace::commands::{self, DataSpec};
@@ -113,8 +115,11 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Shows how far it is.
+    /// Shows how far it is, of what [`Loading`] says there is.
     pub(crate) fn show(&self, loaded_bytes: u64) {
+        if let Some(Loading { total_bytes, .. }) = self.server.loading {
+            self.bar.set_length(total_bytes);
+        }
         self.bar.set_position(loaded_bytes);
     }
 
@@ -276,10 +281,13 @@ impl Server {
     /// There is no log yet, but an RDB file, which was just loaded: the log begins behind a base that holds it, where
     /// Redis would begin with nothing. Until that base is published the RDB file is all there is.
     fn adopt_rdb(&mut self, options: &Options) -> anyhow::Result<Directory> {
-        let settings = self.rewrite_settings(options, 0);
+        let settings = self.rewrite_settings(options);
         let begin =
             |server: &Self, wake| Rewrite::begin_offline(server.persistence.fs(), options, settings, wake);
-        let written = self.run_to_end(begin, |_| ())?;
+        let bar = bar::keys();
+        let written = self.run_to_end(begin, |progress| bar::show_keys(&bar, progress));
+        bar.finish_and_clear();
+        let written = written?;
         let line = format!("The append only file begins with the RDB file: {} keys", written.keys);
         self.log(Level::Notice, line);
         Ok(self.open_log_directory()?.0)
@@ -287,35 +295,12 @@ impl Server {
 
     fn report_load(&mut self, report: &Report, options: &Options, started: Instant) {
         if let Some(cut) = &report.truncated {
-            let name = cut.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            self.log(Level::Warning, format!("!!! Warning: short read while loading the AOF file {name}!!!"));
-            self.log(
-                Level::Warning,
-                format!(
-                    "AOF {name} loaded anyway because aof-load-truncated is enabled: {} bytes from offset {} on ({}) {}",
-                    cut.cut_bytes,
-                    cut.offset_bytes,
-                    cut.reason,
-                    match &cut.side_file {
-                        Ok(copy) => format!("were set aside in {}", copy.display()),
-                        Err(failure) => format!(
-                            "are not cut off yet, for there is no room for a copy of them: {}; writes are refused until there is",
-                            crate::disk::describe(failure, None)
-                        ),
-                    }
-                ),
-            );
+            self.report_truncated(cut);
         }
-        for repeated in &report.repeated {
-            self.log(
-                Level::Warning,
-                format!(
-                    "{}: {} bytes from offset {} on stand again in the file behind it and were not executed twice",
-                    repeated.path.display(),
-                    repeated.repeated_bytes,
-                    repeated.offset_bytes
-                ),
-            );
+        for Repeated { path, repeated_bytes, offset_bytes, .. } in &report.repeated {
+            let place = format!("{}: {repeated_bytes} bytes from offset {offset_bytes} on", path.display());
+            let line = format!("{place} stand again in the file behind it and were not executed twice");
+            self.log(Level::Warning, line);
         }
         for Quarantine { damage, side_file } in &report.quarantined {
             let copy = side_file.as_ref().map(|copy| format!(", and copied to {}", copy.display()));
@@ -323,22 +308,28 @@ impl Server {
         }
         // What memory holds now is all there is: a new base leaves the damage behind.
         self.persistence.scheduled |= !report.quarantined.is_empty();
-        self.persistence.loaded = Loaded {
-            verified_blocks: report.blocks_verified,
-            corrupt_places: report.quarantined.len(),
-            unverified_bytes: report.unverified_bytes,
-            truncated_bytes: report.truncated.as_ref().map_or(0, |cut| cut.cut_bytes),
-        };
+        self.persistence.loaded = Loaded::of(report);
         let keys: usize = self.keyspace.dbs().iter().map(keyspace::Db::len).sum();
-        let line = format!(
-            "DB loaded from append only file: {:.3} seconds, {keys} keys from {} commands ({} bytes in {} files) in {}",
-            started.elapsed().as_secs_f64(),
-            report.commands,
-            report.bytes,
-            report.files,
-            options.dir.display()
-        );
-        self.log(Level::Notice, line);
+        let (seconds, dir) = (started.elapsed().as_secs_f64(), options.dir.display());
+        let Report { commands, bytes, files, .. } = report;
+        let what = format!("{keys} keys from {commands} commands ({bytes} bytes in {files} files) in {dir}");
+        self.log(Level::Notice, format!("DB loaded from append only file: {seconds:.3} seconds, {what}"));
+    }
+
+    fn report_truncated(&mut self, cut: &Truncation) {
+        let name = cut.path.file_name().unwrap_or_default().to_string_lossy();
+        self.log(Level::Warning, format!("!!! Warning: short read while loading the AOF file {name}!!!"));
+        let fate = match &cut.side_file {
+            Ok(copy) => format!("were set aside in {}", copy.display()),
+            Err(failure) => format!(
+                "are not cut off yet, for there is no room for a copy of them: {}; writes are refused until there is",
+                crate::disk::describe(failure, None)
+            ),
+        };
+        let Truncation { cut_bytes, offset_bytes, reason, .. } = cut;
+        let what = format!("{cut_bytes} bytes from offset {offset_bytes} on ({reason}) {fate}");
+        let line = format!("AOF {name} loaded anyway because aof-load-truncated is enabled: {what}");
+        self.log(Level::Warning, line);
     }
 
     /// DEBUG LOADAOF: the data as the log tells it.

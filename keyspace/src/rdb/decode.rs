@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::error::ErrorKind;
 use super::source::Source;
-use super::{Blob, Form, Holds, legacy, stream};
+use super::{Blob, Form, Holds, ModuleType, legacy, stream};
 use crate::table::HashSeed;
 use crate::types::hash::{self, Hash};
 use crate::types::intset::Intset;
@@ -102,6 +102,7 @@ impl Decoder {
             Form::Ziplists => self.ziplists(source)?,
             Form::Nodes => self.nodes(source)?,
             Form::Stream(layout) => Some(Value::Stream(stream::read(layout, source)?)),
+            Form::Module => return Err(ErrorKind::Module(ModuleType(source.count()?))),
             Form::Unsupported(what) => return Err(ErrorKind::Unsupported(what)),
         };
         Ok(value.map(Decoded::Value))

@@ -6,6 +6,8 @@ use std::io;
 
 use thiserror::Error;
 
+use super::ModuleType;
+
 /// Why reading stopped, and where: nothing behind `offset_bytes` was looked at.
 #[derive(Debug, Error)]
 #[error("{kind}, at byte {offset_bytes}{place}", place = Place(self))]
@@ -20,15 +22,33 @@ pub struct Error {
     pub kind: ErrorKind,
 }
 
+/// What an error says of the file as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// A file of a known version is not as it was written.
+    Damaged,
+    /// It is sound as far as it was read, but what comes next has no place here.
+    Unsupported,
+    /// It is no file of a known version, or could not be read.
+    Unknown,
+}
+
 impl Error {
-    /// Whether it was a file of a known version as far as it was read.
-    pub fn is_damage(&self) -> bool {
-        !matches!(self.kind, ErrorKind::Io(_) | ErrorKind::Signature | ErrorKind::Version(_))
+    /// What it says of the file.
+    pub fn verdict(&self) -> Verdict {
+        match self.kind {
+            ErrorKind::Io(_) | ErrorKind::Signature | ErrorKind::Version(_) => Verdict::Unknown,
+            ErrorKind::Unsupported(_) | ErrorKind::Module(_) => Verdict::Unsupported,
+            _ => Verdict::Damaged,
+        }
     }
 
-    /// The line of the server's log about it, which begins as Redis's does.
+    /// The line of the server's log about it, which begins as Redis's does unless nothing is wrong with the data.
     pub fn report(&self) -> String {
-        format!("Internal error in RDB reading: {self}")
+        match self.verdict() {
+            Verdict::Unsupported => format!("RDB data that are sound, but have no place here: {self}"),
+            Verdict::Damaged | Verdict::Unknown => format!("Internal error in RDB reading: {self}"),
+        }
     }
 }
 
@@ -69,6 +89,9 @@ pub enum ErrorKind {
     /// Something that has a meaning, which is not supported here.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// A value of a module.
+    #[error("values of modules are not supported: this one is of '{0}'")]
+    Module(ModuleType),
     /// A length that cannot be one, by its first byte or by its size.
     #[error("impossible length: {0}")]
     Length(Cow<'static, str>),

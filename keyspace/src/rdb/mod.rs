@@ -8,7 +8,8 @@
 //!          245 code                  a function library
 //!          252 ms, i64 LE | 253 s, i32 LE     when the next key expires
 //!          248 seconds | 249 byte    the next key's idle time, or frequency
-//!          244 slot keys expires     of a cluster's slot: skipped; so is 247, what a module kept
+//!          244 slot keys expires     of a cluster's slot: skipped
+//!          247 module when value..   what a module kept beside the keys: named (see `module.rs`) and skipped
 //!          type key value            types: see `TYPES`
 //!
 //! length   00nnnnnn | 01nnnnnn +1 byte | 0x80 u32 BE | 0x81 u64 BE
@@ -41,6 +42,7 @@ mod keys;
 mod legacy;
 mod load;
 pub mod lzf;
+mod module;
 mod read;
 mod source;
 mod stream;
@@ -50,9 +52,10 @@ pub use crc64::Crc64;
 pub use decode::Shapes;
 pub use dump::{PayloadError, dump, restore};
 pub(crate) use dump::{resealed, sealed};
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, Verdict};
 pub use keys::{Keys, Sorter};
 pub use load::{LoadError, Loaded};
+pub use module::ModuleType;
 pub use read::{Checksum, Item, Key, Reader};
 pub use write::{Options, Writer};
 
@@ -111,6 +114,8 @@ enum Form {
     Nodes,
     /// A stream.
     Stream(stream::Layout),
+    /// A module's type, and what it wrote.
+    Module,
     /// Something that is not read, and what that is.
     Unsupported(&'static str),
 }
@@ -133,7 +138,7 @@ enum Holds {
     Hash,
 }
 
-const MODULE: Form = Form::Unsupported("values of modules are not supported");
+const OLD_MODULE: Form = Form::Unsupported("values of modules of a pre-release are not supported");
 const FIELD_TTL: Form = Form::Unsupported("hashes with fields that expire are not supported yet");
 
 /// All types; what no row names is an unknown code.
@@ -145,8 +150,8 @@ const TYPES: &[Type] = &[
     Type { code:  3, name: "zset-v1",              form: Form::ZSetText },
     Type { code:  4, name: "hash-hashtable",       form: Form::Hash },
     Type { code:  5, name: "zset-v2",              form: Form::ZSetBinary },
-    Type { code:  6, name: "module-pre-release",   form: MODULE },
-    Type { code:  7, name: "module-value",         form: MODULE },
+    Type { code:  6, name: "module-pre-release",   form: OLD_MODULE },
+    Type { code:  7, name: "module-value",         form: Form::Module },
     Type { code:  9, name: "hash-zipmap",          form: Form::Blob(Blob::Zipmap, Holds::Hash) },
     Type { code: 10, name: "list-ziplist",         form: Form::Blob(Blob::Ziplist, Holds::List) },
     Type { code: 11, name: "set-intset",           form: Form::Blob(Blob::Intset, Holds::Set) },

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use super::decode::{Decoded, Decoder, Shapes};
 use super::error::{Error, ErrorKind};
 use super::source::Source;
-use super::{Type, VALKEY_VERSION, VERSION_MAX, opcode};
+use super::{Form, ModuleType, Type, VALKEY_VERSION, VERSION_MAX, opcode};
 use crate::New;
 
 /// Versions below have no checksum.
@@ -21,6 +21,7 @@ pub struct Reader<R> {
     decoder: Decoder,
     version: u16,
     verify: bool,
+    skips_values: bool,
     db: u64,
     /// For the error that may come: the type of what is being read.
     type_name: Option<&'static str>,
@@ -51,6 +52,13 @@ pub enum Item<'a> {
     },
     /// A library of functions: its code, for whoever can execute it.
     Function(Vec<u8>),
+    /// What a module kept beside the keys, or as the value of one, was left out.
+    Module {
+        /// Whose it is.
+        module: ModuleType,
+        /// The key, if it was a value.
+        key: Option<Vec<u8>>,
+    },
     /// Something that means nothing to us was left out.
     Skipped(&'static str),
     /// A key.
@@ -112,6 +120,7 @@ impl<R: BufRead> Reader<R> {
             decoder: Decoder::new(shapes),
             version: 0,
             verify: true,
+            skips_values: false,
             db: 0,
             type_name: None,
             key: Vec::new(),
@@ -127,6 +136,13 @@ impl<R: BufRead> Reader<R> {
     pub fn without_checksum(mut self) -> Self {
         self.verify = false;
         self.source.stop_summing();
+        self
+    }
+
+    /// Steps over values of modules instead of refusing them: for who only looks.
+    #[must_use]
+    pub fn without_module_values(mut self) -> Self {
+        self.skips_values = true;
         self
     }
 
@@ -217,12 +233,12 @@ impl<R: BufRead> Reader<R> {
                 opcode::FUNCTION_PRE_GA => {
                     return Err(ErrorKind::Unsupported("functions of a pre-release are not supported"));
                 }
-                opcode::MODULE_AUX => return self.skip_module().map(Step::Item),
+                opcode::MODULE_AUX => return self.module_aux().map(Step::Item),
                 opcode::SLOT_INFO => {
                     (0..3).try_for_each(|_| self.source.count().map(drop))?;
                     return Ok(Step::Item(Item::Skipped("slot info")));
                 }
-                code => return self.key(code).map(|decoded| Step::Key(decoded, attributes)),
+                code => return self.key(code, attributes),
             }
         }
     }
@@ -234,30 +250,45 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Reads a key and its value.
-    fn key(&mut self, code: u8) -> Result<Option<Decoded>, ErrorKind> {
+    fn key(&mut self, code: u8, attributes: Attributes) -> Result<Step, ErrorKind> {
         let known = Type::of(code).ok_or(ErrorKind::UnknownType(code))?;
         self.type_name = Some(known.name);
         self.key.clear();
         self.key.shrink_to(KEPT_KEY_BYTES);
         self.source.string(&mut self.key)?;
         self.is_in_value = true;
-        let decoded = self.decoder.value(known.form, &mut self.source)?;
+        let step = if known.form == Form::Module && self.skips_values {
+            let module = self.module()?;
+            self.skip_module()?;
+            Step::Item(Item::Module { module, key: Some(self.key.clone()) })
+        } else {
+            Step::Key(self.decoder.value(known.form, &mut self.source)?, attributes)
+        };
         self.is_in_value = false;
-        Ok(decoded)
+        Ok(step)
     }
 
-    /// What a module kept beside the keys: opcodes and their values up to 0.
-    fn skip_module(&mut self) -> Result<Item<'static>, ErrorKind> {
-        const INTEGERS: [u64; 2] = [1, 2];
+    fn module(&mut self) -> Result<ModuleType, ErrorKind> {
+        self.source.count().map(ModuleType)
+    }
+
+    /// What a module kept beside the keys: when it is to be loaded, as an integer, and then the same as in a value.
+    fn module_aux(&mut self) -> Result<Item<'static>, ErrorKind> {
+        let module = self.module()?;
+        (0..2).try_for_each(|_| self.source.count().map(drop))?;
+        self.skip_module()?;
+        Ok(Item::Module { module, key: None })
+    }
+
+    /// What a module wrote: opcodes and what follows each, up to 0.
+    fn skip_module(&mut self) -> Result<(), ErrorKind> {
         let mut string = Vec::new();
-        self.source.count()?;
-        // When it is to be loaded, an integer.
-        self.source.count()?;
-        self.source.count()?;
         loop {
             match self.source.count()? {
-                0 => return Ok(Item::Skipped("module data")),
-                code if INTEGERS.contains(&code) => drop(self.source.count()?),
+                0 => return Ok(()),
+                // Integers with and without a sign.
+                1 | 2 => drop(self.source.count()?),
+                // A float and a double.
                 3 => drop(self.source.array::<4>()?),
                 4 => drop(self.source.array::<8>()?),
                 5 => self.source.string(&mut string)?,

@@ -3,7 +3,8 @@
 use std::io::Read;
 
 use keyspace::rdb::{
-    Checksum, Error, ErrorKind, Item, Keys, LoadError, Loaded, Options, Reader, Sorter, VERSION, Writer,
+    Checksum, Error, ErrorKind, Item, Keys, LoadError, Loaded, ModuleType, Options, Reader, Sorter, VERSION,
+    Writer,
 };
 use keyspace::types::stream::{Header, Stream};
 use keyspace::{Digest, Keyspace, ValueRef};
@@ -171,7 +172,8 @@ fn what_is_wrong_is_named_with_its_place() {
         (21, b"\x01\x100123456789abcdef\x03abc", "Stream listpack integrity check failed, at byte 38 (type stream-v3, key 'key')"),
         (15, b"\x01\x100123456789abcdef\x07\x07\0\0\0\0\0\xff", "Stream listpack integrity check failed, at byte 42 (type stream, key 'key')"),
         (25, b"\x00",                      "hashes with fields that expire are not supported yet, at byte 16 (type hash-listpack-ex, key 'key')"),
-        ( 7, b"\x00",                      "values of modules are not supported, at byte 16 (type module-value, key 'key')"),
+        ( 6, b"\x00",                      "values of modules of a pre-release are not supported, at byte 16 (type module-pre-release, key 'key')"),
+        ( 7, b"\x81\x45\xe2\x52\x38\xdf\x91\x2c\x03", "values of modules are not supported: this one is of 'ReJSON-RL', at byte 25 (type module-value, key 'key')"),
         (77, b"\x00",                      "unknown RDB type or opcode 77, at byte 12"),
         ( 0, b"\xc3\x02\x05\x01a",         "invalid LZF compressed string"),
         ( 0, b"\xc7",                      "impossible length: unknown string form 7, at byte 17 (type string, key 'key')"),
@@ -421,33 +423,40 @@ fn old_forms_and_opcodes_are_read() {
     assert_eq!(found.keyspace.entry(0, b"a", 0).unwrap().expire_at_ms(), Some(1_000_000_000_000));
 }
 
+/// `ReJSON-RL`, version 3.
+const REJSON: u64 = 0x45e2_5238_df91_2c03;
+
 #[test]
 fn attributes_functions_and_what_is_skipped_come_as_items() {
     let file = [
         &b"REDIS0011"[..],
         b"\xfa\x03ver\x037.2",
         b"\xf5\x04code",
-        b"\xf7\x81\x01\x02\x03\x04\x05\x06\x07\x08\x02\x01\x01\x2a\x03abcd\x04abcdefgh\x05\x02xy\x00",
+        b"\xf7\x81\x45\xe2\x52\x38\xdf\x91\x2c\x03\x02\x01\x01\x2a\x03abcd\x04abcdefgh\x05\x02xy\x00",
         b"\xfe\x02\xfb\x01\x00\xf4\x01\x02\x03",
         b"\xf8\x40\x64\xf9\x07\x00\x01k\x01v",
+        b"\x07\x04json\x81\x45\xe2\x52\x38\xdf\x91\x2c\x03\x02\x2a\x05\x02xy\x00",
         b"\xff\0\0\0\0\0\0\0\0behind",
     ]
     .concat();
     let mut source = &file[..];
-    let mut reader = Reader::new(&mut source, Session::new().keyspace.rdb_shapes()).unwrap();
+    let reader = Reader::new(&mut source, Session::new().keyspace.rdb_shapes()).unwrap();
+    let mut reader = reader.without_module_values();
     let mut items = Vec::new();
     while let Some(item) = reader.next().unwrap() {
         items.push(format!("{item:?}"));
     }
-    assert_eq!(items.len(), 8, "{items:#?}");
+    assert_eq!(items.len(), 9, "{items:#?}");
     assert!(items[0].starts_with("Aux"), "{items:#?}");
     assert!(items[1].starts_with("Function"), "{items:#?}");
-    assert_eq!(
-        items[2..6],
-        ["Skipped(\"module data\")", "Db(2)", "Sizes { keys: 1, expires: 0 }", "Skipped(\"slot info\")"]
-    );
+    let module = |key: Option<&str>| {
+        format!("Module {{ module: {:?}, key: {:?} }}", ModuleType(REJSON), key.map(str::as_bytes))
+    };
+    assert_eq!(items[2], module(None));
+    assert_eq!(items[3..6], ["Db(2)", "Sizes { keys: 1, expires: 0 }", "Skipped(\"slot info\")"]);
     assert!(items[6].contains("idle_s: Some(100), freq: Some(7)"), "{items:#?}");
-    assert_eq!(items[7], "End(Unchecked)");
+    assert_eq!(items[7], module(Some("json")));
+    assert_eq!(items[8], "End(Unchecked)");
     drop(reader);
     assert_eq!(source, b"behind", "what follows an RDB preamble is not touched");
 }

@@ -29,13 +29,9 @@ fn options() -> Options {
 
 fn settings() -> Settings {
     Settings {
-        temp_path: PathBuf::from("/temp"),
-        timestamps: false,
         checksum: false,
         incremental_fsync: false,
-        key_delay_us: 0,
-        max_bytes_per_s: 0,
-        format: Format::Commands,
+        ..Settings::new(PathBuf::from("/temp"), Format::Commands)
     }
 }
 

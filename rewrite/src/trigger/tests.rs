@@ -54,38 +54,135 @@ fn no_number_of_failures_overflows() {
 
 #[test]
 fn a_success_or_a_request_forgives_all_failures() {
-    for forgive in [Backoff::succeeded, Backoff::reset] {
-        let (now, mut backoff) = (Instant::now(), Backoff::default());
-        (0..5).for_each(|_| backoff.failed(now));
-        assert!(backoff.limits(now));
-        forgive(&mut backoff);
-        assert!(!backoff.limits(now));
-        backoff.failed(now);
-        assert_eq!((backoff.limits(now), backoff.failures()), (false, 1));
+    let (now, mut backoff) = (Instant::now(), Backoff::default());
+    (0..5).for_each(|_| backoff.failed(now));
+    assert!(backoff.limits(now));
+    backoff.reset();
+    assert!(!backoff.limits(now));
+    backoff.failed(now);
+    assert_eq!((backoff.limits(now), backoff.failures()), (false, 1));
+}
+
+#[test]
+fn a_base_is_as_long_for_each_byte_of_memory_as_the_last_one_that_tells() {
+    let after = |bases: &[(u64, u64)]| {
+        let mut estimate = Estimate::default();
+        bases.iter().for_each(|&(base_bytes, memory_bytes)| estimate.note(base_bytes, memory_bytes));
+        estimate
+    };
+    let (unknown, half) = (after(&[]), after(&[(40 * MIB, 80 * MIB)]));
+    // estimate, log, memory -> base
+    let table = [
+        (half, 900 * MIB, 80 * MIB, 40 * MIB),
+        (half, 900 * MIB, 160 * MIB, 80 * MIB),
+        (half, 900 * MIB, 8 * MIB, 4 * MIB),
+        (after(&[(40 * MIB, 80 * MIB), (30 * MIB, 90 * MIB)]), 900 * MIB, 90 * MIB, 30 * MIB),
+        // Never longer than the log.
+        (half, 60 * MIB, 160 * MIB, 60 * MIB),
+        (unknown, 90 * MIB, 160 * MIB, 90 * MIB),
+        // Nothing is known: as its data.
+        (unknown, 900 * MIB, 160 * MIB, 160 * MIB),
+        (after(&[(40 * MIB, 0)]), 900 * MIB, 160 * MIB, 160 * MIB),
+        // The memory was the server's own, not that of a hundred bytes.
+        (after(&[(100, 5 * MIB)]), 900 * MIB, 160 * MIB, 160 * MIB),
+        (after(&[(40 * MIB, 80 * MIB), (100, 5 * MIB)]), 900 * MIB, 160 * MIB, 80 * MIB),
+        (after(&[(u64::MAX, 1)]), u64::MAX, u64::MAX, u64::MAX),
+    ];
+    for (estimate, log_bytes, memory_bytes, expected) in table {
+        assert_eq!(estimate.base_bytes(log_bytes, memory_bytes), expected, "{estimate:?}");
+    }
+}
+
+#[test]
+fn space_is_enough_or_runs_out() {
+    // free, base, log, enough, runs out
+    let table = [
+        (1700, 1600, 1600, true, false),
+        (1699, 1600, 1600, false, false),
+        // An eighth can be gained.
+        (1699, 1600, 1800, false, true),
+        (1700, 1600, 1800, true, true),
+        (1700, 1600, 1799, true, false),
+        (2399, 1600, 1800, true, true),
+        (2400, 1600, 1800, true, false),
+        // Nothing is lost by waiting where there is no data, and nothing gained where there is no log.
+        (0, 0, 1000, true, false),
+        (0, 5, 5, false, false),
+        (u64::MAX - 1, u64::MAX, u64::MAX, false, false),
+    ];
+    for (free_bytes, base_bytes, log_bytes, is_enough, runs_out) in table {
+        let space = Space { free_bytes, base_bytes };
+        assert_eq!((space.is_enough(), space.is_running_out(log_bytes)), (is_enough, runs_out), "{space:?}");
+    }
+}
+
+/// A log that nobody but its base and its growth shares the disk with, from rewrite to rewrite.
+#[test]
+fn a_base_of_up_to_45_percent_of_the_disk_is_always_rewritten_in_time() {
+    const DISK: u64 = 1_000_000;
+    let backoff = Backoff::default();
+    for base_bytes in (DISK / 100..=DISK * 45 / 100).step_by(1000) {
+        let mut log_bytes = base_bytes;
+        let decision = loop {
+            log_bytes += DISK / 1000;
+            let situation = Situation {
+                is_busy: false,
+                is_scheduled: false,
+                growth: Some(Growth { current_bytes: log_bytes, base_bytes, min_bytes: 0, percentage: 100 }),
+                space: Some(Space { free_bytes: DISK - log_bytes, base_bytes }),
+                backoff: &backoff,
+                now: Instant::now(),
+            };
+            match decide(&situation) {
+                Decision::Wait => assert!(log_bytes < DISK, "the disk is full: a base of {base_bytes}"),
+                decision => break decision,
+            }
+        };
+        assert!(matches!(decision, Decision::Start(_)), "a base of {base_bytes}: {decision:?}");
     }
 }
 
 #[test]
 fn what_starts_a_rewrite() {
     let now = Instant::now();
-    let grown = Some(Growth { current_bytes: 300, base_bytes: 100, min_bytes: 64, percentage: 100 });
-    let small = Some(Growth { current_bytes: 150, base_bytes: 100, min_bytes: 64, percentage: 100 });
+    let growth = |current_bytes, percentage| {
+        Some(Growth { current_bytes, base_bytes: 100, min_bytes: 64, percentage })
+    };
+    let (grown, small) = (growth(300, 100), growth(150, 100));
+    let space = |free_bytes| Space { free_bytes, base_bytes: 96 };
+    let (ample, scarce, full) = (space(144), space(143), space(101));
     let (well, mut failing) = (Backoff::default(), Backoff::default());
     (0..3).for_each(|_| failing.failed(now));
-    // busy, scheduled, growth, back-off -> reason
+    let by_growth = Decision::Start(Reason::Growth(200));
+    let (by_space, asked) = (Decision::Start(Reason::Space(scarce)), Decision::Start(Reason::Scheduled));
+    // busy, scheduled, growth, space, back-off -> decision
     let table = [
-        (false, false, None, &well, None),
-        (false, false, small, &well, None),
-        (false, false, grown, &well, Some(Reason::Growth(200))),
-        (true, false, grown, &well, None),
-        (false, false, grown, &failing, None),
-        (false, true, None, &well, Some(Reason::Scheduled)),
-        (false, true, grown, &well, Some(Reason::Scheduled)),
-        (true, true, None, &well, None),
-        (false, true, None, &failing, None),
+        (false, false, None, None, &well, Decision::Wait),
+        (false, false, small, None, &well, Decision::Wait),
+        (false, false, grown, None, &well, by_growth),
+        (true, false, grown, None, &well, Decision::Wait),
+        (false, false, grown, None, &failing, Decision::Wait),
+        (false, true, None, None, &well, asked),
+        (false, true, grown, None, &well, asked),
+        (true, true, None, None, &well, Decision::Wait),
+        (false, true, None, None, &failing, Decision::Wait),
+        // Space.
+        (false, false, grown, Some(scarce), &well, by_growth),
+        (false, false, grown, Some(full), &well, Decision::Refuse(full)),
+        (false, false, small, Some(ample), &well, Decision::Wait),
+        (false, false, small, Some(scarce), &well, by_space),
+        (false, false, small, Some(full), &well, Decision::Refuse(full)),
+        (false, false, small, Some(scarce), &failing, Decision::Wait),
+        (true, false, small, Some(scarce), &well, Decision::Wait),
+        // Who asks gets an attempt.
+        (false, true, grown, Some(full), &well, asked),
+        // Small, switched off, or not there.
+        (false, false, growth(64, 100), Some(full), &well, Decision::Wait),
+        (false, false, growth(300, 0), Some(full), &well, Decision::Wait),
+        (false, false, None, Some(full), &well, Decision::Wait),
     ];
-    for (is_busy, is_scheduled, growth, backoff, reason) in table {
-        let situation = Situation { is_busy, is_scheduled, growth, backoff, now };
-        assert_eq!(decide(&situation), reason, "{situation:?}");
+    for (is_busy, is_scheduled, growth, space, backoff, expected) in table {
+        let situation = Situation { is_busy, is_scheduled, growth, space, backoff, now };
+        assert_eq!(decide(&situation), expected, "{situation:?}");
     }
 }

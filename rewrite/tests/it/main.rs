@@ -88,15 +88,7 @@ impl World {
     }
 
     fn settings(&self) -> Settings {
-        Settings {
-            temp_path: self.temp_path(),
-            timestamps: self.options.timestamps,
-            checksum: true,
-            incremental_fsync: true,
-            key_delay_us: 0,
-            max_bytes_per_s: 0,
-            format: Format::Commands,
-        }
+        Settings { timestamps: self.options.timestamps, ..Settings::new(self.temp_path(), Format::Commands) }
     }
 
     fn temp_path(&self) -> PathBuf {

@@ -148,14 +148,27 @@ fn reload(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         CommandError::other(format!("ERR Error trying to load the RDB dump, check server logs. ({why})"))
     };
     // Redis would empty the data before it finds that there is nothing to load.
-    if !server.rdb_path().exists() {
-        return Err(failed("there is no file"));
+    if let Err(error) = std::fs::File::open(server.rdb_path()) {
+        return Err(failed(&error.to_string()));
     }
     if flush {
         server.drop_all();
     }
     let options = LoadOptions { replace, keeps_expired: true };
-    server.load_rdb_file(None, options).map_err(|error| failed(&format!("{error:#}")))?;
+    let why = match server.load_rdb_file(None, options) {
+        Ok(true) => None,
+        Ok(false) => Some("the file has gone".to_owned()),
+        Err(error) => Some(format!("{error:#}")),
+    };
+    match why {
+        Some(why) if flush => {
+            // As in DEBUG LOADAOF: what is left in memory must neither be served nor become a base.
+            server.log(Level::Warning, format!("Error trying to load the RDB dump: {why}"));
+            std::process::exit(1);
+        }
+        Some(why) => return Err(failed(&why)),
+        None => {}
+    }
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

@@ -32,7 +32,8 @@ impl Persistence {
         fields.add("aof_rewrite_scheduled", u8::from(self.scheduled));
         fields.add("aof_last_rewrite_time_sec", seconds(self.last.took));
         fields.add("aof_current_rewrite_time_sec", seconds(current));
-        fields.add("aof_last_bgrewrite_status", status(self.last.ok));
+        fields.add("aof_last_bgrewrite_status", status(self.last.error.is_none()));
+        fields.add("aof_last_bgrewrite_error", self.last.error.as_deref().unwrap_or_default());
         fields.add("aof_rewrites", self.rewrites);
         fields.add("aof_rewrites_consecutive_failures", self.backoff.failures());
         fields.add("aof_last_write_status", status(self.misconf().is_none()));

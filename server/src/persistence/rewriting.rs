@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aof::{Log, Options};
-use rewrite::trigger::{Growth, Reason, Situation, decide};
-use rewrite::{Format, Hold, Rewrite, Settings};
+use aof::{Log, Options, Stats};
+use rewrite::trigger::{Decision, Estimate, Growth, Reason, Situation, Space, decide};
+use rewrite::{Format, Hold, Rewrite, Settings, Summary};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -19,18 +19,32 @@ use crate::persistence::Persistence;
 pub(super) struct Running {
     pub(super) rewrite: Rewrite,
     pub(super) started: Instant,
+    /// Memory in use when it was begun, as it counts against `maxmemory`.
+    memory_bytes: u64,
 }
 
 /// How the last rewrite ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct LastRewrite {
-    pub(super) ok: bool,
+    /// Why it failed, or is not begun although it is due.
+    pub(super) error: Option<String>,
+    /// It is not begun for want of space.
+    is_refused: bool,
     pub(super) took: Option<Duration>,
     /// What the log measured when it ended: the base and all that was logged meanwhile. After a start, the base alone.
     pub(super) log_bytes: u64,
+    /// What is known of how long the next base becomes.
+    pub(super) estimate: Estimate,
+    /// The log's size when the disk was looked at last.
+    looked_at_bytes: u64,
 }
 
 impl Config {
+    /// `rdb-key-save-delay`; those below zero, in Redis less than a microsecond, are none here.
+    pub(crate) fn key_save_delay_us(&self) -> u32 {
+        u32::try_from(self.rdb_key_save_delay_us).unwrap_or(0)
+    }
+
     pub(super) fn rewrite_max_bytes_per_s(&self) -> u64 {
         u64::from(self.aof_rewrite_max_mb_per_sec) << 20
     }
@@ -61,9 +75,11 @@ impl Server {
     /// When no file can be made; the log goes on as it was.
     pub fn start_rewrite(&mut self) -> anyhow::Result<()> {
         let options = self.log_options();
-        let key_delay_us = u32::try_from(self.config.rdb_key_save_delay_us).unwrap_or(0);
-        let max_bytes_per_s = self.config.rewrite_max_bytes_per_s();
-        let settings = Settings { max_bytes_per_s, ..self.rewrite_settings(&options, key_delay_us) };
+        let settings = Settings {
+            key_delay_us: self.config.key_save_delay_us(),
+            max_bytes_per_s: self.config.rewrite_max_bytes_per_s(),
+            ..self.rewrite_settings(&options)
+        };
         if let Err(error) = self.lock_log_directory(&options, Duration::ZERO) {
             return self.rewrite_not_begun(error);
         }
@@ -79,7 +95,10 @@ impl Server {
             Ok(rewrite) => {
                 self.persistence.scheduled = false;
                 self.persistence.rewrites += 1;
-                self.persistence.rewrite = Some(Running { rewrite, started: self.clock.now });
+                self.persistence.last.is_refused = false;
+                let memory_bytes = crate::memory::used_bytes().saturating_sub(self.uncounted_bytes());
+                let started = self.clock.now;
+                self.persistence.rewrite = Some(Running { rewrite, started, memory_bytes });
                 self.log(Level::Notice, "Background append only file rewriting started");
                 Ok(())
             }
@@ -97,20 +116,17 @@ impl Server {
     }
 
     /// What the configuration says about a base.
-    pub(crate) fn rewrite_settings(&self, options: &Options, key_delay_us: u32) -> Settings {
+    pub(crate) fn rewrite_settings(&self, options: &Options) -> Settings {
         let format = if self.config.aof_use_rdb_preamble {
             Format::Rdb(self.rdb_format(true))
         } else {
             Format::Commands
         };
         Settings {
-            temp_path: rewrite::temp_path(options, std::process::id()),
             timestamps: self.config.aof_timestamp_enabled,
             checksum: self.config.aof_checksum,
             incremental_fsync: self.config.aof_rewrite_incremental_fsync,
-            key_delay_us,
-            max_bytes_per_s: 0,
-            format,
+            ..Settings::new(rewrite::temp_path(options, std::process::id()), format)
         }
     }
 
@@ -151,79 +167,132 @@ impl Server {
     pub(super) fn step_rewrite(&mut self) {
         let Some(running) = &mut self.persistence.rewrite else { return };
         let keyspace = &self.keyspace;
-        let log = self.persistence.log.as_mut();
-        let (started, began) = (running.started, Instant::now());
+        let (log, began) = (self.persistence.log.as_mut(), Instant::now());
         let outcome = running.rewrite.step(log, self.clock.unix_s(), || keyspace.snapshot());
         // Redis's fork: nobody is served while the snapshot is taken.
         self.note_latency("aof-rewrite-snapshot", began.elapsed());
         let Some(outcome) = outcome else { return };
-        self.persistence.rewrite = None;
+        let Some(running) = self.persistence.rewrite.take() else { return };
         self.unlock_log_directory();
         self.change_log(|log| log.set_rewrite_running(false));
         match outcome {
-            Ok(summary) => {
-                let persistence = &mut self.persistence;
-                persistence.backoff.succeeded();
-                persistence.last.ok = true;
-                if let Some(log) = &persistence.log {
-                    persistence.last.log_bytes = log.stats(self.clock.now).current_size;
-                }
-                persistence.last.took = Some(self.clock.now.saturating_duration_since(started));
-                self.log(
-                    Level::Notice,
-                    format!(
-                        "Background AOF rewrite finished successfully: {} keys, {} bytes in {:.3} seconds",
-                        summary.keys,
-                        summary.base_bytes,
-                        summary.total.as_secs_f64()
-                    ),
-                );
+            Ok(summary) => self.rewrite_succeeded(&running, &summary),
+            Err(error) => {
+                let expected_bytes = running.rewrite.progress().expected_bytes().unwrap_or(0);
+                self.persistence.last.estimate.note(expected_bytes, running.memory_bytes);
+                self.rewrite_failed(&error.to_string());
             }
-            Err(error) => self.rewrite_failed(&error.to_string()),
         }
+    }
+
+    fn rewrite_succeeded(&mut self, running: &Running, summary: &Summary) {
+        let Summary { keys, base_bytes, total, .. } = *summary;
+        let Persistence { backoff, last, log, .. } = &mut self.persistence;
+        backoff.reset();
+        last.error = None;
+        last.estimate.note(base_bytes, running.memory_bytes);
+        if let Some(log) = log {
+            last.log_bytes = log.stats(self.clock.now).current_size;
+        }
+        last.took = Some(self.clock.now.saturating_duration_since(running.started));
+        let what = format!("{keys} keys, {base_bytes} bytes in {:.3} seconds", total.as_secs_f64());
+        self.log(Level::Notice, format!("Background AOF rewrite finished successfully: {what}"));
     }
 
     fn rewrite_failed(&mut self, reason: &str) {
         self.log(Level::Warning, format!("Background AOF rewrite failed: {reason}"));
         let persistence = &mut self.persistence;
-        persistence.last.ok = false;
+        persistence.last.error = Some(reason.to_owned());
         persistence.backoff.failed(self.clock.now);
         // Without a base there is no log: it is tried again.
         persistence.scheduled |= persistence.is_waiting_rewrite();
         self.change_log(Log::give_up_first_base);
     }
 
-    /// Starts a rewrite that is scheduled, or due by `auto-aof-rewrite-percentage`.
-    pub fn rewrite_if_due(&mut self) {
+    /// Starts a rewrite that is scheduled, due by `auto-aof-rewrite-percentage`, or soon impossible for want of space.
+    pub fn rewrite_if_due(&mut self, used_memory_bytes: u64) {
+        let stats = self.persistence.log.as_ref().map(|log| log.stats(self.clock.now));
+        let situation = self.situation(stats.as_ref(), used_memory_bytes);
+        let (decision, growth) = (decide(&situation), situation.growth);
+        self.look_at_disk(growth);
+        if let Some(stats) = stats {
+            self.report_retired(stats.retired_files, stats.last_failure.as_ref());
+        }
+        match decision {
+            Decision::Wait => {}
+            Decision::Start(reason) => self.start_rewrite_for(reason),
+            Decision::Refuse(space) => self.refuse_rewrite(space),
+        }
+    }
+
+    /// What a rewrite depends on; `stats` are those of the log, unless it is off.
+    fn situation(&self, stats: Option<&Stats>, used_memory_bytes: u64) -> Situation<'_> {
         let persistence = &self.persistence;
-        let stats = persistence.log.as_ref().map(|log| log.stats(self.clock.now));
-        let growth = stats.as_ref().filter(|stats| !stats.waiting_rewrite).map(|stats| Growth {
+        let growth = stats.filter(|stats| !stats.waiting_rewrite).map(|stats| Growth {
             current_bytes: stats.current_size,
             base_bytes: persistence.last.log_bytes,
             min_bytes: self.config.auto_aof_rewrite_min_size_bytes,
             percentage: self.config.auto_aof_rewrite_percentage,
         });
+        let space = stats.and_then(|stats| {
+            let memory_bytes = used_memory_bytes.saturating_sub(self.uncounted_bytes());
+            let base_bytes = persistence.last.estimate.base_bytes(stats.current_size, memory_bytes);
+            Some(Space { free_bytes: stats.free_bytes?, base_bytes })
+        });
         // What the disk has lost is still in memory: a new base is the repair.
-        let has_lost = stats.as_ref().is_some_and(|stats| stats.lost_below.is_some());
-        let reason = decide(&Situation {
+        let has_lost = stats.is_some_and(|stats| stats.lost_below.is_some());
+        Situation {
             is_busy: persistence.rewrite.is_some()
                 || persistence.log_end.is_awaited()
                 || persistence.saving.is_running()
                 || self.loading.is_some(),
             is_scheduled: persistence.scheduled || has_lost,
             growth,
+            space,
             backoff: &persistence.backoff,
             now: self.clock.now,
-        });
-        if let Some(stats) = stats {
-            self.report_retired(stats.retired_files, stats.last_failure.as_ref());
         }
-        let Some(reason) = reason else { return };
-        if let Reason::Growth(percent) = reason {
-            self.log(Level::Notice, format!("Starting automatic rewriting of AOF on {percent}% growth"));
+    }
+
+    /// Lets the log's writer look how much is free, for the next decision: others write to the disk, too, and may give back
+    /// what they took.
+    fn look_at_disk(&mut self, growth: Option<Growth>) {
+        let Persistence { log: Some(log), last, .. } = &mut self.persistence else { return };
+        let Some(growth) = growth.filter(Growth::is_considered) else { return };
+        if last.is_refused || growth.current_bytes != last.looked_at_bytes {
+            last.looked_at_bytes = growth.current_bytes;
+            log.look_at_disk();
+        }
+    }
+
+    fn start_rewrite_for(&mut self, reason: Reason) {
+        match reason {
+            Reason::Scheduled => {}
+            Reason::Growth(percent) => {
+                self.log(Level::Notice, format!("Starting automatic rewriting of AOF on {percent}% growth"));
+            }
+            Reason::Space(Space { free_bytes, base_bytes }) => {
+                let why = format!("{free_bytes} bytes are free, and the base will take about {base_bytes}");
+                self.log(Level::Notice, format!("Starting automatic rewriting of AOF while it fits: {why}"));
+            }
         }
         // A failure is logged, and delays the next attempt.
         let _ = self.start_rewrite();
+    }
+
+    /// It would fill the disk, fail, and try again. Once there is room it begins.
+    fn refuse_rewrite(&mut self, space: Space) {
+        let last = &mut self.persistence.last;
+        if std::mem::replace(&mut last.is_refused, true) {
+            return;
+        }
+        let Space { free_bytes, base_bytes } = space;
+        let reason = format!(
+            "no space for a new base of about {base_bytes} bytes: {} are needed, {free_bytes} are free",
+            space.needed_bytes()
+        );
+        last.error = Some(reason.clone());
+        self.log(Level::Warning, format!("Automatic rewriting of AOF is put off: {reason}"));
     }
 
     /// Logs that a file was left for a new one: that may be over before anybody had to wait.

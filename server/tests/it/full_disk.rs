@@ -161,3 +161,76 @@ fn a_server_starts_on_a_full_disk_and_cuts_a_torn_tail_when_there_is_room_for_it
     let server = start(&world, &disk, &[]);
     assert_eq!(server.client().ask("GET k"), "2");
 }
+
+/// Each attempt filled the disk, failed, and was repeated.
+#[test]
+fn a_rewrite_that_would_fill_the_disk_waits_for_room_and_info_says_why() {
+    let world = World::new();
+    let Some(disk) = SmallDisk::mount(&world, 80) else { return };
+    // What is given back below: of all the rest the log reserves what it can get.
+    let most = disk.path.join("most");
+    fs::write(&most, vec![1; 64 << 20]).unwrap();
+    let options = ["--auto-aof-rewrite-min-size", "1mb", "--auto-aof-rewrite-percentage", "0"];
+    let server = start(&world, &disk, &options);
+    let mut client = server.client();
+    let value = "v".repeat(10_000);
+    for number in 0..300 {
+        client.ok(&format!("SET key:{number} {value}"));
+    }
+    assert_eq!(client.info("aof_last_bgrewrite_error"), "");
+    disk.fill();
+    client.ok("CONFIG SET auto-aof-rewrite-percentage 100");
+    server.wait_for_info("aof_last_bgrewrite_status", "err");
+    let reason = client.info("aof_last_bgrewrite_error");
+    assert!(
+        reason.starts_with("no space for a new base of about ") && reason.ends_with(" are free"),
+        "{reason}"
+    );
+    assert_eq!(
+        (client.info("aof_rewrites"), client.info("aof_rewrites_consecutive_failures")),
+        ("0".into(), "0".into())
+    );
+    assert_eq!(world.log().matches("Automatic rewriting of AOF is put off: no space").count(), 1);
+    // Who asks gets an attempt, and the reason why it failed.
+    assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    eventually("it fails", || client.info("aof_rewrites_consecutive_failures") == "1");
+    assert!(world.log().contains("Background AOF rewrite failed: "), "{}", world.log());
+
+    fs::remove_file(&most).unwrap();
+    server.wait_for_info("aof_last_bgrewrite_status", "ok");
+    assert_eq!(
+        (client.info("aof_rewrites"), client.info("aof_last_bgrewrite_error")),
+        ("2".into(), String::new())
+    );
+}
+
+/// At half of the disk it would have been too late for ever.
+#[test]
+fn a_rewrite_begins_by_itself_before_the_disk_is_too_full_for_one() {
+    const BASE_BYTES: u64 = 800 * 10_000;
+    let world = World::new();
+    let Some(disk) = SmallDisk::mount(&world, 160) else { return };
+    let options = ["--auto-aof-rewrite-min-size", "1mb", "--auto-aof-rewrite-percentage", "0"];
+    let server = start(&world, &disk, &[&options[..], &["--rdbcompression", "no"]].concat());
+    let mut client = server.client();
+    let value = "v".repeat(10_000);
+    let write_all = |client: &mut Client| {
+        (0..800).for_each(|number| client.ok(&format!("SET key:{number} {value}")));
+    };
+    write_all(&mut client);
+    server.rewrite();
+    write_all(&mut client);
+    // It has only doubled.
+    client.ok("CONFIG SET auto-aof-rewrite-percentage 1000");
+    let statvfs = rustix::fs::statvfs(&disk.path).unwrap();
+    let filler_bytes = statvfs.f_bavail * statvfs.f_frsize - BASE_BYTES * 27 / 20;
+    fs::write(disk.other(), vec![1; filler_bytes as usize]).unwrap();
+    assert_eq!(client.info("aof_rewrites"), "1", "there was room");
+    // What is free is looked at when the log has grown.
+    client.ok("SET another 1");
+    server.wait_for_info("aof_rewrites", "2");
+    server.wait_for_info("aof_rewrite_in_progress", "0");
+    assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
+    let log = world.log();
+    assert_eq!(log.matches("Starting automatic rewriting of AOF while it fits").count(), 1, "{log}");
+}

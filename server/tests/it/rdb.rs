@@ -288,6 +288,29 @@ fn debug_reload_goes_through_the_file() {
     assert_eq!(client.ask("DEBUG DIGEST"), digest);
 }
 
+/// Its emptied keyspace was served, and the next base would have held it.
+#[test]
+fn debug_reload_of_a_damaged_file_ends_the_server_and_leaves_the_log_as_it_was() {
+    let world = World::new();
+    let mut server = world.start_aof(&[]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 100");
+    let digest = client.ask("DEBUG DIGEST");
+    client.ok("SAVE");
+    let path = world.path().join("dump.rdb");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(client.ask("DEBUG RELOAD NOSAVE NOFLUSH MERGE").contains("RDB CRC error"));
+    assert_eq!(client.ask("DEBUG DIGEST"), digest, "nothing was dropped");
+    client.send("DEBUG RELOAD NOSAVE");
+    assert!(client.try_reply().is_none(), "there is nothing left to serve");
+    assert_eq!(server.wait().code(), Some(1));
+    assert!(world.log().contains("Error trying to load the RDB dump"), "{}", world.log());
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("DEBUG DIGEST"), digest);
+}
+
 /// A key that was only forgotten would be met by the log's next command for it.
 #[test]
 fn debug_reload_leaves_expired_keys_to_their_del() {
@@ -388,6 +411,87 @@ fn the_checker_says_what_a_file_holds_and_what_is_wrong() {
         text.contains("--- RDB ERROR DETECTED ---") && text.contains(&format!("[offset {at}]")),
         "{text}"
     );
+}
+
+/// `ReJSON-RL`, version 3, as a length.
+const REJSON: &[u8] = b"\x81\x45\xe2\x52\x38\xdf\x91\x2c\x03";
+
+/// A file with the one key that is ours, behind what a module kept beside the keys, twice, and `more`.
+fn file_of_a_module(more: &[u8]) -> Vec<u8> {
+    let kept = [&b"\xf7"[..], REJSON, b"\x02\x01\x05\x02xy\x00"].concat();
+    [&b"REDIS0010"[..], &kept, &kept, b"\xfe\x00\x00\x01k\x01v", more, b"\xff", &[0; 8]].concat()
+}
+
+/// Both it and what was left out by it were passed over in silence.
+#[test]
+fn what_a_module_kept_beside_the_keys_is_named_when_it_is_left_out() {
+    let world = World::new();
+    fs::write(world.path().join("dump.rdb"), file_of_a_module(b"")).unwrap();
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("GET k"), "v");
+    let line = "left out what the module type 'ReJSON-RL' (version 3) keeps beside the keys";
+    assert_eq!(world.log().matches(line).count(), 1, "{}", world.log());
+    drop(server);
+    // The tools, on a base that holds the same.
+    let base = world.aof_dir().join("appendonly.aof.1.base.rdb");
+    fs::write(&base, file_of_a_module(b"")).unwrap();
+    let manifest = world.aof_dir().join("appendonly.aof.manifest");
+    fs::write(&manifest, "file appendonly.aof.1.base.rdb seq 1 type b\n").unwrap();
+    for incr in names(&world.aof_dir()).iter().filter(|name| name.ends_with(".incr.aof")) {
+        fs::remove_file(world.aof_dir().join(incr)).unwrap();
+    }
+    let run = |tool, path: &std::path::Path| {
+        let output = Command::new(tool).arg(path).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    };
+    for (tool, path) in [
+        (env!("CARGO_BIN_EXE_everlog-check-rdb"), &base),
+        (env!("CARGO_BIN_EXE_everlog-check-aof"), &manifest),
+        (env!("CARGO_BIN_EXE_everlog-rewrite"), &world.aof_dir()),
+    ] {
+        let (code, text) = run(tool, path);
+        assert!(code == Some(0) && text.contains("module type 'ReJSON-RL'"), "{tool}: {text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_supported_is_told_from_a_damaged_one() {
+    let world = World::new();
+    let path = world.path().join("dump.rdb");
+    let json = [&b"\x07\x01j"[..], REJSON, b"\x02\x2a\x00"].concat();
+    let expiring_field = b"\x19\x01h\x00";
+    let check = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_everlog-check-rdb")).arg(&path).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    // As Redis's, the checker steps over values of modules.
+    for (more, code, words, checked) in [
+        (
+            &json[..],
+            Some(0),
+            "values of modules are not supported: this one is of 'ReJSON-RL'",
+            "'j', of module type 'ReJSON-RL'",
+        ),
+        (
+            expiring_field,
+            Some(1),
+            "hashes with fields that expire are not supported yet",
+            "--- RDB SOUND SO FAR, BUT NOT SUPPORTED HERE ---",
+        ),
+    ] {
+        fs::write(&path, file_of_a_module(more)).unwrap();
+        let (found, text) = check();
+        assert_eq!(found, code, "{text}");
+        assert!(text.contains(checked) && !text.contains("ERROR DETECTED"), "{text}");
+        let refusal = world.refused(&[]);
+        assert_eq!(refusal.code, Some(1), "{refusal:?}");
+        assert!(
+            refusal.output.contains(words) && refusal.output.contains("Fatal error loading the DB"),
+            "{refusal:?}"
+        );
+        assert!(!refusal.output.contains("Internal error in RDB reading"), "{refusal:?}");
+    }
 }
 
 #[test]
