@@ -3,6 +3,7 @@
 //! | who asks | needs | waits for the back-off | refused for want of space |
 //! |---|---|---|---|
 //! | BGREWRITEAOF | no rewrite running | no | no |
+//! | what the log has lost and memory has still | the same | no, but for 5 s after each failure: writers may wait for it | no |
 //! | a scheduled rewrite (another job ran when it was asked for, or the last one of a log without a base failed) | the same | yes | no |
 //! | growth past `auto-aof-rewrite-percentage` | the same, and the log on | yes | yes |
 //! | a disk that would soon be too full for one ([`Space`]) | the same | yes | yes |
@@ -52,18 +53,21 @@ const PATIENCE: u32 = 3;
 /// Delays double from one minute up to this many.
 const MAX_MINUTES: u64 = 60;
 
+/// Between two attempts to bring back what the log has lost.
+const REPAIR_EVERY: Duration = Duration::from_secs(5);
+
 /// Puts off rewrites that keep failing: after the third failure in a row by 1 minute, then 2, 4, ... 60.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backoff {
     failures: u32,
-    until: Option<Instant>,
+    failed_at: Option<Instant>,
 }
 
 impl Backoff {
     /// A rewrite failed.
     pub fn failed(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
-        self.until = delay(self.failures).map(|delay| now + delay);
+        self.failed_at = Some(now);
     }
 
     /// A rewrite succeeded; or somebody asked for one that has to wait for another job, and shall not wait for this as
@@ -74,7 +78,16 @@ impl Backoff {
 
     /// Whether a rewrite that nobody asks for has to wait. One that a client asks for never does.
     pub fn limits(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| now < until)
+        delay(self.failures).is_some_and(|delay| self.is_within(delay, now))
+    }
+
+    /// Whether one has to wait that brings back what the log has lost.
+    pub fn limits_repair(&self, now: Instant) -> bool {
+        self.is_within(REPAIR_EVERY, now)
+    }
+
+    fn is_within(&self, delay: Duration, now: Instant) -> bool {
+        self.failed_at.is_some_and(|at| now.saturating_duration_since(at) < delay)
     }
 
     /// Failures since the last success: `aof_rewrites_consecutive_failures`.
@@ -94,6 +107,8 @@ fn delay(failures: u32) -> Option<Duration> {
 pub struct Situation<'a> {
     /// Another background job runs, a rewrite for example, or data is being loaded.
     pub is_busy: bool,
+    /// A part of what was logged is in memory alone, and replies may wait for the base that holds it.
+    pub has_lost: bool,
     /// A rewrite was asked for and could not start then.
     pub is_scheduled: bool,
     /// The log's size; `None` while it is off or waits for its first base.
@@ -130,10 +145,12 @@ pub enum Decision {
 
 /// Whether a rewrite starts now, and why.
 pub fn decide(situation: &Situation<'_>) -> Decision {
-    if situation.is_busy || situation.backoff.limits(situation.now) {
+    let Situation { backoff, now, .. } = *situation;
+    let may_repair = situation.has_lost && !backoff.limits_repair(now);
+    if situation.is_busy || (backoff.limits(now) && !may_repair) {
         return Decision::Wait;
     }
-    if situation.is_scheduled {
+    if may_repair || situation.is_scheduled {
         return Decision::Start(Reason::Scheduled);
     }
     match (due_by_itself(situation), situation.space) {

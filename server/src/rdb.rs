@@ -310,7 +310,7 @@ impl Server {
                 let file = File::open(&running.target);
                 let _ = std::fs::remove_file(&running.target);
                 if let Ok(file) = file {
-                    rewrite::discard(file);
+                    aof::fs::discard(file);
                 }
                 self.full_sync_failed("the background save was killed");
             }

@@ -127,6 +127,7 @@ fn a_base_of_up_to_45_percent_of_the_disk_is_always_rewritten_in_time() {
             log_bytes += DISK / 1000;
             let situation = Situation {
                 is_busy: false,
+                has_lost: false,
                 is_scheduled: false,
                 growth: Some(Growth { current_bytes: log_bytes, base_bytes, min_bytes: 0, percentage: 100 }),
                 space: Some(Space { free_bytes: DISK - log_bytes, base_bytes }),
@@ -182,7 +183,22 @@ fn what_starts_a_rewrite() {
         (false, false, None, Some(full), &well, Decision::Wait),
     ];
     for (is_busy, is_scheduled, growth, space, backoff, expected) in table {
-        let situation = Situation { is_busy, is_scheduled, growth, space, backoff, now };
+        let situation = Situation { is_busy, has_lost: false, is_scheduled, growth, space, backoff, now };
         assert_eq!(decide(&situation), expected, "{situation:?}");
     }
+}
+
+/// Under `always` replies wait for it: an hour of back-off, begun while the disk was full, held them for that hour.
+#[test]
+fn what_the_log_has_lost_is_brought_back_every_five_seconds() {
+    let (failed, mut backoff) = (Instant::now(), Backoff::default());
+    (0..9).for_each(|_| backoff.failed(failed));
+    let decided = |is_busy, after_ms| {
+        let (now, is_scheduled) = (failed + Duration::from_millis(after_ms), false);
+        let backoff = &backoff;
+        decide(&Situation { is_busy, has_lost: true, is_scheduled, growth: None, space: None, backoff, now })
+    };
+    assert_eq!(decided(false, 4_999), Decision::Wait);
+    assert_eq!(decided(false, 5_000), Decision::Start(Reason::Scheduled));
+    assert_eq!(decided(true, 5_000), Decision::Wait);
 }

@@ -246,7 +246,8 @@ impl Server {
                 || persistence.log_end.is_awaited()
                 || persistence.saving.is_running()
                 || self.loading.is_some(),
-            is_scheduled: persistence.scheduled || has_lost,
+            has_lost,
+            is_scheduled: persistence.scheduled,
             growth,
             space,
             backoff: &persistence.backoff,
