@@ -119,7 +119,7 @@ impl Log {
 
     /// Everything but the threads.
     pub(crate) fn assemble(tail: Tail, volume: Volume, options: &Options, wake: Wake) -> (Log, Writer) {
-        let (epoch, end) = (tail.epoch, tail.end);
+        let (epoch, end) = (volume.epoch(), tail.end);
         let shared = Arc::new(Shared::new(tail, wake));
         let fs = volume.fs();
         let log = Log {
@@ -489,7 +489,7 @@ impl Log {
                 Rotation::Failed(error) => Some(Err(error)),
                 _ => None,
             },
-            Rotation::Idle | Rotation::Requested | Rotation::Syncing(..) => None,
+            Rotation::Idle | Rotation::Requested | Rotation::Syncing { .. } => None,
         }
     }
 
@@ -623,7 +623,7 @@ pub(crate) fn open(
     let uncut = recovered.uncut.clone().map(|(_, failure)| failure);
     let live = directory.open_live(recovered, epoch, options)?;
     let (current_size, base_size) = directory.sizes()?;
-    let mut tail = Tail::new(options, epoch, end, Some(live), clock, broken);
+    let mut tail = Tail::new(options, end, Some(live), clock, broken);
     tail.counters.current_size = current_size;
     tail.counters.base_size = base_size;
     tail.last_failure.clone_from(&uncut);
@@ -651,6 +651,6 @@ pub(crate) fn open_waiting_rewrite(
     let directory = Directory::open_to_supersede(fs, options)?;
     directory.prepare()?;
     let epoch = Epoch::random();
-    let tail = Tail::new(options, epoch, 0, None, clock, Broken::default());
+    let tail = Tail::new(options, 0, None, clock, Broken::default());
     Ok((Tail { waiting_rewrite: true, ..tail }, Volume::new_waiting(directory, epoch)))
 }

@@ -47,8 +47,11 @@ pub(crate) enum Rotation {
     Idle,
     Requested,
     /// The next file is there. What the last one has shall be durable up to here before it takes over; and if that took long,
-    /// so many times more what was written meanwhile.
-    Syncing(Position, u32),
+    /// what was written meanwhile, too, and so on for so many times.
+    Syncing {
+        below: Position,
+        repeats_left: u32,
+    },
     Ready,
     Failed(Error),
 }
@@ -68,21 +71,21 @@ impl Tail {
         self.sync_before_switch(REPEATS);
     }
 
-    fn sync_before_switch(&mut self, repeats: u32) {
+    fn sync_before_switch(&mut self, repeats_left: u32) {
         self.wanted = self.wanted.max(self.written);
-        self.rotation = Rotation::Syncing(self.written, repeats);
+        self.rotation = Rotation::Syncing { below: self.written, repeats_left };
     }
 
     /// Looks whether step 3 may come; true if that has changed.
     pub(crate) fn step_rotation(&mut self) -> bool {
-        let Rotation::Syncing(below, repeats) = self.rotation else { return false };
+        let Rotation::Syncing { below, repeats_left } = self.rotation else { return false };
         // Before the first base nothing waits for the last file, and a file that has failed is repaired by a base.
         let is_moot = self.waiting_rewrite || self.retired.is_some();
         if self.durable < below && !is_moot {
             return false;
         }
-        if repeats > 0 && self.syncs_are_slow && self.durable < self.written && !is_moot {
-            self.sync_before_switch(repeats - 1);
+        if repeats_left > 0 && self.syncs_are_slow && self.durable < self.written && !is_moot {
+            self.sync_before_switch(repeats_left - 1);
         } else {
             self.rotation = Rotation::Ready;
         }

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::backend::Block;
-use crate::block::{Epoch, FilePoint, Head, IncrHead, Line};
+use crate::block::{FilePoint, Head, IncrHead, Line};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::event::{Event, Events};
@@ -50,7 +50,8 @@ pub(crate) struct LiveFile {
     pub(crate) start: Position,
     /// Its end, as far as writes have succeeded.
     pub(crate) point: FilePoint,
-    /// The head that the writer puts before the next block, and makes durable first: so a crash cannot tear it.
+    /// The head that the writer puts before the next block, or at once where another file precedes; and makes durable first:
+    /// so a crash cannot tear it.
     pub(crate) owed: Option<IncrHead>,
 }
 
@@ -104,6 +105,7 @@ pub(crate) enum Job {
     OpenNext,
     /// Space for that place in the live file; none: only a look at the disk.
     Reserve(Option<Range<u64>>),
+    Head(Line),
     Write(Vec<Block>),
     Mark(Line),
     CollectHistory,
@@ -120,6 +122,7 @@ impl Job {
             | Job::Recover
             | Job::Switch(_)
             | Job::Reserve(_)
+            | Job::Head(_)
             | Job::Write(_)
             | Job::Mark(_) => true,
             Job::OpenNext
@@ -201,7 +204,6 @@ pub(crate) struct Tail {
     pub(crate) memory_end: u64,
     pub(crate) garbage: Vec<VecDeque<Held>>,
     pub(crate) clock: Clock,
-    pub(crate) epoch: Epoch,
     pub(crate) end: Position,
     /// The database selected there.
     pub(crate) selected: Option<u32>,
@@ -290,7 +292,6 @@ pub(crate) struct Counters {
 impl Tail {
     pub(crate) fn new(
         options: &Options,
-        epoch: Epoch,
         start: Position,
         live: Option<LiveFile>,
         clock: Clock,
@@ -300,7 +301,6 @@ impl Tail {
             blocks: VecDeque::new(),
             memory_end: 0,
             garbage: Vec::new(),
-            epoch,
             end: start,
             selected: None,
             written: start,
@@ -603,7 +603,7 @@ impl Tail {
         let is_asked = self.publish.is_some() || self.switch_at.is_some() || self.rotation.is_requested();
         let is_left =
             self.retired.is_some() || self.lost.is_some() || self.temp_is_left || self.mark_due().is_some();
-        is_at_rest && !is_asked && !is_left && !self.is_collecting()
+        is_at_rest && !is_asked && !is_left && self.head_due().is_none() && !self.is_collecting()
     }
 
     /// History is being removed, or will be.
@@ -611,10 +611,16 @@ impl Tail {
         !matches!(self.collect, Collect::Idle)
     }
 
-    /// The head that the live file owes, in front of whatever comes next.
-    pub(crate) fn owed_head(&self) -> Option<Line> {
-        let owed = self.live.as_ref()?.owed?;
+    /// The head that the live file owes, if it is time for it: in front of the next block, or at once where another file
+    /// precedes. Until it says where that one ended, a start takes that for the last, whose end a crash may have torn.
+    fn head_due(&self) -> Option<Line> {
+        let live = self.live.as_ref()?;
+        let owed = live.owed?;
         let next = self.blocks.get(self.first_queued());
+        let takes_over = owed.behind.is_some_and(|(seq, _)| seq != live.seq);
+        if next.is_none() && !takes_over {
+            return None;
+        }
         let time_ms = next.map_or(self.time_ms, |held| held.block.time_ms);
         let lag = self.written.saturating_sub(self.durable_watermark());
         Some(head_line(owed, self.written, lag, time_ms))
@@ -665,6 +671,9 @@ impl Tail {
             return Job::Reserve(place);
         }
         if mine && self.retired.is_none() && self.live.is_some() {
+            if let Some(head) = self.head_due() {
+                return Job::Head(head);
+            }
             let blocks = self.writable();
             if !blocks.is_empty() {
                 return Job::Write(blocks);

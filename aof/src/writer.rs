@@ -183,6 +183,7 @@ impl Writer {
     pub(crate) fn perform(&mut self, job: Job, live: Option<LiveFile>) -> Option<Chore> {
         match (job, live) {
             (Job::Write(blocks), Some(live)) => self.write(&live, &blocks),
+            (Job::Head(head), Some(live)) => self.write_head(&live, &head),
             (Job::Mark(line), Some(live)) => self.mark(&live, &line),
             (Job::Recover, live) => self.recover(live),
             (Job::Switch(at), live) => self.switch(at, live),
@@ -193,7 +194,7 @@ impl Writer {
             (Job::Forget(removed), _) => self.forget(&removed),
             (Job::RemoveTemp, _) => self.remove_temp(),
             (Job::Exit, _) => return self.exit(),
-            (Job::Write(_) | Job::Mark(_) | Job::Reserve(_) | Job::Wait(_), _) => {}
+            (Job::Head(_) | Job::Write(_) | Job::Mark(_) | Job::Reserve(_) | Job::Wait(_), _) => {}
         }
         None
     }
@@ -233,9 +234,6 @@ impl Writer {
     }
 
     fn write(&self, live: &LiveFile, blocks: &[Block]) {
-        if live.owed.is_some() {
-            return self.write_head();
-        }
         let mut bufs: Vec<IoSlice<'_>> = blocks.iter().map(|block| IoSlice::new(&block.bytes)).collect();
         let mut end = live.point;
         let mut starts = Vec::with_capacity(blocks.len());
@@ -254,28 +252,20 @@ impl Writer {
     }
 
     /// What opens a file, or this run's part of it; the blocks follow when it is durable.
-    fn write_head(&self) {
-        let owed = {
-            let tail = self.shared.tail.lock();
-            tail.live.clone().zip(tail.owed_head())
-        };
-        let written = owed.as_ref().map(|(live, head)| {
-            let mut bytes = Vec::new();
-            head.encode(self.volume.epoch(), &mut bytes);
-            let failed = |cause| move |error| (cause, error);
-            let written = write_all(&*live.file, &mut [IoSlice::new(&bytes)]).map_err(failed(Cause::Write));
-            let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed(Cause::Sync)));
-            synced.map(|()| (live.point.after(&bytes), head.position - head.lag))
-        });
+    fn write_head(&self, live: &LiveFile, head: &Line) {
+        let mut bytes = Vec::new();
+        head.encode(self.volume.epoch(), &mut bytes);
+        let failed = |cause| move |error| (cause, error);
+        let written = write_all(&*live.file, &mut [IoSlice::new(&bytes)]).map_err(failed(Cause::Write));
+        let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed(Cause::Sync)));
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
-        match written {
-            Some(Ok((point, durable))) => {
-                tail.marked = tail.marked.max(durable);
-                tail.note_point(point);
+        match synced {
+            Ok(()) => {
+                tail.marked = tail.marked.max(head.durable());
+                tail.note_point(live.point.after(&bytes));
             }
-            Some(Err((cause, error))) => tail.retire(cause, &error),
-            None => {}
+            Err((cause, error)) => tail.retire(cause, &error),
         }
         self.shared.changed(tail);
     }
@@ -393,26 +383,20 @@ impl Writer {
         self.shared.changed(tail);
     }
 
-    /// Everything before `at` is durable in the last file (or covered by a base): the next file takes over, and says at once
-    /// where that one ended. Until it does, a start takes the last file for one whose end a crash may have torn.
+    /// Everything before `at` is durable in the last file (or covered by a base): the next file takes over.
     fn switch(&mut self, at: Position, last: Option<LiveFile>) {
         // It is complete. Whatever it owns beyond its end, the next one will need.
         let _ = last.as_ref().map(|last| last.file.trim());
         // Nobody will look at it again.
         let is_named = last.is_none_or(|last| last.is_named());
         let mut tail = self.shared.tail.lock();
+        tail.owner = Owner::Nobody;
         if !is_named && !tail.waiting_rewrite {
             tail.lose_name();
         }
-        let may_switch = tail.waiting_rewrite || tail.retired.is_none();
-        if may_switch {
+        if tail.waiting_rewrite || tail.retired.is_none() {
             self.volume.switch(&mut tail, at);
         }
-        if may_switch && tail.owed_head().is_some() {
-            drop(tail);
-            return self.write_head();
-        }
-        tail.owner = Owner::Nobody;
         self.shared.changed(tail);
     }
 

@@ -368,6 +368,8 @@ impl Server {
             let _ = log.stop();
         }
         self.set_log(None);
+        // It waited for a base that nobody wants any more.
+        self.abort_stop();
         self.persistence.scheduled = false;
         self.persistence.log_end.come();
         self.unlock_log_directory();

@@ -28,6 +28,7 @@ impl Persistence {
         self.saving.info(clock, self.dirty, fields);
         let current = running.map(|running| clock.now.saturating_duration_since(running.started));
         fields.add("aof_enabled", u8::from(self.log.is_some()));
+        fields.add("aof_shutdown_awaited", u8::from(self.awaited_stop.is_some()));
         fields.add("aof_rewrite_in_progress", u8::from(running.is_some()));
         fields.add("aof_rewrite_scheduled", u8::from(self.scheduled));
         fields.add("aof_last_rewrite_time_sec", seconds(self.last.took));

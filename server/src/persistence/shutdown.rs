@@ -79,34 +79,40 @@ impl Server {
     /// # Errors
     /// What failed, unless `force` is set: the server goes on.
     pub(crate) fn shut_down(&mut self, force: bool, save: Option<bool>) -> Result<(), Hindrance> {
+        if self.exit.is_some() {
+            // A second signal in the same turn.
+            return Ok(());
+        }
         self.log(Level::Warning, "User requested shutdown...");
-        if !force && self.is_only_in_memory(force) {
-            return Err(Hindrance::OnlyInMemory);
+        if !force {
+            self.refuse_while_only_in_memory()?;
         }
         self.abort_save();
         if self.save_finally(save).is_err() && !force {
             return Err(Hindrance::NotSaved);
         }
         // A save takes its time, in which a file may vanish.
-        let only_in_memory = self.is_only_in_memory(force);
-        if only_in_memory && !force {
-            return Err(Hindrance::OnlyInMemory);
+        if !force {
+            self.refuse_while_only_in_memory()?;
+        }
+        let only_in_memory = self.persistence.only_in_memory();
+        if let Some(reason) = only_in_memory {
+            self.log(Level::Warning, format!("{reason}. Exit anyway."));
         }
         self.abort_rewrite();
         let code = self.close_log();
-        self.exit = Some(code.max(i32::from(only_in_memory)));
+        self.exit = Some(code.max(i32::from(only_in_memory.is_some())));
         Ok(())
     }
 
-    /// Whether a part of the data is in memory alone. Unless `force` takes that for nothing the base that ends it is begun.
-    fn is_only_in_memory(&mut self, force: bool) -> bool {
-        let Some(reason) = self.persistence.only_in_memory() else { return false };
-        let outcome = if force { ". Exit anyway." } else { ", can't exit. SHUTDOWN FORCE loses it." };
-        self.log(Level::Warning, format!("{reason}{outcome}"));
-        if !force && !self.persistence.is_rewriting() {
+    /// The base that ends this is begun.
+    fn refuse_while_only_in_memory(&mut self) -> Result<(), Hindrance> {
+        let Some(reason) = self.persistence.only_in_memory() else { return Ok(()) };
+        self.log(Level::Warning, format!("{reason}, can't exit. SHUTDOWN FORCE loses it."));
+        if !self.persistence.is_rewriting() {
             self.schedule_rewrite();
         }
-        true
+        Err(Hindrance::OnlyInMemory)
     }
 
     /// Writes the last RDB file, if there is to be one.
@@ -125,10 +131,11 @@ impl Server {
         let Some(log) = self.persistence.log.take() else { return 0 };
         self.log(Level::Notice, "Calling fsync() on the AOF file.");
         let Err(error) = log.stop() else { return 0 };
+        // Replies that waited for more stay here.
         let told = self.persistence.told;
+        self.persistence.last_watermark = told;
         if matches!(error, aof::Error::FileRetired { durable, .. } if durable >= told) {
-            self.log(Level::Warning, format!("Writes that nobody was told of are lost: {error}"));
-            self.persistence.last_watermark = told;
+            self.log(Level::Warning, format!("Writes that nobody was told of may be lost: {error}"));
             return 0;
         }
         self.log(Level::Warning, format!("The append only file could not be made durable: {error}"));

@@ -144,12 +144,7 @@ fn a_log_ends_only_when_its_threads_have_nothing_to_do() {
         let mem = Mem::new();
         let mut server = server(&mem);
         server.config.appendonly = true;
-        server.turn_log_on().unwrap();
-        eventually(|| {
-            server.persist(true);
-            !server.persistence.is_waiting_rewrite()
-        });
-        eventually(|| server.persistence.log().is_some_and(Log::is_idle));
+        turn_log_on(&mut server);
         let manifests = AtomicUsize::new(0);
         let hung = Hung::on(&mem, move |request| match what {
             // The first lists the next file.
@@ -175,6 +170,37 @@ fn a_log_ends_only_when_its_threads_have_nothing_to_do() {
         });
         assert!(server.persistence.log().is_none(), "{what}");
     }
+}
+
+/// It ended the server at the next cron, and what was in memory alone was gone.
+#[test]
+fn a_signal_that_waits_for_a_first_base_is_forgotten_with_the_log() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    server.config.save = Vec::new();
+    mem.fail_with(|call, _| (call == Call::Write).then(|| std::io::Error::from_raw_os_error(28)));
+    server.turn_log_on().unwrap();
+    server.signal(signal_hook::consts::SIGTERM);
+    server.stop_if_awaited();
+    assert_eq!((server.exit, server.persistence.awaited_stop), (None, Some(signal_hook::consts::SIGTERM)));
+    eventually(|| {
+        server.persist(true);
+        server.turn_log_off_within(Duration::ZERO).is_ok()
+    });
+    server.stop_if_awaited();
+    assert_eq!((server.exit, server.persistence.awaited_stop), (None, None));
+}
+
+/// The second took the log that was not there any more for one that had ended well.
+#[test]
+fn of_two_signals_in_a_turn_the_first_decides_how_the_server_ends() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    server.turn_log_on().unwrap();
+    server.shut_down(true, None).unwrap();
+    assert_eq!(server.exit, Some(1));
+    server.signal(signal_hook::consts::SIGINT);
+    assert_eq!(server.exit, Some(1));
 }
 
 /// Turns the log on, and waits for its first base.
