@@ -26,6 +26,12 @@ fn no_reply_before_fsync() {
     no_reply_before_fsync_model(Fsync::Always, None);
 }
 
+#[test]
+#[should_panic(expected = "a reply left before its fdatasync returned")]
+fn no_reply_before_fsync_notices_a_watermark_that_does_not_wait_for_it() {
+    no_reply_before_fsync_model(Fsync::Always, Some(Sabotage::ShowWritten));
+}
+
 /// Here a block is written while the fdatasync runs that WAITAOF has asked for.
 #[test]
 fn flush_against_background_fsync() {

@@ -12,6 +12,7 @@ mod leftovers;
 mod misplaced;
 mod rotation;
 mod seed;
+mod shortened;
 mod sim;
 mod stepping;
 mod takeover;
