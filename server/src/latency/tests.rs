@@ -80,24 +80,6 @@ fn the_doctor_names_events_and_what_may_help() {
     assert!(!report.contains("slow log"));
 }
 
-#[test]
-fn every_event_of_the_log_has_a_name() {
-    let took = ms(1);
-    for event in [
-        Event::WriteAlone(took),
-        Event::WritePendingFsync(took),
-        Event::WriteActiveRewrite(took),
-        Event::FsyncAlways(took),
-        Event::Fsync(took),
-        Event::Stat(took),
-        Event::OpenNext(took),
-        Event::Publish(took),
-        Event::MoveTail(took),
-    ] {
-        assert!(names(event).iter().all(|name| name.starts_with("aof-")) && !names(event).is_empty());
-    }
-}
-
 /// What Redis 7.2 names, but for `fork`, which does not happen here; then ours.
 const NAMES: &[&str] = &[
     "aof-write",
