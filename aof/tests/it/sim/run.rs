@@ -323,16 +323,17 @@ impl State {
         if is_lossy && !self.options.checksum {
             return Ok(());
         }
-        self.images += 1;
-        self.cuts += usize::from(way.is_some());
         let (image, least) = match way {
             None => (self.mem.kill(), promised.by_kill),
             Some(cut) => (self.mem.power_cut_with(cut, seed), promised.by_power_cut),
         };
-        let found = match self.history.judge(&image, &self.options, least, is_lossy) {
-            Err(complaint) if self.explains(&complaint) => return Ok(()),
-            judged => judged?,
-        };
+        let judged = self.history.judge(&image, &self.options, least, is_lossy);
+        if judged.as_ref().is_err_and(|complaint| self.explains(complaint)) {
+            return Ok(());
+        }
+        self.images += 1;
+        self.cuts += usize::from(way.is_some());
+        let found = judged?;
         let crash = if way.is_none() && self.deceives() { Mem::kill } else { Mem::power_cut };
         self.history.goes_on(&image, &self.options, &found, crash)
     }
