@@ -1,21 +1,16 @@
 //! The hand-over from one file to the next.
 
 use super::{model, model_with, write};
-use crate::Log;
 use crate::options::{Fsync, Options};
 use crate::sync::Sabotage;
-
-fn rotate(log: &mut Log) {
-    log.begin_rotation().expect("it can always be asked for");
-    while log.rotation_ready().is_none() {
-        loom::thread::yield_now();
-    }
-}
 
 fn rotation_model(sabotage: Option<Sabotage>) {
     model(Fsync::Everysec, sabotage, |mut log, disk| {
         write(&mut log);
-        rotate(&mut log);
+        log.begin_rotation().expect("it can always be asked for");
+        while log.rotation_ready().is_none() {
+            loom::thread::yield_now();
+        }
         log.switch();
         write(&mut log);
         assert!(disk.only_the_last_is_dirty(), "a byte of n+1 before n was synced");
@@ -40,7 +35,10 @@ fn rotation_keeps_pending_fsync_notices_a_switch_that_does_not_wait() {
 fn mark_model(sabotage: Option<Sabotage>) {
     let options = Options { fsync: Fsync::Everysec, ..Options::new("/d") };
     model_with(1, options, sabotage, |mut log, disk| {
-        rotate(&mut log);
+        log.begin_rotation().expect("it can always be asked for");
+        while log.rotation_ready().is_none() {
+            loom::thread::yield_now();
+        }
         write(&mut log);
         log.drain();
         log.switch();

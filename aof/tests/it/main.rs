@@ -10,6 +10,7 @@ mod full_disk;
 mod gathering;
 mod leftovers;
 mod misplaced;
+mod read_only;
 mod rotation;
 mod seed;
 mod shortened;
