@@ -84,9 +84,7 @@ impl Shared {
 
     fn show(&self, tail: &Tail) {
         self.written.store(tail.written, Ordering::Release);
-        let is_lie = tail.broken.is(Sabotage::ShowWritten);
-        let durable = if is_lie { tail.written } else { tail.durable_watermark() };
-        self.durable.store(durable, Ordering::Release);
+        self.durable.store(tail.durable_watermark(), Ordering::Release);
         self.room_bytes.store(tail.room_bytes(), Ordering::Release);
         self.held_above.store(tail.held_above(), Ordering::Release);
         self.acknowledges_durable.store(tail.acknowledges_durable(), Ordering::Release);

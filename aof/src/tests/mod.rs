@@ -1,7 +1,8 @@
 //! Models of the protocols between executor, writer and syncer, on the shipped code over a fake disk. Each names its
 //! invariant, and each has a twin that breaks the code on purpose and must fail.
 //!
-//! What they do not see: time (a timed wait waits to be told), and more than one turn of two or three blocks.
+//! What they do not see: time (a timed wait waits to be told), more than one turn of two or three blocks, and the middle of
+//! a call to the disk, where loom finds nothing that two threads share: the simulation does.
 
 mod fake;
 mod loom_rotation;
