@@ -6,6 +6,7 @@
 //! A step may be made while another one is under way, from inside a call to the file system: then it is as if the other
 //! thread had been waiting for the disk. One that cannot be made now says so, and has done nothing.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::Position;
@@ -121,6 +122,11 @@ impl Steps {
     /// [`Log::durable`].
     pub fn durable(&self) -> Position {
         self.shared.durable()
+    }
+
+    /// The file that is appended to, for who wants to do it harm.
+    pub fn live_path(&self) -> Option<PathBuf> {
+        self.shared.tail.lock().live.as_ref().map(|live| live.path.to_path_buf())
     }
 
     /// Asks the writer to end as soon as all that was sealed is durable, or cannot be.

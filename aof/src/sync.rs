@@ -43,6 +43,12 @@ pub(crate) enum Sabotage {
     ForgetToNotify,
     /// An fdatasync begins while another is running.
     SyncBeside,
+    /// What an fdatasync was to cover is acknowledged, and nobody calls it.
+    SkipSync,
+    /// Nobody notes that the line is to be synced which calls all else durable.
+    ForgetMark,
+    /// The executor looks before its write, and not after it, whether the syncer is at rest.
+    LookBeforeOnly,
 }
 
 /// The sabotage in force: none, unless a model asks for one.

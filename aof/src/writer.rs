@@ -26,7 +26,7 @@ use crate::policy::Action;
 use crate::rotate::{NewBase, Rotation, Volume};
 use crate::space::{self, Claim};
 use crate::stats::Failure;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, spawn_or_do};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Sabotage, spawn_or_do};
 use crate::syncer;
 use crate::tail::{Cause, Collect, Job, LiveFile, Lost, Owner, RETRY, Retired, Tail, sync_action};
 
@@ -101,7 +101,8 @@ impl Shared {
         let slow = took > SLOW_WRITE;
         let mut tail = self.tail.lock();
         // It may also have come to rest meanwhile, with the fdatasync of what was there before.
-        let was_at_rest = was_at_rest || sync_action(&tail, ended) == Action::Wait;
+        let looks = !tail.broken.is(Sabotage::LookBeforeOnly);
+        let was_at_rest = was_at_rest || looks && sync_action(&tail, ended) == Action::Wait;
         tail.note_write_time(took);
         tail.owner = Owner::Nobody;
         if slow {
@@ -280,7 +281,8 @@ impl Writer {
         match result {
             Ok(()) => {
                 tail.marked = line.position;
-                tail.unsynced_mark = Some((line.position, live.point));
+                let is_noted = !tail.broken.is(Sabotage::ForgetMark);
+                tail.unsynced_mark = is_noted.then_some((line.position, live.point));
                 tail.note_point(live.point.after(&bytes));
             }
             Err(error) => tail.retire(Cause::Write, &error),

@@ -25,7 +25,8 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
     let selection = packages.iter().flat_map(|package| ["-p", package]);
     let shell = workspace::shell()?;
     shell.set_var(VARIABLE, factor.to_string());
-    cmd!(shell, "cargo test --release {selection...}").run()?;
+    // Some tell how much they have tried.
+    cmd!(shell, "cargo test --release {selection...} -- --show-output").run()?;
     let commands = (u64::from(factor) * differ::COMMANDS).to_string();
     differ::run(&mut Args::new([String::from("--commands"), commands].into_iter()))
 }

@@ -26,6 +26,12 @@ fn no_reply_before_fsync() {
     no_reply_before_fsync_model(Fsync::Always, None);
 }
 
+#[test]
+#[should_panic(expected = "all that was acknowledged is synced")]
+fn no_reply_before_fsync_notices_one_that_nobody_calls() {
+    no_reply_before_fsync_model(Fsync::Always, Some(Sabotage::SkipSync));
+}
+
 /// Here a block is written while the fdatasync runs that WAITAOF has asked for.
 #[test]
 fn flush_against_background_fsync() {

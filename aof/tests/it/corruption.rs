@@ -133,7 +133,7 @@ fn a_flipped_bit_anywhere_in_megabytes_is_never_loaded_as_something_else() {
     let sizes: Vec<usize> = sizes.collect();
     assert!(sizes.iter().sum::<usize>() > 1_500_000, "{sizes:?}");
     let mut state = 0x5eed_u64;
-    for _ in 0..25 * soak() {
+    for _ in 0..50 * soak() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (mut bit, mut file) = ((state >> 16) as usize % (sizes.iter().sum::<usize>() * 8), 0);
         while bit >= sizes[file] * 8 {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aof::fs::{Call, Mem, Verdict};
-use aof::{BaseFormat, Fsync, Health, Log, NewBase, Options};
+use aof::{BaseFormat, Directory, Fsync, Health, Log, NewBase, Op, Options, Steps};
 
 use crate::stepping::{Stepper, Turns};
 use crate::world::{eio, load, options, path, plain, request, start, turn, until};
@@ -221,6 +221,27 @@ proptest::proptest! {
         let (commands, report) = load(&mem, &options).unwrap();
         proptest::prop_assert_eq!(commands, expected);
         proptest::prop_assert_eq!(report.truncated, None);
+    }
+}
+
+/// Redis's fsyncs stop for as long as its wall clock was set back. Here the log only writes down what it says.
+#[test]
+fn a_wall_clock_set_back_by_an_hour_stops_no_fsync_and_spoils_no_start() {
+    let (mem, options) = (Mem::new(), Options { timestamps: true, ..options(Fsync::Everysec) });
+    let directory = Directory::open(Arc::new(mem.clone()), &options).unwrap();
+    let (mut log, steps) = Steps::start(directory, &options, Box::new(|| {})).unwrap();
+    let mut wall_ms = 1_700_000_000_000;
+    for n in 0..4 {
+        log.append(wall_ms, &[Op { db: 0, command: &request(&["SET", "k", &n.to_string()]) }]);
+        log.seal(steps.now());
+        while steps.write() {}
+        assert!(!steps.begin_sync(), "turn {n}: not yet a second old");
+        steps.advance_ms(1_000);
+        assert!(steps.begin_sync() && steps.end_sync(), "turn {n}");
+        assert_eq!(log.durable(), log.end(), "turn {n}");
+        let found = load(&mem.power_cut(), &options).unwrap();
+        assert!(is_prefix(&found.0, n + 1, n + 1) && found.1.truncated.is_none(), "{:?}", found.0);
+        wall_ms -= 3_600_000;
     }
 }
 

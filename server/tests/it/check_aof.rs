@@ -2,13 +2,15 @@
 //! itself wherever it is installed; and the command that a refused start advises, word for word.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::harness::{World, names, not_tested};
+use crate::harness::{World, eventually, names, not_tested};
 
 const CHECKER: &str = env!("CARGO_BIN_EXE_everlog-check-aof");
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -355,4 +357,51 @@ fn what_cannot_be_checked_is_said_and_fails() {
     fs::write(world.aof_file(MANIFEST), "file x seq 1 type q\n").unwrap();
     let (text, code) = check(&world, &[MANIFEST], "");
     assert!(text.contains("line 1: Unknown AOF file type") && code == 1, "{text}");
+}
+
+/// A log of so many blocks of a megabyte, of which the last one is torn.
+fn megabytes(count: usize) -> World {
+    let world = World::new();
+    let options = aof::Options { fsync: aof::Fsync::No, ..aof::Options::new(world.path()) };
+    let directory = aof::Directory::open(Arc::new(aof::fs::Disk), &options).unwrap();
+    let mut log = aof::Log::start(directory, &options, Box::new(|| {})).unwrap();
+    let command = request(&["SET", "key", &"v".repeat(MEGABYTE as usize)]);
+    for _ in 0..count {
+        log.append(1_700_000_000_000, &[aof::Op { db: 0, command: &command }]);
+        log.seal(Instant::now());
+        eventually("it is written", || log.written() == log.end());
+    }
+    log.stop().unwrap();
+    let incr = fs::File::options().append(true).open(world.aof_file(INCR)).unwrap();
+    (&incr).write_all(&command[..100]).unwrap();
+    world
+}
+
+const MEGABYTE: u64 = 1 << 20;
+
+/// The most memory that the checker has had when it has read everything, and asks what to do.
+fn peak_bytes(world: &World) -> u64 {
+    let mut command = Command::new(CHECKER);
+    command.args(["--fix", MANIFEST]).current_dir(world.aof_dir());
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut text, mut buffer) = (Vec::new(), [0; 1024]);
+    while !text.ends_with(b"[y/N]: ") {
+        let count = process.stdout.as_mut().unwrap().read(&mut buffer).unwrap();
+        text.extend_from_slice(&buffer[..count]);
+        assert!(count > 0, "{}", String::from_utf8_lossy(&text));
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak_kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    // Nobody answers.
+    drop(process.stdin.take());
+    assert_eq!(process.wait().unwrap().code(), Some(1));
+    peak_kib * 1024
+}
+
+#[test]
+fn a_log_is_checked_in_the_memory_of_a_few_blocks_however_long_it_is() {
+    let (short, long) = (peak_bytes(&megabytes(4)), peak_bytes(&megabytes(64)));
+    assert!(long < short + 2 * MEGABYTE, "{long} bytes for 64 blocks, {short} for 4");
+    assert!(long < 32 * MEGABYTE, "{long} bytes for 64 MiB");
 }

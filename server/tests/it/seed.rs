@@ -381,54 +381,53 @@ fn the_directives_of_the_log_are_told_and_set_while_it_runs() {
     assert_eq!(client.info("aof_delayed_fsync"), "0");
 }
 
+/// The fields of INFO persistence in Redis 7.2, and what it says elsewhere of the log.
+#[rustfmt::skip]
+const ALWAYS: &[&str] = &[
+    "loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age", "current_fork_perc",
+    "current_save_keys_processed", "current_save_keys_total", "rdb_changes_since_last_save", "rdb_bgsave_in_progress",
+    "rdb_last_save_time", "rdb_last_bgsave_status", "rdb_last_bgsave_time_sec", "rdb_current_bgsave_time_sec", "rdb_saves",
+    "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded", "aof_enabled", "aof_rewrite_in_progress",
+    "aof_rewrite_scheduled", "aof_last_rewrite_time_sec", "aof_current_rewrite_time_sec", "aof_last_bgrewrite_status",
+    "aof_rewrites", "aof_rewrites_consecutive_failures", "aof_last_write_status", "aof_last_cow_size",
+    "module_fork_in_progress", "module_fork_last_cow_size", "mem_aof_buffer", "latest_fork_usec", "total_forks",
+    "unexpected_error_replies",
+];
+
+/// Those of a log that is on: Redis's, then ours.
+#[rustfmt::skip]
+const WHILE_ON: &[&str] = &[
+    "aof_current_size", "aof_base_size", "aof_pending_rewrite", "aof_buffer_length", "aof_pending_bio_fsync",
+    "aof_delayed_fsync",
+    "aof_fsync_running_ms", "aof_fsync_p50_usec", "aof_fsync_p99_usec", "aof_durable_offset", "aof_unsynced_bytes",
+    "aof_unsynced_ms", "aof_slow_direct_writes", "aof_retired_files", "aof_disk_free_bytes", "aof_reserved_bytes",
+    "aof_load_blocks_verified", "aof_load_corrupt_places", "aof_load_unverified_bytes", "aof_load_truncated_bytes",
+    "aof_load_replay_errors",
+];
+
+#[rustfmt::skip]
+const WHILE_LOADING: &[&str] = &[
+    "loading_start_time", "loading_total_bytes", "loading_rdb_used_mem", "loading_loaded_bytes", "loading_loaded_perc",
+    "loading_eta_seconds",
+];
+
 #[test]
 fn info_has_the_fields_of_the_log_while_it_is_on_and_those_of_loading_while_it_loads() {
     let world = World::new();
     let server = world.start_aof(&[]);
     let mut client = server.client();
     client.ok("DEBUG POPULATE 2000");
-    let has = |client: &mut Client, fields: &[&str]| -> Vec<bool> {
-        fields.iter().map(|field| !client.info(field).is_empty()).collect()
+    // So many of them are there.
+    let has = |client: &mut Client, fields: &[&str]| -> usize {
+        fields.iter().filter(|field| !client.info(field).is_empty()).count()
     };
-    let always = [
-        "loading",
-        "rdb_changes_since_last_save",
-        "rdb_bgsave_in_progress",
-        "rdb_last_save_time",
-        "rdb_last_bgsave_status",
-        "rdb_last_bgsave_time_sec",
-        "rdb_current_bgsave_time_sec",
-        "aof_enabled",
-        "aof_rewrite_in_progress",
-        "aof_rewrite_scheduled",
-        "aof_last_rewrite_time_sec",
-        "aof_current_rewrite_time_sec",
-        "aof_last_bgrewrite_status",
-        "aof_last_write_status",
-    ];
-    let while_on = [
-        "aof_current_size",
-        "aof_base_size",
-        "aof_pending_rewrite",
-        "aof_buffer_length",
-        "aof_pending_bio_fsync",
-        "aof_delayed_fsync",
-    ];
-    let while_loading = [
-        "loading_start_time",
-        "loading_total_bytes",
-        "loading_rdb_used_mem",
-        "loading_loaded_bytes",
-        "loading_loaded_perc",
-        "loading_eta_seconds",
-    ];
-    assert_eq!(has(&mut client, &always), [true; 14]);
+    let all = (ALWAYS.len(), WHILE_ON.len(), WHILE_LOADING.len());
     assert_eq!(
-        (has(&mut client, &while_on), has(&mut client, &while_loading)),
-        (vec![true; 6], vec![false; 6])
+        (has(&mut client, ALWAYS), has(&mut client, WHILE_ON), has(&mut client, WHILE_LOADING)),
+        (all.0, all.1, 0)
     );
     client.ok("CONFIG SET appendonly no");
-    assert_eq!(has(&mut client, &while_on), [false; 6]);
+    assert_eq!((has(&mut client, ALWAYS), has(&mut client, WHILE_ON)), (all.0, 0));
     drop(client);
     assert!(server.terminate().success());
 
@@ -436,23 +435,25 @@ fn info_has_the_fields_of_the_log_while_it_is_on_and_those_of_loading_while_it_l
     let server = world.start_loading(&options);
     let mut client = server.client();
     assert_eq!(client.info("loading"), "1");
-    assert_eq!(
-        (has(&mut client, &always), has(&mut client, &while_loading)),
-        (vec![true; 14], vec![true; 6])
-    );
+    assert_eq!((has(&mut client, ALWAYS), has(&mut client, WHILE_LOADING)), (all.0, all.2));
     client.ok("CONFIG SET key-load-delay 0");
 }
 
-/// A disk on which nothing finds room, until this is dropped.
-struct FullDisk(Child);
+/// A disk on which some calls fail, until this is dropped.
+struct BadDisk(Child);
 
-impl FullDisk {
+/// No room: only the log and its manifest are written with writev(2).
+const FULL: (&str, &str) = ("writev", "ENOSPC");
+/// Remounted read-only, as kernels do after an error.
+const READ_ONLY: (&str, &str) = ("writev,fdatasync,fsync,fallocate,ftruncate,rename,unlink", "EROFS");
+
+impl BadDisk {
     /// `None` where strace is missing or forbidden.
-    fn of(server: &Server) -> Option<FullDisk> {
+    fn of(server: &Server, (calls, error): (&str, &str)) -> Option<BadDisk> {
         let pid = server.info("process_id");
+        let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:error={error}"));
         let mut strace = Command::new("strace");
-        // Only the log and its manifest are written with writev(2).
-        strace.args(["-f", "-qq", "-e", "trace=writev", "-e", "inject=writev:error=ENOSPC", "-p", &pid]);
+        strace.args(["-f", "-qq", "-e", &trace, "-e", &inject, "-p", &pid]);
         let strace = strace.args(["-o", "/dev/null"]).stdin(Stdio::null()).stderr(Stdio::null()).spawn();
         let Ok(mut strace) = strace else {
             not_tested("strace");
@@ -470,11 +471,11 @@ impl FullDisk {
         if !traced {
             not_tested("strace");
         }
-        traced.then_some(FullDisk(strace))
+        traced.then_some(BadDisk(strace))
     }
 }
 
-impl Drop for FullDisk {
+impl Drop for BadDisk {
     fn drop(&mut self) {
         // Killed, it would leave the server stopped.
         let tracer = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
@@ -483,7 +484,6 @@ impl Drop for FullDisk {
     }
 }
 
-/// 2.6.4 exited at the first write that found no room, under every policy, and with all that was in memory.
 #[test]
 fn a_log_file_that_is_removed_under_a_server_is_noticed_told_and_made_good() {
     let world = World::new();
@@ -507,14 +507,24 @@ fn a_log_file_that_is_removed_under_a_server_is_noticed_told_and_made_good() {
     assert_eq!(server.client().ask("MGET before after"), "[1 2]");
 }
 
+/// 2.6.4 exited at the first write that found no room, under every policy, and with all that was in memory.
 #[test]
 fn a_full_disk_ends_no_server_and_is_over_when_there_is_room() {
+    outlives_a_bad_disk(FULL);
+}
+
+#[test]
+fn a_disk_that_becomes_read_only_ends_no_server_and_is_over_when_it_is_writable() {
+    outlives_a_bad_disk(READ_ONLY);
+}
+
+fn outlives_a_bad_disk(how: (&str, &str)) {
     for policy in ["always", "everysec", "no"] {
         let world = World::new();
         let mut server = world.start_aof(&["--appendfsync", policy]);
         let mut client = server.client();
         client.ok("SET before 1");
-        let Some(full) = FullDisk::of(&server) else { return };
+        let Some(bad) = BadDisk::of(&server, how) else { return };
         let mut writer = server.client();
         writer.send("SET meanwhile 2");
         server.wait_for_info("aof_last_write_status", "err");
@@ -522,7 +532,7 @@ fn a_full_disk_ends_no_server_and_is_over_when_there_is_room() {
         assert!(refusal.starts_with("-MISCONF Errors writing to the AOF file"), "{refusal}");
         assert_eq!((client.ask("GET before"), client.ask("PING")), ("1".into(), "PONG".into()));
         assert!(writer.is_silent(), "it was neither refused nor is it safe");
-        drop(full);
+        drop(bad);
         assert_eq!(writer.reply(), "OK");
         server.wait_for_info("aof_last_write_status", "ok");
         client.ok("SET after 4");

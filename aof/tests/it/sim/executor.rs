@@ -1,9 +1,10 @@
 //! What the thread does that executes commands, and the one that rewrites: as a server does it.
 
+use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use aof::fs::{PowerCut, retry, write_all};
+use aof::fs::{Mem, PowerCut, retry, write_all};
 use aof::{BaseFormat, BaseFrame, Directory, Error, Fs, Fsync, Health, Log, NewBase, Steps};
 
 use super::POLICIES;
@@ -103,6 +104,7 @@ impl Sim {
                     let state = &mut *self.state();
                     state.is_waiting = false;
                     state.is_lossy &= !is_whole;
+                    state.forgive_unlisted();
                     state.rewrite = Rewrite::None;
                     log.set_rewrite_running(false);
                     true
@@ -142,7 +144,8 @@ impl Sim {
         let image = {
             let state = &mut *self.state();
             // What was lost under `no` may be refused.
-            if if cut.is_some() { state.is_lossy } else { state.deceives() } {
+            let may_be_refused = if cut.is_some() { state.is_lossy } else { state.deceives() };
+            if may_be_refused || !state.missing.is_empty() {
                 return false;
             }
             state.has_lost_pages &= cut.is_none();
@@ -159,9 +162,42 @@ impl Sim {
         self.start()
     }
 
+    /// Somebody takes the live file away.
+    pub(super) fn take_live_file(&self, how: fn(&Mem, &Path) -> std::io::Result<()>) -> bool {
+        // Before the first base it has a name that does not matter.
+        let steps = self.steps().filter(|_| {
+            let state = self.state();
+            state.has_meddlers && !state.is_waiting
+        });
+        let Some(live) = steps.and_then(|steps| steps.live_path()) else { return false };
+        if self.by_others(|mem| how(mem, &live)).is_err() {
+            return false;
+        }
+        let state = &mut *self.state();
+        state.missing.extend(live.file_name().map(|name| name.to_string_lossy().into_owned()));
+        state.is_lossy |= state.has_forgotten;
+        state.taken += 1;
+        true
+    }
+
+    /// A server asks before it ends, and does not end with a log that the next start would refuse.
+    fn refuses_to_stop(&self) -> bool {
+        if self.state().missing.is_empty() {
+            return false;
+        }
+        let misses_listed = self.state().misses_listed();
+        if self.with_log(|log| misses_listed && !log.needs_base()) {
+            self.state().complain(Complaint::new(Wrong::Untold, "a file is gone, and no base is asked for"));
+        }
+        true
+    }
+
     /// Whatever was sealed becomes durable, or that fails; then nothing is logged.
     pub(super) fn stop(&self) -> bool {
         let Some(steps) = self.steps() else { return false };
+        if self.refuses_to_stop() {
+            return false;
+        }
         let stopped = {
             // It waits: nothing is appended meanwhile.
             let Some(mut log) = self.lock_log() else { return false };
@@ -296,7 +332,10 @@ impl Sim {
     pub(super) fn settle(&self) {
         self.switch_on();
         let Some(steps) = self.steps() else { return };
-        let needs_base = || self.state().is_waiting || self.state().is_lossy;
+        let needs_base = || {
+            let state = self.state();
+            state.is_waiting || state.is_lossy || !state.missing.is_empty()
+        };
         self.go_on_until(&steps, || self.rewrite(), || !needs_base());
         self.stop();
     }

@@ -25,6 +25,8 @@ pub(super) enum Wrong {
     GoesNotOn,
     /// A log without faults makes no progress.
     Stuck,
+    /// What was lost is not told.
+    Untold,
 }
 
 #[derive(Debug, Clone)]

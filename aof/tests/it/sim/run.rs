@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use aof::fs::{Call, Mem, PowerCut, Request, Verdict};
 use aof::{Fsync, Log, Options, Steps};
 
-use super::history::{Complaint, History, Promised};
+use super::history::{Complaint, History, Promised, Wrong};
 use super::{ACTS, Act, CUTS, Dice, FAULTS, Fault, named};
+use crate::world::path;
 
 /// Steps within steps: three threads, each of them at a call.
 const DEEPEST: usize = 3;
@@ -59,11 +60,17 @@ pub(super) struct State {
     pub(super) is_lossy: bool,
     /// An fdatasync failed: pages are clean that are not on the disk.
     pub(super) has_lost_pages: bool,
+    /// Somebody else is at the files, too.
+    pub(super) has_meddlers: bool,
+    /// Files that they have taken away, and that a start may look for.
+    pub(super) missing: Vec<String>,
     /// From now on, every call succeeds.
     pub(super) is_healed: bool,
     depth: usize,
     calls: usize,
     images: usize,
+    cuts: usize,
+    pub(super) taken: usize,
     pub(super) trace: Vec<String>,
     complaint: Option<Complaint>,
 }
@@ -90,6 +97,10 @@ pub(super) enum Rewrite {
 /// How a history went.
 pub(super) struct Outcome {
     pub(super) images: usize,
+    /// Those of them that a power cut has left.
+    pub(super) cuts: usize,
+    /// Live files that somebody has taken away.
+    pub(super) taken: usize,
     pub(super) calls: usize,
     pub(super) complaint: Option<Complaint>,
     pub(super) trace: Vec<String>,
@@ -113,10 +124,14 @@ impl Sim {
                 has_forgotten: false,
                 is_lossy: false,
                 has_lost_pages: false,
+                has_meddlers: true,
+                missing: Vec::new(),
                 is_healed: false,
                 depth: 0,
                 calls: 0,
                 images: 0,
+                cuts: 0,
+                taken: 0,
                 trace: Vec::new(),
                 complaint: None,
             }),
@@ -141,10 +156,23 @@ impl Sim {
 
     /// Makes `mem` the disk.
     pub(super) fn mount(&self, mem: Mem) {
-        let me = self.me.clone();
-        mem.on_call(move |request| me.upgrade().map_or(Verdict::Pass, |sim| sim.before(request)));
+        self.watch(&mem);
         let old = std::mem::replace(&mut self.state().mem, mem);
         old.heal();
+    }
+
+    fn watch(&self, mem: &Mem) {
+        let me = self.me.clone();
+        mem.on_call(move |request| me.upgrade().map_or(Verdict::Pass, |sim| sim.before(request)));
+    }
+
+    /// What another process does to the disk: no call of ours, and nothing of ours happens meanwhile.
+    pub(super) fn by_others<T>(&self, work: impl FnOnce(&Mem) -> T) -> T {
+        let mem = self.state().mem.clone();
+        mem.heal();
+        let done = work(&mem);
+        self.watch(&mem);
+        done
     }
 
     /// Does one thing; false if there was nothing to do, and thus nothing happened.
@@ -195,13 +223,15 @@ impl Sim {
         if !self.is_over() {
             let state = &mut *self.state();
             let (all, image) = (state.history.len(), state.mem.power_cut());
-            state.images += 1;
+            (state.images, state.cuts) = (state.images + 1, state.cuts + 1);
             state.complaint = state.history.judge(&image, &state.options, all, false).err();
         }
         self.mount(Mem::new());
         let mut state = self.state();
         Outcome {
             images: state.images,
+            cuts: state.cuts,
+            taken: state.taken,
             calls: state.calls,
             complaint: state.complaint.take(),
             trace: std::mem::take(&mut state.trace),
@@ -293,14 +323,42 @@ impl State {
         if is_lossy && !self.options.checksum {
             return Ok(());
         }
-        self.images += 1;
         let (image, least) = match way {
             None => (self.mem.kill(), promised.by_kill),
             Some(cut) => (self.mem.power_cut_with(cut, seed), promised.by_power_cut),
         };
-        let found = self.history.judge(&image, &self.options, least, is_lossy)?;
+        let judged = self.history.judge(&image, &self.options, least, is_lossy);
+        if judged.as_ref().is_err_and(|complaint| self.explains(complaint)) {
+            return Ok(());
+        }
+        self.images += 1;
+        self.cuts += usize::from(way.is_some());
+        let found = judged?;
         let crash = if way.is_none() && self.deceives() { Mem::kill } else { Mem::power_cut };
         self.history.goes_on(&image, &self.options, &found, crash)
+    }
+
+    /// A start that names the file which somebody has taken away is right to refuse.
+    fn explains(&self, complaint: &Complaint) -> bool {
+        complaint.wrong == Wrong::Refused && self.missing.iter().any(|name| complaint.text.contains(name))
+    }
+
+    /// Whether a start would look for a file that somebody has taken away.
+    pub(super) fn misses_listed(&self) -> bool {
+        self.missing.iter().any(|name| self.lists(name))
+    }
+
+    /// A base is durable, and a manifest with it: what that no longer lists, nobody will look for.
+    pub(super) fn forgive_unlisted(&mut self) {
+        let mut missing = std::mem::take(&mut self.missing);
+        missing.retain(|name| self.lists(name));
+        self.missing = missing;
+    }
+
+    fn lists(&self, name: &str) -> bool {
+        let manifest = self.mem.bytes(&path("appendonly.aof.manifest")).unwrap_or_default();
+        let is_listed = |line: &str| line.split(' ').any(|word| word == name) && line.ends_with(" type i");
+        String::from_utf8_lossy(&manifest).lines().any(is_listed)
     }
 
     fn verdict(&mut self, faults: Faults, call: usize, request: &Request<'_>) -> Verdict {
