@@ -157,7 +157,9 @@ fn reload(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         server.drop_all();
     }
     let options = LoadOptions { replace, keeps_expired: true };
-    server.load_rdb_file(None, options).map_err(|error| failed(&format!("{error:#}")))?;
+    let loaded = server.load_rdb_file(None, options);
+    server.break_all_watches();
+    loaded.map_err(|error| failed(&format!("{error:#}")))?;
     reply(server, id, |reply| reply.ok());
     Ok(())
 }

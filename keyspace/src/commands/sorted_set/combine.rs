@@ -4,6 +4,7 @@ use resp::{Encoder, number};
 
 use super::super::set::is_cheaper_to_subtract;
 use super::{Done, store, write_members};
+use crate::commands::{count_from, integer};
 use crate::table::{Segmented, Table};
 use crate::types::listpack::Element;
 use crate::types::zset::Scored;
@@ -115,7 +116,7 @@ impl Request {
         output: Output,
     ) -> Result<Self, CommandError> {
         let [numkeys, words @ ..] = words else { return Err(CommandError::Syntax) };
-        let numkeys = number::parse_i64(numkeys).ok_or(CommandError::NotAnInteger)?;
+        let numkeys = integer(numkeys)?;
         if numkeys < 1 {
             return Err(CommandError::other(format!(
                 "ERR at least 1 input key is needed for '{command}' command"
@@ -163,8 +164,7 @@ impl Request {
     }
 
     fn parse_limit<'w, 'a>(&mut self, words: &'w [&'a [u8]]) -> Result<&'w [&'a [u8]], CommandError> {
-        let limit = number::parse_i64(words[0]).and_then(|limit| usize::try_from(limit).ok());
-        let limit = limit.ok_or(CommandError::other("ERR LIMIT can't be negative"))?;
+        let limit = count_from(0, words[0], "ERR LIMIT can't be negative")?;
         self.limit = if limit == 0 { usize::MAX } else { limit };
         Ok(&words[1..])
     }
