@@ -1,6 +1,6 @@
-//! The table that keys, fields and members stand in, as a hash uses it, against `im`, `imbl`, `hashbrown` and `indexset`:
-//! reading, writing, and writing while a snapshot lives, which the last two can only copy whole. All but `indexset`, which
-//! is ordered, hash with SipHash-1-3 under a secret key, since clients name the keys.
+//! The table that keys, fields and members stand in, as a hash uses it, against `im`, `imbl`, `hashbrown` and
+//! `indexset`: reading, writing, and writing while a snapshot lives, for which the last two would have to be copied
+//! whole. All but `indexset`, which is ordered, hash with SipHash-1-3 under a secret key, since clients name the keys.
 
 use std::collections::hash_map::RandomState;
 use std::hint::black_box;
