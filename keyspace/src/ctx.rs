@@ -64,7 +64,7 @@ pub struct Ctx<'a> {
     unit: &'a mut Unit,
     dirty: u64,
     /// The key that was looked up last to be written: a command that looks again uses it once.
-    used: Option<u64>,
+    used: Option<(DbIndex, u64)>,
     /// The handler named its effects (perhaps none); the command itself is not logged.
     explicit: bool,
 }
@@ -169,7 +169,7 @@ impl<'a> Ctx<'a> {
     /// As [`lookup_write`](Self::lookup_write), in some database.
     pub fn lookup_write_in(&mut self, db: DbIndex, key: &[u8]) -> Option<Entry<'_>> {
         let hash = self.visit_to_read(db, key);
-        let (access, hidden_from) = (self.access_to_write(hash), self.hidden_from());
+        let (access, hidden_from) = (self.access_to_write(db, hash), self.hidden_from());
         let entry = self.keyspace.dbs[db].find(hash, key).filter(|entry| !entry.is_due(hidden_from))?;
         if let Some(access) = access {
             entry.touch(access);
@@ -250,7 +250,7 @@ impl<'a> Ctx<'a> {
     #[inline]
     fn write_any(&mut self, key: &[u8]) -> Option<Option<&mut Value>> {
         let hash = self.visit(self.db, key, false);
-        let access = self.access_to_write(hash);
+        let access = self.access_to_write(self.db, hash);
         self.keyspace.dbs[self.db].value_mut(hash, key, access)
     }
 
@@ -262,15 +262,15 @@ impl<'a> Ctx<'a> {
 
     /// What a lookup notes for a command that may write, once.
     #[inline]
-    fn access_to_write(&mut self, hash: u64) -> Option<Access> {
-        if self.used.replace(hash) == Some(hash) { None } else { self.access() }
+    fn access_to_write(&mut self, db: DbIndex, hash: u64) -> Option<Access> {
+        if self.used.replace((db, hash)) == Some((db, hash)) { None } else { self.access() }
     }
 
     /// What is noted of a value that takes another's place: when it came, and how often that one was used.
     #[inline]
-    fn access_to_store(&mut self, hash: u64) -> Access {
+    fn access_to_store(&mut self, db: DbIndex, hash: u64) -> Access {
         let access = self.keyspace.access(self.now_ms);
-        if self.no_touch || self.used == Some(hash) { access.again() } else { access }
+        if self.no_touch || self.used == Some((db, hash)) { access.again() } else { access }
     }
 
     /// Whether the key is there (expired keys are not), for a command that may write: see
@@ -315,7 +315,7 @@ impl<'a> Ctx<'a> {
         expire_at_ms: Option<i64>,
     ) {
         let hash = self.visit(db, key, true);
-        let access = self.access_to_store(hash);
+        let access = self.access_to_store(db, hash);
         let keys = &mut self.keyspace.dbs[db];
         let before = keys.len();
         let old = keys.put(hash, key, value.into(), expire_at_ms, access);

@@ -263,6 +263,20 @@ fn a_lookup_for_a_write_is_an_access_unless_the_client_does_not_touch() {
 }
 
 #[test]
+fn a_move_uses_the_key_that_is_in_its_way() {
+    let mut session = Session::new();
+    for db in [0, 1] {
+        session.db = db;
+        session.run("SET k 1");
+    }
+    session.now_ms += 50_000;
+    session.db = 0;
+    session.check(&[("MOVE k 1", ":0\r\n"), ("OBJECT IDLETIME k", ":0\r\n")]);
+    session.db = 1;
+    session.check(&[("OBJECT IDLETIME k", ":0\r\n")]);
+}
+
+#[test]
 fn what_tells_of_a_key_leaves_it_as_idle_as_it_was() {
     let mut session = Session::new();
     session.run("SET k 1 EX 1000");
