@@ -1,83 +1,71 @@
-//! The default table against `im::HashMap` and plain hashbrown: reading, writing, and writing while a snapshot lives
-//! (which hashbrown does not have). All three hash with the same keyed SipHash-1-3.
+//! The table that keys, fields and members stand in, as a hash uses it, against `im`, `imbl`, `hashbrown` and
+//! `indexset`: reading, writing, and writing while a snapshot lives, for which the last two would have to be copied
+//! whole. All but `indexset`, which is ordered, hash with SipHash-1-3 under a secret key, since clients name the keys.
 
+use std::collections::hash_map::RandomState;
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hashbrown::HashTable;
-use keyspace::table::{HashSeed, Persistent, Record, Segmented, Table};
-use keyspace::{Random, Str};
+use keyspace::table::HashSeed;
+use keyspace::types::hash::{Hash, Thresholds};
+use keyspace::{Limits, Random, Str};
 
 const RECORDS: usize = 200_000;
 /// Operations to a sample.
 const RUN: usize = 1_000;
+const VALUE: [u8; 32] = [b'v'; 32];
 
-#[derive(Clone)]
-struct Word {
-    key: Str,
-    value: u64,
-}
-
-impl Record for Word {
-    fn key(&self) -> &[u8] {
-        &self.key
-    }
-}
-
-/// What all three can do.
+/// What all of them can do.
 trait Map {
     fn new() -> Self;
-    fn get(&self, key: &[u8]) -> Option<u64>;
-    fn set(&mut self, key: &[u8], value: u64);
-}
-
-fn seed() -> HashSeed {
-    HashSeed::new(1, 2)
+    /// How long a key's value is.
+    fn value_len(&self, key: &[u8]) -> usize;
+    fn set(&mut self, key: &[u8], value: &[u8]);
 }
 
 #[derive(Clone)]
-struct Ours<T>(T);
+struct Packed(Hash);
 
-impl<T: Table<Word>> Map for Ours<T> {
+fn thresholds() -> Thresholds {
+    Thresholds::new(&Limits::default(), HashSeed::new(1, 2))
+}
+
+impl Map for Packed {
     fn new() -> Self {
-        Ours(T::new(seed()))
+        Packed(Hash::for_fields(RECORDS, thresholds()))
     }
 
-    fn get(&self, key: &[u8]) -> Option<u64> {
-        self.0.get(key).map(|word| word.value)
+    fn value_len(&self, key: &[u8]) -> usize {
+        self.0.get(key).map_or(0, |value| value.with_bytes(<[u8]>::len))
     }
 
-    fn set(&mut self, key: &[u8], value: u64) {
-        let hash = seed().hash(key);
-        match self.0.find_mut(hash, |word| word.key == *key) {
-            Some(word) => word.value = value,
-            None => self.0.insert(hash, Word { key: Str::from(key), value }),
-        }
+    fn set(&mut self, key: &[u8], value: &[u8]) {
+        self.0.set(key, value, thresholds());
     }
 }
 
-struct Plain(HashTable<Word>);
+macro_rules! map_of_strings {
+    ($name:ty) => {
+        impl Map for $name {
+            fn new() -> Self {
+                Default::default()
+            }
 
-impl Map for Plain {
-    fn new() -> Self {
-        Plain(HashTable::new())
-    }
+            fn value_len(&self, key: &[u8]) -> usize {
+                self.get(key).map_or(0, |value| value.len())
+            }
 
-    fn get(&self, key: &[u8]) -> Option<u64> {
-        self.0.find(seed().hash(key), |word| word.key == *key).map(|word| word.value)
-    }
-
-    fn set(&mut self, key: &[u8], value: u64) {
-        let hash = seed().hash(key);
-        match self.0.find_mut(hash, |word| word.key == *key) {
-            Some(word) => word.value = value,
-            None => {
-                let word = Word { key: Str::from(key), value };
-                self.0.insert_unique(hash, word, |word| seed().hash(&word.key));
+            fn set(&mut self, key: &[u8], value: &[u8]) {
+                self.insert(Box::from(key), Str::from(value));
             }
         }
-    }
+    };
 }
+
+map_of_strings!(im::HashMap<Box<[u8]>, Str, RandomState>);
+map_of_strings!(imbl::HashMap<Box<[u8]>, Str>);
+map_of_strings!(hashbrown::HashMap<Box<[u8]>, Str, RandomState>);
+map_of_strings!(indexset::BTreeMap<Box<[u8]>, Str>);
 
 fn key(number: usize) -> String {
     format!("key:{number:012}")
@@ -85,7 +73,7 @@ fn key(number: usize) -> String {
 
 fn filled<M: Map>() -> M {
     let mut map = M::new();
-    (0..RECORDS).for_each(|number| map.set(key(number).as_bytes(), number as u64));
+    (0..RECORDS).for_each(|number| map.set(key(number).as_bytes(), &VALUE));
     map
 }
 
@@ -96,7 +84,7 @@ fn some_keys() -> Vec<String> {
 }
 
 fn set_all<M: Map>(map: &mut M, keys: &[String]) {
-    keys.iter().zip(0..).for_each(|(key, value)| map.set(key.as_bytes(), value));
+    keys.iter().for_each(|key| map.set(key.as_bytes(), &VALUE));
 }
 
 fn reads_and_writes<M: Map>(criterion: &mut Criterion, name: &str) {
@@ -105,7 +93,7 @@ fn reads_and_writes<M: Map>(criterion: &mut Criterion, name: &str) {
     let mut group = criterion.benchmark_group("table");
     group.throughput(Throughput::Elements(RUN as u64));
     group.bench_function(BenchmarkId::new("get", name), |bencher| {
-        bencher.iter(|| keys.iter().filter_map(|key| map.get(black_box(key.as_bytes()))).sum::<u64>());
+        bencher.iter(|| keys.iter().map(|key| map.value_len(black_box(key.as_bytes()))).sum::<usize>());
     });
     group.bench_function(BenchmarkId::new("set", name), |bencher| {
         bencher.iter(|| set_all(&mut map, black_box(&keys)));
@@ -135,11 +123,14 @@ fn writes_during_a_snapshot<M: Map + Clone>(criterion: &mut Criterion, name: &st
 }
 
 fn all(criterion: &mut Criterion) {
-    reads_and_writes::<Ours<Segmented<Word>>>(criterion, "segmented");
-    reads_and_writes::<Ours<Persistent<Word>>>(criterion, "im");
-    reads_and_writes::<Plain>(criterion, "hashbrown");
-    writes_during_a_snapshot::<Ours<Segmented<Word>>>(criterion, "segmented");
-    writes_during_a_snapshot::<Ours<Persistent<Word>>>(criterion, "im");
+    reads_and_writes::<Packed>(criterion, "packed");
+    reads_and_writes::<im::HashMap<_, _, _>>(criterion, "im");
+    reads_and_writes::<imbl::HashMap<_, _>>(criterion, "imbl");
+    reads_and_writes::<hashbrown::HashMap<_, _, _>>(criterion, "hashbrown");
+    reads_and_writes::<indexset::BTreeMap<_, _>>(criterion, "indexset");
+    writes_during_a_snapshot::<Packed>(criterion, "packed");
+    writes_during_a_snapshot::<im::HashMap<_, _, _>>(criterion, "im");
+    writes_during_a_snapshot::<imbl::HashMap<_, _>>(criterion, "imbl");
 }
 
 criterion_group!(benches, all);

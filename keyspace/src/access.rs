@@ -67,6 +67,12 @@ impl Access {
         }
     }
 
+    /// The same access once more: a counter does not grow by it.
+    #[inline]
+    pub(crate) fn again(self) -> Self {
+        Access { counted: self.counted.map(|(lfu, _)| (lfu, u64::MAX)), ..self }
+    }
+
     /// What is noted of a key that it makes.
     #[inline]
     pub(crate) fn first(self) -> u32 {
@@ -174,6 +180,19 @@ mod tests {
         }
         let every = Lfu { log_factor: 0, ..LFU };
         assert_eq!(counter(accessed(count_bits(NOW_MS, LFU_INIT), 300, every), NOW_MS, every), 255);
+    }
+
+    #[test]
+    fn a_counter_does_not_grow_by_an_access_that_was_counted() {
+        let limits = Limits {
+            policy: Some(Policy { by: By::Lfu, volatile_only: false }),
+            lfu: Lfu { log_factor: 0, ..LFU },
+            ..Limits::default()
+        };
+        let access = Access::new(NOW_MS, &limits, &mut Random::new(7));
+        let once = access.next(count_bits(NOW_MS, 40));
+        assert_eq!(counter(once, NOW_MS, LFU), 41);
+        assert_eq!(access.again().next(once), once);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::db::Db;
-use crate::effect::{Block, KeyEvent, Touch, Unit};
+use crate::effect::{Block, KeyEvent, Touch, Unit, deletion};
 use crate::entry::Entry;
 use crate::table::HashSeed;
 use crate::types::string::{StringMut, StringRef, copied, make_private};
@@ -18,6 +18,8 @@ pub struct Call<'a> {
     pub now_ms: i64,
     /// The command and its arguments; never empty.
     pub argv: &'a [&'a [u8]],
+    /// The command's own name, if clients know it by another: that is the one to be logged.
+    pub renamed_from: Option<&'static str>,
     /// False inside a transaction or a replay: a blocking command then answers at once as if its time were over.
     pub may_block: bool,
     /// CLIENT NO-TOUCH: what it looks up is as idle as before.
@@ -29,8 +31,17 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// A call that may not block.
     pub fn new(db: DbIndex, now_ms: i64, argv: &'a [&'a [u8]]) -> Self {
-        Call { db, now_ms, argv, may_block: false, no_touch: false, first_hash: None }
+        Call { db, now_ms, argv, renamed_from: None, may_block: false, no_touch: false, first_hash: None }
     }
+}
+
+/// What a key held that [`Ctx::take`] removed.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    value: Value,
+    expire_at_ms: Option<i64>,
+    /// Of its use.
+    noted: u32,
 }
 
 /// What a handler works with. Its reply goes to the [`resp::Encoder`] beside it, so that a borrowed value can be
@@ -48,9 +59,12 @@ pub struct Ctx<'a> {
     /// Whether lookups leave no trace of an access.
     pub no_touch: bool,
     argv: &'a [&'a [u8]],
+    renamed_from: Option<&'static str>,
     first_hash: Option<u64>,
     unit: &'a mut Unit,
     dirty: u64,
+    /// The key that was looked up last to be written: a command that looks again uses it once.
+    used: Option<(DbIndex, u64)>,
     /// The handler named its effects (perhaps none); the command itself is not logged.
     explicit: bool,
 }
@@ -58,17 +72,30 @@ pub struct Ctx<'a> {
 impl<'a> Ctx<'a> {
     #[inline]
     pub(crate) fn new(keyspace: &'a mut Keyspace, call: &Call<'a>, unit: &'a mut Unit) -> Self {
-        let Call { db, now_ms, argv, may_block, no_touch, first_hash } = *call;
-        Ctx { keyspace, db, now_ms, may_block, no_touch, argv, first_hash, unit, dirty: 0, explicit: false }
+        let Call { db, now_ms, argv, renamed_from, may_block, no_touch, first_hash } = *call;
+        Ctx {
+            keyspace,
+            db,
+            now_ms,
+            may_block,
+            no_touch,
+            argv,
+            renamed_from,
+            first_hash,
+            unit,
+            dirty: 0,
+            used: None,
+            explicit: false,
+        }
     }
 
     /// The command succeeded: if it changed something and named no effects, it is its own effect. A log that is being
     /// replayed holds it already.
     #[inline]
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
         self.unit.dirty += self.dirty;
         if self.dirty > 0 && !self.explicit && self.keyspace.has_log && !self.keyspace.loading {
-            self.unit.push(self.db, self.argv);
+            self.log(self.argv);
         }
     }
 
@@ -133,13 +160,30 @@ impl<'a> Ctx<'a> {
         self.keyspace.dbs[self.db].value(hash, key)
     }
 
-    /// Looks a key up for a command that writes: no hit, no miss, and its idle time stays.
+    /// Looks a key up that the command may write: neither a hit nor a miss, but an access.
+    #[inline]
+    pub fn lookup_write(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
+        self.lookup_write_in(self.db, key).map(|entry| entry.value())
+    }
+
+    /// As [`lookup_write`](Self::lookup_write), in some database.
+    pub fn lookup_write_in(&mut self, db: DbIndex, key: &[u8]) -> Option<Entry<'_>> {
+        let hash = self.visit_to_read(db, key);
+        let (access, hidden_from) = (self.access_to_write(db, hash), self.hidden_from());
+        let entry = self.keyspace.dbs[db].find(hash, key).filter(|entry| !entry.is_due(hidden_from))?;
+        if let Some(access) = access {
+            entry.touch(access);
+        }
+        Some(entry)
+    }
+
+    /// Looks once more at a key, or at one that nobody has asked for: no hit, no miss, and its idle time stays.
     pub fn peek(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
         self.peek_entry(self.db, key).map(|entry| entry.value())
     }
 
-    /// Looks a collection up to change it in place; say so afterwards with [`changed`](Self::changed). An expired key is
-    /// deleted and absent. The value is private to the keyspace from here on: a snapshot keeps the old one.
+    /// Looks a collection up to change it in place; say so afterwards with [`changed`](Self::changed). An expired key
+    /// is deleted and absent. The value is private to the keyspace from here on: a snapshot keeps the old one.
     ///
     /// # Errors
     /// [`CommandError::WrongType`] for a short string or an integer; a long string is for the caller to refuse.
@@ -148,8 +192,8 @@ impl<'a> Ctx<'a> {
         self.write_any(key).map(|value| value.ok_or(CommandError::WrongType)).transpose()
     }
 
-    /// Changes a string, which is made if the key is not there, and lengthened with zeros to at least `len` bytes first. A
-    /// time to live stays. As with [`write`](Self::write), say so afterwards.
+    /// Changes a string, which is made if the key is not there, and lengthened with zeros to at least `len` bytes first.
+    /// A time to live stays. As with [`write`](Self::write), say so afterwards.
     ///
     /// # Errors
     /// [`CommandError::WrongType`].
@@ -206,7 +250,7 @@ impl<'a> Ctx<'a> {
     #[inline]
     fn write_any(&mut self, key: &[u8]) -> Option<Option<&mut Value>> {
         let hash = self.visit(self.db, key, false);
-        let access = self.access();
+        let access = self.access_to_write(self.db, hash);
         self.keyspace.dbs[self.db].value_mut(hash, key, access)
     }
 
@@ -216,9 +260,23 @@ impl<'a> Ctx<'a> {
         (!self.no_touch).then(|| self.keyspace.access(self.now_ms))
     }
 
-    /// Whether the key is there (expired keys are not).
+    /// What a lookup notes for a command that may write, once.
+    #[inline]
+    fn access_to_write(&mut self, db: DbIndex, hash: u64) -> Option<Access> {
+        if self.used.replace((db, hash)) == Some((db, hash)) { None } else { self.access() }
+    }
+
+    /// What is noted of a value that takes another's place: when it came, and how often that one was used.
+    #[inline]
+    fn access_to_store(&mut self, db: DbIndex, hash: u64) -> Access {
+        let access = self.keyspace.access(self.now_ms);
+        if self.no_touch || self.used == Some((db, hash)) { access.again() } else { access }
+    }
+
+    /// Whether the key is there (expired keys are not), for a command that may write: see
+    /// [`lookup_write`](Self::lookup_write).
     pub fn exists(&mut self, key: &[u8]) -> bool {
-        self.peek(key).is_some()
+        self.lookup_write(key).is_some()
     }
 
     /// When the key expires, milliseconds since 1970. `None` without a time to live, or without the key.
@@ -227,7 +285,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// The whole entry, as [`peek`](Self::peek) finds it.
-    pub fn peek_entry(&mut self, db: DbIndex, key: &[u8]) -> Option<Entry<'_>> {
+    pub(crate) fn peek_entry(&mut self, db: DbIndex, key: &[u8]) -> Option<Entry<'_>> {
         let hash = self.visit_to_read(db, key);
         let hidden_from = self.hidden_from();
         self.keyspace.dbs[db].find(hash, key).filter(|entry| !entry.is_due(hidden_from))
@@ -257,7 +315,7 @@ impl<'a> Ctx<'a> {
         expire_at_ms: Option<i64>,
     ) {
         let hash = self.visit(db, key, true);
-        let access = self.keyspace.access(self.now_ms);
+        let access = self.access_to_store(db, hash);
         let keys = &mut self.keyspace.dbs[db];
         let before = keys.len();
         let old = keys.put(hash, key, value.into(), expire_at_ms, access);
@@ -270,12 +328,24 @@ impl<'a> Ctx<'a> {
         self.note_ready(db, key);
     }
 
-    /// As [`set_in`](Self::set_in), where Redis deletes what was there before: the key is new in either case.
-    pub fn replace_in(&mut self, db: DbIndex, key: &[u8], value: Value, expire_at_ms: Option<i64>) {
-        if self.keyspace.has_listeners && self.peek_entry(db, key).is_some() {
-            self.notify_in(db, 'n', "new", key);
+    /// As [`set_in`](Self::set_in), where Redis deletes what was there before: the key is new in either case, and was
+    /// never used.
+    pub(crate) fn replace_in(&mut self, db: DbIndex, key: &[u8], value: Value, expire_at_ms: Option<i64>) {
+        let hash = self.visit(db, key, true);
+        if let Some((Some(old), _)) = self.keyspace.dbs[db].remove(hash, key) {
+            self.discard(old, self.keyspace.limits.lazy_server_del);
         }
         self.set_in(db, key, value, expire_at_ms);
+    }
+
+    /// As [`replace_in`](Self::replace_in), of what was taken from another key: it has been used as often as there.
+    pub(crate) fn put_in(&mut self, db: DbIndex, key: &[u8], taken: Taken) {
+        let Taken { value, expire_at_ms, noted } = taken;
+        self.replace_in(db, key, value, expire_at_ms);
+        let hash = self.hash(key);
+        if let Some(entry) = self.keyspace.dbs[db].find(hash, key) {
+            entry.note(noted);
+        }
     }
 
     /// Deletes a key; false if it was not there. `lazy` leaves a big value to another thread.
@@ -290,15 +360,16 @@ impl<'a> Ctx<'a> {
         true
     }
 
-    /// Removes a key and returns its value and when it would have expired.
-    pub fn take(&mut self, db: DbIndex, key: &[u8]) -> Option<(Value, Option<i64>)> {
-        let hash = self.visit(db, key, false);
+    /// Removes a key, for another to hold what it held.
+    pub(crate) fn take(&mut self, key: &[u8]) -> Option<Taken> {
+        let (db, hash) = (self.db, self.visit(self.db, key, false));
         let keys = &mut self.keyspace.dbs[db];
+        let noted = keys.find(hash, key)?.noted();
         let value = keys.value(hash, key)?;
         let (_, expire_at_ms) = keys.remove(hash, key)?;
         self.mark(Touch::Key { db, hash, wrote: true });
         self.note_ready(db, key);
-        Some((value, expire_at_ms))
+        Some(Taken { value, expire_at_ms, noted })
     }
 
     /// Deletes a key whose collection has become empty, with the `del` event.
@@ -380,8 +451,26 @@ impl<'a> Ctx<'a> {
     pub fn propagate(&mut self, argv: &[&[u8]]) {
         self.explicit = true;
         if self.keyspace.has_log {
-            self.unit.push(self.db, argv);
+            self.log(argv);
         }
+    }
+
+    /// Adds an effect; the word by which the client called the command becomes the command's own name.
+    #[inline]
+    fn log(&mut self, argv: &[&[u8]]) {
+        match (self.renamed_from, argv) {
+            (Some(own), [sent, rest @ ..]) if std::ptr::eq(*sent, self.argv[0]) => {
+                self.unit.push(self.db, &[&[own.as_bytes()], rest].concat());
+            }
+            _ => self.unit.push(self.db, argv),
+        }
+    }
+
+    /// Deletes a key, and logs that in place of the command.
+    pub(crate) fn delete_instead(&mut self, key: &[u8], lazy: bool) {
+        self.delete(key, lazy);
+        self.changed(key, 'g', "del", 1);
+        self.propagate(&[deletion(lazy), key]);
     }
 
     /// Logs nothing for this command, whatever it changed.
@@ -394,8 +483,8 @@ impl<'a> Ctx<'a> {
         self.unit.remarks.push(line);
     }
 
-    /// Parks the client, if it may be: the command is executed again when a key is ready. After the timeout the reply is
-    /// a null array. Without permission this returns false, and the caller writes the reply.
+    /// Parks the client, if it may be: the command is executed again when a key is ready. After the timeout the reply
+    /// is a null array. Without permission this returns false, and the caller writes the reply.
     pub fn block(&mut self, block: Block) -> bool {
         if self.may_block {
             self.unit.block = Some(block);
@@ -450,13 +539,14 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    /// Notes the visit, and deletes the key if its time is over. Returns the key's hash.
+    /// Marks the key as touched, and deletes it if its time is over. Returns its hash.
     #[inline]
     fn visit(&mut self, db: DbIndex, key: &[u8], wrote: bool) -> u64 {
         self.visit_unless(false, db, key, wrote)
     }
 
-    /// As [`visit`](Self::visit), by who only looks: a key whose time is over stays, while such keys are kept.
+    /// As [`visit`](Self::visit), for a lookup. While clients are paused, it leaves a key whose time is over where it is:
+    /// whoever looks then filters by [`hidden_from`](Self::hidden_from).
     #[inline]
     fn visit_to_read(&mut self, db: DbIndex, key: &[u8]) -> u64 {
         self.visit_unless(self.keyspace.keeps_expired, db, key, false)

@@ -31,6 +31,11 @@ pub struct Unit {
     ends: SmallVec<[(DbIndex, usize); 4]>,
 }
 
+/// The command by which the log tells of a key's deletion.
+pub(crate) const fn deletion(lazy: bool) -> &'static [u8] {
+    if lazy { b"UNLINK" } else { b"DEL" }
+}
+
 /// A key, or a whole database, that a unit read or wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Touch {
@@ -81,12 +86,16 @@ pub struct Block {
 }
 
 impl Unit {
-    /// Forgets everything, for the next unit.
-    pub fn clear(&mut self) {
+    /// Forgets everything if its buffers are large: nobody knows when the next unit comes.
+    pub fn shrink(&mut self) {
         if self.is_large() {
             *self = Unit::default();
-            return;
         }
+    }
+
+    /// Forgets everything, for the next unit.
+    pub fn clear(&mut self) {
+        self.shrink();
         self.dirty = 0;
         self.touched.clear();
         self.ready.clear();

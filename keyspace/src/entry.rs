@@ -66,17 +66,28 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// What is noted of its use, to go with the value to another key.
+    pub(crate) fn noted(&self) -> u32 {
+        self.access.map_or(0, |noted| noted.load(Relaxed))
+    }
+
+    /// Notes what was noted of the use of a value that came here.
+    pub(crate) fn note(&self, bits: u32) {
+        if let Some(noted) = self.access {
+            noted.store(bits, Relaxed);
+        }
+    }
+
     /// Notes what is known of its use, if the policy asks for that.
     pub(crate) fn set_usage(&self, usage: Usage, noting: Noting, now_ms: i64) {
-        if let Some((noted, bits)) = self.access.zip(usage.bits(noting, now_ms)) {
-            noted.store(bits, Relaxed);
+        if let Some(bits) = usage.bits(noting, now_ms) {
+            self.note(bits);
         }
     }
 
     /// How it is used.
     pub fn usage(&self, noting: Noting, now_ms: i64) -> Usage {
-        let bits = self.access.map_or(0, |noted| noted.load(Relaxed));
-        Usage::of(bits, noting, now_ms)
+        Usage::of(self.noted(), noting, now_ms)
     }
 
     /// Seconds since the last access.

@@ -1,7 +1,7 @@
 //! Expiry: lazily when a key is met, actively in small budgets.
 
 use crate::db::Due;
-use crate::effect::Unit;
+use crate::effect::{Unit, deletion};
 use crate::{DbIndex, KeyEvent, Keyspace, Str};
 
 impl Keyspace {
@@ -26,7 +26,7 @@ impl Keyspace {
         unit: &mut Unit,
     ) {
         if self.has_log {
-            unit.push(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+            unit.push(db, &[deletion(lazy), key]);
         }
         if self.has_listeners {
             unit.events.push(KeyEvent { db, class, name, key: Str::from(key) });

@@ -1,14 +1,30 @@
-//! Redis's data: sixteen databases of typed values with expiry, the data commands, and snapshots in O(1).
+//! Redis's data: databases of typed values with expiry, the data commands, and snapshots in O(1).
 //!
 //! The crate touches no socket, file, thread or clock. Time comes in with each [`Call`], randomness with
-//! [`Keyspace::new`]; replies go into a [`resp::Encoder`], and everything else that an execution leaves behind (what
-//! the log must hold, which keys it touched, which became ready for blocked clients, garbage to free elsewhere) goes
-//! into a [`Unit`].
+//! [`Keyspace::new`]; replies go into a [`resp::Encoder`], and what else an execution leaves behind (what the log must
+//! hold, which keys it touched, which became ready for blocked clients) is added to a [`Unit`].
 //!
 //! Invariants
 //! - A snapshot ([`Keyspace::snapshot`]) costs the same for ten keys and for ten million, and never changes.
 //! - No operation on the table touches more than one segment's worth of records.
 //! - Replaying the effects of a [`Unit`] on the state before it gives the state after it.
+//!
+//! Three things are for the caller to do, or memory is never given back
+//! - [`Keyspace::take_garbage`]: what takes long to free piles up in the keyspace until it is taken, and dropped on any
+//!   thread.
+//! - [`Keyspace::expire_due`]: what nobody meets again is deleted only here.
+//! - [`Unit::clear`] before the next unit, and [`Unit::shrink`] before a long rest: units add up.
+//!
+//! Limits
+//! - A key, a string, an element, a field, a member: 512 MiB ([`Limits::max_string_bytes`]), and never more than
+//!   4 GiB - 64 KiB ([`STRING_BYTES_MAX`]). How many there are, memory alone decides.
+//! - A time to live: to the millisecond, up to 2^63 - 2 milliseconds after 1970; one that is a millisecond later is
+//!   stored as that.
+//! - The cursors of SCAN and its kin: 48 bits, so that every client's number type holds them.
+//! - An idle time: seconds, up to 34 years.
+//!
+//! Refused, as errors that change nothing: what Redis 7.2 refuses; strings beyond the limit; payloads and RDB files
+//! that are damaged, of an RDB version beyond 12 (or Valkey's 80), or hold values of modules or fields that expire.
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -21,6 +37,9 @@
 //! keyspace.execute(&Call::new(0, 1_700_000_000_000, argv), &mut Encoder::new(&mut out, Version::Resp2), &mut unit);
 //! assert_eq!(&out[..], b"+OK\r\n");
 //! assert_eq!(unit.ops().count(), 1);
+//! unit.clear();
+//! keyspace.expire_due(1_700_000_000_100, 200, &mut unit);
+//! drop(keyspace.take_garbage());
 //! ```
 //!
 //! A crate that sends a keyspace or a snapshot to a thread needs `#![recursion_limit = "256"]`.
@@ -179,7 +198,7 @@ impl Keyspace {
     /// [`CommandError::NotAnInteger`], or Redis's words for a number out of range.
     pub fn parse_db(&self, text: &[u8]) -> Result<DbIndex, CommandError> {
         const NO_INT: &str = "ERR value is out of range, value must between -2147483648 and 2147483647";
-        let number = resp::number::parse_i64(text).ok_or(CommandError::NotAnInteger)?;
+        let number = commands::integer(text)?;
         self.db_index(i32::try_from(number).map_err(|_| CommandError::other(NO_INT))?)
     }
 

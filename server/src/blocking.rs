@@ -233,8 +233,9 @@ impl Server {
         self.unit.clear();
         let start = client.output.len_bytes();
         if let Handler::Data(spec) = blocked.command.handler() {
-            let (db, no_touch) = (blocked.db, client.no_touch);
-            let call = Call { may_block: true, no_touch, ..Call::new(db, self.clock.unix_ms, &argv) };
+            let (db, no_touch, renamed_from) = (blocked.db, client.no_touch, blocked.command.renamed_from());
+            let call = Call::new(db, self.clock.unix_ms, &argv);
+            let call = Call { renamed_from, may_block: true, no_touch, ..call };
             self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
         }
         blocked.took_ns += self.observer.lap(began_ns);

@@ -57,8 +57,8 @@ impl<'a> Loader<'a> {
         self
     }
 
-    /// A command by the name that clients must use, or by Redis's own: bases and expired keys' DELs carry that, whatever
-    /// `rename-command` says.
+    /// A command by Redis's own name, which the log carries whatever `rename-command` says, or by the one that clients
+    /// must use: other servers' logs carry that.
     fn lookup(&mut self, argv: &[&[u8]]) -> Result<&'static DataSpec, SinkError> {
         let name = argv.first().copied().unwrap_or_default();
         if let Some((_, spec)) = self.known.iter().find(|(known, _)| known == name)
@@ -76,12 +76,17 @@ impl<'a> Loader<'a> {
     }
 
     fn look_up(&self, argv: &[&[u8]]) -> Result<&'static DataSpec, SinkError> {
-        if let Ok(command) = self.server.table.lookup(argv)
-            && let Handler::Data(spec) = command.handler()
-        {
+        let known = self.server.table.lookup(argv).ok();
+        let is_renamed = known.is_some_and(|command| command.renamed_from().is_some());
+        let known = known.and_then(|command| match command.handler() {
+            Handler::Data(spec) => Some(spec),
+            Handler::Process(_) => None,
+        });
+        if let Some(spec) = known.filter(|_| !is_renamed) {
             return Ok(spec);
         }
-        commands::lookup(argv).map_err(|error| match error {
+        let own = commands::lookup(argv);
+        own.or_else(|error| known.ok_or(error)).map_err(|error| match error {
             CommandError::Arity(_) => SinkError::new(error),
             _ => {
                 let name = String::from_utf8_lossy(argv.first().copied().unwrap_or_default()).into_owned();
@@ -342,6 +347,7 @@ impl Server {
         directory.replay(&mut Loader::new(self, None), &options)?;
         // The data is what the files say.
         self.persistence.dirty = 0;
+        self.break_all_watches();
         Ok(())
     }
 

@@ -80,6 +80,15 @@ impl Server {
         }
     }
 
+    /// All data was replaced: who watches a key that was there, or is now, has watched in vain.
+    pub(crate) fn break_all_watches(&mut self) {
+        self.unit.clear();
+        let dbs = 0..self.keyspace.dbs().len();
+        self.unit.touched.extend(dbs.map(|db| Touch::Db { db, wrote: true }));
+        self.break_watches();
+        self.unit.clear();
+    }
+
     pub(crate) fn break_watches(&mut self) {
         for (id, whole) in self.watching.watchers(&self.unit.touched) {
             let Some(client) = self.clients.get_mut(id) else { continue };

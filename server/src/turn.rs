@@ -124,6 +124,7 @@ impl Turn {
         let measured = (writing || server.stats.turns_to_compare > 0).then(thread_cpu);
         self.dispatch(server);
         self.work(server);
+        server.unit.shrink();
         // The order that everything rests on: the block is written (or handed over), then the gate forgets what is
         // settled, then replies leave. After a shutdown that failed none may: a closed connection means "perhaps".
         if server.exit.is_none() {

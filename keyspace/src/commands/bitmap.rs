@@ -7,12 +7,10 @@ use smallvec::SmallVec;
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::string::{is_crossed, longest, range};
-use super::{DataSpec, integer, keys, spec};
+use super::{DataSpec, Done, integer, keys, spec};
 use crate::types::chunked::{CHUNK_BYTES, Chunked};
 use crate::types::string::{StringMut, StringRef};
 use crate::{CommandError, Ctx, New, Value, ValueRef};
-
-type Reply = Result<(), CommandError>;
 
 /// The rows.
 #[rustfmt::skip]
@@ -26,7 +24,7 @@ pub const TABLE: &[DataSpec] = &[
     spec("bitfield_ro", bitfield_ro, -2, READ | FAST,     keys::READ_KEY, "6.0.0", "Reads integers of any width within a string."),
 ];
 
-fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let key = argv[1];
     let bit = bit_offset(ctx, argv[2], None)?;
     let on = match number::parse_i64(argv[3]) {
@@ -34,7 +32,7 @@ fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         _ => return Err(CommandError::other("ERR bit is not an integer or out of range")),
     };
     let (byte, mask) = (bit / 8, 0x80 >> (bit % 8));
-    let held = StringRef::of_key(ctx.peek(key))?.byte(byte);
+    let held = StringRef::of_key(ctx.lookup_write(key))?.byte(byte);
     let old = held.unwrap_or_default();
     let was_on = old & mask != 0;
     if was_on != on || held.is_none() {
@@ -46,14 +44,14 @@ fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn getbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn getbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let bit = bit_offset(ctx, argv[2], None)?;
     let byte = StringRef::of_key(ctx.read(argv[1]))?.byte(bit / 8);
     out.integer(byte.map_or(0, |byte| i64::from(byte >> (7 - bit % 8) & 1)));
     Ok(())
 }
 
-fn bitcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn bitcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (start, end, unit) = match *argv {
         [_, _] => (0, -1, Unit::Byte),
         [_, _, start, end] => (integer(start)?, integer(end)?, Unit::Byte),
@@ -80,7 +78,7 @@ fn ones_of(bytes: &[u8]) -> usize {
     whole + rest.iter().map(|byte| byte.count_ones() as usize).sum::<usize>()
 }
 
-fn bitpos(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn bitpos(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let wanted = match integer(argv[2])? {
         bit @ 0..=1 => bit == 1,
         _ => return Err(CommandError::other("ERR The bit argument must be 1 or 0.")),
@@ -146,7 +144,7 @@ enum BitOp {
     Not,
 }
 
-fn bitop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn bitop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (destination, sources) = (argv[2], &argv[3..]);
     let op = match &argv[1].to_ascii_lowercase()[..] {
         b"and" => BitOp::And,
@@ -217,7 +215,7 @@ impl BitOp {
     }
 }
 
-fn bitfield(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn bitfield(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let operations = Operation::parse_all(ctx, &argv[2..])?;
     match operations.iter().filter(|operation| operation.action.writes()).map(Operation::end_byte).max() {
         Some(len) => change_fields(ctx, argv[1], &operations, len, out),
@@ -225,7 +223,7 @@ fn bitfield(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     }
 }
 
-fn bitfield_ro(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn bitfield_ro(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let operations = Operation::parse_all(ctx, &argv[2..])?;
     if operations.iter().any(|operation| operation.action.writes()) {
         return Err(CommandError::other("ERR BITFIELD_RO only supports the GET subcommand"));
@@ -233,7 +231,7 @@ fn bitfield_ro(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Repl
     read_fields(ctx, argv[1], &operations, out)
 }
 
-fn read_fields(ctx: &mut Ctx<'_>, key: &[u8], operations: &[Operation], out: &mut Encoder<'_>) -> Reply {
+fn read_fields(ctx: &mut Ctx<'_>, key: &[u8], operations: &[Operation], out: &mut Encoder<'_>) -> Done {
     let string = StringRef::of_key(ctx.read(key))?;
     out.array(operations.len());
     for operation in operations {
@@ -249,8 +247,8 @@ fn change_fields(
     operations: &[Operation],
     len: usize,
     out: &mut Encoder<'_>,
-) -> Reply {
-    let grows = StringRef::of_key(ctx.peek(key))?.len() < len;
+) -> Done {
+    let grows = StringRef::of_key(ctx.lookup_write(key))?.len() < len;
     out.array(operations.len());
     let changes = ctx.edit(key, len, |mut string| {
         operations.iter().filter(|operation| operation.execute(&mut string, grows, out)).count()

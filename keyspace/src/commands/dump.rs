@@ -1,10 +1,10 @@
 //! DUMP and RESTORE: a value as a payload that other servers take, and back.
 
 use resp::Encoder;
-use resp::number::{format_i64, parse_i64};
+use resp::number::format_i64;
 
 use super::flags::*;
-use super::{DataSpec, keys, spec};
+use super::{DataSpec, Done, integer, keys, spec};
 use crate::rdb::{self, PayloadError};
 use crate::{CommandError, Ctx, Usage};
 
@@ -14,8 +14,6 @@ pub const TABLE: &[DataSpec] = &[
     spec("dump", dump, 2, READ, keys::READ_KEY, "2.6.0", "Gives a value as a payload for RESTORE."),
     spec("restore", restore, -4, WRITE | DENYOOM | DANGEROUS, keys::STORE, "2.6.0", "Makes a key of a payload that DUMP gave."),
 ];
-
-type Done = Result<(), CommandError>;
 
 fn dump(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     match ctx.read(argv[1]) {
@@ -32,7 +30,7 @@ fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     if is_taken && !options.replace {
         return Err(CommandError::other("BUSYKEY Target key name already exists."));
     }
-    let ttl_ms = parse_i64(argv[2]).ok_or(CommandError::NotAnInteger)?;
+    let ttl_ms = integer(argv[2])?;
     if ttl_ms < 0 {
         return Err(CommandError::other("ERR Invalid TTL value, must be >= 0"));
     }
@@ -45,7 +43,8 @@ fn restore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let expire_at_ms = Some(since_ms.saturating_add(ttl_ms)).filter(|_| ttl_ms > 0);
     if expire_at_ms.is_some_and(|at_ms| at_ms <= ctx.now_ms) && !ctx.keyspace.loading {
         if is_taken {
-            drop_instead(ctx, key);
+            // The key that was to be replaced goes, and the one that is over already does not come.
+            ctx.delete_instead(key, ctx.limits().lazy_server_del);
         }
         out.ok();
         return Ok(());
@@ -85,14 +84,6 @@ fn propagate(ctx: &mut Ctx<'_>, argv: &[&[u8]], resealed: Option<&[u8]>, at_ms: 
     ctx.propagate(&effect);
 }
 
-/// The key that was to be replaced goes, and the one that is over already does not come.
-fn drop_instead(ctx: &mut Ctx<'_>, key: &[u8]) {
-    let lazy = ctx.limits().lazy_server_del;
-    ctx.delete(key, lazy);
-    ctx.changed(key, 'g', "del", 1);
-    ctx.propagate(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
-}
-
 #[derive(Debug, Default)]
 struct Options {
     replace: bool,
@@ -127,6 +118,6 @@ impl Options {
 
 /// A number from 0 to `most`.
 fn within(number: &[u8], most: i64, refusal: &'static str) -> Result<u64, CommandError> {
-    let number = parse_i64(number).ok_or(CommandError::NotAnInteger)?;
+    let number = integer(number)?;
     u64::try_from(number).ok().filter(|_| number <= most).ok_or(CommandError::other(refusal))
 }

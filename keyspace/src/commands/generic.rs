@@ -4,7 +4,7 @@ use resp::{Encoder, number};
 
 use super::flags::*;
 use super::scan::{self, Options};
-use super::{DataSpec, Keys, integer, keys, spec, unknown_subcommand, write_help};
+use super::{DataSpec, Done, Keys, integer, keys, spec, unknown_subcommand, write_help};
 use crate::{CommandError, Ctx, Str, Usage, ValueRef, glob};
 
 /// The rows of single keys.
@@ -52,8 +52,6 @@ const OBJECT: &[DataSpec] = &[
     spec("refcount", object_refcount, 3, READ, keys::LOOK_SUB, "2.2.3", "Counts the references to a value."),
 ];
 
-type Done = Result<(), CommandError>;
-
 fn copy(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (from, to) = (argv[1], argv[2]);
     let (mut db, mut replace) = (ctx.db, false);
@@ -76,7 +74,7 @@ fn copy(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     }
     let source = ctx.read_value(from);
     let expire_at_ms = ctx.expire_at_ms(from);
-    let taken = ctx.peek_entry(db, to).is_some();
+    let taken = ctx.lookup_write_in(db, to).is_some();
     let Some(value) = source.filter(|_| replace || !taken) else {
         out.integer(0);
         return Ok(());
@@ -156,7 +154,7 @@ fn randomkey(ctx: &mut Ctx<'_>, _: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     // A key that turns out to be due is deleted, and another is drawn.
     while let Some(key) = ctx.random_key() {
         draws += 1;
-        if ctx.exists(&key) || ctx.keyspace.keeps_expired && draws == DRAWS {
+        if ctx.peek(&key).is_some() || ctx.keyspace.keeps_expired && draws == DRAWS {
             out.bulk(&key);
             return Ok(());
         }
@@ -186,8 +184,8 @@ fn rename_unless(ctx: &mut Ctx<'_>, argv: &[&[u8]], unless_taken: bool) -> Resul
     if from == to || unless_taken && ctx.exists(to) {
         return Ok(false);
     }
-    let Some((value, expire_at_ms)) = ctx.take(ctx.db, from) else { return Err(CommandError::NoSuchKey) };
-    ctx.replace_in(ctx.db, to, value, expire_at_ms);
+    let taken = ctx.take(from).ok_or(CommandError::NoSuchKey)?;
+    ctx.put_in(ctx.db, to, taken);
     ctx.changed(from, 'g', "rename_from", 1);
     ctx.changed(to, 'g', "rename_to", 0);
     Ok(true)
@@ -199,9 +197,9 @@ fn move_command(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Don
     if db == ctx.db {
         return Err(same_object());
     }
-    let moved = ctx.exists(key) && ctx.peek_entry(db, key).is_none();
-    if moved && let Some((value, expire_at_ms)) = ctx.take(ctx.db, key) {
-        ctx.set_in(db, key, value, expire_at_ms);
+    let moved = ctx.exists(key) && ctx.lookup_write_in(db, key).is_none();
+    if moved && let Some(taken) = ctx.take(key) {
+        ctx.put_in(db, key, taken);
         ctx.changed(key, 'g', "move_from", 1);
         ctx.changed_in(db, key, 'g', "move_to", 0);
     }
@@ -247,7 +245,7 @@ fn expire_when(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>, when: &
 
     let wanted = ctx.exists(key) && conditions.hold(ctx.expire_at_ms(key), at_ms);
     if wanted && at_ms <= ctx.now_ms && !ctx.keyspace.loading {
-        expire_now(ctx, key);
+        ctx.delete_instead(key, ctx.limits().lazy_expire);
     } else if wanted {
         ctx.set_expire(key, Some(at_ms));
         ctx.changed(key, 'g', "expire", 1);
@@ -261,14 +259,6 @@ fn expire_when(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>, when: &
     }
     out.integer(i64::from(wanted));
     Ok(())
-}
-
-/// A time to live that is over when it is set: the key is deleted, and the log says so in so many words.
-fn expire_now(ctx: &mut Ctx<'_>, key: &[u8]) {
-    let lazy = ctx.limits().lazy_expire;
-    ctx.delete(key, lazy);
-    ctx.changed(key, 'g', "del", 1);
-    ctx.propagate(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
 }
 
 /// NX, XX, GT and LT.
@@ -349,7 +339,8 @@ fn tell_time(ctx: &mut Ctx<'_>, key: &[u8], out: &mut Encoder<'_>, form: impl Fn
 
 fn persist(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let key = argv[1];
-    let had_one = ctx.expire_at_ms(key).is_some();
+    let entry = ctx.lookup_write_in(ctx.db, key);
+    let had_one = entry.is_some_and(|entry| entry.expire_at_ms().is_some());
     if had_one {
         ctx.set_expire(key, None);
         ctx.changed(key, 'g', "persist", 1);
@@ -372,7 +363,7 @@ fn scan_command(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Don
     live.iter().for_each(|entry| out.bulk(entry.key()));
     // Meeting a key that is due deletes it.
     let due: Vec<Str> = due.into_iter().map(|entry| Str::from(entry.key())).collect();
-    due.iter().for_each(|key| _ = ctx.exists(key));
+    due.iter().for_each(|key| _ = ctx.peek(key));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use resp::{Encoder, number};
 
 use super::flags::{DENYOOM, READ, WRITE};
 use super::sorted_set::{read, store, zadd};
-use super::{DataSpec, keys, spec};
+use super::{DataSpec, Done, integer, keys, spec};
 use crate::types::geohash::{Extent, Place, Shape};
 use crate::types::listpack::Element;
 use crate::types::long_double::LongDouble;
@@ -25,8 +25,6 @@ pub const TABLE: &[DataSpec] = &[
     spec("geosearch", geosearch, -7, READ, keys::READ_KEY, "6.2.0", "Lists the places in a circle or a rectangle."),
     spec("geosearchstore", geosearchstore, -8, WRITE | DENYOOM, keys::STORE_ONE, "6.2.0", "Stores the places in a circle or a rectangle."),
 ];
-
-type Done = Result<(), CommandError>;
 
 fn geoadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let is_option =
@@ -145,8 +143,10 @@ fn search(ctx: &mut Ctx<'_>, argv: &[&[u8]], form: Form, out: &mut Encoder<'_>) 
     };
     let score =
         |found: &Found<'_>| if query.store_distances { found.distance_m / unit_m } else { found.score };
-    let members =
-        found.iter().map(|found| Scored { score: score(found), member: found.member.to_str() }).collect();
+    let scored = |found: &Found<'_>| Scored { score: score(found), member: found.member.to_str() };
+    let members: Vec<Scored> = found.iter().map(scored).collect();
+    // Redis counts each of them as a change.
+    ctx.add_dirty(members.len().saturating_sub(1));
     let event = if form == Form::SearchStore { "geosearchstore" } else { "georadiusstore" };
     store(ctx, destination, members, event, out)
 }
@@ -388,8 +388,7 @@ fn metres(unit: &[u8]) -> Result<f64, CommandError> {
 }
 
 fn parse_count(text: &[u8]) -> Result<usize, CommandError> {
-    let count = number::parse_i64(text).ok_or(CommandError::NotAnInteger)?;
-    let count = usize::try_from(count).ok().filter(|&count| count > 0);
+    let count = usize::try_from(integer(text)?).ok().filter(|&count| count > 0);
     count.ok_or(CommandError::other("ERR COUNT must be > 0"))
 }
 

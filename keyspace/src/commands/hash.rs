@@ -4,7 +4,7 @@ use resp::{Encoder, Version, number};
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::scan::{self, Options};
-use super::{DataSpec, keys, spec};
+use super::{DataSpec, Done, integer, keys, signed, spec};
 use crate::types::hash::{Hash, Thresholds};
 use crate::types::listpack::Element;
 use crate::types::long_double::LongDouble;
@@ -15,7 +15,7 @@ use crate::{CommandError, Ctx, Random, Value, ValueRef};
 pub const TABLE: &[DataSpec] = &[
     spec("hset",         hset,         -4, WRITE | DENYOOM | FAST, keys::UPDATE_KEY, "2.0.0", "Sets fields of a hash, which it makes if need be."),
     spec("hsetnx",       hsetnx,        4, WRITE | DENYOOM | FAST, keys::ADD,        "2.0.0", "Sets a field of a hash unless it is there."),
-    spec("hmset",        hset,         -4, WRITE | DENYOOM | FAST, keys::UPDATE_KEY, "2.0.0", "Sets fields of a hash; HSET says how many were new."),
+    spec("hmset",        hmset,        -4, WRITE | DENYOOM | FAST, keys::UPDATE_KEY, "2.0.0", "Sets fields of a hash; HSET says how many were new."),
     spec("hget",         hget,          3, READ | FAST, keys::READ_KEY,   "2.0.0", "Returns the value of a field."),
     spec("hmget",        hmget,        -3, READ | FAST, keys::READ_KEY,   "2.0.0", "Returns the values of several fields."),
     spec("hdel",         hdel,         -3, WRITE | FAST, keys::REMOVE,     "2.0.0", "Removes fields of a hash."),
@@ -31,23 +31,24 @@ pub const TABLE: &[DataSpec] = &[
     spec("hscan",        hscan,        -3, READ, keys::READ_KEY,   "2.8.0", "Iterates over the fields of a hash with their values."),
 ];
 
-fn hset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
-    let (name, key, words) = (argv[0], argv[1], &argv[2..]);
-    let multiple = name.eq_ignore_ascii_case(b"hmset");
-    if !words.len().is_multiple_of(2) {
-        return Err(CommandError::Arity(if multiple { "hmset" } else { "hset" }.into()));
-    }
-    let added = update(ctx, key, |hash, thresholds| hash.set_all(words, thresholds))?;
-    ctx.changed(key, 'h', "hset", words.len() / 2);
-    if multiple {
-        out.ok();
-    } else {
-        out.count(added);
-    }
+fn hset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let added = set_all(ctx, argv, "hset")?;
+    out.count(added);
     Ok(())
 }
 
-fn hsetnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+/// Sets fields; returns how many were new.
+fn set_all(ctx: &mut Ctx<'_>, argv: &[&[u8]], command: &'static str) -> Result<usize, CommandError> {
+    let (key, words) = (argv[1], &argv[2..]);
+    if !words.len().is_multiple_of(2) {
+        return Err(CommandError::Arity(command.into()));
+    }
+    let added = update(ctx, key, |hash, thresholds| hash.set_all(words, thresholds))?;
+    ctx.changed(key, 'h', "hset", words.len() / 2);
+    Ok(added)
+}
+
+fn hsetnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, field, value) = (argv[1], argv[2], argv[3]);
     if peek(ctx, key)?.is_some_and(|hash| hash.get(field).is_some()) {
         out.count(0);
@@ -59,12 +60,18 @@ fn hsetnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<()
     Ok(())
 }
 
-fn hget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hmset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    set_all(ctx, argv, "hmset")?;
+    out.ok();
+    Ok(())
+}
+
+fn hget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     write_value(out, read(ctx, argv[1])?.and_then(|hash| hash.get(argv[2])));
     Ok(())
 }
 
-fn hmget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hmget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let hash = read(ctx, argv[1])?;
     out.array(argv.len() - 2);
     for field in &argv[2..] {
@@ -73,7 +80,7 @@ fn hmget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(),
     Ok(())
 }
 
-fn hdel(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hdel(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, fields) = (argv[1], &argv[2..]);
     let Some(hash) = write(ctx, key)? else {
         out.count(0);
@@ -91,28 +98,28 @@ fn hdel(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), 
     Ok(())
 }
 
-fn hlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     out.count(read(ctx, argv[1])?.map_or(0, Hash::len));
     Ok(())
 }
 
-fn hstrlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hstrlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let value = read(ctx, argv[1])?.and_then(|hash| hash.get(argv[2]));
     out.count(value.map_or(0, |value| value.with_bytes(<[u8]>::len)));
     Ok(())
 }
 
-fn hexists(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hexists(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let exists = read(ctx, argv[1])?.is_some_and(|hash| hash.get(argv[2]).is_some());
     out.count(usize::from(exists));
     Ok(())
 }
 
-fn hkeys(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hkeys(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     write_column(ctx, argv[1], out, |(field, _)| field)
 }
 
-fn hvals(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hvals(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     write_column(ctx, argv[1], out, |(_, value)| value)
 }
 
@@ -121,23 +128,23 @@ fn write_column(
     key: &[u8],
     out: &mut Encoder<'_>,
     column: impl Fn(Pair<'_>) -> Element<'_>,
-) -> Result<(), CommandError> {
+) -> Done {
     let hash = read(ctx, key)?;
     out.array(hash.map_or(0, Hash::len));
     hash.into_iter().flat_map(Hash::iter).for_each(|pair| write_element(out, column(pair)));
     Ok(())
 }
 
-fn hgetall(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hgetall(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let hash = read(ctx, argv[1])?;
     out.map(hash.map_or(0, Hash::len));
     hash.into_iter().flat_map(Hash::iter).for_each(|pair| write_pair(out, pair));
     Ok(())
 }
 
-fn hincrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hincrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, field) = (argv[1], argv[2]);
-    let increment = number::parse_i64(argv[3]).ok_or(CommandError::NotAnInteger)?;
+    let increment = integer(argv[3])?;
     let before = match peek(ctx, key)?.and_then(|hash| hash.get(field)) {
         Some(Element::Int(value)) => Some(value),
         Some(Element::Bytes(text)) => number::parse_i64(text),
@@ -154,7 +161,7 @@ fn hincrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(
     Ok(())
 }
 
-fn hincrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hincrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, field) = (argv[1], argv[2]);
     let zero = LongDouble::from_i64(0);
     let increment = LongDouble::parse(argv[3]).ok_or(CommandError::NotAFloat)?;
@@ -178,7 +185,7 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Res
     Ok(())
 }
 
-fn hrandfield(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hrandfield(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let mut random = ctx.random().fork();
     let [_, key] = *argv else { return many_random(ctx, argv, &mut random, out) };
     let field = read(ctx, key)?.and_then(|hash| hash.random(&mut random));
@@ -187,12 +194,7 @@ fn hrandfield(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Resul
 }
 
 /// Writes `count` different fields, or `-count` that may be the same.
-fn many_random(
-    ctx: &mut Ctx<'_>,
-    argv: &[&[u8]],
-    random: &mut Random,
-    out: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
+fn many_random(ctx: &mut Ctx<'_>, argv: &[&[u8]], random: &mut Random, out: &mut Encoder<'_>) -> Done {
     let (key, count, with_values) = parse_random(argv)?;
     let max_bytes = ctx.limits().max_repeated_bytes;
     let Some(hash) = read(ctx, key)? else {
@@ -222,7 +224,7 @@ fn many_random(
 /// HRANDFIELD's key and count, and whether it wants values.
 fn parse_random<'a>(argv: &[&'a [u8]]) -> Result<(&'a [u8], i64, bool), CommandError> {
     let [_, key, count, options @ ..] = argv else { return Err(CommandError::Syntax) };
-    let count = parse_random_count(count)?;
+    let count = signed(count)?;
     let with_values = match options {
         [] => false,
         [word] if word.eq_ignore_ascii_case(b"withvalues") => true,
@@ -234,7 +236,7 @@ fn parse_random<'a>(argv: &[&'a [u8]]) -> Result<(&'a [u8], i64, bool), CommandE
     Ok((*key, count, with_values))
 }
 
-fn hscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn hscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let cursor = scan::parse_cursor(argv[2])?;
     let Some(hash) = read(ctx, argv[1])? else {
         scan::write_empty(out);
@@ -257,28 +259,13 @@ fn hscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(),
 /// A field and its value.
 type Pair<'a> = (Element<'a>, Element<'a>);
 
-/// Reads the count of SRANDMEMBER and HRANDFIELD, whose sign has a meaning.
-///
-/// # Errors
-/// [`CommandError::NotAnInteger`]; Redis's words for the one integer that has no opposite.
-pub(super) fn parse_random_count(text: &[u8]) -> Result<i64, CommandError> {
-    let count = number::parse_i64(text).ok_or(CommandError::NotAnInteger)?;
-    if count == i64::MIN {
-        let most = i64::MAX;
-        return Err(CommandError::other(format!(
-            "ERR value is out of range, value must between -{most} and {most}"
-        )));
-    }
-    Ok(count)
-}
-
 fn read<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a Hash>, CommandError> {
     typed(ctx.read(key))
 }
 
-/// Looks at what a command is about to change: neither a hit nor a miss.
+/// Looks at what a command may change: neither a hit nor a miss, but an access.
 fn peek<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a Hash>, CommandError> {
-    typed(ctx.peek(key))
+    typed(ctx.lookup_write(key))
 }
 
 fn typed(value: Option<ValueRef<'_>>) -> Result<Option<&Hash>, CommandError> {

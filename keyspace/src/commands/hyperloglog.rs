@@ -3,7 +3,7 @@
 use resp::Encoder;
 
 use super::flags::{ADMIN, DENYOOM, FAST, MAY_REPLICATE, READ, WRITE};
-use super::{DataSpec, Keys, keys, spec};
+use super::{DataSpec, Done, Keys, keys, spec};
 use crate::types::hyperloglog::{self, Corrupt, HyperLogLog, Registers};
 use crate::types::string::StringRef;
 use crate::{CommandError, Ctx, Str, Value, ValueRef};
@@ -17,8 +17,6 @@ pub const TABLE: &[DataSpec] = &[
     spec("pfmerge", pfmerge, -2, WRITE | DENYOOM, keys::PFMERGE, "2.8.9", "Stores what several HyperLogLogs have seen together."),
     spec("pfselftest", pfselftest, 1, ADMIN, Keys::None, "2.8.9", "Tests how well HyperLogLogs estimate."),
 ];
-
-type Done = Result<(), CommandError>;
 
 impl From<Corrupt> for CommandError {
     fn from(_: Corrupt) -> Self {
@@ -48,7 +46,7 @@ fn pfadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, elements) = (argv[1], &argv[2..]);
     let max_bytes = ctx.limits().hll_sparse_max_bytes;
     // One element is added or refused; of several none may be added if another is refused.
-    let is_there = view(ctx.peek(key), |hll| {
+    let is_there = view(ctx.lookup_write(key), |hll| {
         if elements.len() > 1 { hll.check().map_err(CommandError::from) } else { Ok(()) }
     })?;
     let add_all = |bytes: &mut Str| {
@@ -135,7 +133,7 @@ fn pfselftest(ctx: &mut Ctx<'_>, _: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 
 fn pfdebug(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (subcommand, key) = (argv[1], argv[2]);
-    let is_sparse = view(ctx.peek(key), |hll| Ok(hll.is_sparse()))?;
+    let is_sparse = view(ctx.lookup_write(key), |hll| Ok(hll.is_sparse()))?;
     let is_sparse = is_sparse.ok_or(CommandError::other("ERR The specified key does not exist"))?;
     match &subcommand.to_ascii_lowercase()[..] {
         b"getreg" => {

@@ -4,12 +4,10 @@ use resp::{Encoder, number};
 
 use super::flags::{BLOCKING, DENYOOM, FAST, NOSCRIPT, READ, WRITE};
 use super::timeout::parse_timeout;
-use super::{DataSpec, integer, keys, spec};
+use super::{DataSpec, Done, count_from, integer, keys, signed, spec};
 use crate::types::list::{ChunkLimit, End, List};
 use crate::types::listpack::Element;
 use crate::{Block, CommandError, Ctx, Str, Value, ValueRef};
-
-type Reply = Result<(), CommandError>;
 
 /// The rows.
 #[rustfmt::skip]
@@ -38,23 +36,23 @@ pub const TABLE: &[DataSpec] = &[
     spec("blmpop",     blmpop,     -5, WRITE | BLOCKING,       keys::TAKE_COUNTED_BEHIND_TIMEOUT, "7.0.0", "As LMPOP, or waits for an element."),
 ];
 
-fn lpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     push(ctx, argv, End::Left, true, out)
 }
 
-fn rpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn rpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     push(ctx, argv, End::Right, true, out)
 }
 
-fn lpushx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lpushx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     push(ctx, argv, End::Left, false, out)
 }
 
-fn rpushx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn rpushx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     push(ctx, argv, End::Right, false, out)
 }
 
-fn push(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, create: bool, out: &mut Encoder<'_>) -> Reply {
+fn push(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, create: bool, out: &mut Encoder<'_>) -> Done {
     let (key, elements) = (argv[1], &argv[2..]);
     let limit = ChunkLimit::of(ctx.limits());
     let len = match list_mut(ctx, key)? {
@@ -85,19 +83,19 @@ fn push_all(list: &mut List, elements: &[&[u8]], end: End, limit: ChunkLimit) {
     }
 }
 
-fn lpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     pop(ctx, argv, End::Left, "lpop", out)
 }
 
-fn rpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn rpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     pop(ctx, argv, End::Right, "rpop", out)
 }
 
-fn pop(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, command: &'static str, out: &mut Encoder<'_>) -> Reply {
+fn pop(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, command: &'static str, out: &mut Encoder<'_>) -> Done {
     let key = argv[1];
     let count = match argv[2..] {
         [] => None,
-        [count] => Some(count_in(count, 0, "ERR value is out of range, must be positive")?),
+        [count] => Some(count_from(0, count, "ERR value is out of range, must be positive")?),
         _ => return Err(CommandError::Arity(command.into())),
     };
     match (peek_list(ctx, key)?, count) {
@@ -116,12 +114,12 @@ fn pop(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, command: &'static str, out: 
     Ok(())
 }
 
-fn llen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn llen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     out.count(list(ctx, argv[1])?.map_or(0, List::len));
     Ok(())
 }
 
-fn lrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (start, end) = (integer(argv[2])?, integer(argv[3])?);
     match list(ctx, argv[1])? {
         Some(list) => {
@@ -136,7 +134,7 @@ fn lrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn lindex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lindex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let Some(list) = list(ctx, argv[1])? else {
         out.null();
         return Ok(());
@@ -148,7 +146,7 @@ fn lindex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn lset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, element) = (argv[1], argv[3]);
     let limit = ChunkLimit::of(ctx.limits());
     let list = list_mut(ctx, key)?.ok_or(CommandError::NoSuchKey)?;
@@ -162,7 +160,7 @@ fn lset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn linsert(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn linsert(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, pivot, element) = (argv[1], argv[3], argv[4]);
     let behind = match &argv[2].to_ascii_lowercase()[..] {
         b"before" => 0,
@@ -187,7 +185,7 @@ fn linsert(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn lrem(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lrem(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, count, element) = (argv[1], integer(argv[2])?, argv[3]);
     let limit = ChunkLimit::of(ctx.limits());
     let from = if count < 0 { End::Right } else { End::Left };
@@ -209,7 +207,7 @@ fn lrem(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn ltrim(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn ltrim(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, start, end) = (argv[1], integer(argv[2])?, integer(argv[3])?);
     let limit = ChunkLimit::of(ctx.limits());
     if let Some(list) = list_mut(ctx, key)? {
@@ -227,7 +225,7 @@ fn ltrim(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn lpos(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lpos(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, wanted) = (argv[1], argv[2]);
     let options = PosOptions::parse(&argv[3..])?;
     let Some(list) = list(ctx, key)? else {
@@ -267,28 +265,21 @@ impl PosOptions {
         for [name, value] in pairs {
             match &name.to_ascii_lowercase()[..] {
                 b"rank" => options.set_rank(value)?,
-                b"count" => options.count = Some(count_in(value, 0, "ERR COUNT can't be negative")?),
-                b"maxlen" => options.max_len = count_in(value, 0, "ERR MAXLEN can't be negative")?,
+                b"count" => options.count = Some(count_from(0, value, "ERR COUNT can't be negative")?),
+                b"maxlen" => options.max_len = count_from(0, value, "ERR MAXLEN can't be negative")?,
                 _ => return Err(CommandError::Syntax),
             }
         }
         if rest.is_empty() { Ok(options) } else { Err(CommandError::Syntax) }
     }
 
-    fn set_rank(&mut self, value: &[u8]) -> Reply {
-        let rank = match integer(value)? {
-            i64::MIN => {
-                return Err(CommandError::other(
-                    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-                ));
-            }
-            0 => {
-                return Err(CommandError::other(
-                    "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list",
-                ));
-            }
-            rank => rank,
-        };
+    fn set_rank(&mut self, value: &[u8]) -> Done {
+        let rank = signed(value)?;
+        if rank == 0 {
+            return Err(CommandError::other(
+                "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list",
+            ));
+        }
         self.from = if rank < 0 { End::Right } else { End::Left };
         self.skip = rank.unsigned_abs() as usize - 1;
         Ok(())
@@ -308,7 +299,7 @@ impl PosOptions {
     }
 }
 
-fn lmove(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lmove(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (from, to) = (end(argv[3])?, end(argv[4])?);
     if !move_element(ctx, [argv[1], argv[2]], from, to, out)? {
         out.null();
@@ -316,7 +307,7 @@ fn lmove(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn rpoplpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn rpoplpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     if !move_element(ctx, [argv[1], argv[2]], End::Right, End::Left, out)? {
         out.null();
     }
@@ -356,7 +347,7 @@ fn move_element(
     Ok(true)
 }
 
-fn push_or_create(ctx: &mut Ctx<'_>, key: &[u8], element: &[u8], end: End, limit: ChunkLimit) -> Reply {
+fn push_or_create(ctx: &mut Ctx<'_>, key: &[u8], element: &[u8], end: End, limit: ChunkLimit) -> Done {
     if let Some(list) = list_mut(ctx, key)? {
         push_all(list, &[element], end, limit);
         return Ok(());
@@ -367,7 +358,7 @@ fn push_or_create(ctx: &mut Ctx<'_>, key: &[u8], element: &[u8], end: End, limit
     Ok(())
 }
 
-fn lmpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lmpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let request = MultiPop::parse(&argv[1..])?;
     if !request.serve(ctx, out)? {
         out.null_array();
@@ -386,14 +377,14 @@ struct MultiPop<'a> {
 impl<'a> MultiPop<'a> {
     /// Reads `numkeys key [key ...] LEFT|RIGHT [COUNT count]`.
     fn parse(words: &'a [&'a [u8]]) -> Result<Self, CommandError> {
-        let numkeys = count_in(words[0], 1, "ERR numkeys should be greater than 0")?;
+        let numkeys = count_from(1, words[0], "ERR numkeys should be greater than 0")?;
         let (keys, rest) = words[1..].split_at_checked(numkeys).ok_or(CommandError::Syntax)?;
         let (side, options) = rest.split_first().ok_or(CommandError::Syntax)?;
         let end = end(side)?;
         let count = match options {
             [] => 1,
             [name, count, rest @ ..] if name.eq_ignore_ascii_case(b"count") => {
-                let count = count_in(count, 1, "ERR count should be greater than 0")?;
+                let count = count_from(1, count, "ERR count should be greater than 0")?;
                 if !rest.is_empty() {
                     return Err(CommandError::Syntax);
                 }
@@ -419,15 +410,15 @@ impl<'a> MultiPop<'a> {
     }
 }
 
-fn blpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn blpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     blocking_pop(ctx, argv, End::Left, out)
 }
 
-fn brpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn brpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     blocking_pop(ctx, argv, End::Right, out)
 }
 
-fn blocking_pop(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, out: &mut Encoder<'_>) -> Reply {
+fn blocking_pop(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, out: &mut Encoder<'_>) -> Done {
     let (keys, timeout) = (&argv[1..argv.len() - 1], argv[argv.len() - 1]);
     let timeout_ms = parse_timeout(timeout, ctx.now_ms)?;
     for key in keys {
@@ -443,7 +434,7 @@ fn blocking_pop(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, out: &mut Encoder<'
     Ok(())
 }
 
-fn blmove(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn blmove(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (from, to) = (end(argv[3])?, end(argv[4])?);
     let timeout_ms = parse_timeout(argv[5], ctx.now_ms)?;
     if move_element(ctx, [argv[1], argv[2]], from, to, out)? {
@@ -454,7 +445,7 @@ fn blmove(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn brpoplpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn brpoplpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let timeout_ms = parse_timeout(argv[3], ctx.now_ms)?;
     if move_element(ctx, [argv[1], argv[2]], End::Right, End::Left, out)? {
         ctx.propagate(&[b"RPOPLPUSH", argv[1], argv[2]]);
@@ -464,7 +455,7 @@ fn brpoplpush(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply
     Ok(())
 }
 
-fn blmpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn blmpop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let request = MultiPop::parse(&argv[2..])?;
     let timeout_ms = parse_timeout(argv[1], ctx.now_ms)?;
     if !request.serve(ctx, out)? {
@@ -496,9 +487,9 @@ fn list<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a List>, Comman
     }
 }
 
-/// As [`list`], for a command that will write: no hit and no miss is counted.
+/// As [`list`], for a command that may write: no hit and no miss is counted.
 fn peek_list<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a List>, CommandError> {
-    match ctx.peek(key) {
+    match ctx.lookup_write(key) {
         Some(ValueRef::List(list)) => Ok(Some(list)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(None),
@@ -514,7 +505,7 @@ fn list_mut<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a mut List>
 }
 
 /// Removes elements at an end of a list that is there, and the key with the last of them.
-fn remove_from(ctx: &mut Ctx<'_>, key: &[u8], end: End, count: usize) -> Reply {
+fn remove_from(ctx: &mut Ctx<'_>, key: &[u8], end: End, count: usize) -> Done {
     let limit = ChunkLimit::of(ctx.limits());
     let Some(list) = list_mut(ctx, key)? else { return Ok(()) };
     let start = if end == End::Left { 0 } else { list.len() - count };
@@ -589,10 +580,4 @@ fn range(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
     let start = place(start, len).unwrap_or(0);
     let end = place(end, len).map_or(0, |end| end.saturating_add(1).min(len));
     if start < end { start..end } else { 0..0 }
-}
-
-/// Reads a count of at least `min`; anything else is refused with `refusal`.
-fn count_in(text: &[u8], min: i64, refusal: &'static str) -> Result<usize, CommandError> {
-    let count = number::parse_i64(text).filter(|&count| count >= min);
-    count.and_then(|count| usize::try_from(count).ok()).ok_or(CommandError::other(refusal))
 }

@@ -36,9 +36,11 @@ use smallvec::SmallVec;
 pub use self::keys::Keys;
 use crate::{CommandError, Ctx};
 
-/// Executes a data command: reads or changes the data through the context and writes one reply, or returns why not,
-/// having changed nothing.
-pub type Handler = fn(&mut Ctx<'_>, &[&[u8]], &mut Encoder<'_>) -> Result<(), CommandError>;
+/// What a handler returns: it has replied, or refuses and has changed nothing.
+pub type Done = Result<(), CommandError>;
+
+/// Executes a data command: reads or changes the data through the context and writes one reply.
+pub type Handler = fn(&mut Ctx<'_>, &[&[u8]], &mut Encoder<'_>) -> Done;
 
 /// A data command's row.
 pub type DataSpec = Spec<Handler>;
@@ -241,7 +243,7 @@ fn repeat(
     max_bytes: usize,
     out: &mut Encoder<'_>,
     mut write: impl FnMut(&mut Encoder<'_>) -> Option<()>,
-) -> Result<(), CommandError> {
+) -> Done {
     let end_bytes = out.len_bytes().saturating_add(max_bytes);
     for _ in 0..count {
         if write(out).is_none() {
@@ -261,6 +263,26 @@ fn repeat(
 /// [`CommandError::NotAnInteger`].
 pub fn integer(text: &[u8]) -> Result<i64, CommandError> {
     number::parse_i64(text).ok_or(CommandError::NotAnInteger)
+}
+
+/// Reads a count of at least `min`; anything else is refused with `refusal`.
+fn count_from(min: i64, text: &[u8], refusal: &'static str) -> Result<usize, CommandError> {
+    let count = number::parse_i64(text).filter(|&count| count >= min);
+    count.and_then(|count| usize::try_from(count).ok()).ok_or(CommandError::other(refusal))
+}
+
+/// Reads an integer whose sign has a meaning: a count of SRANDMEMBER, HRANDFIELD or ZRANDMEMBER, a rank of LPOS.
+///
+/// # Errors
+/// [`CommandError::NotAnInteger`]; Redis's words for the one integer that has no opposite.
+fn signed(text: &[u8]) -> Result<i64, CommandError> {
+    const MOST: i64 = i64::MAX;
+    match integer(text)? {
+        i64::MIN => Err(CommandError::other(format!(
+            "ERR value is out of range, value must between -{MOST} and {MOST}"
+        ))),
+        number => Ok(number),
+    }
 }
 
 /// A container's HELP: its subcommands.

@@ -12,7 +12,7 @@
 //! compact:  scan::write_all(out, |out| ...);               everything at once, with cursor 0
 //! ```
 
-use resp::{Encoder, number};
+use resp::Encoder;
 
 use crate::table::Packed;
 use crate::{CommandError, Entry, glob};
@@ -39,9 +39,8 @@ impl<'a> Options<'a> {
         while let [name, rest @ ..] = words {
             let [value, rest @ ..] = rest else { return Err(CommandError::Syntax) };
             if name.eq_ignore_ascii_case(b"count") {
-                let count = number::parse_i64(value).ok_or(CommandError::NotAnInteger)?;
-                options.count =
-                    usize::try_from(count).ok().filter(|&count| count > 0).ok_or(CommandError::Syntax)?;
+                let count = usize::try_from(super::integer(value)?).ok();
+                options.count = count.filter(|&count| count > 0).ok_or(CommandError::Syntax)?;
             } else if name.eq_ignore_ascii_case(b"match") {
                 options.pattern = (*value != b"*").then_some(value);
             } else if with_type && name.eq_ignore_ascii_case(b"type") {

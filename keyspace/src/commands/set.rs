@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 
-use resp::{Encoder, number};
+use resp::Encoder;
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
 use super::scan::{self, Options};
-use super::{DataSpec, keys, spec};
+use super::{DataSpec, Done, count_from, keys, signed, spec};
+use crate::effect::deletion;
 use crate::types::listpack::Element;
 use crate::types::set::{Lookup, Set, Thresholds};
 use crate::{CommandError, Ctx, Random, Str, Value, ValueRef};
@@ -36,7 +37,7 @@ pub const TABLE: &[DataSpec] = &[
 /// SPOP with a count is logged as SREMs of this many members at most. Source: redis 7.2 `src/t_set.c`.
 const SREM_MEMBERS_MAX: usize = 1024;
 
-fn sadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, members) = (argv[1], &argv[2..]);
     let thresholds = thresholds(ctx);
     let added = match write(ctx, key)? {
@@ -62,7 +63,7 @@ fn add_all(set: &mut Set, members: &[&[u8]], thresholds: Thresholds) -> usize {
     members.iter().filter(|member| set.add(member, thresholds)).count()
 }
 
-fn srem(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn srem(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, members) = (argv[1], &argv[2..]);
     let Some(set) = write(ctx, key)? else {
         out.count(0);
@@ -80,13 +81,13 @@ fn srem(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), 
     Ok(())
 }
 
-fn sismember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sismember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let is_member = read(ctx, argv[1])?.is_some_and(|set| set.contains(argv[2]));
     out.count(usize::from(is_member));
     Ok(())
 }
 
-fn smismember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn smismember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let set = read(ctx, argv[1])?;
     out.array(argv.len() - 2);
     for member in &argv[2..] {
@@ -95,12 +96,12 @@ fn smismember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Resul
     Ok(())
 }
 
-fn scard(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn scard(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     out.count(read(ctx, argv[1])?.map_or(0, Set::len));
     Ok(())
 }
 
-fn smembers(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn smembers(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     match read(ctx, argv[1])? {
         Some(set) => write_set(out, set),
         None => out.set(0),
@@ -108,7 +109,7 @@ fn smembers(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<
     Ok(())
 }
 
-fn smove(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn smove(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (source, destination, member) = (argv[1], argv[2], argv[3]);
     let Some(set) = peek(ctx, source)? else {
         out.count(0);
@@ -145,7 +146,7 @@ fn smove(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(),
     Ok(())
 }
 
-fn spop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn spop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     match *argv {
         [_, key] => spop_one(ctx, key, out),
         [_, key, count] => spop_count(ctx, key, count, out),
@@ -153,7 +154,7 @@ fn spop(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), 
     }
 }
 
-fn spop_one(ctx: &mut Ctx<'_>, key: &[u8], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn spop_one(ctx: &mut Ctx<'_>, key: &[u8], out: &mut Encoder<'_>) -> Done {
     let mut random = ctx.random().fork();
     let Some(set) = write(ctx, key)? else {
         out.null();
@@ -174,14 +175,8 @@ fn spop_one(ctx: &mut Ctx<'_>, key: &[u8], out: &mut Encoder<'_>) -> Result<(), 
     Ok(())
 }
 
-fn spop_count(
-    ctx: &mut Ctx<'_>,
-    key: &[u8],
-    count: &[u8],
-    out: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
-    let count = number::parse_i64(count).and_then(|count| usize::try_from(count).ok());
-    let count = count.ok_or(CommandError::other("ERR value is out of range, must be positive"))?;
+fn spop_count(ctx: &mut Ctx<'_>, key: &[u8], count: &[u8], out: &mut Encoder<'_>) -> Done {
+    let count = count_from(0, count, "ERR value is out of range, must be positive")?;
     let len = peek(ctx, key)?.map_or(0, Set::len);
     if count == 0 || len == 0 {
         out.set(0);
@@ -204,19 +199,19 @@ fn spop_count(
     Ok(())
 }
 
-fn spop_all(ctx: &mut Ctx<'_>, key: &[u8], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn spop_all(ctx: &mut Ctx<'_>, key: &[u8], out: &mut Encoder<'_>) -> Done {
     let lazy = ctx.limits().lazy_server_del;
     let Some(set) = read(ctx, key)? else { return Ok(()) };
     let len = set.len();
     write_set(out, set);
     ctx.changed(key, 's', "spop", len);
-    ctx.propagate(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+    ctx.propagate(&[deletion(lazy), key]);
     ctx.delete(key, lazy);
     ctx.notify('g', "del", key);
     Ok(())
 }
 
-fn srandmember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn srandmember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let mut random = ctx.random().fork();
     match *argv {
         [_, key] => {
@@ -227,7 +222,7 @@ fn srandmember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Resu
             Ok(())
         }
         [_, key, count] => {
-            let count = super::hash::parse_random_count(count)?;
+            let count = signed(count)?;
             let max_bytes = ctx.limits().max_repeated_bytes;
             match read(ctx, key)? {
                 Some(set) => return write_random(set, count, max_bytes, &mut random, out),
@@ -240,13 +235,7 @@ fn srandmember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Resu
 }
 
 /// Writes `count` different members, or `-count` that may be the same.
-fn write_random(
-    set: &Set,
-    count: i64,
-    max_bytes: usize,
-    random: &mut Random,
-    out: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
+fn write_random(set: &Set, count: i64, max_bytes: usize, random: &mut Random, out: &mut Encoder<'_>) -> Done {
     let len = count.unsigned_abs() as usize;
     if count >= 0 {
         out.array(len.min(set.len()));
@@ -258,7 +247,7 @@ fn write_random(
     super::repeat(len, max_bytes, out, |out| set.random(random).map(|element| write_element(out, element)))
 }
 
-fn sinter(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sinter(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let sets = smallest_first(read_all(ctx, &argv[1..])?);
     let mut members = Vec::with_capacity(sets.first().map_or(0, Set::len).min(1024));
     intersection(&sets).for_each(|element| members.push(element));
@@ -266,7 +255,7 @@ fn sinter(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<()
     Ok(())
 }
 
-fn sinterstore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sinterstore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let sets = smallest_first(read_all(ctx, &argv[2..])?);
     let thresholds = thresholds(ctx);
     let packed = sets.first().is_some_and(|set| set.as_listpack().is_some());
@@ -277,11 +266,8 @@ fn sinterstore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Resu
     Ok(())
 }
 
-fn sintercard(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
-    let count = number::parse_i64(argv[1]).and_then(|count| usize::try_from(count).ok());
-    let count = count
-        .filter(|&count| count > 0)
-        .ok_or(CommandError::other("ERR numkeys should be greater than 0"))?;
+fn sintercard(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let count = count_from(1, argv[1], "ERR numkeys should be greater than 0")?;
     if count > argv.len() - 2 {
         return Err(CommandError::other("ERR Number of keys can't be greater than number of args"));
     }
@@ -291,9 +277,7 @@ fn sintercard(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Resul
         if !name.eq_ignore_ascii_case(b"limit") {
             return Err(CommandError::Syntax);
         }
-        limit = number::parse_i64(value)
-            .and_then(|limit| usize::try_from(limit).ok())
-            .ok_or(CommandError::other("ERR LIMIT can't be negative"))?;
+        limit = count_from(0, value, "ERR LIMIT can't be negative")?;
         options = rest;
     }
     if !options.is_empty() {
@@ -305,21 +289,21 @@ fn sintercard(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Resul
     Ok(())
 }
 
-fn sunion(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sunion(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let sets = read_all(ctx, &argv[1..])?;
     let result = union(&sets, thresholds(ctx));
     write_set(out, &result);
     Ok(())
 }
 
-fn sunionstore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sunionstore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let sets = read_all(ctx, &argv[2..])?;
     let result = union(&sets, thresholds(ctx));
     store(ctx, argv[1], result, "sunionstore", out);
     Ok(())
 }
 
-fn sdiff(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sdiff(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let sets = largest_others_first(read_all(ctx, &argv[1..])?);
     match remainder(&sets, thresholds(ctx)) {
         Some(left) => write_set(out, &left),
@@ -328,7 +312,7 @@ fn sdiff(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(),
     Ok(())
 }
 
-fn sdiffstore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sdiffstore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let sets = largest_others_first(read_all(ctx, &argv[2..])?);
     let thresholds = thresholds(ctx);
     let result = remainder(&sets, thresholds).unwrap_or_else(|| {
@@ -340,7 +324,7 @@ fn sdiffstore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Resul
     Ok(())
 }
 
-fn sscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sscan(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let cursor = scan::parse_cursor(argv[2])?;
     let Some(set) = read(ctx, argv[1])? else {
         scan::write_empty(out);
@@ -368,9 +352,9 @@ fn read<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a Set>, Command
     typed(ctx.read(key))
 }
 
-/// Looks at what a command is about to change: neither a hit nor a miss.
+/// Looks at what a command may change: neither a hit nor a miss, but an access.
 fn peek<'a>(ctx: &'a mut Ctx<'_>, key: &[u8]) -> Result<Option<&'a Set>, CommandError> {
-    typed(ctx.peek(key))
+    typed(ctx.lookup_write(key))
 }
 
 fn typed(value: Option<ValueRef<'_>>) -> Result<Option<&Set>, CommandError> {

@@ -15,7 +15,7 @@ use std::ops::Range;
 use resp::{Encoder, number};
 
 use super::flags::*;
-use super::{DataSpec, integer, keys, spec};
+use super::{DataSpec, Done, integer, keys, spec};
 use crate::types::list::{ChunkLimit, End, List};
 use crate::types::set::Set;
 use crate::types::string::{StringRef, copied};
@@ -28,11 +28,11 @@ pub const TABLE: &[DataSpec] = &[
     spec("sort_ro", sort_ro, -2, READ | DANGEROUS, keys::SORT_RO, "7.0.0", "Sorts a list, a set or a sorted set, and shows the result."),
 ];
 
-fn sort(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sort(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     run(ctx, argv[1], &Options::parse(&argv[2..], true)?, out)
 }
 
-fn sort_ro(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Result<(), CommandError> {
+fn sort_ro(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     run(ctx, argv[1], &Options::parse(&argv[2..], false)?, out)
 }
 
@@ -101,12 +101,7 @@ impl<'a> Options<'a> {
     }
 }
 
-fn run(
-    ctx: &mut Ctx<'_>,
-    key: &[u8],
-    options: &Options<'_>,
-    out: &mut Encoder<'_>,
-) -> Result<(), CommandError> {
+fn run(ctx: &mut Ctx<'_>, key: &[u8], options: &Options<'_>, out: &mut Encoder<'_>) -> Done {
     let rows = match ctx.read(key) {
         Some(value) if options.keeps_order() => in_order(value, options)?,
         value => {
@@ -181,11 +176,7 @@ enum Weight {
     Text(Option<Str>),
 }
 
-fn sort_elements(
-    ctx: &mut Ctx<'_>,
-    elements: &mut Vec<Str>,
-    options: &Options<'_>,
-) -> Result<(), CommandError> {
+fn sort_elements(ctx: &mut Ctx<'_>, elements: &mut Vec<Str>, options: &Options<'_>) -> Done {
     let mut weighed = Vec::with_capacity(elements.len());
     for element in elements.drain(..) {
         let by = match options.by {

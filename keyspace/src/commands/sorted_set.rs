@@ -17,7 +17,7 @@ use self::range::{
 };
 use super::flags::*;
 use super::scan::{self, Options};
-use super::{DataSpec, keys, spec};
+use super::{DataSpec, Done, keys, spec};
 use crate::types::listpack::Element;
 use crate::types::zset::{Scored, Thresholds, ZSet};
 use crate::{CommandError, Ctx, Value, ValueRef};
@@ -61,8 +61,6 @@ pub const TABLE: &[DataSpec] = &[
     spec("zunion", zunion, -3, READ, keys::READ_COUNTED, "6.2.0", "Lists the members that any sorted set has."),
     spec("zunionstore", zunionstore, -4, WRITE | DENYOOM, keys::STORE_COUNTED, "2.0.0", "Stores the members that any sorted set has."),
 ];
-
-type Done = Result<(), CommandError>;
 
 /// The sorted set under a key, to be read.
 pub(super) fn read<'c>(ctx: &'c mut Ctx<'_>, key: &[u8]) -> Result<Option<&'c ZSet>, CommandError> {

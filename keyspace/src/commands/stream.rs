@@ -13,7 +13,7 @@ use self::group::{XGROUP, xack, xgroup, xpending};
 use self::info::{XINFO, xinfo};
 use self::read::{xread, xreadgroup};
 use super::flags::*;
-use super::{DataSpec, Keys, integer, keys, spec, write_help};
+use super::{DataSpec, Done, Keys, integer, keys, spec, write_help};
 use crate::types::stream::{Entry, NodeLimits, Stream, StreamId, Trim, TrimTo};
 use crate::{CommandError, Ctx, Value, ValueRef};
 
@@ -37,11 +37,9 @@ pub const TABLE: &[DataSpec] = &[
     spec("xtrim", xtrim, -4, WRITE, keys::REMOVE, "5.0.0", "Cuts entries off the front of a stream."),
 ];
 
-type Done = Result<(), CommandError>;
-
 fn xadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let key = argv[1];
-    let options = Options::parse(argv, true)?;
+    let options = Options::parse(ctx, argv, true)?;
     let pairs = argv.get(options.end + 1..).unwrap_or_default();
     if pairs.is_empty() || pairs.len() % 2 == 1 {
         return Err(CommandError::Arity("xadd".into()));
@@ -49,28 +47,11 @@ fn xadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     if options.id == NewId::Given(StreamId::MIN) {
         return Err(CommandError::other("ERR The ID specified in XADD must be greater than 0-0"));
     }
-    let trim = options.trim(ctx)?;
-    let (now_ms, limits) = (ctx.now_ms, NodeLimits::new(ctx.limits()));
-    let mut new = None;
-    let stream = match write(ctx, key)? {
-        Some(stream) => stream,
-        None if options.no_make_stream => {
-            out.null();
-            return Ok(());
-        }
-        None => new.insert(Stream::new()),
+    let trim = options.trim(ctx);
+    let Some(Added { id, cut, left }) = append(ctx, key, pairs, &options, trim)? else {
+        out.null();
+        return Ok(());
     };
-    let id = options.id.after(stream.header().last_id, now_ms)?;
-    if !Stream::fits(pairs) {
-        return Err(CommandError::other("ERR Elements are too large to be stored"));
-    }
-    stream.add(id, pairs, limits);
-    let cut = trim.map_or(0, |trim| stream.trim(&trim));
-    let left = trim.map(|trim| left_by(stream, &trim)).unwrap_or_default();
-    match new {
-        Some(stream) => ctx.set(key, Value::Stream(stream)),
-        None => ctx.signal_ready(key),
-    }
     ctx.changed(key, 't', "xadd", 1);
     if cut > 0 {
         ctx.notify('t', "xtrim", key);
@@ -89,12 +70,49 @@ fn xadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     Ok(())
 }
 
+/// What XADD did.
+struct Added {
+    id: StreamId,
+    /// Entries that were trimmed.
+    cut: u64,
+    /// See [`left_by`].
+    left: String,
+}
+
+/// Appends an entry and trims the stream; `None` if it is not there and not to be made.
+fn append(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    pairs: &[&[u8]],
+    options: &Options,
+    trim: Option<Trim>,
+) -> Result<Option<Added>, CommandError> {
+    let (now_ms, limits) = (ctx.now_ms, NodeLimits::new(ctx.limits()));
+    let mut new = None;
+    let stream = match write(ctx, key)? {
+        Some(stream) => stream,
+        None if options.no_make_stream => return Ok(None),
+        None => new.insert(Stream::new()),
+    };
+    let id = options.id.after(stream.header().last_id, now_ms)?;
+    if !Stream::fits(pairs) {
+        return Err(CommandError::other("ERR Elements are too large to be stored"));
+    }
+    stream.add(id, pairs, limits);
+    let cut = trim.map_or(0, |trim| stream.trim(&trim));
+    let left = trim.map(|trim| left_by(stream, &trim)).unwrap_or_default();
+    match new {
+        Some(stream) => ctx.set(key, Value::Stream(stream)),
+        None => ctx.signal_ready(key),
+    }
+    Ok(Some(Added { id, cut, left }))
+}
+
 fn xtrim(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let key = argv[1];
-    let options = Options::parse(argv, false)?;
-    let trim = options
-        .trim(ctx)?
-        .ok_or(CommandError::other("ERR syntax error, XTRIM must be called with a trimming strategy"))?;
+    let options = Options::parse(ctx, argv, false)?;
+    // There is one, or the options would have been refused.
+    let trim = options.trim(ctx).ok_or(CommandError::Syntax)?;
     let Some(stream) = write(ctx, key)? else {
         out.integer(0);
         return Ok(());
@@ -180,7 +198,7 @@ impl NewId {
 }
 
 impl Options {
-    fn parse(argv: &[&[u8]], adds: bool) -> Result<Self, CommandError> {
+    fn parse(ctx: &Ctx<'_>, argv: &[&[u8]], adds: bool) -> Result<Self, CommandError> {
         let mut options = Options {
             no_make_stream: false,
             to: None,
@@ -211,7 +229,22 @@ impl Options {
             }
             options.end += 1;
         }
+        options.check(adds, ctx.keyspace.loading)?;
         Ok(options)
+    }
+
+    fn check(&self, adds: bool, loading: bool) -> Done {
+        Err(CommandError::other(match (self.limit, self.to) {
+            (Some(1..), None) => {
+                "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
+            }
+            (_, None) if !adds => "ERR syntax error, XTRIM must be called with a trimming strategy",
+            // In a log the threshold says exactly what is left, and a LIMIT may have been left behind it.
+            (Some(_), _) if !self.approximate && !loading => {
+                "ERR syntax error, LIMIT cannot be used without the special ~ option"
+            }
+            _ => return Ok(()),
+        }))
     }
 
     /// Reads what follows MAXLEN or MINID: `[=|~] threshold`.
@@ -237,24 +270,13 @@ impl Options {
     }
 
     /// The trim that is asked for.
-    fn trim(&self, ctx: &Ctx<'_>) -> Result<Option<Trim>, CommandError> {
-        if self.limit.is_some_and(|limit| limit > 0) && self.to.is_none() {
-            return Err(CommandError::other(
-                "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
-            ));
-        }
-        // In a log the threshold says exactly what is left, and a LIMIT may have been left behind it.
-        if !ctx.keyspace.loading && self.limit.is_some() && !self.approximate {
-            return Err(CommandError::other(
-                "ERR syntax error, LIMIT cannot be used without the special ~ option",
-            ));
-        }
+    fn trim(&self, ctx: &Ctx<'_>) -> Option<Trim> {
         let limit = match self.limit {
             _ if ctx.keyspace.loading || !self.approximate => None,
             Some(limit) => Some(limit).filter(|&limit| limit > 0),
             None => Some(default_limit(ctx.limits().stream_node_max_entries)),
         };
-        Ok(self.to.map(|to| Trim { to, approximate: self.approximate, limit }))
+        self.to.map(|to| Trim { to, approximate: self.approximate, limit })
     }
 
     /// Rewrites `~ threshold` as `= left`.

@@ -3,12 +3,10 @@
 use resp::{Encoder, number};
 
 use super::flags::{DENYOOM, FAST, READ, WRITE};
-use super::{DataSpec, integer, keys, lower_case, spec};
+use super::{DataSpec, Done, integer, keys, lower_case, spec};
 use crate::types::long_double::LongDouble;
 use crate::types::string::StringRef;
 use crate::{CommandError, Ctx, New, STRING_BYTES_MAX, ValueRef};
-
-type Reply = Result<(), CommandError>;
 
 /// The rows.
 #[rustfmt::skip]
@@ -37,7 +35,7 @@ pub const TABLE: &[DataSpec] = &[
     spec("lcs",         lcs,         -3, READ,                   keys::READ_TWO,        "7.0.0", "Finds the longest common subsequence of two strings."),
 ];
 
-fn get(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn get(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     match ctx.read(argv[1]) {
         Some(ValueRef::Str(bytes)) => out.bulk(bytes),
         Some(ValueRef::Int(integer)) => out.bulk_integer(integer),
@@ -47,7 +45,7 @@ fn get(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn set(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn set(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     if let [_, key, value] = *argv {
         ctx.set(key, New::string(value));
         note_set(ctx, key);
@@ -71,17 +69,15 @@ fn set(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         false => ctx.set_in(ctx.db, key, New::string(value), expire_at_ms),
     }
     note_set(ctx, key);
-    if let (Some(at_ms), Some(expire)) = (expire_at_ms, options.expire) {
-        ctx.notify('g', "expire", key);
-        if !expire.is_log_form() {
-            propagate_set_at(ctx, key, value, at_ms);
+    match (expire_at_ms, options.expire) {
+        (Some(at_ms), Some(expire)) => {
+            ctx.notify('g', "expire", key);
+            if !expire.is_log_form() {
+                propagate_set_at(ctx, key, value, at_ms);
+            }
         }
-    } else if options.get {
-        // Nobody reads the replies of a log.
-        let words =
-            argv.iter().enumerate().filter(|(at, word)| *at < 3 || !word.eq_ignore_ascii_case(b"get"));
-        let words: Vec<&[u8]> = words.map(|(_, word)| *word).collect();
-        ctx.propagate(&words);
+        _ if options.get => propagate_without_get(ctx, argv),
+        _ => {}
     }
     if !options.get {
         out.ok();
@@ -89,7 +85,14 @@ fn set(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn setnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+/// Nobody reads the replies of a log.
+fn propagate_without_get(ctx: &mut Ctx<'_>, argv: &[&[u8]]) {
+    let words = argv.iter().enumerate().filter(|(at, word)| *at < 3 || !word.eq_ignore_ascii_case(b"get"));
+    let words: Vec<&[u8]> = words.map(|(_, word)| *word).collect();
+    ctx.propagate(&words);
+}
+
+fn setnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let absent = !ctx.exists(argv[1]);
     if absent {
         ctx.set(argv[1], New::string(argv[2]));
@@ -99,11 +102,11 @@ fn setnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn setex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn setex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     set_expiring(ctx, argv, out, TimeForm::EX, "setex")
 }
 
-fn psetex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn psetex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     set_expiring(ctx, argv, out, TimeForm::PX, "psetex")
 }
 
@@ -113,7 +116,7 @@ fn set_expiring(
     out: &mut Encoder<'_>,
     form: TimeForm,
     command: &'static str,
-) -> Reply {
+) -> Done {
     let (key, time, value) = (argv[1], argv[2], argv[3]);
     let at_ms = Expire { form, time }.at_ms(ctx.now_ms, command)?;
     ctx.set_in(ctx.db, key, New::string(value), Some(at_ms));
@@ -124,7 +127,7 @@ fn set_expiring(
     Ok(())
 }
 
-fn getset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn getset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     get(ctx, argv, out)?;
     ctx.set(argv[1], New::string(argv[2]));
     note_set(ctx, argv[1]);
@@ -132,7 +135,7 @@ fn getset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn getex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn getex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let key = argv[1];
     let options = Options::parse(&argv[2..], OptionSet::GetEx)?;
     match ctx.read(key) {
@@ -147,10 +150,7 @@ fn getex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
         (Some(at_ms), Some(expire))
             if expire.form.absolute && at_ms <= ctx.now_ms && !ctx.keyspace.loading =>
         {
-            let lazy = ctx.limits().lazy_expire;
-            ctx.delete(key, lazy);
-            ctx.changed(key, 'g', "del", 1);
-            ctx.propagate(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+            ctx.delete_instead(key, ctx.limits().lazy_expire);
         }
         (Some(at_ms), _) => {
             ctx.set_expire(key, expire_at_ms);
@@ -167,7 +167,7 @@ fn getex(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn getdel(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn getdel(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     get(ctx, argv, out)?;
     if ctx.delete(argv[1], false) {
         ctx.changed(argv[1], 'g', "del", 1);
@@ -176,7 +176,7 @@ fn getdel(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn mget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn mget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     out.array(argv.len() - 1);
     for key in &argv[1..] {
         match ctx.read(key).map(StringRef::of) {
@@ -187,13 +187,13 @@ fn mget(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn mset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn mset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     set_pairs(ctx, pairs(argv, "mset")?);
     out.ok();
     Ok(())
 }
 
-fn msetnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn msetnx(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let pairs = pairs(argv, "msetnx")?;
     let absent = !pairs.iter().any(|[key, _]| ctx.exists(key));
     if absent {
@@ -217,9 +217,9 @@ fn set_pairs(ctx: &mut Ctx<'_>, pairs: &[[&[u8]; 2]]) {
     }
 }
 
-fn append(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn append(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, tail) = (argv[1], argv[2]);
-    let len = match ctx.peek(key) {
+    let len = match ctx.lookup_write(key) {
         Some(value) => {
             let at = StringRef::of(value)?.len();
             let len = at + tail.len();
@@ -237,12 +237,12 @@ fn append(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn strlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn strlen(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     out.count(StringRef::of_key(ctx.read(argv[1]))?.len());
     Ok(())
 }
 
-fn getrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn getrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (start, end) = (integer(argv[2])?, integer(argv[3])?);
     let string = StringRef::of_key(ctx.read(argv[1]))?;
     let range =
@@ -265,13 +265,13 @@ pub(super) fn range(start: i64, end: i64, len: usize) -> Option<std::ops::Range<
     (start <= end).then(|| start as usize..end as usize + 1)
 }
 
-fn setrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn setrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, patch) = (argv[1], argv[3]);
     let offset = integer(argv[2])?;
     let offset = usize::try_from(offset).map_err(|_| CommandError::other("ERR offset is out of range"))?;
     let longest = longest(ctx);
     let end = offset.saturating_add(patch.len());
-    let len = StringRef::of_key(ctx.peek(key))?.len();
+    let len = StringRef::of_key(ctx.lookup_write(key))?.len();
     if patch.is_empty() {
         out.count(len);
         return Ok(());
@@ -283,26 +283,26 @@ fn setrange(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
     Ok(())
 }
 
-fn incr(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn incr(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     increment(ctx, argv[1], 1, out)
 }
 
-fn decr(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn decr(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     increment(ctx, argv[1], -1, out)
 }
 
-fn incrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn incrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     increment(ctx, argv[1], integer(argv[2])?, out)
 }
 
-fn decrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn decrby(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let decrement = integer(argv[2])?;
     let delta = decrement.checked_neg().ok_or(CommandError::other("ERR decrement would overflow"))?;
     increment(ctx, argv[1], delta, out)
 }
 
-fn increment(ctx: &mut Ctx<'_>, key: &[u8], delta: i64, out: &mut Encoder<'_>) -> Reply {
-    let (value, expire_at_ms) = match ctx.peek_entry(ctx.db, key) {
+fn increment(ctx: &mut Ctx<'_>, key: &[u8], delta: i64, out: &mut Encoder<'_>) -> Done {
+    let (value, expire_at_ms) = match ctx.lookup_write_in(ctx.db, key) {
         Some(entry) => (stored_integer(entry.value())?, entry.expire_at_ms()),
         None => (0, None),
     };
@@ -324,10 +324,10 @@ fn stored_integer(value: ValueRef<'_>) -> Result<i64, CommandError> {
     }
 }
 
-fn incrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn incrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, increment) = (argv[1], argv[2]);
     let parse = |text: &[u8]| LongDouble::parse(text).ok_or(CommandError::NotAFloat);
-    let value = match ctx.peek(key) {
+    let value = match ctx.lookup_write(key) {
         Some(ValueRef::Int(integer)) => LongDouble::from_i64(integer),
         Some(ValueRef::Str(bytes)) => parse(bytes)?,
         Some(ValueRef::Chunked(_)) => return Err(CommandError::NotAFloat),
@@ -344,7 +344,7 @@ fn incrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Repl
     Ok(())
 }
 
-fn lcs(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Reply {
+fn lcs(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let mut len = |key| match StringRef::of_key(ctx.read(key)) {
         Ok(string) => Ok(string.len()),
         Err(_) => Err(CommandError::other("ERR The specified keys must contain string values")),
@@ -408,7 +408,7 @@ struct LcsTable<'a> {
 
 impl<'a> LcsTable<'a> {
     /// Refuses a table of more than `max_bytes`.
-    fn check(left_len: usize, right_len: usize, max_bytes: u64) -> Result<(), CommandError> {
+    fn check(left_len: usize, right_len: usize, max_bytes: u64) -> Done {
         let cells = (left_len as u128 + 1) * (right_len as u128 + 1);
         if cells * 4 > u128::from(max_bytes) {
             let text = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
@@ -506,7 +506,7 @@ pub(super) fn longest(ctx: &Ctx<'_>) -> u64 {
     if ctx.keyspace.loading { STRING_BYTES_MAX } else { ctx.limits().max_string_bytes.min(STRING_BYTES_MAX) }
 }
 
-fn check_length(len: usize, longest: u64) -> Result<(), CommandError> {
+fn check_length(len: usize, longest: u64) -> Done {
     if len as u64 > longest {
         return Err(CommandError::other("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
     }

@@ -1,8 +1,7 @@
 //! The time that a blocking command waits.
 
-use resp::number;
-
 use crate::CommandError;
+use crate::types::long_double::LongDouble;
 
 /// Reads a timeout in seconds, fractions allowed, as milliseconds; `None` is for ever, which clients write as 0.
 ///
@@ -10,16 +9,14 @@ use crate::CommandError;
 /// Redis's words for what is no float, is negative, or ends after the end of time.
 /// Source: redis 7.2 `src/timeout.c` `getTimeoutFromObjectOrReply`.
 pub(crate) fn parse_timeout(text: &[u8], now_ms: i64) -> Result<Option<u64>, CommandError> {
-    let seconds =
-        number::parse_f64(text).ok_or(CommandError::other("ERR timeout is not a float or out of range"))?;
-    let timeout_ms = (seconds * 1000.0).ceil();
-    if timeout_ms < 0.0 {
-        return Err(CommandError::other("ERR timeout is negative"));
+    let seconds = LongDouble::parse(text);
+    let seconds = seconds.ok_or(CommandError::other("ERR timeout is not a float or out of range"))?;
+    let timeout_ms = seconds.times_rounded_up(1000);
+    let timeout = u64::try_from(timeout_ms).map_err(|_| CommandError::other("ERR timeout is negative"))?;
+    match timeout_ms.checked_add(now_ms) {
+        Some(_) => Ok(Some(timeout).filter(|&timeout| timeout > 0)),
+        None => Err(CommandError::other("ERR timeout is out of range")),
     }
-    if timeout_ms > i64::MAX.saturating_sub(now_ms) as f64 {
-        return Err(CommandError::other("ERR timeout is out of range"));
-    }
-    Ok(Some(timeout_ms as u64).filter(|&timeout_ms| timeout_ms > 0))
 }
 
 #[cfg(test)]
@@ -38,6 +35,10 @@ mod tests {
             ("-1", "ERR timeout is negative"),
             ("-inf", "ERR timeout is negative"),
             ("inf", "ERR timeout is out of range"),
+            // More than a double holds.
+            ("1e400", "ERR timeout is out of range"),
+            ("-1e400", "ERR timeout is negative"),
+            ("1e5000", "ERR timeout is not a float or out of range"),
             ("9223372036854775", "ERR timeout is out of range"),
             ("x", "ERR timeout is not a float or out of range"),
             ("", "ERR timeout is not a float or out of range"),

@@ -16,16 +16,16 @@ use smallvec::SmallVec;
 use triomphe::Arc;
 
 use self::record::{FORM, FRAME_BYTES, HANDLE, Head, INT, LONG_KEY, Piece, Tail, i64_of, index_of};
-use super::HashSeed;
 use super::block::{BLOCK_BYTES, Block};
 use super::place::{cursor_of, lower_bound, place_of};
 use super::spine::{Segment, Spine, clone_all};
+use super::{HashSeed, Table};
 use crate::access::Access;
 use crate::entry::{Entry, NEVER};
 use crate::room::{reserve, reserve_next, roomy, trim};
 use crate::types::string::copied;
 use crate::value::New;
-use crate::{Value, ValueRef};
+use crate::{Random, Value, ValueRef};
 
 mod record;
 mod warm;
@@ -551,7 +551,7 @@ impl<N: Note> Segment for Arena<N> {
         self.slots.iter().map(|slot| self.entry_of(slot))
     }
 
-    fn split(&mut self, bit: u32, _: HashSeed) -> Self {
+    fn split(&mut self, bit: u32) -> Self {
         let mask = (1u32 << 31).checked_shr(bit).unwrap_or(0);
         let mut old = std::mem::take(self);
         let slots = std::mem::take(&mut old.slots);
@@ -560,19 +560,13 @@ impl<N: Note> Segment for Arena<N> {
         old.gather(go)
     }
 
-    fn absorb(&mut self, mut other: Self, _: HashSeed) {
+    fn absorb(&mut self, mut other: Self) {
         let slots = std::mem::take(&mut other.slots);
         reserve(&mut self.slots, slots.len());
         slots.iter().for_each(|slot| self.adopt(slot, &mut other));
     }
 
-    fn scan<'a>(
-        &'a self,
-        from: u64,
-        count: usize,
-        _: HashSeed,
-        visit: &mut impl FnMut(Entry<'a>),
-    ) -> Option<u64> {
+    fn scan<'a>(&'a self, from: u64, count: usize, visit: &mut impl FnMut(Entry<'a>)) -> Option<u64> {
         let start = self.slots.partition_point(|slot| cursor_of(slot.place) < from);
         let end = self.slots.len().min(start.saturating_add(count));
         // Those of one place are visited together.
@@ -654,6 +648,40 @@ impl Fields {
             self.shrink();
         }
         true
+    }
+}
+
+impl Table for Fields {
+    fn new(seed: HashSeed) -> Self {
+        Spine::new(seed)
+    }
+
+    fn len(&self) -> usize {
+        Spine::len(self)
+    }
+
+    fn get(&self, hash: u64, key: &[u8]) -> Option<&[u8]> {
+        self.find(hash, key).map(|entry| entry.string())
+    }
+
+    fn set(&mut self, hash: u64, key: &[u8], value: &[u8]) -> bool {
+        Fields::set(self, hash, key, value)
+    }
+
+    fn remove(&mut self, hash: u64, key: &[u8]) -> bool {
+        Fields::remove(self, hash, key)
+    }
+
+    fn scan<'a>(&'a self, cursor: u64, count: usize, mut visit: impl FnMut(&'a [u8], &'a [u8])) -> u64 {
+        Spine::scan(self, cursor, count, |entry| visit(entry.key, entry.string()))
+    }
+
+    fn random(&self, random: &mut Random) -> Option<(&[u8], &[u8])> {
+        Spine::random(self, random).map(|entry| (entry.key, entry.string()))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        Spine::iter(self).map(|entry| (entry.key, entry.string()))
     }
 }
 

@@ -1,7 +1,6 @@
 //! An index from places (see [`super::place`]) to numbers: who looks a key up by its hash finds
 //! the numbers of what may be it, and asks there for the key, which the index does not hold.
 
-use super::HashSeed;
 use super::place::{cursor_of, lower_bound};
 use super::spine::{Segment, Spine};
 use crate::room::{reserve, roomy, trim};
@@ -54,7 +53,7 @@ impl Segment for Marks {
         self.as_slice().iter().copied()
     }
 
-    fn split(&mut self, bit: u32, _: HashSeed) -> Self {
+    fn split(&mut self, bit: u32) -> Self {
         let mask = (1u32 << 31).checked_shr(bit).unwrap_or(0);
         let mut moved = Vec::new();
         let stay = self.partition_point(|mark| mark.place & mask == 0);
@@ -64,18 +63,12 @@ impl Segment for Marks {
         moved
     }
 
-    fn absorb(&mut self, other: Self, _: HashSeed) {
+    fn absorb(&mut self, other: Self) {
         reserve(self, other.len());
         self.extend(other);
     }
 
-    fn scan<'a>(
-        &'a self,
-        from: u64,
-        count: usize,
-        _: HashSeed,
-        visit: &mut impl FnMut(Self::Item<'a>),
-    ) -> Option<u64> {
+    fn scan<'a>(&'a self, from: u64, count: usize, visit: &mut impl FnMut(Self::Item<'a>)) -> Option<u64> {
         let start = self.partition_point(|mark| cursor_of(mark.place) < from);
         let end = self.len().min(start.saturating_add(count));
         // Those of one place are visited together.

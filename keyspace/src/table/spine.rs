@@ -46,20 +46,13 @@ pub trait Segment: Clone + Default {
     fn iter(&self) -> impl Iterator<Item = Self::Item<'_>>;
 
     /// Moves the records whose hash has bit `bit` to a segment of their own; they agree in all bits below.
-    fn split(&mut self, bit: u32, seed: HashSeed) -> Self;
+    fn split(&mut self, bit: u32) -> Self;
 
     /// The reverse of [`split`](Self::split).
-    fn absorb(&mut self, other: Self, seed: HashSeed);
+    fn absorb(&mut self, other: Self);
 
-    /// Visits records from a `scan_place` on, at most about `count`; returns where to go on from,
-    /// `None` if that were all.
-    fn scan<'a>(
-        &'a self,
-        from: u64,
-        count: usize,
-        seed: HashSeed,
-        visit: &mut impl FnMut(Self::Item<'a>),
-    ) -> Option<u64>;
+    /// Visits records from a cursor on, at most about `count`; returns where to go on from, `None` if that were all.
+    fn scan<'a>(&'a self, from: u64, count: usize, visit: &mut impl FnMut(Self::Item<'a>)) -> Option<u64>;
 }
 
 /// A table of segments.
@@ -208,9 +201,9 @@ impl<S: Segment> Spine<S> {
 
     /// Splits a segment.
     pub(crate) fn grow(&mut self) {
-        let ((parent, index), seed) = (self.splitting(), self.seed);
+        let (parent, index) = self.splitting();
         let Some(parent) = self.segment_mut(parent) else { return };
-        let child = parent.split(index.ilog2(), seed);
+        let child = parent.split(index.ilog2());
         self.push(child);
     }
 
@@ -221,10 +214,10 @@ impl<S: Segment> Spine<S> {
 
     /// Lets the last segment melt into the one that it was split off from.
     pub(crate) fn shrink(&mut self) {
-        let ((parent, _), seed) = (self.melting(), self.seed);
+        let (parent, _) = self.melting();
         let Some(last) = self.pop() else { return };
         let Some(parent) = self.segment_mut(parent) else { return };
-        parent.absorb(Arc::unwrap_or_clone(last), seed);
+        parent.absorb(Arc::unwrap_or_clone(last));
     }
 
     fn push(&mut self, segment: S) {
@@ -300,7 +293,7 @@ impl<S: Segment> Spine<S> {
         loop {
             let index = self.index((cursor << 16).reverse_bits());
             let Some(segment) = self.segment(index) else { return 0 };
-            let next = segment.scan(cursor, left, self.seed, &mut |item| {
+            let next = segment.scan(cursor, left, &mut |item| {
                 left = left.saturating_sub(1);
                 visit(item);
             });

@@ -5,35 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::{HashSeed, Persistent, Record, Segmented, Table};
+use super::{Fields, HashSeed, Persistent, Table};
 use crate::access::Access;
 use crate::db::Due;
 use crate::types::set::{Set, Thresholds};
 use crate::types::string::copied;
 use crate::{Db, Entry, Limits, New, Random, Value, ValueRef};
-
-/// A record of the tests: a number as text, and a value.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Word {
-    pub(super) key: Vec<u8>,
-    pub(super) value: u32,
-}
-
-impl Record for Word {
-    fn key(&self) -> &[u8] {
-        &self.key
-    }
-}
-
-impl Word {
-    pub(super) fn new(number: u32, value: u32) -> Self {
-        Word { key: number.to_string().into_bytes(), value }
-    }
-
-    fn number(&self) -> u32 {
-        std::str::from_utf8(&self.key).unwrap().parse().unwrap()
-    }
-}
 
 pub(super) const SEED: HashSeed = HashSeed(1, 2);
 
@@ -51,33 +28,47 @@ pub(super) trait Words: Clone {
     fn check(&mut self) {}
 }
 
-impl<T: Table<Word>> Words for T {
+fn number(text: &[u8]) -> u32 {
+    std::str::from_utf8(text).unwrap().parse().unwrap()
+}
+
+/// Numbers as text.
+impl<T: Table> Words for T {
     fn empty() -> Self {
         T::new(SEED)
     }
 
     fn set_word(&mut self, number: u32, value: u32) -> Option<u32> {
-        self.replace(Word::new(number, value)).map(|word| word.value)
+        let (before, key) = (self.word(number), number.to_string());
+        let is_new = self.set(SEED.hash(key.as_bytes()), key.as_bytes(), value.to_string().as_bytes());
+        assert_eq!(is_new, before.is_none());
+        before
     }
 
     fn word(&self, number: u32) -> Option<u32> {
-        self.get(number.to_string().as_bytes()).map(|word| word.value)
+        let key = number.to_string();
+        self.get(SEED.hash(key.as_bytes()), key.as_bytes()).map(self::number)
     }
 
     fn take_word(&mut self, number: u32) -> Option<u32> {
-        self.take(number.to_string().as_bytes()).map(|word| word.value)
+        let (before, key) = (self.word(number), number.to_string());
+        let was_there = self.remove(SEED.hash(key.as_bytes()), key.as_bytes());
+        assert_eq!(was_there, before.is_some());
+        before
     }
 
     fn words(&self) -> Vec<(u32, u32)> {
-        self.iter().map(|word| (word.number(), word.value)).collect()
+        let words: Vec<_> = self.iter().map(|(key, value)| (number(key), number(value))).collect();
+        assert_eq!((words.len(), words.is_empty()), (self.len(), self.is_empty()));
+        words
     }
 
     fn scan_words(&self, cursor: u64, count: usize, mut visit: impl FnMut(u32)) -> u64 {
-        self.scan(cursor, count, |word| visit(word.number()))
+        self.scan(cursor, count, |key, _| visit(number(key)))
     }
 
     fn random_word(&self, random: &mut Random) -> Option<u32> {
-        self.random(random).map(Word::number)
+        self.random(random).map(|(key, _)| number(key))
     }
 }
 
@@ -318,10 +309,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn segments_hold_what_a_standard_map_holds(steps in prop::collection::vec(step(), 1..24)) {
-        follow::<Segmented<Word>>(&steps);
+    fn fields_hold_what_a_standard_map_holds(steps in prop::collection::vec(step(), 1..24)) {
+        follow::<Fields>(&steps);
     }
-
 }
 
 proptest! {
@@ -329,7 +319,7 @@ proptest! {
 
     #[test]
     fn the_persistent_map_holds_what_a_standard_map_holds(steps in prop::collection::vec(step(), 1..12)) {
-        follow::<Persistent<Word>>(&steps);
+        follow::<Persistent>(&steps);
     }
 
     #[test]
@@ -363,7 +353,7 @@ fn draws_are_fair<T: Words>() {
 
 #[test]
 fn each_record_is_drawn_as_often_as_the_next() {
-    draws_are_fair::<Segmented<Word>>();
+    draws_are_fair::<Fields>();
     draws_are_fair::<Db>();
 }
 
@@ -383,6 +373,6 @@ fn any_cursor_is_harmless<T: Words>() {
 
 #[test]
 fn any_cursor_of_a_client_ends_the_scan_without_harm() {
-    any_cursor_is_harmless::<Segmented<Word>>();
+    any_cursor_is_harmless::<Fields>();
     any_cursor_is_harmless::<Db>();
 }

@@ -4,9 +4,9 @@
 //! ```text
 //! [64 KiB] [64 KiB] [] [64 KiB] [5 bytes, and 3 idle ones]
 //! ```
-//! A chunk holds its first bytes; what it does not hold is zeros. So a string is lengthened by much without being filled: a
-//! bitmap with one bit far out takes one chunk and 16 bytes for each that is empty, and does so again when it is loaded. Behind the string's end the last
-//! chunk may hold idle bytes, zeros too.
+//! A chunk holds its first bytes; what it does not hold is zeros. So a string is lengthened by much without being
+//! filled: a bitmap with one bit far out takes one chunk and 16 bytes for each that is empty, and does so again when it
+//! is loaded. Behind the string's end the last chunk may hold idle bytes, zeros too.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use super::string::{HEADER_BYTES, copied, make_private};
 use super::tree::{Item, Tree};
 use crate::Str;
 
-/// Bytes of a chunk, but for the last one: with the header of their allocation 64 KiB. A string that is longer is chunked.
+/// Bytes of a chunk, but for the last one: with the header of their allocation 64 KiB. What is longer is chunked.
 pub const CHUNK_BYTES: usize = 64 * 1024 - HEADER_BYTES;
 
 /// By up to so many bytes a string is lengthened in earnest, for who writes behind its end to reserve room.

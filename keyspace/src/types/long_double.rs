@@ -61,6 +61,12 @@ impl LongDouble {
         sum.is_finite().then_some(LongDouble(sum))
     }
 
+    /// The product with a factor, rounded up to an integer; the nearest one if it is beyond all of them.
+    pub fn times_rounded_up(self, factor: i64) -> i64 {
+        let product = (self.0 * LongDouble::from_i64(factor).0).value;
+        product.to_i128_r(64, Round::TowardPositive, &mut false).value as i64
+    }
+
     /// Prints a finite number with 17 decimals, less the zeros at the end: `3`, `0.1`, `-1.5`; never an exponent, so
     /// the greatest takes 4,933 digits. Tiny negative numbers are `0`.
     pub fn format(self) -> String {

@@ -16,7 +16,7 @@ use resp::number;
 use triomphe::Arc;
 
 use super::listpack::{self, At, Element, Listpack};
-use crate::table::{HashSeed, Record};
+use crate::table::HashSeed;
 use crate::{Limits, Random, Str};
 
 mod chunk;
@@ -49,13 +49,6 @@ impl Scored {
     /// The order of a sorted set: by score, then by bytes.
     pub fn compare(&self, other: &Scored) -> Ordering {
         compare((self.score, &self.member), (other.score, &other.member))
-    }
-}
-
-impl Record for Scored {
-    #[inline]
-    fn key(&self) -> &[u8] {
-        &self.member
     }
 }
 

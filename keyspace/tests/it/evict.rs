@@ -207,6 +207,140 @@ fn idle_time_and_frequency_are_told_as_the_policy_is() {
     session.check(&[("OBJECT IDLETIME new", ":0\r\n"), ("OBJECT FREQ new", NO_LFU)]);
 }
 
+/// Of the lookups that a command may write after, each notes an access, whether it writes or not.
+const WRITERS: [(&str, &str); 32] = [
+    ("SET k 1", "EXPIRE k 100"),
+    ("SET k 1", "EXPIRE k 100 XX"),
+    ("SET k 1 EX 100", "PERSIST k"),
+    ("SET k 1", "PERSIST k"),
+    ("SET k 1", "SETNX k 2"),
+    ("SET k 1", "SET k 2 NX"),
+    ("SET k 1", "MSETNX new 1 k 2"),
+    ("SET k 1", "SETBIT k 0 0"),
+    ("SET k 1", "BITFIELD k SET u8 0 49"),
+    ("SET k 1", "SETRANGE k 0 \"\""),
+    ("SET k 1", "APPEND k \"\""),
+    ("SET k 1", "INCR k"),
+    ("SET k 1", "INCRBYFLOAT k 1"),
+    ("PFADD k a", "PFADD k a"),
+    ("PFADD k a", "PFMERGE k"),
+    ("HSET k f 1", "HSETNX k f 2"),
+    ("HSET k f 1", "HINCRBY k f 1"),
+    ("HSET k f 1", "HDEL k g"),
+    ("RPUSH k a", "LPOP k 0"),
+    ("RPUSH k a", "LPUSHX k b"),
+    ("RPUSH k a", "LINSERT k BEFORE x b"),
+    ("RPUSH k a", "RPOPLPUSH k k"),
+    ("RPUSH k a", "LREM k 0 x"),
+    ("SADD k a", "SMOVE k l x"),
+    ("SADD k a", "SMOVE l k x"),
+    ("SADD k a", "SPOP k 0"),
+    ("SADD k a", "SREM k x"),
+    ("ZADD k 1 a", "ZADD k 1 a"),
+    ("ZADD k 1 a", "ZREM k x"),
+    ("SET k 1", "RENAME k k"),
+    ("SET k 1", "RENAMENX l k"),
+    ("SET k 1", "COPY l k"),
+];
+
+#[test]
+fn a_lookup_for_a_write_is_an_access_unless_the_client_does_not_touch() {
+    for (make, line) in WRITERS {
+        for no_touch in [false, true] {
+            let mut session = Session::new();
+            let other = if make.starts_with("SADD") { "SADD l b" } else { "SET l 1" };
+            [make, other].iter().for_each(|line| _ = session.run(line));
+            session.now_ms += 50_000;
+            session.no_touch = no_touch;
+            let reply = session.run(line);
+            assert!(!reply.starts_with('-'), "{line}: {reply}");
+            // What replaces a value is new, whoever brings it.
+            let stored_anew = ["INCR k", "INCRBYFLOAT k 1"].contains(&line);
+            let idle = if no_touch && !stored_anew { ":50\r\n" } else { ":0\r\n" };
+            assert_eq!(session.run("OBJECT IDLETIME k"), idle, "{line}, no-touch {no_touch}");
+        }
+    }
+}
+
+#[test]
+fn a_move_uses_the_key_that_is_in_its_way() {
+    let mut session = Session::new();
+    for db in [0, 1] {
+        session.db = db;
+        session.run("SET k 1");
+    }
+    session.now_ms += 50_000;
+    session.db = 0;
+    session.check(&[("MOVE k 1", ":0\r\n"), ("OBJECT IDLETIME k", ":0\r\n")]);
+    session.db = 1;
+    session.check(&[("OBJECT IDLETIME k", ":0\r\n")]);
+}
+
+#[test]
+fn what_tells_of_a_key_leaves_it_as_idle_as_it_was() {
+    let mut session = Session::new();
+    session.run("SET k 1 EX 1000");
+    session.now_ms += 50_000;
+    for line in
+        ["TTL k", "EXISTS k", "TYPE k", "OBJECT ENCODING k", "EXPIRETIME k", "RANDOMKEY", "SCAN 0", "KEYS *"]
+    {
+        session.run(line);
+        assert_eq!(session.run("OBJECT IDLETIME k"), ":50\r\n", "{line}");
+    }
+}
+
+#[test]
+fn a_command_that_looks_twice_uses_a_key_once() {
+    let mut session = under(By::Lfu, false);
+    session.keyspace.limits.lfu = Lfu { log_factor: 0, decay_minutes: 0 };
+    for (make, line) in [
+        ("SET k 1", "INCR k"),
+        ("SET k 1", "APPEND k 1"),
+        ("SET k 1", "SETBIT k 0 1"),
+        ("SET k 1", "SET k 2 XX"),
+        ("HSET k f 1", "HINCRBY k f 1"),
+        ("RPUSH k a b", "LPOP k"),
+        ("SADD k a b", "SPOP k 1"),
+    ] {
+        session.run("DEL k");
+        session.run(make);
+        session.run(line);
+        assert_eq!(session.run("OBJECT FREQ k"), ":6\r\n", "{line}");
+    }
+}
+
+#[test]
+fn how_often_a_value_was_used_goes_with_it_and_not_with_the_key() {
+    let mut session = under(By::Lfu, false);
+    session.keyspace.limits.lfu = Lfu { log_factor: 1_000_000_000, decay_minutes: 0 };
+    session.run("SET source 1");
+    let payload = session.run_argv(&[b"DUMP", b"source"]);
+    let payload =
+        payload[payload.iter().position(|&byte| byte == b'\n').unwrap() + 1..payload.len() - 2].to_vec();
+    let restore: [&[u8]; 7] = [b"RESTORE", b"k", b"0", &payload, b"REPLACE", b"FREQ", b"200"];
+    session.run_argv(&restore);
+    // (key, what moves or replaces it, where it is then, its counter)
+    for (line, db, key, freq) in [
+        ("RENAME k j", 0, "j", 200),
+        ("RENAMENX j k", 0, "k", 200),
+        ("MOVE k 1", 1, "k", 200),
+        ("MOVE k 0", 0, "k", 200),
+        // What replaces a value in place is used as that was; a copy was never used.
+        ("SET k 2", 0, "k", 200),
+        ("COPY source k REPLACE", 0, "k", 5),
+    ] {
+        session.run(line);
+        session.db = db;
+        assert_eq!(session.run(&format!("OBJECT FREQ {key}")), format!(":{freq}\r\n"), "{line}");
+    }
+    session.run_argv(&restore);
+    session.run_argv(&restore[..5]);
+    session.check(&[("OBJECT FREQ k", ":5\r\n")]);
+    // And it takes the place of a value that was.
+    session.run_argv(&restore);
+    session.check(&[("SET j 1", "+OK\r\n"), ("RENAME j k", "+OK\r\n"), ("OBJECT FREQ k", ":6\r\n")]);
+}
+
 #[test]
 fn a_client_that_does_not_touch_leaves_keys_as_idle_as_they_were_but_by_touch() {
     let mut session = Session::new();

@@ -377,6 +377,9 @@ fn lookups_are_hits_and_misses_where_redis_counts_them() {
         ("SDIFF t u", (2, 0), (0, 2)),
         ("XADD x 2-0 f v", (0, 0), (0, 0)),
         ("XACK x g 1-0", (1, 0), (0, 1)),
+        ("XREAD STREAMS x 0", (2, 0), (0, 2)),
+        ("XREADGROUP GROUP g c STREAMS x >", (2, 0), (0, 1)),
+        ("XREADGROUP GROUP g c STREAMS x 0", (2, 0), (0, 1)),
         ("XCLAIM x g c 0 1-0", (1, 0), (0, 1)),
         ("XAUTOCLAIM x g c 0 0", (1, 0), (0, 1)),
     ] {

@@ -111,10 +111,13 @@ fn places_are_logged_as_scores() {
         ),
         ("GEOSEARCHSTORE dst g FROMLONLAT 0 0 BYRADIUS 1 m", &[]),
     ]);
-    session.run("GEOSEARCHSTORE dst g FROMLONLAT 15 37 BYRADIUS 200 km");
+    session.run("GEOSEARCHSTORE dst g FROMLONLAT 15 37 BYRADIUS 9000 km");
     assert_eq!(session.events(), ["geosearchstore dst"]);
+    assert_eq!(session.unit.dirty, 3, "each place is a change");
     session.run("GEORADIUSBYMEMBER g Catania 1 km STOREDIST dst");
-    assert_eq!(session.events(), ["georadiusstore dst"]);
+    assert_eq!((session.unit.dirty, session.events()), (1, vec!["georadiusstore dst".to_owned()]));
+    session.run("GEOSEARCHSTORE dst g FROMLONLAT 0 0 BYRADIUS 1 m");
+    assert_eq!(session.unit.dirty, 1, "so is the deletion");
 }
 
 #[test]

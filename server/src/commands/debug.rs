@@ -155,7 +155,9 @@ fn reload(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
         server.drop_all();
     }
     let options = LoadOptions { replace, keeps_expired: true };
-    let why = match server.load_rdb_file(None, options) {
+    let loaded = server.load_rdb_file(None, options);
+    server.break_all_watches();
+    let why = match loaded {
         Ok(true) => None,
         Ok(false) => Some("the file has gone".to_owned()),
         Err(error) => Some(format!("{error:#}")),

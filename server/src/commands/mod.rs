@@ -59,6 +59,8 @@ pub struct Command {
     container: Option<&'static str>,
     /// Whether the container is to be named alone.
     undivided: bool,
+    /// Whether clients know it, or its container, by another name.
+    renamed: bool,
     /// Its place among all commands and subcommands, whatever they are renamed to.
     pub number: u16,
     /// COMMAND DOCS's group.
@@ -167,7 +169,8 @@ impl Command {
         };
         let undivided = self.has(flags::UNDIVIDED);
         let number = if undivided { self.number } else { self.number + 1 + at as u16 };
-        Some(Command { row, container: Some(self.name()), undivided, number, group: self.group })
+        let Command { renamed, group, .. } = *self;
+        Some(Command { row, container: Some(self.name()), undivided, renamed, number, group })
     }
 
     /// Whether a request of `words` words fits.
@@ -195,6 +198,12 @@ impl Command {
             Some(container) => format!("{container}|{}", self.name()),
             None => self.name().to_owned(),
         }
+    }
+
+    /// Its own name, or its container's, if clients know it by another.
+    #[inline]
+    pub fn renamed_from(&self) -> Option<&'static str> {
+        self.renamed.then(|| self.container.unwrap_or(self.name()))
     }
 
     /// Whether it is executed between MULTI and EXEC, rather than queued. Source: redis 7.2 `processCommand`.
@@ -240,7 +249,8 @@ impl CommandTable {
         let mut by_name: HashMap<Vec<u8>, Command, FixedState> = data
             .chain(process)
             .map(|(name, row, group)| {
-                let command = Command { row, container: None, undivided: false, number, group };
+                let command =
+                    Command { row, container: None, undivided: false, renamed: false, number, group };
                 number += 1 + command.subcommands_len() as u16;
                 (name.as_bytes().to_vec(), command)
             })
@@ -249,7 +259,7 @@ impl CommandTable {
             if let Some(command) = by_name.remove(&from.to_ascii_lowercase())
                 && !to.is_empty()
             {
-                by_name.insert(to.to_ascii_lowercase(), command);
+                by_name.insert(to.to_ascii_lowercase(), Command { renamed: true, ..command });
             }
         }
         CommandTable { by_name }

@@ -126,7 +126,10 @@ fn confirm(server: &mut Server, id: ClientId, word: &str, channel: Option<&[u8]>
 
 fn publish(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let told = server.publish(argv[1], argv[2]);
-    server.replicate_only(id, argv);
+    // Replicas know it by its own name.
+    let is_own = argv[0].eq_ignore_ascii_case(b"publish");
+    let name = if is_own { argv[0] } else { b"publish" };
+    server.replicate_only(id, &[name, argv[1], argv[2]]);
     if let Some(client) = server.clients.get_mut(id) {
         client.reply().count(told);
     }

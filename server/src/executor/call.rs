@@ -21,10 +21,10 @@ impl Server {
                     client.reply().error(&error.to_string());
                 }
             }
-            Handler::Data(spec) if self.in_exec => self.execute_data(id, spec, argv, false),
+            Handler::Data(spec) if self.in_exec => self.execute_data(id, &command, spec, argv),
             Handler::Data(spec) => {
                 self.unit.clear();
-                self.execute_data(id, spec, argv, true);
+                self.execute_data(id, &command, spec, argv);
                 self.finish_unit(Some(id), !command.has(flags::TOUCHES_ARBITRARY_KEYS));
                 if let Some(block) = self.unit.block.take() {
                     self.park_for_key(id, argv, block);
@@ -64,11 +64,12 @@ impl Server {
         self.finished(id, &command, argv, took_ns, failed);
     }
 
-    /// Executes a data command; what it leaves behind is added to the current unit.
-    fn execute_data(&mut self, id: ClientId, spec: &DataSpec, argv: &[&[u8]], may_block: bool) {
+    /// Executes a data command by its row; what it leaves behind is added to the current unit.
+    fn execute_data(&mut self, id: ClientId, command: &Command, spec: &DataSpec, argv: &[&[u8]]) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Client { db, no_touch, .. } = *client;
-        let call = Call { may_block, no_touch, ..Call::new(db, self.clock.unix_ms, argv) };
+        let (renamed_from, may_block) = (command.renamed_from(), !self.in_exec);
+        let call = Call { renamed_from, may_block, no_touch, ..Call::new(db, self.clock.unix_ms, argv) };
         self.keyspace.execute_spec(spec, &call, &mut client.reply(), &mut self.unit);
     }
 

@@ -212,6 +212,8 @@ fn a_watched_key_that_changed_spoils_the_transaction() {
         ("SET k 1", "MOVE k 1", true),
         ("SET k 1", "SET k 2 NX", false),
         ("SADD k a", "SADD k a", false),
+        ("SET k 1", "DEBUG RELOAD", true),
+        ("PING", "DEBUG RELOAD", false),
     ] {
         let (_world, server) = server();
         let (mut one, mut two) = (server.client(), server.client());

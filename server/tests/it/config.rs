@@ -176,8 +176,78 @@ fn a_renamed_command_has_its_new_name_and_an_empty_one_is_gone() {
     client.ok("PUT b 1 EX 1000");
     drop(client);
     assert!(server.terminate().success());
-    // The log is read by the names it was written with.
+    // The log knows commands by their own names.
     assert_eq!(world.start(&options).client().ask("GET a"), "1");
+}
+
+#[test]
+fn what_renamed_commands_did_is_logged_under_their_own_names() {
+    const RENAMED: [(&str, &str); 6] = [
+        ("SET", "put"),
+        ("GET", "set"),
+        ("HMSET", "fill"),
+        ("XADD", "note"),
+        ("XGROUP", "crowd"),
+        ("BLPOP", "fetch"),
+    ];
+    let world = World::new();
+    let path = world.path().join("redis.conf");
+    let lines = RENAMED.map(|(from, to)| format!("rename-command {from} {to}\n"));
+    fs::write(&path, lines.concat()).unwrap();
+    let options = [path.to_str().unwrap(), "--appendonly", "yes"];
+    let server = world.start(&options);
+    let mut client = server.client();
+    for (command, reply) in [
+        ("PUT a 1", "OK"),
+        ("put a 2 GET", "1"),
+        ("fill h f v", "OK"),
+        ("fill h f", "-ERR wrong number of arguments for 'hmset' command"),
+        ("NOTE s 1-0 f v", "1-0"),
+        ("NOTE s 2-* f v", "2-0"),
+        ("crowd CREATE s g 0", "OK"),
+        ("Set a", "2"),
+        ("APPEND a 3", ":2"),
+        ("MULTI", "OK"),
+        ("PUT b 1", "QUEUED"),
+        ("EXEC", "[OK]"),
+    ] {
+        assert_eq!(client.ask(command), reply, "{command}");
+    }
+    // One that was parked is logged by its own name, too.
+    client.send("FETCH l 0");
+    server.wait_for_info("blocked_clients", "1");
+    server.client().ask("RPUSH l x");
+    assert_eq!(client.reply(), "[l x]");
+    drop(client);
+    assert!(server.terminate().success());
+
+    let log = fs::read(world.aof_file("appendonly.aof.1.incr.aof")).unwrap();
+    let log = String::from_utf8_lossy(&log).to_ascii_lowercase();
+    for (_, to) in RENAMED.iter().filter(|(_, to)| *to != "set") {
+        assert!(!log.contains(&format!("\n{to}\r")), "{to}: {log}");
+    }
+    // What clients sent by a name that stayed is as they sent it.
+    assert!(log.contains("\nappend\r"));
+    // A later start needs no directive, and takes it.
+    for options in [&options[1..], &options[..]] {
+        let server = world.start(options);
+        let get = if options.len() == 3 { "SET" } else { "GET" };
+        let mut client = server.client();
+        assert_eq!(client.ask(&format!("{get} a")), "23");
+        assert_eq!((client.ask(&format!("{get} b")), client.ask("HGET h f")), ("1".into(), "v".into()));
+        assert_eq!((client.ask("XLEN s"), client.ask("EXISTS l")), (":2".into(), ":0".into()));
+        assert!(client.ask("XINFO GROUPS s").contains("name g "));
+    }
+}
+
+/// Other servers log what clients send.
+#[test]
+fn a_log_with_new_names_is_read_where_the_directive_stands() {
+    let world = World::new();
+    let log = "*3\r\n$3\r\nput\r\n$1\r\na\r\n$1\r\n1\r\n";
+    fs::write(world.path().join("appendonly.aof"), log).unwrap();
+    let server = world.start(&["--rename-command", "SET", "put", "--appendonly", "yes"]);
+    assert_eq!(server.client().ask("GET a"), "1");
 }
 
 #[test]

@@ -151,6 +151,18 @@ fn the_stream_carries_effects_with_and_without_a_log() {
 }
 
 #[test]
+fn the_stream_knows_commands_by_their_own_names() {
+    let world = World::new();
+    let renamed = ["--rename-command", "SET", "put", "--rename-command", "PUBLISH", "shout"];
+    let server = world.start(&[&renamed[..], &["--repl-ping-replica-period", "3600"]].concat());
+    let mut client = server.client();
+    client.ok("put before 1");
+    let mut replica = Replica::sync(&server);
+    ["put k v", "SHOUT channel message", "Append k w"].iter().for_each(|command| _ = client.ask(command));
+    replica.expect(&["SELECT 0", "set k v", "publish channel message", "Append k w"]);
+}
+
+#[test]
 fn what_blocked_clients_take_and_what_is_evicted_is_in_the_stream() {
     let world = World::new();
     let server = world.start(&["--repl-ping-replica-period", "3600"]);

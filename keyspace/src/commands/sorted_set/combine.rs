@@ -1,10 +1,12 @@
 //! Unions, intersections and differences, of sorted sets and of plain sets, whose members all score 1.
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use resp::{Encoder, number};
 
 use super::super::set::is_cheaper_to_subtract;
 use super::{Done, store, write_members};
-use crate::table::{Segmented, Table};
+use crate::commands::{count_from, integer};
 use crate::types::listpack::Element;
 use crate::types::zset::Scored;
 use crate::{CommandError, Ctx, Value};
@@ -115,7 +117,7 @@ impl Request {
         output: Output,
     ) -> Result<Self, CommandError> {
         let [numkeys, words @ ..] = words else { return Err(CommandError::Syntax) };
-        let numkeys = number::parse_i64(numkeys).ok_or(CommandError::NotAnInteger)?;
+        let numkeys = integer(numkeys)?;
         if numkeys < 1 {
             return Err(CommandError::other(format!(
                 "ERR at least 1 input key is needed for '{command}' command"
@@ -163,8 +165,7 @@ impl Request {
     }
 
     fn parse_limit<'w, 'a>(&mut self, words: &'w [&'a [u8]]) -> Result<&'w [&'a [u8]], CommandError> {
-        let limit = number::parse_i64(words[0]).and_then(|limit| usize::try_from(limit).ok());
-        let limit = limit.ok_or(CommandError::other("ERR LIMIT can't be negative"))?;
+        let limit = count_from(0, words[0], "ERR LIMIT can't be negative")?;
         self.limit = if limit == 0 { usize::MAX } else { limit };
         Ok(&words[1..])
     }
@@ -192,17 +193,20 @@ impl Request {
         // Sums of floats depend on the order: it is Redis's.
         self.smallest_first();
         let seed = ctx.seed();
-        let mut found: Segmented<Scored> = Segmented::new(seed);
+        let hash = |scored: &Scored| seed.hash(&scored.member);
+        let mut found = HashTable::new();
         for (member, score) in self.inputs.iter().flat_map(Input::members) {
             member.with_bytes(|member| {
-                let hash = seed.hash(member);
-                match found.find_mut(hash, |scored| &scored.member[..] == member) {
-                    Some(scored) => scored.score = self.aggregate.combine(scored.score, score),
-                    None => found.insert(hash, Scored { score, member: member.into() }),
+                match found.entry(seed.hash(member), |scored: &Scored| scored.member[..] == *member, hash) {
+                    Entry::Occupied(mut entry) => {
+                        let scored = entry.get_mut();
+                        scored.score = self.aggregate.combine(scored.score, score);
+                    }
+                    Entry::Vacant(entry) => _ = entry.insert(Scored { score, member: member.into() }),
                 }
             });
         }
-        found.iter().cloned().collect()
+        found.into_iter().collect()
     }
 
     /// The members that all inputs have; the first input must be the smallest.
@@ -224,18 +228,24 @@ impl Request {
     /// As [`diff`](Self::diff), by taking the others' members from a copy.
     fn remainder(&self, ctx: &Ctx<'_>) -> Vec<Scored> {
         let Some((first, others)) = self.inputs.split_first() else { return Vec::new() };
-        let mut left: Segmented<Scored> = Segmented::new(ctx.seed());
+        let seed = ctx.seed();
+        let hash = |scored: &Scored| seed.hash(&scored.member);
+        let mut left = HashTable::with_capacity(first.len());
         for (member, score) in first.members() {
             let scored = Scored { score, member: member.to_str() };
-            left.insert(ctx.seed().hash(&scored.member), scored);
+            left.insert_unique(hash(&scored), scored, hash);
         }
         for (member, _) in others.iter().flat_map(Input::members) {
             if left.is_empty() {
                 break;
             }
-            member.with_bytes(|member| left.take(member));
+            member.with_bytes(|member| {
+                if let Ok(entry) = left.find_entry(seed.hash(member), |scored| scored.member[..] == *member) {
+                    entry.remove();
+                }
+            });
         }
-        left.iter().cloned().collect()
+        left.into_iter().collect()
     }
 
     fn diff(&self) -> Vec<Scored> {

@@ -3,8 +3,10 @@
 use resp::{Encoder, number};
 
 use super::{Done, removed_from, write, write_member, write_members};
+use crate::commands::count_from;
 use crate::commands::timeout::parse_timeout;
 use crate::effect::Block;
+use crate::types::listpack::Element;
 use crate::{CommandError, Ctx, Str};
 
 /// The end to pop from.
@@ -44,6 +46,36 @@ enum Shape {
     KeyedPairs,
 }
 
+impl Shape {
+    /// Writes members in the order in which they are popped.
+    fn write<'z>(
+        self,
+        key: &[u8],
+        members: impl ExactSizeIterator<Item = (Element<'z>, f64)>,
+        out: &mut Encoder<'_>,
+    ) {
+        match self {
+            Shape::Listed => return write_members(out, members, true),
+            Shape::Flat => out.array(2 * members.len()),
+            Shape::Keyed => {
+                out.array(2 * members.len() + 1);
+                out.bulk(key);
+            }
+            Shape::KeyedPairs => {
+                out.array(2);
+                out.bulk(key);
+                out.array(members.len());
+            }
+        }
+        for member in members {
+            if self == Shape::KeyedPairs {
+                out.array(2);
+            }
+            write_member(out, member, true);
+        }
+    }
+}
+
 /// Pops up to `count` members from a key and writes them; returns how many, or `None` if the key is not there.
 fn pop(
     ctx: &mut Ctx<'_>,
@@ -59,31 +91,9 @@ fn pop(
         End::Min => 0..count,
         End::Max => zset.len() - count..zset.len(),
     };
-    let members = zset.range(places.clone());
-    match shape {
-        Shape::Flat => out.array(2 * count),
-        Shape::Listed => {}
-        Shape::Keyed => {
-            out.array(2 * count + 1);
-            out.bulk(key);
-        }
-        Shape::KeyedPairs => {
-            out.array(2);
-            out.bulk(key);
-            out.array(count);
-        }
-    }
-    let mut one = |member| {
-        if shape == Shape::KeyedPairs {
-            out.array(2);
-        }
-        write_member(out, member, true);
-    };
-    match (shape, end) {
-        (Shape::Listed, End::Min) => write_members(out, members, true),
-        (Shape::Listed, End::Max) => write_members(out, members.rev(), true),
-        (_, End::Min) => members.for_each(&mut one),
-        (_, End::Max) => members.rev().for_each(&mut one),
+    match end {
+        End::Min => shape.write(key, zset.range(places.clone()), out),
+        End::Max => shape.write(key, zset.range(places.clone()).rev(), out),
     }
     zset.remove_range(places);
     let is_empty = zset.is_empty();
@@ -102,11 +112,7 @@ pub(super) fn zpopmax(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) 
 fn pop_one_key(ctx: &mut Ctx<'_>, argv: &[&[u8]], end: End, out: &mut Encoder<'_>) -> Done {
     let (count, shape) = match &argv[2..] {
         [] => (1, Shape::Flat),
-        [count] => {
-            let text = "ERR value is out of range, must be positive";
-            let count = number::parse_i64(count).ok_or(CommandError::other(text))?;
-            (usize::try_from(count).map_err(|_| CommandError::other(text))?, Shape::Listed)
-        }
+        [count] => (count_from(0, count, "ERR value is out of range, must be positive")?, Shape::Listed),
         _ => return Err(CommandError::Syntax),
     };
     if pop(ctx, argv[1], end, count, shape, out)?.is_none() {
@@ -124,12 +130,8 @@ struct Request<'w, 'a> {
 
 impl<'w, 'a> Request<'w, 'a> {
     fn parse(words: &'w [&'a [u8]]) -> Result<Self, CommandError> {
-        let positive = |text, refusal| {
-            let value = number::parse_i64(text).and_then(|value| usize::try_from(value).ok());
-            value.filter(|&value| value > 0).ok_or(CommandError::other(refusal))
-        };
         let [numkeys, words @ ..] = words else { return Err(CommandError::Syntax) };
-        let numkeys = positive(numkeys, "ERR numkeys should be greater than 0")?;
+        let numkeys = count_from(1, numkeys, "ERR numkeys should be greater than 0")?;
         let (keys, words) = words.split_at_checked(numkeys).ok_or(CommandError::Syntax)?;
         let [end, options @ ..] = words else { return Err(CommandError::Syntax) };
         let end = if end.eq_ignore_ascii_case(b"min") {
@@ -141,7 +143,7 @@ impl<'w, 'a> Request<'w, 'a> {
         };
         let (count, rest) = match options {
             [name, count, rest @ ..] if name.eq_ignore_ascii_case(b"count") => {
-                (positive(count, "ERR count should be greater than 0")?, rest)
+                (count_from(1, count, "ERR count should be greater than 0")?, rest)
             }
             rest => (1, rest),
         };

@@ -2,21 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use resp::{Encoder, Version, number};
+use resp::{Encoder, Version};
 
 use super::{Done, read, write_member, write_members};
-use crate::commands::repeat;
+use crate::commands::{repeat, signed};
 use crate::types::zset::ZSet;
 use crate::{CommandError, Ctx, Random};
 
 pub(super) fn zrandmember(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let Some((count, options)) = argv[2..].split_first() else { return one(ctx, argv[1], out) };
-    let count = number::parse_i64(count).ok_or(CommandError::NotAnInteger)?;
-    if count == i64::MIN {
-        return Err(CommandError::other(
-            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-        ));
-    }
+    let count = signed(count)?;
     let with_scores = match options {
         [] => false,
         [word] if word.eq_ignore_ascii_case(b"withscores") => true,

@@ -38,6 +38,8 @@ pub(super) fn xreadgroup(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_
     ctx.propagate_nothing();
     serve(&request, out, ctx, |ctx, at, out| {
         let reader = Reader { key: request.keys[at], group, consumer, now_ms: ctx.now_ms };
+        // A hit, although it writes.
+        ctx.read(reader.key);
         // The greatest ID stands for `>`.
         if from[at] == StreamId::MAX {
             reader.deliver(ctx, request.count, request.no_ack, out)

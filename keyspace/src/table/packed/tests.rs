@@ -69,7 +69,7 @@ fn keys_of_one_place_are_told_apart() {
     }
     assert_eq!(arena.find(9, 0, b"c"), None);
     let mut visited = 0;
-    assert_eq!(arena.scan(0, 1, SEED, &mut |_| visited += 1), None);
+    assert_eq!(arena.scan(0, 1, &mut |_| visited += 1), None);
     assert_eq!(visited, 4, "a cursor cannot tell them apart");
 }
 
@@ -103,12 +103,12 @@ fn halves_of_a_segment_have_each_record_once() {
         put(&mut arena, place, key.as_bytes(), value.into(), i64::from(number + 1000));
     }
     let whole: Vec<String> = arena.iter().map(|entry| format!("{entry:?}")).collect();
-    let right = arena.split(0, SEED);
+    let right = arena.split(0);
     assert!(right.records() > 30 && arena.records() > 30);
     assert!(right.slots.iter().all(|slot| slot.place >> 31 == 1));
     assert!(is_packed(&arena) && is_packed(&right));
     assert_eq!(arena.due_ms().min(right.due_ms()), 1000);
-    arena.absorb(right, SEED);
+    arena.absorb(right);
     assert!(is_packed(&arena));
     assert_eq!(arena.iter().map(|entry| format!("{entry:?}")).collect::<Vec<_>>(), whole);
 }

@@ -2,42 +2,43 @@
 
 use triomphe::Arc;
 
-use super::super::tests::{SEED, Word, Words};
-use super::super::{Arena, Segmented, Slots, Table};
+use super::super::Fields;
+use super::super::packed::Arena;
+use super::super::tests::{SEED, Words};
 use super::{Form, GROUP, Group, Segment, Sequence, Spine};
 use crate::rdb::Key;
 use crate::{Db, Keyspace, New};
 
-const MEAN_RECORDS: usize = <Slots<Word> as Segment>::MEAN_RECORDS;
+const MEAN_RECORDS: usize = <Arena<()> as Segment>::MEAN_RECORDS;
 
-fn filled(numbers: std::ops::Range<u32>) -> Segmented<Word> {
-    let mut table = Segmented::new(SEED);
-    numbers.for_each(|number| _ = table.replace(Word::new(number, 0)));
+fn filled(numbers: std::ops::Range<u32>) -> Fields {
+    let mut table = Fields::new(SEED);
+    numbers.for_each(|number| _ = table.set_word(number, 0));
     table
 }
 
-fn fullest(table: &Segmented<Word>) -> usize {
+fn fullest(table: &Fields) -> usize {
     table.all().map(|segment| segment.records()).max().unwrap()
 }
 
 /// How many segments two tables do not share.
-fn copied(a: &Segmented<Word>, b: &Segmented<Word>) -> usize {
+fn copied(a: &Fields, b: &Fields) -> usize {
     a.all().zip(b.all()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count() + a.segments.abs_diff(b.segments)
 }
 
 #[test]
-fn a_segment_never_outgrows_1024_slots() {
-    let mut table = Segmented::new(SEED);
+fn a_segment_never_outgrows_four_times_the_mean() {
+    let mut table = Fields::new(SEED);
     for number in 0..150_000 {
-        table.replace(Word::new(number, 0));
+        table.set_word(number, 0);
         if number % 97 == 0 {
-            assert!(fullest(&table) <= 1024 * 7 / 8, "at {number}: {}", fullest(&table));
+            assert!(fullest(&table) <= 4 * MEAN_RECORDS, "at {number}: {}", fullest(&table));
         }
     }
     for number in 0..149_000 {
-        table.take(number.to_string().as_bytes());
+        table.take_word(number);
         if number % 97 == 0 {
-            assert!(fullest(&table) <= 1024 * 7 / 8, "down at {number}: {}", fullest(&table));
+            assert!(fullest(&table) <= 4 * MEAN_RECORDS, "down at {number}: {}", fullest(&table));
         }
     }
     assert!(table.segments <= 1_000 / (MEAN_RECORDS / 4) + 1, "segments melt away with their records");
@@ -48,13 +49,13 @@ fn one_operation_copies_at_most_the_segments_that_split_or_melt() {
     let mut table = filled(0..20_000);
     for number in 20_000..24_000 {
         let before = table.clone();
-        table.replace(Word::new(number, 0));
+        table.set_word(number, 0);
         // The segment of the record; when one splits, also its parent and the new one.
         assert!(copied(&table, &before) <= 3);
     }
     for number in 0..22_000 {
         let before = table.clone();
-        table.take(number.to_string().as_bytes());
+        table.take_word(number);
         assert!(copied(&table, &before) <= 3);
     }
 }
@@ -63,11 +64,11 @@ fn one_operation_copies_at_most_the_segments_that_split_or_melt() {
 fn what_is_not_there_copies_nothing() {
     let mut table = filled(0..2000);
     let snapshot = table.clone();
-    assert!(table.get_mut(b"none").is_none() && table.take(b"none").is_none());
+    assert!(table.take_word(2000).is_none());
     assert_eq!(copied(&table, &snapshot), 0);
-    table.get_mut(b"7").unwrap().value = 1;
+    table.set_word(7, 1);
     assert_eq!(copied(&table, &snapshot), 1);
-    assert_eq!(snapshot.get(b"7").unwrap().value, 0);
+    assert_eq!(snapshot.word(7), Some(0));
 }
 
 #[test]
@@ -78,9 +79,9 @@ fn a_table_at_a_threshold_does_not_split_and_melt_by_turns() {
         let mut segments = table.segments;
         for turn in 0..2000 {
             if turn % 2 == 0 {
-                table.replace(Word::new(start, 0));
+                table.set_word(start, 0);
             } else {
-                table.take(start.to_string().as_bytes());
+                table.take_word(start);
             }
             changes += usize::from(table.segments != segments);
             segments = table.segments;
@@ -95,11 +96,11 @@ fn a_consumed_table_gives_each_record_once_and_frees_as_it_goes() {
     let mut segments = table.into_segments();
     let first = segments.next().unwrap();
     assert_eq!(Arc::strong_count(&first), 1, "dropping a segment that was given frees it");
-    let mut records: Vec<Word> = first.iter().cloned().collect();
-    segments.for_each(|segment| records.extend(segment.iter().cloned()));
-    records.sort_by(|a, b| a.key.cmp(&b.key));
-    records.dedup();
-    assert_eq!(records.len(), 5000);
+    let mut keys: Vec<Vec<u8>> = first.iter().map(|entry| entry.key().to_vec()).collect();
+    segments.for_each(|segment| keys.extend(segment.iter().map(|entry| entry.key().to_vec())));
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 5000);
 }
 
 fn groups_of<S>(table: &Spine<S>) -> &Sequence<Group<S>> {
@@ -204,7 +205,7 @@ fn a_write_after_a_snapshot_copies_one_group_and_one_segment() {
 fn the_shared_bits_of_a_segment_are_those_that_chose_it() {
     let mut table = filled(0..0);
     for number in 0..20_000 {
-        table.replace(Word::new(number, 0));
+        table.set_word(number, 0);
         let hash = SEED.hash(number.to_string().as_bytes());
         let index = table.index(hash);
         let bits = table.shared_bits(index);
