@@ -274,7 +274,7 @@ impl<N: Note> Arena<N> {
         let (old_len, len) = (self.head(&slot).record_len(), kept + tail.len());
         let block = &self.blocks[usize::from(slot.block)];
         if len > old_len && len - old_len > block.room() {
-            let start: SmallVec<[u8; 2 * PACKED_MAX_BYTES]> =
+            let start: SmallVec<[u8; FRAME_BYTES + 2 * PACKED_MAX_BYTES]> =
                 SmallVec::from_slice(&self.record(&slot)[..kept]);
             self.cut(&slot, old_len);
             let (block, at, record) = self.append(len);
@@ -604,12 +604,15 @@ pub(crate) struct Gap {
 }
 
 impl Fields {
-    /// Where a key belongs, if it is not there.
+    /// Where a key belongs; the segment and the slot if it is there.
     #[inline]
-    pub(crate) fn gap(&self, hash: u64, key: &[u8]) -> Option<Gap> {
+    pub(crate) fn gap(&self, hash: u64, key: &[u8]) -> Result<Gap, (usize, usize)> {
         let (segment, place) = (self.index(hash), place_of(hash));
-        let slot = self.segment(segment)?.seek(place, self.shared_bits(segment), key).err()?;
-        Some(Gap { segment, slot, place })
+        let found = self.segment(segment).map(|arena| arena.seek(place, self.shared_bits(segment), key));
+        match found.unwrap_or(Err(0)) {
+            Ok(slot) => Err((segment, slot)),
+            Err(slot) => Ok(Gap { segment, slot, place }),
+        }
     }
 
     /// Stores a string under a key that belongs there.
@@ -623,20 +626,18 @@ impl Fields {
 
     /// Stores a string under a key; whether the key is new.
     pub(crate) fn set(&mut self, hash: u64, key: &[u8], value: &[u8]) -> bool {
-        let index = self.index(hash);
-        let (place, shared_bits) = (place_of(hash), self.shared_bits(index));
-        let Some(segment) = self.segment_mut(index) else { return false };
-        match segment.seek(place, shared_bits, key) {
-            Ok(slot) => {
-                segment.replace(slot, New::Str(value), NEVER);
-                return false;
+        match self.gap(hash, key) {
+            Ok(gap) => {
+                self.fill(gap, key, value);
+                true
             }
-            Err(slot) => segment.insert(slot, place, key, New::Str(value), NEVER, 0),
+            Err((index, slot)) => {
+                if let Some(segment) = self.segment_mut(index) {
+                    segment.replace(slot, New::Str(value), NEVER);
+                }
+                false
+            }
         }
-        if self.count_added() {
-            self.grow();
-        }
-        true
     }
 
     /// Removes a key; false if it was not there.

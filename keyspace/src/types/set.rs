@@ -231,7 +231,7 @@ impl Set {
             }
             Form::Table(table) => {
                 // Nothing shared with a snapshot is copied for a member that is there.
-                let Some(gap) = table.gap(table.seed().hash(member), member) else { return false };
+                let Ok(gap) = table.gap(table.seed().hash(member), member) else { return false };
                 Arc::make_mut(table).fill(gap, member, &[]);
                 true
             }

@@ -28,13 +28,11 @@ impl Persistence {
         self.saving.info(clock, self.dirty, fields);
         let current = running.map(|running| clock.now.saturating_duration_since(running.started));
         fields.add("aof_enabled", u8::from(self.log.is_some()));
-        fields.add("aof_shutdown_awaited", u8::from(self.awaited_stop.is_some()));
         fields.add("aof_rewrite_in_progress", u8::from(running.is_some()));
         fields.add("aof_rewrite_scheduled", u8::from(self.scheduled));
         fields.add("aof_last_rewrite_time_sec", seconds(self.last.took));
         fields.add("aof_current_rewrite_time_sec", seconds(current));
         fields.add("aof_last_bgrewrite_status", status(self.last.error.is_none()));
-        fields.add("aof_last_bgrewrite_error", self.last.error.as_deref().unwrap_or_default());
         fields.add("aof_rewrites", self.rewrites);
         fields.add("aof_rewrites_consecutive_failures", self.backoff.failures());
         fields.add("aof_last_write_status", status(self.misconf().is_none()));
@@ -44,6 +42,8 @@ impl Persistence {
         if let Some(log) = &self.log {
             self.info_log(log, clock, fields);
         }
+        fields.add("aof_last_bgrewrite_error", self.last.error.as_deref().unwrap_or_default());
+        fields.add("aof_shutdown_awaited", u8::from(self.awaited_stop.is_some()));
         if let Some(progress) = progress {
             fields.add("aof_rewrite_bytes", progress.bytes);
             fields.add("aof_rewrite_keys", progress.keys);
