@@ -65,6 +65,9 @@ const USES: &[&str] = &[
     "XAUTOCLAIM key g d 0 0", "XREVRANGE key + -", "XTRIM key MAXLEN 1",
     "XADD key 1700000000009-0 f v", "XREADGROUP GROUP g c STREAMS key >", "XDEL key 0-1 1700000000009-0",
     "XSETID key 1700000000009-9 MAXDELETEDID 0-1", "XSETID key 1700000000001-0", "XADD key 1700000000002-0 f v",
+    "XADD key 1700000000009-0 f v", "XDEL key 1700000000009-0", "XTRIM key MINID 1700000000005",
+    "XSETID key 1700000000009-0 MAXDELETEDID 0-1", "XSETID key 0-2", "XADD key 0-3 f v", "XDEL key 0-3",
+    "XADD key 0-4 f v",
     "SORT key BY nosort", "OBJECT ENCODING key", "MEMORY USAGE key SAMPLES 0", "DUMP key", "COPY key other",
 ];
 

@@ -12,6 +12,10 @@
 //! A key whose time is over is written like any other: leaving it out would lose it early should the clock be set back,
 //! leaving its PEXPIREAT out would make it immortal.
 //!
+//! What takes one command is there or not when `aof-load-corrupt quarantine` steps over a damaged block. What takes
+//! several is missing a part then: items of a collection, the time to live, and of a long string 64 KiB or more, where
+//! there are zeros then.
+//!
 //! Source: redis 7.2 `src/aof.c` `rewriteAppendOnlyFileRio`, `rewriteListObject` and its like.
 
 mod stream;

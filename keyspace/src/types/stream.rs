@@ -3,8 +3,9 @@
 //!
 //! Entries are packed, up to `stream-node-max-entries` in one listpack of up to about `stream-node-max-bytes`; the nodes
 //! are items of one counted copy-on-write tree, found by the ID of their first entry. Groups are items of another. A
-//! deleted entry stays in its node, flagged, until the node's last live entry goes; trimming cuts whole nodes off the
-//! front as long as it can.
+//! deleted entry stays in its node, flagged, until the node's last live entry goes, however it goes: every node has a live
+//! entry, and so no entry that is added stands in front of its node's master. Trimming cuts whole nodes off the front as
+//! long as it can.
 //!
 //! Source: redis 7.2 `src/t_stream.c`.
 
@@ -278,12 +279,9 @@ impl Stream {
             return false;
         }
         let inner = Arc::make_mut(&mut self.0);
-        let index = inner.nodes.partition_point(|node| node.master() <= id) - 1;
-        let is_last = inner.nodes.get(index).is_some_and(|node| node.live() == 1);
-        if is_last {
-            inner.nodes.remove(index);
-        } else {
-            inner.nodes.update(index, |node| node.delete(id));
+        let index = inner.nodes.partition_point(|node| node.master() <= id).checked_sub(1);
+        if !index.and_then(|index| inner.change_node(index, |node| node.delete(id))).unwrap_or(false) {
+            return false;
         }
         inner.header.len -= 1;
         inner.header.max_deleted_id = id.max(inner.header.max_deleted_id);
@@ -311,10 +309,9 @@ impl Stream {
         let mut cut = whole.entries;
         if inside {
             let len = inner.header.len;
-            let deleted = inner
-                .nodes
-                .update(0, |node| node.delete_front(|id, cut| trim.to.takes(id, len - cut as u64)));
-            let deleted = deleted.unwrap_or(0) as u64;
+            let cut_front =
+                |node: &mut Node| node.delete_front(|id, cut| trim.to.takes(id, len - cut as u64));
+            let deleted = inner.change_node(0, cut_front).unwrap_or(0) as u64;
             inner.header.len -= deleted;
             cut += deleted;
         }
@@ -414,8 +411,18 @@ impl Inner {
         self.header.max_deleted_id = max_deleted_id.min(last_id);
         self.header.entries_added = entries_added.max(len).min(COUNT_MAX);
         if self.nodes.last().is_some_and(|node| node.last_id() > last_id) {
-            self.nodes.update(self.nodes.len() - 1, |node| node.retain(|entry| entry.id <= last_id));
+            let last = self.nodes.len().saturating_sub(1);
+            self.change_node(last, |node| node.retain(|entry| entry.id <= last_id));
         }
+    }
+
+    /// Changes a node, if it is there; without a live entry it leaves.
+    fn change_node<R>(&mut self, index: usize, change: impl FnOnce(&mut Node) -> R) -> Option<R> {
+        let changed = self.nodes.update(index, change)?;
+        if self.nodes.get(index).is_some_and(|node| node.live() == 0) {
+            self.nodes.remove(index);
+        }
+        Some(changed)
     }
 
     fn note_first(&mut self) {

@@ -313,7 +313,8 @@ fn counts_at_their_end_stay_there() {
 
 /// The story: XSETID of Redis 7.0 sets the last ID below deleted entries, below pending ones and below the greatest
 /// deleted one, and counts past the end of signed numbers; we refused what it saved then, or could not write it as
-/// commands. The last three it never saved, but would load.
+/// commands. Of an entry in front of its node's master, behind none but deleted ones, it says so in negative numbers.
+/// The last three it never saved, but would load.
 #[test]
 fn streams_that_no_command_of_ours_makes_are_put_right() {
     macro_rules! body {
@@ -324,6 +325,7 @@ fn streams_that_no_command_of_ours_makes_are_put_right() {
     let table: &[(&[u8], &str)] = &[
         (body!("id_set_back"), "entries 1-1 1-6 last 1-6 deleted 0-1 added 3 pending"),
         (body!("nodes_overlap"), "entries 1-1 1-6 last 1-6 deleted 0-1 added 3 pending"),
+        (body!("in_front_of_its_master"), "entries 0-3 0-4 last 0-4 deleted 0-1 added 4 pending"),
         (body!("deleted_behind_the_last"), "entries 1-1 last 1-5 deleted 0-1 added 2 pending"),
         (body!("greatest_deleted_ahead"), "entries 1-1 last 2-1 deleted 2-1 added 2 pending"),
         (body!("counts_overflow"), "entries 1-1 2-1 last 2-1 deleted 0-0 added 9223372036854775807 pending"),

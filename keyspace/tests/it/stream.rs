@@ -396,6 +396,36 @@ fn an_id_that_is_set_back_leaves_no_deleted_entry_behind_it() {
     }
 }
 
+/// XTRIM left a node of deleted entries only. Its master was ahead of what was added after XSETID; XDEL of that ended the
+/// process, and the next start refused what had been saved of it.
+#[test]
+fn nothing_is_left_of_a_node_whose_entries_are_all_trimmed() {
+    for trim in ["XTRIM k MINID 3", "XTRIM k MINID = 5-0", "XTRIM k MAXLEN 0"] {
+        let mut session = Session::new();
+        for (line, expected) in [
+            ("XADD k 1-1 f v", "$3\r\n1-1\r\n"),
+            ("XADD k 5-1 f v", "$3\r\n5-1\r\n"),
+            ("XDEL k 5-1", ":1\r\n"),
+            (trim, ":1\r\n"),
+            ("XSETID k 5-1 ENTRIESADDED 2 MAXDELETEDID 0-1", "+OK\r\n"),
+            ("XSETID k 0-2", "+OK\r\n"),
+            ("XADD k 0-3 f v", "$3\r\n0-3\r\n"),
+            ("COPY k saved", ":1\r\n"),
+            ("XDEL k 0-3", ":1\r\n"),
+            ("XLEN k", ":0\r\n"),
+            (
+                "XADD k 0-3 f v",
+                "-ERR The ID specified in XADD is equal or smaller than the target stream top item\r\n",
+            ),
+        ] {
+            assert_eq!(session.run(line), expected, "{trim}: {line}");
+        }
+        let saved = keyspace::rdb::dump(session.keyspace.entry(0, b"saved", 0).expect("a copy").value());
+        let again = keyspace::rdb::restore(&saved, session.keyspace.rdb_shapes());
+        assert!(again.is_ok(), "{trim}: {again:?}");
+    }
+}
+
 /// Redis 7.0 sets an ID below the greatest deleted one, and logs that it did.
 #[test]
 fn what_a_log_says_of_an_id_is_put_right() {

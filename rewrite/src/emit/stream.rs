@@ -15,8 +15,11 @@
 //! XGROUP CREATE k group 4-0 ENTRIESREAD 3                      for each group
 //! XCLAIM k group consumer 0 3-0 TIME 1700000000000 RETRYCOUNT 1 JUSTID FORCE     for each such entry of its
 //! XTRIM k MAXLEN 0
-//! XSETID k 0-0                                                 what follows is as above, without XGROUP CREATE
+//! XSETID k 0-0                                                 what follows is as above, but for XGROUP CREATE:
+//! XGROUP SETID k group 4-0 ENTRIESREAD 3                       for each group, behind the header
 //! ```
+//! The number read is said again, since newer servers make it no greater than the number of entries that were added, and
+//! at XGROUP CREATE this is the number of those that come back.
 //!
 //! Source: redis 7.2 `src/aof.c` `rewriteStreamObject`.
 
@@ -29,20 +32,27 @@ use super::{bulk, command, element, integer};
 
 pub(super) fn write(key: &[u8], stream: &Stream, out: &mut impl Write) -> io::Result<()> {
     let ghosts = ghosts(stream);
-    if !ghosts.is_empty() {
-        write_ghosts(key, stream, &ghosts, out)?;
-    } else if stream.is_empty() {
+    if ghosts.is_empty() { write_plain(key, stream, out) } else { write_haunted(key, stream, &ghosts, out) }
+}
+
+fn write_plain(key: &[u8], stream: &Stream, out: &mut impl Write) -> io::Result<()> {
+    if stream.is_empty() {
         words(out, &[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"])?;
     }
-    stream.iter().try_for_each(|entry| write_entry(key, entry, out))?;
-    write_header(key, stream.header(), out)?;
-    for group in stream.groups().iter() {
-        if ghosts.is_empty() {
-            write_group(key, group, out)?;
-        }
-        write_consumers(key, group, &ghosts, out)?;
-    }
-    Ok(())
+    write_entries(key, stream, out)?;
+    stream.groups().iter().try_for_each(|group| {
+        write_group(b"CREATE", key, group, out)?;
+        write_consumers(key, group, &Ghosts::new(), out)
+    })
+}
+
+fn write_haunted(key: &[u8], stream: &Stream, ghosts: &Ghosts, out: &mut impl Write) -> io::Result<()> {
+    write_ghosts(key, stream, ghosts, out)?;
+    write_entries(key, stream, out)?;
+    stream.groups().iter().try_for_each(|group| {
+        write_group(b"SETID", key, group, out)?;
+        write_consumers(key, group, ghosts, out)
+    })
 }
 
 type Ghosts = BTreeSet<StreamId>;
@@ -59,12 +69,18 @@ fn write_ghosts(key: &[u8], stream: &Stream, ghosts: &Ghosts, out: &mut impl Wri
         words(out, &[b"XADD", key, ghost.to_string().as_bytes(), b"x", b"y"])?;
     }
     for group in stream.groups().iter() {
-        write_group(key, group, out)?;
+        write_group(b"CREATE", key, group, out)?;
         let mut pending = group.pending().iter().filter(|pending| ghosts.contains(&pending.id));
         pending.try_for_each(|pending| write_pending(key, group, pending, out))?;
     }
     words(out, &[b"XTRIM", key, b"MAXLEN", b"0"])?;
     words(out, &[b"XSETID", key, b"0-0"])
+}
+
+/// The entries and the header.
+fn write_entries(key: &[u8], stream: &Stream, out: &mut impl Write) -> io::Result<()> {
+    stream.iter().try_for_each(|entry| write_entry(key, entry, out))?;
+    write_header(key, stream.header(), out)
 }
 
 fn write_entry(key: &[u8], entry: Entry<'_>, out: &mut impl Write) -> io::Result<()> {
@@ -88,9 +104,10 @@ fn write_header(key: &[u8], header: Header, out: &mut impl Write) -> io::Result<
     id(out, header.max_deleted_id)
 }
 
-fn write_group(key: &[u8], group: &Group, out: &mut impl Write) -> io::Result<()> {
+/// XGROUP CREATE or SETID.
+fn write_group(verb: &[u8], key: &[u8], group: &Group, out: &mut impl Write) -> io::Result<()> {
     command(out, b"XGROUP", 6)?;
-    for word in [b"CREATE", key, &group.name] {
+    for word in [verb, key, &group.name] {
         bulk(out, word)?;
     }
     id(out, group.last_id)?;

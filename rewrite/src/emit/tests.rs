@@ -124,6 +124,7 @@ fn a_stream_is_its_entries_its_header_and_its_groups() {
                 "XADD k 2-1 f v",
                 "XADD k 4-1 f v",
                 "XSETID k 4-1 ENTRIESADDED 4 MAXDELETEDID 3-1",
+                "XGROUP SETID k g 4-1 ENTRIESREAD 4",
             ],
         ),
         (
@@ -144,6 +145,7 @@ fn a_stream_is_its_entries_its_header_and_its_groups() {
                 "XSETID k 0-0",
                 "XADD k 1-1 f v",
                 "XSETID k 2-1 ENTRIESADDED 2 MAXDELETEDID 0-1",
+                "XGROUP SETID k g 5-1 ENTRIESREAD 2",
                 "XCLAIM k g c 0 1-1 TIME 0 RETRYCOUNT 1 JUSTID FORCE",
             ],
         ),
@@ -161,6 +163,7 @@ fn a_stream_is_its_entries_its_header_and_its_groups() {
                 "XTRIM k MAXLEN 0",
                 "XSETID k 0-0",
                 "XSETID k 1-1 ENTRIESADDED 1 MAXDELETEDID 0-0",
+                "XGROUP SETID k g 1-1 ENTRIESREAD 1",
             ],
         ),
     ];

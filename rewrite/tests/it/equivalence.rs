@@ -133,7 +133,7 @@ fn random_command(random: &mut Random, now_ms: i64) -> (usize, Vec<Vec<u8>>) {
 }
 
 /// What depends on what a stream knows about itself: its IDs are moved to where they may be.
-fn header_command(world: &World, random: &mut Random) -> Option<Vec<Vec<u8>>> {
+fn header_commands(world: &World, random: &mut Random) -> Option<Vec<Vec<Vec<u8>>>> {
     let key = [&b"stream\0\xfe"[..], &[random.below(8) as u8]].concat();
     let entry = world.keyspace.entry(0, &key, world.now_ms)?;
     let ValueRef::Stream(stream) = entry.value() else { return None };
@@ -141,22 +141,28 @@ fn header_command(world: &World, random: &mut Random) -> Option<Vec<Vec<u8>>> {
     let top = stream.last().map_or(StreamId::MIN, |entry| entry.id);
     let group = stream.groups().get(random.below(2))?.name.to_vec();
     let near = |random: &mut Random| format!("{}", world.now_ms + random.below(20) as i64 - 15);
-    let line = match random.below(9) {
-        0 => format!("XSETID K {} MAXDELETEDID 0-1", last_id.next()?),
+    let next = last_id.next()?;
+    let lines = match random.below(10) {
+        0 => format!("XSETID K {next} MAXDELETEDID 0-1"),
         1 | 2 => format!("XSETID K {}", top.max(max_deleted_id)),
         3 => format!("XSETID K {last_id} ENTRIESADDED {}", len + random.below(5) as u64),
         4 => format!("XTRIM K MINID {}", near(random)),
         5 => format!("XGROUP SETID K G {} ENTRIESREAD {}", near(random), random.below(9) as i64 - 1),
         6 => format!("XCLAIM K G c 0 {} {top} RETRYCOUNT 3 FORCE", near(random)),
-        7 => format!("XADD K {} f v", last_id.next()?),
-        _ => format!("XDEL K {top}"),
+        7 => format!("XADD K {next} f v"),
+        8 => format!("XDEL K {top}"),
+        // A trim that meets a deleted entry, and what is added in front of that then.
+        _ => format!(
+            "XADD K {next} f v\nXDEL K {next}\nXTRIM K MINID {next}\nXSETID K {next} MAXDELETEDID 0-1\n\
+             XSETID K 0-2\nXADD K 0-3 f v"
+        ),
     };
     let word = |word: &str| match word {
         "K" => key.clone(),
         "G" => group.clone(),
         word => word.as_bytes().to_vec(),
     };
-    Some(line.split(' ').map(word).collect())
+    Some(lines.lines().map(|line| line.split(' ').map(word).collect()).collect())
 }
 
 fn has_group(world: &World, db: usize, key: &[u8], group: &[u8]) -> bool {
@@ -169,9 +175,11 @@ fn has_group(world: &World, db: usize, key: &[u8], group: &[u8]) -> bool {
 pub(super) fn run_random(world: &mut World, random: &mut Random, count: usize) {
     for _ in 0..count {
         world.now_ms += random.below(3) as i64;
-        let of_a_header = (random.below(8) == 0).then(|| header_command(world, random)).flatten();
-        if let Some(command) = of_a_header {
-            world.run(0, &command.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let of_a_header = (random.below(8) == 0).then(|| header_commands(world, random)).flatten();
+        if let Some(commands) = of_a_header {
+            for command in commands {
+                world.run(0, &command.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            }
             continue;
         }
         let (db, command) = random_command(random, world.now_ms);

@@ -13,7 +13,7 @@
 //!
 //! Source: redis 7.2 `src/t_stream.c` `streamAppendItem`.
 
-use super::StreamId;
+use super::{NODE_BYTES_MAX, StreamId};
 use crate::types::listpack::{At, Element, Listpack};
 use crate::types::tree;
 
@@ -47,13 +47,13 @@ impl Node {
 
     /// Takes a listpack from outside, whose entries are deltas to `master`; `None` unless it is packed as above. Deleted
     /// entries leave if they are not in order: Redis adds behind them what is smaller, once XSETID has lowered the last
-    /// ID.
+    /// ID; even what is smaller than the master, if no other entry is left.
     pub fn from_parts(master: StreamId, pack: Listpack) -> Option<Self> {
         let mut node = Node { master, pack };
         let (mut live, mut deleted, mut next) = (0, 0, Some(node.first_entry()?));
-        // No entry is in front of its master, and none has the ID zero.
+        // No entry has the ID zero, and none is in front of its master.
+        let (mut last_live, mut in_order) = (StreamId::MIN, true);
         let mut last = master.prev().unwrap_or(StreamId::MIN);
-        let (mut last_live, mut in_order) = (last, true);
         while let Some(at) = next {
             let (entry, behind) = node.entry(at)?;
             let is_sound = node.end(at).and_then(|end| node.back(end)) == Some(at)
@@ -77,6 +77,10 @@ impl Node {
             return None;
         }
         if !in_order {
+            // From another master an entry can be further away, and then takes more bytes.
+            if node.pack.len_bytes() > NODE_BYTES_MAX {
+                return None;
+            }
             node.retain(|entry| !entry.deleted);
         }
         Some(node)
@@ -108,12 +112,12 @@ impl Node {
         if let Some(live_at) = self.pack.first() {
             self.pack.replace_int(live_at, self.live() as i64 + 1);
         }
-        let (ms, seq) = (id.ms.wrapping_sub(self.master.ms), id.seq.wrapping_sub(self.master.seq));
         let fields = (pairs.len() / 2) as i64;
         let same = self.has_fields(pairs);
         let (flags, counted, elements) =
             if same { (SAME_FIELDS, None, fields + 3) } else { (0, Some(fields), 2 * fields + 4) };
-        let head = [flags, ms as i64, seq as i64].into_iter().chain(counted).map(Element::Int);
+        let [ms, seq] = deltas(id, self.master);
+        let head = [flags, ms, seq].into_iter().chain(counted).map(Element::Int);
         let texts = pairs.iter().skip(usize::from(same)).step_by(1 + usize::from(same));
         let texts = texts.map(|text| Element::Bytes(text));
         self.pack.extend(head.chain(texts).chain([Element::Int(elements)]));
@@ -148,19 +152,24 @@ impl Node {
         doomed.len()
     }
 
-    /// Drops entries, those deleted before and others, without a trace.
+    /// Drops entries, those deleted before and others, without a trace. If the first that is kept is in front of the
+    /// master, it is the new one; the fields stay the old one's.
     pub(super) fn retain(&mut self, keeps: impl Fn(&Entry<'_>) -> bool) {
+        let first = self.entries().find(|entry| keeps(entry));
+        let master = first.map_or(self.master, |entry| entry.id.min(self.master));
         let (mut pack, mut live, mut deleted) = (Listpack::new(), 0, 0);
         pack.extend(self.elements(self.pack.first(), self.first_entry()));
         let mut next = self.first_entry();
         while let Some((at, (entry, behind))) = next.and_then(|at| Some((at, self.entry(at)?))) {
             if keeps(&entry) {
-                pack.extend(self.elements(Some(at), behind));
+                let elements = || self.elements(Some(at), behind);
+                let id = deltas(entry.id, master).map(Element::Int);
+                pack.extend(elements().take(1).chain(id).chain(elements().skip(3)));
                 *if entry.deleted { &mut deleted } else { &mut live } += 1;
             }
             next = behind;
         }
-        self.pack = pack;
+        (self.master, self.pack) = (master, pack);
         self.set_counts(live, deleted);
     }
 
@@ -296,6 +305,11 @@ impl Node {
             Element::Bytes(_) => None,
         }
     }
+}
+
+/// How an ID is packed.
+fn deltas(id: StreamId, master: StreamId) -> [i64; 2] {
+    [id.ms.wrapping_sub(master.ms) as i64, id.seq.wrapping_sub(master.seq) as i64]
 }
 
 /// An entry of a stream, where it is stored.

@@ -26,6 +26,9 @@ fn check(stream: &Stream, model: &Model) {
     assert!(reversed.iter().rev().eq(entries.iter()));
     assert_eq!(stream.len(), model.len() as u64);
     assert_eq!(stream.header().first_id, model.keys().next().copied().unwrap_or(StreamId::MIN));
+    let masters: Vec<_> = stream.nodes().iter().map(Node::master).collect();
+    let is_used = |node: &Node| node.live() > 0 && node.entries().all(|entry| node.master() <= entry.id);
+    assert!(masters.is_sorted() && stream.nodes().iter().all(is_used), "{masters:?}");
     // What an RDB file holds of it can be read back.
     let nodes = stream.nodes().iter().map(|node| {
         let pack = Listpack::from_bytes(node.pack().as_bytes()).expect("a sound listpack");
@@ -41,6 +44,7 @@ enum Op {
     Add { ms: u64, fields: Vec<(u8, Vec<u8>)> },
     Delete { place: usize },
     Trim(Trim),
+    Empty,
     SetId { ahead: u64 },
     Range { from: u64, to: u64 },
     Snapshot,
@@ -61,6 +65,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0u64..3, fields).prop_map(|(ms, fields)| Op::Add { ms, fields }),
         3 => (0usize..12).prop_map(|place| Op::Delete { place }),
         1 => trim.prop_map(Op::Trim),
+        1 => Just(Op::Empty),
         1 => (0u64..4).prop_map(|ahead| Op::SetId { ahead }),
         1 => (0u64..30, 0u64..30).prop_map(|(from, to)| Op::Range { from, to }),
         1 => Just(Op::Snapshot),
@@ -105,7 +110,14 @@ proptest! {
                     assert!(!stream.delete(key));
                 }
                 Op::Trim(trim) => check_trim(&mut stream, &mut model, &trim),
-                // As near to the last entry that is left as XSETID lets it be, or ahead of it.
+                // Right behind the last entry: deleted ones can stand behind that.
+                Op::Empty => {
+                    let last = model.keys().last().copied().unwrap_or(StreamId::MIN);
+                    let to = TrimTo::MinId(last.next().expect("far from the end"));
+                    check_trim(&mut stream, &mut model, &Trim { to, approximate: false, limit: None });
+                }
+                // As near to the last entry that is left as XSETID lets it be, or ahead of it; without one, in front of
+                // all that ever were.
                 Op::SetId { ahead } => {
                     let last = model.keys().last().copied().unwrap_or(StreamId::MIN);
                     stream.set_header(id(last.ms + ahead, last.seq), stream.header().entries_added, id(0, 1));
@@ -212,6 +224,14 @@ fn deleted_entries_out_of_order_leave_and_others_are_refused() {
         (9, &[&[live(1), live(3)], &[live(2)]], None),
         (9, &[&[live(1), live(3)], &[live(3)]], None),
         (9, &[&[live(0), live(3)]], None),
+        // In front of the master.
+        (9, &[&[deleted(5), live(3)]], Some(&[3])),
+        (9, &[&[deleted(5), deleted(9), live(3), live(4), live(7)]], Some(&[3, 4, 7])),
+        (9, &[&[live(1)], &[deleted(5), live(3), live(8)], &[live(9)]], Some(&[1, 3, 8, 9])),
+        (9, &[&[live(1), live(3)], &[deleted(5), live(3)]], None),
+        (9, &[&[deleted(5), live(4), live(3)]], None),
+        (9, &[&[deleted(5), live(0)]], None),
+        (9, &[&[live(5), live(3)]], None),
     ];
     for (last, nodes, expected) in table {
         let stream = stream_of(*last, nodes);
