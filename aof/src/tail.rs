@@ -618,7 +618,8 @@ impl Tail {
         let owed = live.owed?;
         let next = self.blocks.get(self.first_queued());
         let takes_over = owed.behind.is_some_and(|(seq, _)| seq != live.seq);
-        if next.is_none() && !takes_over {
+        // On a full disk it could fail, and retire a file that nobody needs yet.
+        if next.is_none() && (!takes_over || self.space.shortage.is_some()) {
             return None;
         }
         let time_ms = next.map_or(self.time_ms, |held| held.block.time_ms);

@@ -3,7 +3,7 @@
 //! | who asks | needs | waits for the back-off | refused for want of space |
 //! |---|---|---|---|
 //! | BGREWRITEAOF | no rewrite running | no | no |
-//! | what the log has lost and memory has still | the same | no, but for 5 s after each failure: writers may wait for it | no |
+//! | what the log has lost and memory has still | the same | its own: 5 s after a failure, 10, 20, ... 300 after more of them, since replies may wait for it | no |
 //! | a scheduled rewrite (another job ran when it was asked for, or the last one of a log without a base failed) | the same | yes | no |
 //! | growth past `auto-aof-rewrite-percentage` | the same, and the log on | yes | yes |
 //! | a disk that would soon be too full for one ([`Space`]) | the same | yes | yes |
@@ -53,8 +53,10 @@ const PATIENCE: u32 = 3;
 /// Delays double from one minute up to this many.
 const MAX_MINUTES: u64 = 60;
 
-/// Between two attempts to bring back what the log has lost.
-const REPAIR_EVERY: Duration = Duration::from_secs(5);
+/// What brings back what the log has lost is put off after the first failure for so long, after the next for twice that,
+/// and at last for this: each attempt may fill the disk, and leaves an incr.
+const REPAIR: Duration = Duration::from_secs(5);
+const MAX_REPAIR: Duration = Duration::from_secs(300);
 
 /// Puts off rewrites that keep failing: after the third failure in a row by 1 minute, then 2, 4, ... 60.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,7 +85,8 @@ impl Backoff {
 
     /// Whether one has to wait that brings back what the log has lost.
     pub fn limits_repair(&self, now: Instant) -> bool {
-        self.is_within(REPAIR_EVERY, now)
+        let doublings = self.failures.saturating_sub(1).min(MAX_REPAIR.as_secs().ilog2());
+        self.is_within((REPAIR * (1 << doublings)).min(MAX_REPAIR), now)
     }
 
     fn is_within(&self, delay: Duration, now: Instant) -> bool {
@@ -124,6 +127,8 @@ pub struct Situation<'a> {
 /// Why a rewrite starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
+    /// A part of the log is in memory alone.
+    Repair,
     /// It was asked for.
     Scheduled,
     /// The log has grown by this many percent.
@@ -150,7 +155,10 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
     if situation.is_busy || (backoff.limits(now) && !may_repair) {
         return Decision::Wait;
     }
-    if may_repair || situation.is_scheduled {
+    if may_repair {
+        return Decision::Start(Reason::Repair);
+    }
+    if situation.is_scheduled {
         return Decision::Start(Reason::Scheduled);
     }
     match (due_by_itself(situation), situation.space) {

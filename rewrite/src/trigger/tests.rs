@@ -190,15 +190,18 @@ fn what_starts_a_rewrite() {
 
 /// Under `always` replies wait for it: an hour of back-off, begun while the disk was full, held them for that hour.
 #[test]
-fn what_the_log_has_lost_is_brought_back_every_five_seconds() {
+fn what_the_log_has_lost_is_brought_back_after_seconds_and_then_minutes() {
     let (failed, mut backoff) = (Instant::now(), Backoff::default());
-    (0..9).for_each(|_| backoff.failed(failed));
-    let decided = |is_busy, after_ms| {
-        let (now, is_scheduled) = (failed + Duration::from_millis(after_ms), false);
-        let backoff = &backoff;
+    let decided = |backoff: &Backoff, is_busy, after_s| {
+        let (now, is_scheduled) = (failed + Duration::from_secs(after_s), false);
         decide(&Situation { is_busy, has_lost: true, is_scheduled, growth: None, space: None, backoff, now })
     };
-    assert_eq!(decided(false, 4_999), Decision::Wait);
-    assert_eq!(decided(false, 5_000), Decision::Start(Reason::Scheduled));
-    assert_eq!(decided(true, 5_000), Decision::Wait);
+    let repair = Decision::Start(Reason::Repair);
+    assert_eq!(decided(&backoff, false, 0), repair);
+    for delay_s in [5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300] {
+        backoff.failed(failed);
+        assert_eq!(decided(&backoff, false, delay_s - 1), Decision::Wait);
+        assert_eq!(decided(&backoff, false, delay_s), repair);
+        assert_eq!(decided(&backoff, true, delay_s), Decision::Wait);
+    }
 }

@@ -269,6 +269,9 @@ impl Server {
     fn start_rewrite_for(&mut self, reason: Reason) {
         match reason {
             Reason::Scheduled => {}
+            Reason::Repair => {
+                self.log(Level::Notice, "Starting rewriting of AOF for what is in memory alone");
+            }
             Reason::Growth(percent) => {
                 self.log(Level::Notice, format!("Starting automatic rewriting of AOF on {percent}% growth"));
             }
