@@ -3,9 +3,9 @@
 //!
 //! Entries are packed, up to `stream-node-max-entries` in one listpack of up to about `stream-node-max-bytes`; the nodes
 //! are items of one counted copy-on-write tree, found by the ID of their first entry. Groups are items of another. A
-//! deleted entry stays in its node, flagged, until the node's last live entry goes, however it goes: every node has a live
-//! entry, and so no entry that is added stands in front of its node's master. Trimming cuts whole nodes off the front as
-//! long as it can.
+//! deleted entry stays in its node, flagged, until XDEL takes the node's last live entry. Trimming cuts whole nodes off the
+//! front as long as it can, and may leave the first without a live entry, as Redis does. XSETID leaves no entry behind the
+//! last ID that it sets, and so none that is added stands in front of its node's master.
 //!
 //! Source: redis 7.2 `src/t_stream.c`.
 
@@ -311,7 +311,7 @@ impl Stream {
             let len = inner.header.len;
             let cut_front =
                 |node: &mut Node| node.delete_front(|id, cut| trim.to.takes(id, len - cut as u64));
-            let deleted = inner.change_node(0, cut_front).unwrap_or(0) as u64;
+            let deleted = inner.nodes.update(0, cut_front).unwrap_or(0) as u64;
             inner.header.len -= deleted;
             cut += deleted;
         }
@@ -410,7 +410,7 @@ impl Inner {
         self.header.last_id = last_id;
         self.header.max_deleted_id = max_deleted_id.min(last_id);
         self.header.entries_added = entries_added.max(len).min(COUNT_MAX);
-        if self.nodes.last().is_some_and(|node| node.last_id() > last_id) {
+        while self.nodes.last().is_some_and(|node| node.last_id() > last_id) {
             let last = self.nodes.len().saturating_sub(1);
             self.change_node(last, |node| node.retain(|entry| entry.id <= last_id));
         }

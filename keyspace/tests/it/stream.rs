@@ -399,7 +399,7 @@ fn an_id_that_is_set_back_leaves_no_deleted_entry_behind_it() {
 /// XTRIM left a node of deleted entries only. Its master was ahead of what was added after XSETID; XDEL of that ended the
 /// process, and the next start refused what had been saved of it.
 #[test]
-fn nothing_is_left_of_a_node_whose_entries_are_all_trimmed() {
+fn what_is_added_once_all_entries_of_a_node_were_trimmed_is_found_and_saved() {
     for trim in ["XTRIM k MINID 3", "XTRIM k MINID = 5-0", "XTRIM k MAXLEN 0"] {
         let mut session = Session::new();
         for (line, expected) in [
