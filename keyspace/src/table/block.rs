@@ -1,7 +1,7 @@
 //! A block: the bytes of several records, side by side from the start.
 
 /// Bytes of records to a block: with its count and its length a block has a size that the allocator has, too.
-pub(super) const BLOCK_BYTES: usize = 512 - size_of::<usize>() - size_of::<u16>();
+pub(super) const BLOCK_BYTES: usize = 640 - size_of::<usize>() - size_of::<u16>();
 
 /// Some records.
 #[derive(Debug, Clone)]

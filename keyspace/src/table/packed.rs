@@ -56,7 +56,7 @@ pub struct Arena<N = AtomicU32> {
 }
 
 /// So many blocks a segment has room for in itself: what 140 records of some fifty bytes take.
-const BLOCKS: usize = 16;
+const BLOCKS: usize = 12;
 
 /// What a slot notes of how its record is used.
 pub trait Note: std::fmt::Debug {
