@@ -32,7 +32,7 @@ const SIGNALS: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
 const READ_BYTES: usize = 64 * 1024;
 /// How long a turn executes commands while a snapshot is being written. Many writes copy first what they share with it:
 /// that lets a turn do less, not take longer.
-const SNAPSHOT_EXECUTE_NS: u64 = 400_000;
+const SNAPSHOT_EXECUTE_NS: u64 = 300_000;
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
 
