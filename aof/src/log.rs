@@ -12,7 +12,7 @@ use crate::block::{Epoch, Line, crc32c};
 use crate::clock::Clock;
 use crate::dir::Directory;
 use crate::error::{Error, io_error};
-use crate::event::Event;
+use crate::event::{Event, EventOf};
 use crate::fs::Fs;
 use crate::histogram::Histogram;
 use crate::options::{Fsync, Options};
@@ -389,6 +389,12 @@ impl Log {
     /// What took a millisecond or longer since the last time that somebody asked.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.shared.tail.lock().counters.events.take()
+    }
+
+    /// What the log's threads are at, and how long that has taken so far: of a disk that hangs nothing else tells.
+    pub fn running(&self, now: Instant) -> Vec<Event> {
+        let so_far = |(event, began): (EventOf, Instant)| event(now.saturating_duration_since(began));
+        self.shared.tail.lock().calls().map(so_far).collect()
     }
 
     /// `appendfsync`. From any policy to `always`: everything written so far is synced at once, and replies wait for it.
