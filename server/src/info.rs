@@ -174,6 +174,7 @@ fn persistence(server: &Server, fields: &mut Fields) {
     fields.add("loading", u8::from(server.loading.is_some()));
     fields.add("async_loading", 0);
     server.persistence.info(&server.clock, fields);
+    server.info_held(fields);
     if let Some(loading) = &server.loading {
         let elapsed = server.clock.now.saturating_duration_since(loading.started).as_secs_f64();
         let part = loading.loaded_bytes as f64 / loading.total_bytes.max(1) as f64;

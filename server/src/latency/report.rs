@@ -105,7 +105,8 @@ const ADVICE: &[(Advice, &str)] = &[
     (
         Disk,
         "The disk is slow or shared: iostat -x tells. A local SSD helps, and so does moving what else writes to it. \
-         INFO persistence says what waits for it: aof_fsync_running_ms, aof_unsynced_ms, aof_buffer_length.",
+         INFO persistence says what waits for it: aof_fsync_running_ms, aof_unsynced_ms, \
+         aof_buffer_length, aof_held_clients, aof_unanswered_clients.",
     ),
     (
         Policy,

@@ -6,6 +6,7 @@ use aof::Log;
 
 use crate::clock::Clock;
 use crate::disk;
+use crate::executor::Server;
 use crate::info::Fields;
 use crate::persistence::Persistence;
 
@@ -80,5 +81,21 @@ impl Persistence {
         fields.add("aof_load_unverified_bytes", self.loaded.unverified_bytes);
         fields.add("aof_load_truncated_bytes", self.loaded.truncated_bytes);
         fields.add("aof_load_replay_errors", self.replay_errors);
+    }
+}
+
+impl Server {
+    /// Who waits for a log that is on: those whose next write is held back until it has caught up, and those who have not
+    /// been told yet what they did or saw.
+    pub(crate) fn info_held(&self, fields: &mut Fields) {
+        if self.persistence.log().is_none() {
+            return;
+        }
+        let holds = self.persistence.writes_are_held();
+        let held = self.held.iter().filter(|&&id| holds && self.clients.get(id).is_some());
+        let unanswered = self.clients.iter().filter(|client| client.output.is_held());
+        fields.add("aof_writes_held", u8::from(holds));
+        fields.add("aof_held_clients", held.count());
+        fields.add("aof_unanswered_clients", unanswered.count());
     }
 }

@@ -402,7 +402,7 @@ const WHILE_ON: &[&str] = &[
     "aof_fsync_running_ms", "aof_fsync_p50_usec", "aof_fsync_p99_usec", "aof_durable_offset", "aof_unsynced_bytes",
     "aof_unsynced_ms", "aof_slow_direct_writes", "aof_retired_files", "aof_disk_free_bytes", "aof_reserved_bytes",
     "aof_load_blocks_verified", "aof_load_corrupt_places", "aof_load_unverified_bytes", "aof_load_truncated_bytes",
-    "aof_load_replay_errors",
+    "aof_load_replay_errors", "aof_writes_held", "aof_held_clients", "aof_unanswered_clients",
 ];
 
 #[rustfmt::skip]
