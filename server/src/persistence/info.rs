@@ -33,7 +33,7 @@ impl Persistence {
         fields.add("aof_rewrite_scheduled", u8::from(self.scheduled));
         fields.add("aof_last_rewrite_time_sec", seconds(self.last.took));
         fields.add("aof_current_rewrite_time_sec", seconds(current));
-        fields.add("aof_last_bgrewrite_status", status(self.last.error.is_none()));
+        fields.add("aof_last_bgrewrite_status", status(self.last.trouble().is_none()));
         fields.add("aof_rewrites", self.rewrites);
         fields.add("aof_rewrites_consecutive_failures", self.backoff.failures());
         fields.add("aof_last_write_status", status(self.misconf().is_none()));
@@ -43,7 +43,7 @@ impl Persistence {
         if let Some(log) = &self.log {
             self.info_log(log, clock, fields);
         }
-        fields.add("aof_last_bgrewrite_error", self.last.error.as_deref().unwrap_or_default());
+        fields.add("aof_last_bgrewrite_error", self.last.trouble().unwrap_or_default());
         fields.add("aof_shutdown_awaited", u8::from(self.awaited_stop.is_some()));
         if let Some(progress) = progress {
             fields.add("aof_rewrite_bytes", progress.bytes);
