@@ -147,6 +147,15 @@ pub struct Loading {
     pub total_bytes: u64,
     /// Bytes loaded.
     pub loaded_bytes: u64,
+    /// The memory in use where the RDB file was written that is being loaded, if it says so.
+    pub rdb_used_memory_bytes: u64,
+}
+
+impl Loading {
+    /// It begins.
+    pub fn begin(started: Instant, started_unix_s: i64, total_bytes: u64) -> Self {
+        Loading { started, started_unix_s, total_bytes, loaded_bytes: 0, rdb_used_memory_bytes: 0 }
+    }
 }
 
 impl Server {

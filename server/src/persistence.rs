@@ -25,6 +25,7 @@ use rewrite::Hold;
 use rewrite::trigger::Backoff;
 
 use self::rewriting::{LastRewrite, Running};
+use crate::clock::monotonic_ns;
 use crate::config::{AppendFsync, Config, LoadCorrupt};
 use crate::disk::{self, Trouble, Wish};
 use crate::executor::Server;
@@ -383,10 +384,12 @@ impl Server {
         self.step_save();
         let now = self.clock.now;
         if let Some(log) = &mut self.persistence.log {
+            let began_ns = monotonic_ns();
             if !self.debug.aof_flush_sleep.is_zero() && log.written() < log.end() {
                 std::thread::sleep(self.debug.aof_flush_sleep);
             }
             log.end_turn(now, idle, std::mem::take(&mut self.persistence.sync_wanted));
+            self.stats.cycles.log_ns += monotonic_ns().saturating_sub(began_ns);
         }
         self.report_health();
     }

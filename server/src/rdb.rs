@@ -372,8 +372,7 @@ impl Server {
         let total_bytes = file.metadata().map_or(0, |metadata| metadata.len());
         let is_start = turn.is_some();
         if is_start {
-            let started_unix_s = self.clock.unix_s();
-            self.loading = Some(Loading { started, started_unix_s, total_bytes, loaded_bytes: 0 });
+            self.loading = Some(Loading::begin(started, self.clock.unix_s(), total_bytes));
         }
         let found = Loader::new(self, turn).rdb(BufReader::with_capacity(1 << 20, file), options);
         self.loading = None;

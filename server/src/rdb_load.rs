@@ -273,6 +273,9 @@ impl Loader<'_> {
             b"ctime" => format!("RDB age {} seconds", (self.server.clock.unix_s() - number).max(0)),
             b"used-mem" => {
                 load.found.used_memory_bytes = u64::try_from(number).unwrap_or(0);
+                if let Some(loading) = &mut self.server.loading {
+                    loading.rdb_used_memory_bytes = load.found.used_memory_bytes;
+                }
                 format!("RDB memory usage when created {:.2} Mb", number as f64 / (1024.0 * 1024.0))
             }
             b"aof-base" if number == 1 => "RDB is base AOF".to_owned(),

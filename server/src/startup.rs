@@ -261,8 +261,7 @@ impl Server {
             let line = format!("Successfully migrated an old-style AOF configuration ({})", path.display());
             self.log(Level::Notice, line);
         }
-        self.loading =
-            Some(Loading { started, started_unix_s: self.clock.unix_s(), total_bytes: 0, loaded_bytes: 0 });
+        self.loading = Some(Loading::begin(started, self.clock.unix_s(), 0));
         let report = directory.replay(&mut Loader::new(self, Some(turn)), &options);
         self.loading = None;
         if self.exit.is_some() {

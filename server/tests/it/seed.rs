@@ -436,6 +436,7 @@ fn info_has_the_fields_of_the_log_while_it_is_on_and_those_of_loading_while_it_l
     let mut client = server.client();
     assert_eq!(client.info("loading"), "1");
     assert_eq!((has(&mut client, ALWAYS), has(&mut client, WHILE_LOADING)), (all.0, all.2));
+    eventually("its base says what memory it took", || client.info("loading_rdb_used_mem") != "0");
     client.ok("CONFIG SET key-load-delay 0");
 }
 
