@@ -230,6 +230,7 @@ fn options(config: &Config, home: PathBuf) -> Options {
         filename: text(&config.appendfilename),
         fsync: fsync(config.appendfsync),
         load_truncated: config.aof_load_truncated,
+        load_corrupt_tail_max_bytes: config.aof_load_corrupt_tail_max_size_bytes,
         timestamps: config.aof_timestamp_enabled,
         checksum: config.aof_checksum,
         load_corrupt: match config.aof_load_corrupt {

@@ -34,6 +34,11 @@ pub(crate) trait Course {
         Ok(true)
     }
 
+    /// How long the damaged end of a last file may be that counts as [`Kind::Tail`].
+    fn tail_max_bytes(&self) -> u64 {
+        0
+    }
+
     /// A place that is no log.
     fn bad(&mut self, find: Find<'_>) -> Result<(), Error>;
 
@@ -81,6 +86,8 @@ pub(crate) enum Kind {
     Torn(&'static str),
     /// Damage in what was safe once.
     Corrupt,
+    /// Damage of either kind, so near to the end that the [course](Course::tail_max_bytes) lets it be cut.
+    Tail,
     /// It was never durable, and the file behind this one says so.
     Lost,
     /// Commands that no block holds are wrong at this offset.
@@ -106,6 +113,13 @@ pub(super) struct Load<'a> {
 impl<'a> Load<'a> {
     pub(super) fn new(options: &'a Options) -> Self {
         Load { options, truncated: None, quarantined: Vec::new() }
+    }
+
+    fn cut_tail(&mut self, find: &Find<'_>) -> Result<(), Error> {
+        let offset_bytes = find.damage.offset_bytes;
+        let cut = find.directory.cut(&find.part.entry, offset_bytes, "corrupt", "damaged up to the end")?;
+        self.truncated = Some(Truncation { is_corrupt: true, ..cut });
+        Ok(())
     }
 
     fn tear(&mut self, find: &Find<'_>, reason: &'static str) -> Result<(), Error> {
@@ -145,9 +159,14 @@ impl Course for Load<'_> {
         Ok(())
     }
 
+    fn tail_max_bytes(&self) -> u64 {
+        self.options.load_corrupt_tail_max_bytes
+    }
+
     fn bad(&mut self, find: Find<'_>) -> Result<(), Error> {
         match find.kind {
             Kind::Torn(reason) => self.tear(&find, reason),
+            Kind::Tail => self.cut_tail(&find),
             Kind::Corrupt => self.quarantine(find),
             Kind::Lost => self.set_aside(find),
             Kind::Wrong(offset_bytes) => {
