@@ -323,12 +323,18 @@ impl Server {
             return;
         }
         let Saving { scheduled, ref last, .. } = self.persistence.saving;
+        if !last.may_try(self.clock.now) {
+            return;
+        }
         let due = last.due_point(&self.config.save, self.persistence.dirty, self.clock.now).copied();
         if let Some(SavePoint { changes, period_s }) = due {
             self.log(Level::Notice, format!("{changes} changes in {period_s} seconds. Saving..."));
             self.start_save();
         } else if scheduled {
             self.start_save();
+            // One that could not even begin is still to come.
+            let saving = &mut self.persistence.saving;
+            saving.scheduled = saving.last.failed && !saving.is_running();
         }
     }
 
