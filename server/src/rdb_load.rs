@@ -154,7 +154,7 @@ impl Loader<'_> {
     /// Loads an RDB file or preamble, and leaves `source` behind its last byte.
     pub(crate) fn rdb(&mut self, source: impl BufRead + Send, options: LoadOptions) -> Result<Found> {
         let mut reader = Reader::new(source, self.server.keyspace.rdb_shapes())?;
-        if !self.server.config.rdbchecksum {
+        if !self.server.config.rdbchecksum || self.server.keyspace.skips_checksums {
             reader = reader.without_checksum();
         }
         // As many parts as there are, so that the next keys are decoded while these are stored.

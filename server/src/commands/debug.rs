@@ -70,7 +70,7 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
             RULE,
             Keys::None,
             "1.0.0",
-            "Lets RESTORE take payloads with any checksum, or not.",
+            "Lets RESTORE and loads of RDB files take any checksum, or not.",
         ),
         spec("object", object, -3, RULE, Keys::None, "1.0.0", "Describes how a value is stored."),
         spec("populate", populate, -3, ALONE | WRITE | DENYOOM, Keys::None, "1.0.0", "Makes keys."),
