@@ -27,6 +27,7 @@ use crate::observer::Observer;
 use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
 use crate::replication::Replication;
+use crate::restart::Restart;
 use crate::stats::Stats;
 use crate::supervise::Supervisor;
 use crate::transaction::Watching;
@@ -82,6 +83,8 @@ pub struct Server {
     pub loading: Option<Loading>,
     /// The process shall end: with this exit code.
     pub exit: Option<i32>,
+    /// And begin again.
+    pub(crate) restart: Restart,
     /// Where values too big to be freed here are dropped.
     pub lazyfree: crate::lazyfree::Lazyfree,
     /// CLIENT PAUSE: until when, and whether reads go on; see `pause`.
@@ -188,6 +191,7 @@ impl Server {
             debug: Debug::default(),
             loading: None,
             exit: None,
+            restart: Restart::default(),
             lazyfree: crate::lazyfree::Lazyfree::default(),
             paused: None,
             resumed: Vec::new(),
