@@ -415,10 +415,11 @@ impl Tail {
         }
     }
 
-    /// What the two threads are at, and since when.
-    pub(crate) fn calls(&self) -> impl Iterator<Item = (EventOf, Instant)> {
+    /// What the two threads are at, and how long it has taken so far.
+    pub(crate) fn running(&self, now: Instant) -> impl Iterator<Item = Event> {
         let sync = self.sync_started.map(|began| (self.sync_event(), began));
-        sync.into_iter().chain(self.call)
+        let calls = sync.into_iter().chain(self.call);
+        calls.map(move |(event, began)| event(now.saturating_duration_since(began)))
     }
 
     /// What a crash of the process can no longer take: moves the watermark, drops what needs no memory any more.
