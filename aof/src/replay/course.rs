@@ -34,9 +34,10 @@ pub(crate) trait Course {
         Ok(true)
     }
 
-    /// How long the damaged end of a last file may be that counts as [`Kind::Tail`].
-    fn tail_max_bytes(&self) -> u64 {
-        0
+    /// Whether damage of that kind, so many bytes from the end of the last file, is [`Kind::Tail`].
+    fn is_tail(&self, kind: Kind, left_bytes: u64) -> bool {
+        let _ = (kind, left_bytes);
+        false
     }
 
     /// A place that is no log.
@@ -86,7 +87,7 @@ pub(crate) enum Kind {
     Torn(&'static str),
     /// Damage in what was safe once.
     Corrupt,
-    /// Damage of either kind, so near to the end that the [course](Course::tail_max_bytes) lets it be cut.
+    /// Damage of either kind, so near to the end that the [course](Course::is_tail) lets it be cut.
     Tail,
     /// It was never durable, and the file behind this one says so.
     Lost,
@@ -159,8 +160,13 @@ impl Course for Load<'_> {
         Ok(())
     }
 
-    fn tail_max_bytes(&self) -> u64 {
-        self.options.load_corrupt_tail_max_bytes
+    /// What is set aside by itself leaves the blocks behind it.
+    fn is_tail(&self, kind: Kind, left_bytes: u64) -> bool {
+        let is_damage = match kind {
+            Kind::Corrupt => self.options.load_corrupt == LoadCorrupt::Fail,
+            kind => matches!(kind, Kind::Wrong(_)),
+        };
+        is_damage && left_bytes <= self.options.load_corrupt_tail_max_bytes
     }
 
     fn bad(&mut self, find: Find<'_>) -> Result<(), Error> {

@@ -73,8 +73,7 @@ impl<C: Course> Replay<'_, '_, C> {
     /// Whoever runs the server may have said how much of the end is not worth a start that is refused: from the damage on,
     /// whatever can be read behind it.
     fn or_tail(&self, finding: Finding, left_bytes: u64, is_last: bool) -> Finding {
-        let is_damage = matches!(finding.kind, Kind::Corrupt | Kind::Wrong(_));
-        match is_damage && is_last && left_bytes <= self.course.tail_max_bytes() {
+        match is_last && self.course.is_tail(finding.kind, left_bytes) {
             true => Finding { kind: Kind::Tail, next: None, ..finding },
             false => finding,
         }

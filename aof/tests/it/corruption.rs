@@ -198,6 +198,10 @@ fn a_damaged_block_near_the_end_is_cut_with_all_behind_it_if_the_operator_says_s
     turn(&mut log, &[("k", 9)]);
     log.stop().unwrap();
     assert_eq!(load(&image, &options(Fsync::Always)).unwrap().0.last().unwrap(), "0:SET k 9");
+    // Set aside by itself it leaves what stands behind it.
+    let aside = Options { load_corrupt: LoadCorrupt::Quarantine, ..with(tail_bytes) };
+    let (loaded, report) = load(&flipped(&mem, name, (first + 1) * 8), &aside).unwrap();
+    assert_eq!((loaded.len(), report.truncated), (expected.len() - 1, None));
     // A file that is not the last is never cut.
     for name in [base, earlier] {
         let middle = mem.bytes(&path(name)).unwrap().len() / 2;
