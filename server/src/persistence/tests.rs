@@ -281,7 +281,7 @@ fn nothing_is_evicted_while_writes_are_held() {
 
 /// INFO went on to say `err` and that there is no room, for as long as no other rewrite succeeded.
 #[test]
-fn a_refusal_for_want_of_space_ends_with_its_reason_and_a_failure_does_not() {
+fn a_refusal_for_want_of_space_ends_with_its_reason() {
     let mem = Mem::new();
     let mut server = server(&mem);
     mem.set_capacity(64 << 20);
@@ -306,7 +306,7 @@ fn a_refusal_for_want_of_space_ends_with_its_reason_and_a_failure_does_not() {
     server.config.auto_aof_rewrite_percentage = 0;
     server.rewrite_if_due(1 << 20);
     assert_eq!(server.persistence.last.trouble(), None);
-    assert!(server.persistence.backoff.failures() == 0);
+    assert_eq!(server.persistence.backoff.failures(), 0);
 }
 
 /// `aof_last_rewrite_time_sec` was that of the last one that succeeded, and CONFIG RESETSTAT left the failures.

@@ -235,6 +235,38 @@ fn a_command_that_may_wait_does_not_do_so_in_a_log() {
 }
 
 #[test]
+fn a_start_goes_on_behind_a_command_that_fails_unless_the_operator_says_otherwise() {
+    let world = single_file(&["SET k v", "LPUSH k x", "SET after all"]);
+    for ends_it in ["aof-replay-errors fail", "propagation-error-behavior panic"] {
+        let (name, value) = ends_it.split_once(' ').unwrap();
+        let refusal = world.refused(&["--appendonly", "yes", &format!("--{name}"), value]);
+        assert_eq!(refusal.code, Some(1), "{refusal:?}");
+        assert!(refusal.output.contains(&format!("({ends_it})")), "{refusal:?}");
+    }
+    let server = world.start_aof(&["--propagation-error-behavior", "panic-on-replicas"]);
+    assert_eq!(server.client().ask("GET after"), "all");
+    assert_eq!(server.info("aof_load_replay_errors"), "1");
+}
+
+#[test]
+fn a_damaged_end_that_is_short_enough_is_cut_and_told() {
+    let world = single_file(&["SET k v", "SET k w"]);
+    let log = world.path().join("appendonly.aof");
+    let garbage = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\nXX\r\n";
+    fs::write(&log, [&fs::read(&log).unwrap()[..], garbage].concat()).unwrap();
+    let directive = "aof-load-corrupt-tail-max-size";
+    let with = |bytes: usize| [format!("--{directive}"), bytes.to_string()];
+    let [name, too_few] = with(garbage.len() - 1);
+    let refusal = world.refused(&["--appendonly", "yes", &name, &too_few]);
+    assert!(refusal.output.contains("Bad file format reading the append only file"), "{refusal:?}");
+    let [name, enough] = with(garbage.len());
+    let server = world.start_aof(&[&name, &enough]);
+    assert_eq!(server.client().ask("GET k"), "w");
+    assert_eq!(server.info("aof_load_truncated_bytes"), garbage.len().to_string());
+    assert!(world.log().contains(&format!("loaded anyway because {directive} is enabled")));
+}
+
+#[test]
 fn with_a_log_nobody_looks_at_the_rdb_file() {
     let world = single_file(&["SET k v"]);
     let rdb = world.path().join("dump.rdb");
