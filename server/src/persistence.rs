@@ -385,12 +385,15 @@ impl Server {
         self.step_save();
         let now = self.clock.now;
         if let Some(log) = &mut self.persistence.log {
-            let began_ns = monotonic_ns();
-            if !self.debug.aof_flush_sleep.is_zero() && log.written() < log.end() {
+            // A turn that wrote nothing is not worth a look at the clock.
+            let began_ns = (log.written() < log.end()).then(monotonic_ns);
+            if began_ns.is_some() && !self.debug.aof_flush_sleep.is_zero() {
                 std::thread::sleep(self.debug.aof_flush_sleep);
             }
             log.end_turn(now, idle, std::mem::take(&mut self.persistence.sync_wanted));
-            self.stats.cycles.log_ns += monotonic_ns().saturating_sub(began_ns);
+            if let Some(began_ns) = began_ns {
+                self.stats.cycles.log_ns += monotonic_ns().saturating_sub(began_ns);
+            }
         }
         self.report_health();
     }
