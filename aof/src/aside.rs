@@ -46,7 +46,7 @@ impl Directory {
             }
             Err(error) => return Err(error),
         };
-        Ok(Truncation { path, offset_bytes: len_bytes, cut_bytes, side_file, reason })
+        Ok(Truncation { path, offset_bytes: len_bytes, cut_bytes, side_file, reason, is_corrupt: false })
     }
 
     /// Finishes what a take-over could not: a server that knows nothing of it would execute these bytes twice.

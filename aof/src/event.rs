@@ -49,6 +49,9 @@ impl Event {
     }
 }
 
+/// A kind of event, to be told how long it took.
+pub(crate) type EventOf = fn(Duration) -> Event;
+
 /// The events that nobody has taken yet, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Events(Vec<Event>);

@@ -351,13 +351,14 @@ impl Log {
     pub fn stats(&self, now: Instant) -> Stats {
         let tail = self.shared.tail.lock();
         let oldest = tail.oldest_unsynced();
+        let fsyncs = tail.running(now).filter(|call| matches!(call, Event::Fsync(_) | Event::FsyncAlways(_)));
         Stats {
             current_size: tail.counters.current_size,
             base_size: tail.counters.base_size,
             buffer_length: self.end - tail.written,
             pending_bio_fsync: u32::from(tail.sync_running()),
             delayed_fsync: tail.counters.delayed_fsync,
-            fsync_running: tail.sync_started.map(|started| now.saturating_duration_since(started)),
+            fsync_running: fsyncs.map(|fsync| fsync.took()).max(),
             fsync_p50: tail.counters.fsyncs.percentile(50.0),
             fsync_p99: tail.counters.fsyncs.percentile(99.0),
             durable: tail.durable_watermark(),
@@ -389,6 +390,11 @@ impl Log {
     /// What took a millisecond or longer since the last time that somebody asked.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.shared.tail.lock().counters.events.take()
+    }
+
+    /// What the log's threads are at, and how long that has taken so far: of a disk that hangs nothing else tells.
+    pub fn running(&self, now: Instant) -> Vec<Event> {
+        self.shared.tail.lock().running(now).collect()
     }
 
     /// `appendfsync`. From any policy to `always`: everything written so far is synced at once, and replies wait for it.

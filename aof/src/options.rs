@@ -35,6 +35,9 @@ pub struct Options {
     pub fsync: Fsync,
     /// `aof-load-truncated`: cut a torn tail off the last file, after a copy. Default: yes.
     pub load_truncated: bool,
+    /// `aof-load-corrupt-tail-max-size`: bytes at the end of the last file that may be cut, after a copy, although they are
+    /// damaged and not merely torn; more are refused. Default: 0.
+    pub load_corrupt_tail_max_bytes: u64,
     /// `aof-load-corrupt`: what to do about damage that no crash explains. Default: fail.
     pub load_corrupt: LoadCorrupt,
     /// `aof-checksum`: a line with position and checksums before each block. Default: yes; no for readers that do not
@@ -66,6 +69,7 @@ impl Options {
             filename: "appendonly.aof".to_owned(),
             fsync: Fsync::Everysec,
             load_truncated: true,
+            load_corrupt_tail_max_bytes: 0,
             load_corrupt: LoadCorrupt::Fail,
             checksum: true,
             timestamps: false,

@@ -7,7 +7,8 @@
 //!
 //! What follows the last boundary is judged by [`recover`](crate::recover). A *torn tail* is copied aside and cut
 //! (`aof-load-truncated yes`); *corruption* is refused, or copied aside and stepped over (`aof-load-corrupt quarantine`);
-//! wrong bytes among commands that no block holds are refused in Redis's words.
+//! wrong bytes among commands that no block holds are refused in Redis's words. Damage that begins so near to the end of
+//! the last file as `aof-load-corrupt-tail-max-size` says is cut, too, with all behind it.
 //!
 //! A file from which another took over counts up to where that one says (see `set`): whatever stands behind it is
 //! not even read, and is cut once all else was replayed.
@@ -199,7 +200,7 @@ impl std::fmt::Display for Damage {
     }
 }
 
-/// A torn tail: cut from its file, kept beside it.
+/// A torn tail, or a damaged one that was short enough: cut from its file, kept beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truncation {
     /// The file that was cut.
@@ -213,6 +214,8 @@ pub struct Truncation {
     pub side_file: Result<PathBuf, Failure>,
     /// What was torn.
     pub reason: &'static str,
+    /// It was damaged, and cut because `aof-load-corrupt-tail-max-size` says so.
+    pub is_corrupt: bool,
 }
 
 /// Bytes of a retired file that stand again in the one that took over from it, and so were not executed.

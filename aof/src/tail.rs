@@ -19,7 +19,7 @@ use crate::backend::Block;
 use crate::block::{FilePoint, Head, IncrHead, Line};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::event::{Event, Events};
+use crate::event::{Event, EventOf, Events};
 use crate::fs::File;
 use crate::histogram::Histogram;
 use crate::manifest::{Entry, FileSeq};
@@ -247,6 +247,8 @@ pub(crate) struct Tail {
     pub(crate) syncs_are_slow: bool,
     /// One was running when the writer began its write.
     pub(crate) write_met_sync: bool,
+    /// What the writer is at, and since when, if that is an event.
+    pub(crate) call: Option<(EventOf, Instant)>,
     /// The live file has failed.
     pub(crate) retired: Option<Retired>,
     /// The last failure, also when it is over.
@@ -326,6 +328,7 @@ impl Tail {
             sync_started: None,
             syncs_are_slow: false,
             write_met_sync: false,
+            call: None,
             retired: None,
             last_failure: None,
             space: Space::default(),
@@ -380,22 +383,43 @@ impl Tail {
         self.sync_started.is_some()
     }
 
-    /// A write(2) has taken so long. What it met is named in Redis's order.
+    /// What a write(2) met is named in Redis's order.
+    fn write_event(&self) -> EventOf {
+        match () {
+            () if self.write_met_sync => Event::WritePendingFsync,
+            () if self.rewriting => Event::WriteActiveRewrite,
+            () => Event::WriteAlone,
+        }
+    }
+
+    /// A write(2) by the executor has taken so long.
     pub(crate) fn note_write_time(&mut self, took: Duration) {
-        let event = match () {
-            () if self.write_met_sync => Event::WritePendingFsync(took),
-            () if self.rewriting => Event::WriteActiveRewrite(took),
-            () => Event::WriteAlone(took),
-        };
-        self.counters.events.note(event);
+        self.counters.events.note(self.write_event()(took));
+    }
+
+    fn sync_event(&self) -> EventOf {
+        if self.fsync == Fsync::Always { Event::FsyncAlways } else { Event::Fsync }
     }
 
     /// An fdatasync has taken so long.
     pub(crate) fn note_sync_time(&mut self, took: Duration) {
         self.syncs_are_slow = took > SLOW_SYNC;
         self.counters.fsyncs.record(took);
-        let always = self.fsync == Fsync::Always;
-        self.counters.events.note(if always { Event::FsyncAlways(took) } else { Event::Fsync(took) });
+        self.counters.events.note(self.sync_event()(took));
+    }
+
+    /// What the writer was at is over.
+    pub(crate) fn note_call(&mut self, ended: Instant) {
+        if let Some((event, began)) = self.call.take() {
+            self.counters.events.note(event(ended.saturating_duration_since(began)));
+        }
+    }
+
+    /// What the two threads are at, and how long it has taken so far.
+    pub(crate) fn running(&self, now: Instant) -> impl Iterator<Item = Event> {
+        let sync = self.sync_started.map(|began| (self.sync_event(), began));
+        let calls = sync.into_iter().chain(self.call);
+        calls.map(move |(event, began)| event(now.saturating_duration_since(began)))
     }
 
     /// What a crash of the process can no longer take: moves the watermark, drops what needs no memory any more.
@@ -636,12 +660,34 @@ impl Tail {
     pub(crate) fn take_job(&mut self, now: Instant) -> (Job, Option<LiveFile>) {
         let job = self.next_job(now);
         self.writer_blocked = self.owner == Owner::Executor;
-        if !job.is_of_live_file() {
-            return (job, None);
+        let live = if job.is_of_live_file() {
+            self.owner = Owner::Writer;
+            self.write_met_sync = self.sync_running();
+            self.live.clone()
+        } else {
+            None
+        };
+        self.call = self.event_of(&job).map(|event| (event, now));
+        (job, live)
+    }
+
+    /// What a job is to whoever watches latencies.
+    fn event_of(&self, job: &Job) -> Option<EventOf> {
+        match job {
+            Job::Write(_) | Job::Mark(_) => Some(self.write_event()),
+            // Its fdatasync is what takes time.
+            Job::Head(_) => Some(self.sync_event()),
+            Job::OpenNext => Some(Event::OpenNext),
+            Job::Publish(_) => Some(Event::Publish),
+            Job::Recover => Some(Event::MoveTail),
+            Job::Switch(_)
+            | Job::Reserve(_)
+            | Job::CollectHistory
+            | Job::Forget(_)
+            | Job::RemoveTemp
+            | Job::Exit
+            | Job::Wait(_) => None,
         }
-        self.owner = Owner::Writer;
-        self.write_met_sync = self.sync_running();
-        (job, self.live.clone())
     }
 
     /// What the writer does next. The order is the priority: a base can make a failure pointless, a failure everything

@@ -242,12 +242,11 @@ impl Writer {
             starts.push(end);
             end = end.after(&block.bytes);
         }
-        let started = self.shared.clock.now();
         let result = write_all(&*live.file, &mut bufs);
-        let took = self.shared.clock.since(started);
+        let ended = self.shared.clock.now();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
-        tail.note_write_time(took);
+        tail.note_call(ended);
         tail.note_write(&starts, end, result);
         self.shared.changed(syncer::follow_write(&self.shared, tail));
     }
@@ -259,8 +258,10 @@ impl Writer {
         let failed = |cause| move |error| (cause, error);
         let written = write_all(&*live.file, &mut [IoSlice::new(&bytes)]).map_err(failed(Cause::Write));
         let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed(Cause::Sync)));
+        let ended = self.shared.clock.now();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
+        tail.note_call(ended);
         match synced {
             Ok(()) => {
                 tail.marked = tail.marked.max(head.durable());
@@ -276,8 +277,10 @@ impl Writer {
         let mut bytes = Vec::new();
         line.encode(self.volume.epoch(), &mut bytes);
         let result = write_all(&*live.file, &mut [IoSlice::new(&bytes)]);
+        let ended = self.shared.clock.now();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
+        tail.note_call(ended);
         match result {
             Ok(()) => {
                 tail.marked = line.position;
@@ -298,7 +301,6 @@ impl Writer {
             tail.abandon_temp();
             return self.shared.changed(tail);
         };
-        let started = self.shared.clock.now();
         // Since the last attempt somebody may have removed it, to make room.
         if !live.is_named() {
             self.shared.tail.lock().worsen(Cause::Unnamed);
@@ -317,11 +319,11 @@ impl Writer {
             (tail.moving(limit), limit)
         };
         let moved = self.volume.move_tail(&live, &moving);
-        let took = self.shared.clock.since(started);
+        let ended = self.shared.clock.now();
         let (stat, sizes) = self.sizes();
         let free_bytes = live.path.parent().and_then(|dir| self.volume.fs().free_bytes(dir).ok());
         let mut tail = self.shared.tail.lock();
-        tail.counters.events.note(Event::MoveTail(took));
+        tail.note_call(ended);
         tail.counters.events.note(stat);
         tail.owner = Owner::Nobody;
         match moved {
@@ -413,11 +415,10 @@ impl Writer {
 
     fn open_next(&mut self) {
         let temporary = self.shared.waiting_rewrite.load(Ordering::Acquire);
-        let started = self.shared.clock.now();
         let opened = self.volume.open_next(temporary);
-        let took = self.shared.clock.since(started);
+        let ended = self.shared.clock.now();
         let mut tail = self.shared.tail.lock();
-        tail.counters.events.note(Event::OpenNext(took));
+        tail.note_call(ended);
         match opened {
             Ok(next) => {
                 tail.next = Some(next);
@@ -435,17 +436,16 @@ impl Writer {
             let usable = tail.switch_at.is_none() && tail.next.is_none();
             (tail.switch_at, tail.waiting_rewrite, usable)
         };
-        let started = self.shared.clock.now();
         let published = if waiting {
             self.volume.publish_first_base(base, live.filter(|_| usable))
         } else {
             self.volume.publish_base(base, pending).map(|()| None)
         };
-        let took = self.shared.clock.since(started);
+        let ended = self.shared.clock.now();
         let (stat, sizes) = self.sizes();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
-        tail.counters.events.note(Event::Publish(took));
+        tail.note_call(ended);
         tail.counters.events.note(stat);
         tail.published = Some(match published {
             Ok(renamed) => {

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::disk::Wish;
 use crate::executor::{PauseMode, Server};
+use crate::logger::Level;
 
 impl Server {
     /// Periodic work; returns how long until the next.
     pub fn cron(&mut self) -> Duration {
         let hz = u64::from(self.config.hz.clamp(1, 500));
+        self.report_clock_jump();
         self.stats.note_rates(self.clock.now);
         self.close_idle_clients();
         self.close_unanswered();
@@ -105,6 +107,17 @@ impl Server {
         self.keyspace.keeps_expired = until.is_some();
     }
 
+    /// Times to live are the wall clock's: whoever sets it is to learn what becomes of them. Nothing else goes by it.
+    fn report_clock_jump(&mut self) {
+        let Some(jump_ms) = self.clock.jump_ms() else { return };
+        let (way, then) = match jump_ms > 0 {
+            true => ("forward", "keys expire that much earlier"),
+            false => ("back", "keys live that much longer"),
+        };
+        let seconds = jump_ms.unsigned_abs() as f64 / 1000.0;
+        self.log(Level::Warning, format!("The wall clock was set {way} by {seconds:.3} seconds: {then}"));
+    }
+
     fn close_idle_clients(&mut self) {
         let timeout = Duration::from_secs(u64::from(self.config.timeout_s));
         if timeout.is_zero() {
@@ -121,5 +134,27 @@ impl Server {
         for id in idle.map(|client| client.id).collect::<Vec<_>>() {
             self.forget(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::logger::Logger;
+
+    #[test]
+    fn a_wall_clock_that_is_set_stands_in_the_log() {
+        let path = std::env::temp_dir().join(format!("everlog-clock-{}.log", std::process::id()));
+        let mut server = Server::new(Config::default(), Logger::open(&path, Level::Notice).unwrap(), 1);
+        server.cron();
+        server.clock.unix_ms -= 3_600_000;
+        server.cron();
+        server.cron();
+        let log = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let line = "# The wall clock was set back by 3600.000 seconds: keys live that much longer";
+        assert_eq!(log.matches("The wall clock").count(), 1, "{log}");
+        assert!(log.contains(line), "{log}");
     }
 }

@@ -27,6 +27,7 @@ use crate::observer::Observer;
 use crate::persistence::Persistence;
 use crate::pubsub::PubSub;
 use crate::replication::Replication;
+use crate::restart::Restart;
 use crate::stats::Stats;
 use crate::supervise::Supervisor;
 use crate::transaction::Watching;
@@ -82,6 +83,8 @@ pub struct Server {
     pub loading: Option<Loading>,
     /// The process shall end: with this exit code.
     pub exit: Option<i32>,
+    /// And begin again.
+    pub(crate) restart: Restart,
     /// Where values too big to be freed here are dropped.
     pub lazyfree: crate::lazyfree::Lazyfree,
     /// CLIENT PAUSE: until when, and whether reads go on; see `pause`.
@@ -147,6 +150,15 @@ pub struct Loading {
     pub total_bytes: u64,
     /// Bytes loaded.
     pub loaded_bytes: u64,
+    /// The memory in use where the RDB file was written that is being loaded, if it says so.
+    pub rdb_used_memory_bytes: u64,
+}
+
+impl Loading {
+    /// It begins.
+    pub fn begin(started: Instant, started_unix_s: i64, total_bytes: u64) -> Self {
+        Loading { started, started_unix_s, total_bytes, loaded_bytes: 0, rdb_used_memory_bytes: 0 }
+    }
 }
 
 impl Server {
@@ -179,6 +191,7 @@ impl Server {
             debug: Debug::default(),
             loading: None,
             exit: None,
+            restart: Restart::default(),
             lazyfree: crate::lazyfree::Lazyfree::default(),
             paused: None,
             resumed: Vec::new(),

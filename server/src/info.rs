@@ -9,28 +9,43 @@ use keyspace::Block;
 use crate::client::Waiting;
 use crate::executor::Server;
 use crate::memory;
+use crate::stats::Cycles;
 
-/// One section: its name, whether plain INFO shows it, and what writes its fields.
+/// One section: its name, who sees it, and what writes its fields.
 struct Section {
     name: &'static str,
-    by_default: bool,
+    shown: Shown,
     write: fn(&Server, &mut Fields),
 }
 
+/// What is needed to see a section.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// INFO.
+    Always,
+    /// INFO all.
+    ToAll,
+    /// Its name.
+    ByName,
+}
+
+use Shown::{Always, ByName, ToAll};
+
 const SECTIONS: &[Section] = &[
-    Section { name: "Server", by_default: true, write: server },
-    Section { name: "Clients", by_default: true, write: clients },
-    Section { name: "Memory", by_default: true, write: memory_section },
-    Section { name: "Persistence", by_default: true, write: persistence },
-    Section { name: "Stats", by_default: true, write: stats },
-    Section { name: "Replication", by_default: true, write: replication },
-    Section { name: "CPU", by_default: true, write: cpu },
-    Section { name: "Modules", by_default: true, write: |_, _| {} },
-    Section { name: "Commandstats", by_default: false, write: commandstats },
-    Section { name: "Errorstats", by_default: true, write: errorstats },
-    Section { name: "Latencystats", by_default: false, write: latencystats },
-    Section { name: "Cluster", by_default: true, write: cluster },
-    Section { name: "Keyspace", by_default: true, write: keyspace },
+    Section { name: "Server", shown: Always, write: server },
+    Section { name: "Clients", shown: Always, write: clients },
+    Section { name: "Memory", shown: Always, write: memory_section },
+    Section { name: "Persistence", shown: Always, write: persistence },
+    Section { name: "Stats", shown: Always, write: stats },
+    Section { name: "Replication", shown: Always, write: replication },
+    Section { name: "CPU", shown: Always, write: cpu },
+    Section { name: "Modules", shown: Always, write: |_, _| {} },
+    Section { name: "Commandstats", shown: ToAll, write: commandstats },
+    Section { name: "Errorstats", shown: Always, write: errorstats },
+    Section { name: "Latencystats", shown: ToAll, write: latencystats },
+    Section { name: "Cluster", shown: Always, write: cluster },
+    Section { name: "Keyspace", shown: Always, write: keyspace },
+    Section { name: "Debug", shown: ByName, write: debug },
 ];
 
 /// `name:value` lines.
@@ -68,7 +83,12 @@ impl Server {
         let default = wanted.is_empty() || is("default");
         let mut text = String::new();
         for section in SECTIONS {
-            if all || default && section.by_default || is(section.name) {
+            let is_asked = match section.shown {
+                Always => all || default,
+                ToAll => all,
+                ByName => false,
+            };
+            if is_asked || is(section.name) {
                 let mut fields = Fields::default();
                 (section.write)(self, &mut fields);
                 if !text.is_empty() {
@@ -174,13 +194,14 @@ fn persistence(server: &Server, fields: &mut Fields) {
     fields.add("loading", u8::from(server.loading.is_some()));
     fields.add("async_loading", 0);
     server.persistence.info(&server.clock, fields);
+    server.info_held(fields);
     if let Some(loading) = &server.loading {
         let elapsed = server.clock.now.saturating_duration_since(loading.started).as_secs_f64();
         let part = loading.loaded_bytes as f64 / loading.total_bytes.max(1) as f64;
         let eta = if part > 0.0 { (elapsed / part - elapsed).max(0.0) } else { 1.0 };
         fields.add("loading_start_time", loading.started_unix_s);
         fields.add("loading_total_bytes", loading.total_bytes);
-        fields.add("loading_rdb_used_mem", 0);
+        fields.add("loading_rdb_used_mem", loading.rdb_used_memory_bytes);
         fields.add("loading_loaded_bytes", loading.loaded_bytes);
         fields.add("loading_loaded_perc", format!("{:.2}", part * 100.0));
         fields.add("loading_eta_seconds", eta as u64);
@@ -228,8 +249,20 @@ fn stats(server: &Server, fields: &mut Fields) {
     fields.add("total_error_replies", stats.error_replies);
     fields.add("total_reads_processed", stats.reads);
     fields.add("total_writes_processed", stats.writes);
+    let Cycles { count, total_ns, commands_ns, .. } = stats.cycles;
+    fields.add("eventloop_cycles", count);
+    fields.add("eventloop_duration_sum", total_ns / 1000);
+    fields.add("eventloop_duration_cmd_sum", commands_ns / 1000);
     fields.add("rewrite_turn_cpu_max_usec", stats.rewrite_turn_cpu_us_max);
     fields.add("usual_turn_cpu_max_usec", stats.usual_turn_cpu_us_max);
+}
+
+fn debug(server: &Server, fields: &mut Fields) {
+    let Cycles { log_ns, cron_ns, longest_ns, most_commands, .. } = server.stats.cycles;
+    fields.add("eventloop_duration_aof_sum", log_ns / 1000);
+    fields.add("eventloop_duration_cron_sum", cron_ns / 1000);
+    fields.add("eventloop_duration_max", longest_ns / 1000);
+    fields.add("eventloop_cmd_per_cycle_max", most_commands);
 }
 
 /// What monitors look for and is never done here, so that it is zero.

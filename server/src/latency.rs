@@ -25,9 +25,18 @@ pub struct LatencyMonitor {
 #[derive(Debug, Default, Clone)]
 pub struct Series {
     /// Oldest first.
-    pub samples: VecDeque<Sample>,
+    over: VecDeque<Sample>,
+    /// What has not returned yet.
+    running: Option<Sample>,
     /// The worst since LATENCY RESET, milliseconds.
     pub max_ms: u64,
+}
+
+impl Series {
+    /// Oldest first. What is still going on is the last, as it stands now.
+    pub fn samples(&self) -> impl DoubleEndedIterator<Item = Sample> {
+        self.over.iter().copied().chain(self.running)
+    }
 }
 
 /// The worst of one second.
@@ -45,13 +54,26 @@ impl LatencyMonitor {
         let took_ms = took.as_millis() as u64;
         let series = self.series.entry(event).or_default();
         series.max_ms = series.max_ms.max(took_ms);
-        match series.samples.back_mut() {
+        match series.over.back_mut() {
             Some(last) if last.unix_s == unix_s => last.took_ms = last.took_ms.max(took_ms),
-            _ => series.samples.push_back(Sample { unix_s, took_ms }),
+            _ => series.over.push_back(Sample { unix_s, took_ms }),
         }
-        if series.samples.len() > KEPT {
-            series.samples.pop_front();
+        if series.over.len() > KEPT {
+            series.over.pop_front();
         }
+    }
+
+    /// Notes what is going on, in place of what was: a call that hangs is one sample, which grows until it is
+    /// [added](Self::add).
+    pub fn set_running(&mut self, running: impl IntoIterator<Item = (&'static str, Duration)>, unix_s: i64) {
+        self.series.values_mut().for_each(|series| series.running = None);
+        for (event, took) in running {
+            let took_ms = took.as_millis() as u64;
+            let series = self.series.entry(event).or_default();
+            series.max_ms = series.max_ms.max(took_ms);
+            series.running = Some(Sample { unix_s, took_ms });
+        }
+        self.series.retain(|_, series| series.samples().next().is_some());
     }
 
     /// The series of an event.
@@ -87,6 +109,11 @@ pub fn names(event: Event) -> &'static [&'static str] {
         Event::Publish(_) => &["aof-rename"],
         Event::MoveTail(_) => &["aof-move-tail"],
     }
+}
+
+/// The same, each with how long it took.
+pub fn named(event: Event) -> impl Iterator<Item = (&'static str, Duration)> {
+    names(event).iter().map(move |&name| (name, event.took()))
 }
 
 #[cfg(test)]

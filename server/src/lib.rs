@@ -48,6 +48,7 @@ mod listening;
 mod memory;
 mod propagate;
 mod rdb_load;
+mod restart;
 mod supervise;
 
 use std::fs;
@@ -60,6 +61,7 @@ use crate::config::{Config, Warning};
 use crate::executor::Server;
 use crate::listening::Listeners;
 use crate::logger::{Level, Logger};
+use crate::restart::Restart;
 use crate::supervise::Supervisor;
 use crate::turn::Turn;
 
@@ -73,12 +75,14 @@ pub const REDIS_VERSION: &str = "7.2.5";
 pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     // Pages that fall free go back to the kernel from a thread of the allocator's, not from the executor.
     let _ = tikv_jemalloc_ctl::background_thread::write(true);
+    let restart = Restart::default();
     settings::change_dir(&config.dir).map_err(anyhow::Error::msg)?;
     let logger = Logger::open(&config.logfile, config.log_level())
         .with_context(|| format!("Can't open the log file {}", config.logfile.display()))?;
     let stock = CommandTable::new(&[]);
     config.check_renames(|name| stock.get(name).is_some())?;
     let mut server = Server::new(config, logger, random_u64()?);
+    server.restart = restart;
     server.persistence.run_id = random_id()?;
     server.replication.id = random_id()?;
     server.room.startup_bytes = memory::used_bytes();
@@ -110,6 +114,10 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     let _ = fs::remove_file(&server.config.pidfile);
     if !server.config.unixsocket.as_os_str().is_empty() {
         let _ = fs::remove_file(&server.config.unixsocket);
+    }
+    if let Some(after) = server.restart.wanted.filter(|_| code == 0) {
+        let error = server.restart.exec(after);
+        return Err(fail(&mut server, &format!("The server cannot be started again: {error}")));
     }
     Ok(code)
 }

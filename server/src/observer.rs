@@ -97,6 +97,7 @@ impl Server {
     #[inline]
     pub fn finished(&mut self, id: ClientId, command: &Command, argv: &[&[u8]], took_ns: u64, failed: bool) {
         self.stats.commands += 1;
+        self.stats.cycles.commands_ns += took_ns;
         self.observer.commands.called(command, took_ns, failed, self.config.latency_tracking);
         if took_ns >= self.observer.notable_ns {
             self.note_slow(id, command, argv, Duration::from_nanos(took_ns));
@@ -130,14 +131,18 @@ impl Server {
         }
     }
 
-    /// Tells the latency monitor what the log has done since the last time.
+    /// Tells the latency monitor what the log has done since the last time, and what it is at: a disk that hangs lets
+    /// nothing end.
     pub fn note_log_events(&mut self) {
-        let events = self.persistence.log_mut().map(aof::Log::take_events).unwrap_or_default();
-        for event in events {
-            for name in latency::names(event) {
-                self.note_latency(name, event.took());
-            }
+        let now = self.clock.now;
+        let log = self.persistence.log_mut();
+        let (over, running) = log.map(|log| (log.take_events(), log.running(now))).unwrap_or_default();
+        for (name, took) in over.into_iter().flat_map(latency::named) {
+            self.note_latency(name, took);
         }
+        let threshold = latency_threshold(&self.config).unwrap_or(Duration::MAX);
+        let running = running.into_iter().flat_map(latency::named).filter(|(_, took)| *took >= threshold);
+        self.observer.latency.set_running(running, unix_now().as_secs() as i64);
     }
 
     /// Shows a command to those who monitor, except what is for operators. They are not held back until it is durable.

@@ -25,6 +25,7 @@ use rewrite::Hold;
 use rewrite::trigger::Backoff;
 
 use self::rewriting::{LastRewrite, Running};
+use crate::clock::monotonic_ns;
 use crate::config::{AppendFsync, Config, LoadCorrupt};
 use crate::disk::{self, Trouble, Wish};
 use crate::executor::Server;
@@ -199,9 +200,10 @@ impl Persistence {
         self.log.as_ref().map_or(0, |log| log.stats(Instant::now()).retained_bytes)
     }
 
-    /// CONFIG RESETSTAT.
+    /// CONFIG RESETSTAT. As in Redis, failures that it forgets put off no rewrite any more.
     pub fn reset_stats(&mut self) {
         self.rewrites = 0;
+        self.backoff.reset();
         self.saving.reset_stats();
         if let Some(log) = &mut self.log {
             log.reset_stats();
@@ -228,6 +230,7 @@ fn options(config: &Config, home: PathBuf) -> Options {
         filename: text(&config.appendfilename),
         fsync: fsync(config.appendfsync),
         load_truncated: config.aof_load_truncated,
+        load_corrupt_tail_max_bytes: config.aof_load_corrupt_tail_max_size_bytes,
         timestamps: config.aof_timestamp_enabled,
         checksum: config.aof_checksum,
         load_corrupt: match config.aof_load_corrupt {
@@ -382,10 +385,15 @@ impl Server {
         self.step_save();
         let now = self.clock.now;
         if let Some(log) = &mut self.persistence.log {
-            if !self.debug.aof_flush_sleep.is_zero() && log.written() < log.end() {
+            // A turn that wrote nothing is not worth a look at the clock.
+            let began_ns = (log.written() < log.end()).then(monotonic_ns);
+            if began_ns.is_some() && !self.debug.aof_flush_sleep.is_zero() {
                 std::thread::sleep(self.debug.aof_flush_sleep);
             }
             log.end_turn(now, idle, std::mem::take(&mut self.persistence.sync_wanted));
+            if let Some(began_ns) = began_ns {
+                self.stats.cycles.log_ns += monotonic_ns().saturating_sub(began_ns);
+            }
         }
         self.report_health();
     }

@@ -323,12 +323,18 @@ impl Server {
             return;
         }
         let Saving { scheduled, ref last, .. } = self.persistence.saving;
+        if !last.may_try(self.clock.now) {
+            return;
+        }
         let due = last.due_point(&self.config.save, self.persistence.dirty, self.clock.now).copied();
         if let Some(SavePoint { changes, period_s }) = due {
             self.log(Level::Notice, format!("{changes} changes in {period_s} seconds. Saving..."));
             self.start_save();
         } else if scheduled {
             self.start_save();
+            // One that could not even begin is still to come.
+            let saving = &mut self.persistence.saving;
+            saving.scheduled = saving.last.failed && !saving.is_running();
         }
     }
 
@@ -372,8 +378,7 @@ impl Server {
         let total_bytes = file.metadata().map_or(0, |metadata| metadata.len());
         let is_start = turn.is_some();
         if is_start {
-            let started_unix_s = self.clock.unix_s();
-            self.loading = Some(Loading { started, started_unix_s, total_bytes, loaded_bytes: 0 });
+            self.loading = Some(Loading::begin(started, self.clock.unix_s(), total_bytes));
         }
         let found = Loader::new(self, turn).rdb(BufReader::with_capacity(1 << 20, file), options);
         self.loading = None;

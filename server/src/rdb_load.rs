@@ -154,7 +154,7 @@ impl Loader<'_> {
     /// Loads an RDB file or preamble, and leaves `source` behind its last byte.
     pub(crate) fn rdb(&mut self, source: impl BufRead + Send, options: LoadOptions) -> Result<Found> {
         let mut reader = Reader::new(source, self.server.keyspace.rdb_shapes())?;
-        if !self.server.config.rdbchecksum {
+        if !self.server.config.rdbchecksum || self.server.keyspace.skips_checksums {
             reader = reader.without_checksum();
         }
         // As many parts as there are, so that the next keys are decoded while these are stored.
@@ -273,6 +273,9 @@ impl Loader<'_> {
             b"ctime" => format!("RDB age {} seconds", (self.server.clock.unix_s() - number).max(0)),
             b"used-mem" => {
                 load.found.used_memory_bytes = u64::try_from(number).unwrap_or(0);
+                if let Some(loading) = &mut self.server.loading {
+                    loading.rdb_used_memory_bytes = load.found.used_memory_bytes;
+                }
                 format!("RDB memory usage when created {:.2} Mb", number as f64 / (1024.0 * 1024.0))
             }
             b"aof-base" if number == 1 => "RDB is base AOF".to_owned(),

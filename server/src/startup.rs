@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use crate::bar;
 use crate::commands::Handler;
-use crate::config::ReplayErrors;
+use crate::config::{Config, PropagationErrorBehavior, ReplayErrors};
 use crate::executor::{Loading, Server};
 use crate::logger::Level;
 use crate::persistence::{LOCK_PATIENCE, Loaded};
@@ -155,12 +155,13 @@ impl<'a> Loader<'a> {
                  processing the command '{command}'"
             ),
         );
-        match self.server.config.aof_replay_errors {
-            ReplayErrors::Log => Ok(()),
-            ReplayErrors::Fail => {
-                Err(SinkError::new(format!("'{command}' answers '{text}' (aof-replay-errors fail)")))
-            }
-        }
+        let Config { aof_replay_errors, propagation_error_behavior, .. } = &self.server.config;
+        let ends_it = match (aof_replay_errors, propagation_error_behavior) {
+            (ReplayErrors::Fail, _) => "aof-replay-errors fail",
+            (_, PropagationErrorBehavior::Panic) => "propagation-error-behavior panic",
+            _ => return Ok(()),
+        };
+        Err(SinkError::new(format!("'{command}' answers '{text}' ({ends_it})")))
     }
 }
 
@@ -261,8 +262,7 @@ impl Server {
             let line = format!("Successfully migrated an old-style AOF configuration ({})", path.display());
             self.log(Level::Notice, line);
         }
-        self.loading =
-            Some(Loading { started, started_unix_s: self.clock.unix_s(), total_bytes: 0, loaded_bytes: 0 });
+        self.loading = Some(Loading::begin(started, self.clock.unix_s(), 0));
         let report = directory.replay(&mut Loader::new(self, Some(turn)), &options);
         self.loading = None;
         if self.exit.is_some() {
@@ -323,7 +323,11 @@ impl Server {
 
     fn report_truncated(&mut self, cut: &Truncation) {
         let name = cut.path.file_name().unwrap_or_default().to_string_lossy();
-        self.log(Level::Warning, format!("!!! Warning: short read while loading the AOF file {name}!!!"));
+        let (what, directive) = match cut.is_corrupt {
+            true => ("corrupted tail", "aof-load-corrupt-tail-max-size"),
+            false => ("short read", "aof-load-truncated"),
+        };
+        self.log(Level::Warning, format!("!!! Warning: {what} while loading the AOF file {name}!!!"));
         let fate = match &cut.side_file {
             Ok(copy) => format!("were set aside in {}", copy.display()),
             Err(failure) => format!(
@@ -333,7 +337,7 @@ impl Server {
         };
         let Truncation { cut_bytes, offset_bytes, reason, .. } = cut;
         let what = format!("{cut_bytes} bytes from offset {offset_bytes} on ({reason}) {fate}");
-        let line = format!("AOF {name} loaded anyway because aof-load-truncated is enabled: {what}");
+        let line = format!("AOF {name} loaded anyway because {directive} is enabled: {what}");
         self.log(Level::Warning, line);
     }
 

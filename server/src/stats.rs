@@ -3,6 +3,36 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// What the turns of the event loop were spent on: INFO's `eventloop_*`.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Cycles {
+    /// Turns.
+    pub count: u64,
+    /// What they took, without the poll.
+    pub total_ns: u64,
+    /// Of that, commands.
+    pub commands_ns: u64,
+    /// The end of the log's turn: sealing, writing or handing over.
+    pub log_ns: u64,
+    /// Periodic work.
+    pub cron_ns: u64,
+    /// The longest turn.
+    pub longest_ns: u64,
+    /// The most commands in one.
+    pub most_commands: u64,
+}
+
+impl Cycles {
+    /// A turn has ended.
+    #[inline]
+    pub fn note(&mut self, took_ns: u64, commands: u64) {
+        self.count += 1;
+        self.total_ns += took_ns;
+        self.longest_ns = self.longest_ns.max(took_ns);
+        self.most_commands = self.most_commands.max(commands);
+    }
+}
+
 /// Counters since the start or CONFIG RESETSTAT.
 #[derive(Debug, Default, Clone)]
 pub struct Stats {
@@ -22,6 +52,8 @@ pub struct Stats {
     pub output_bytes: u64,
     /// Those of them that replicas were sent.
     pub replica_output_bytes: u64,
+    /// The turns.
+    pub cycles: Cycles,
     /// Error replies by code.
     pub errors: BTreeMap<String, u64>,
     /// Error replies of all codes.

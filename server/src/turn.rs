@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::client::{Client, ClientId};
+use crate::clock::monotonic_ns;
 use crate::connection::Connection;
 use crate::executor::Server;
 use crate::logger::Level;
@@ -117,6 +118,7 @@ impl Turn {
             _ => {}
         }
         server.clock.refresh();
+        let (began_ns, commands) = (server.clock.now_ns, server.stats.commands);
         server.notice_first_base();
         let idle = self.events.is_empty() && self.unread.is_empty();
         let writing = server.is_writing_snapshot();
@@ -140,6 +142,8 @@ impl Turn {
             let cpu_us = thread_cpu().saturating_sub(before).as_micros() as u64;
             server.stats.note_turn(writing, cpu_us);
         }
+        let commands = server.stats.commands.saturating_sub(commands);
+        server.stats.cycles.note(monotonic_ns().saturating_sub(began_ns), commands);
         Ok(())
     }
 
@@ -150,7 +154,9 @@ impl Turn {
         server.end_migration();
         server.resume_all();
         if server.exit.is_none() && server.clock.now >= self.next_cron {
+            let began_ns = monotonic_ns();
             self.next_cron = server.clock.now + server.cron();
+            server.stats.cycles.cron_ns += monotonic_ns().saturating_sub(began_ns);
             self.accept_missed(server);
         }
         if server.exit.is_none() {

@@ -82,7 +82,7 @@ impl Course for Look {
         }
         let (verdict, at_bytes) = match find.kind {
             Kind::Torn(_) => (Verdict::Torn, start),
-            Kind::Corrupt | Kind::Lost => (Verdict::Corrupt, start),
+            Kind::Corrupt | Kind::Tail | Kind::Lost => (Verdict::Corrupt, start),
             Kind::Wrong(at_bytes) => (Verdict::Wrong, at_bytes),
             Kind::NotAsRecorded { .. } => (Verdict::NotAsRecorded, start),
             Kind::Unwanted => (Verdict::Later, start),

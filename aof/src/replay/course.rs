@@ -34,6 +34,12 @@ pub(crate) trait Course {
         Ok(true)
     }
 
+    /// Whether damage of that kind, so many bytes from the end of the last file, is [`Kind::Tail`].
+    fn is_tail(&self, kind: Kind, left_bytes: u64) -> bool {
+        let _ = (kind, left_bytes);
+        false
+    }
+
     /// A place that is no log.
     fn bad(&mut self, find: Find<'_>) -> Result<(), Error>;
 
@@ -81,6 +87,8 @@ pub(crate) enum Kind {
     Torn(&'static str),
     /// Damage in what was safe once.
     Corrupt,
+    /// Damage of either kind, so near to the end that the [course](Course::is_tail) lets it be cut.
+    Tail,
     /// It was never durable, and the file behind this one says so.
     Lost,
     /// Commands that no block holds are wrong at this offset.
@@ -106,6 +114,13 @@ pub(super) struct Load<'a> {
 impl<'a> Load<'a> {
     pub(super) fn new(options: &'a Options) -> Self {
         Load { options, truncated: None, quarantined: Vec::new() }
+    }
+
+    fn cut_tail(&mut self, find: &Find<'_>) -> Result<(), Error> {
+        let offset_bytes = find.damage.offset_bytes;
+        let cut = find.directory.cut(&find.part.entry, offset_bytes, "corrupt", "damaged up to the end")?;
+        self.truncated = Some(Truncation { is_corrupt: true, ..cut });
+        Ok(())
     }
 
     fn tear(&mut self, find: &Find<'_>, reason: &'static str) -> Result<(), Error> {
@@ -145,9 +160,19 @@ impl Course for Load<'_> {
         Ok(())
     }
 
+    /// What is set aside by itself leaves the blocks behind it.
+    fn is_tail(&self, kind: Kind, left_bytes: u64) -> bool {
+        let is_damage = match kind {
+            Kind::Corrupt => self.options.load_corrupt == LoadCorrupt::Fail,
+            kind => matches!(kind, Kind::Wrong(_)),
+        };
+        is_damage && left_bytes <= self.options.load_corrupt_tail_max_bytes
+    }
+
     fn bad(&mut self, find: Find<'_>) -> Result<(), Error> {
         match find.kind {
             Kind::Torn(reason) => self.tear(&find, reason),
+            Kind::Tail => self.cut_tail(&find),
             Kind::Corrupt => self.quarantine(find),
             Kind::Lost => self.set_aside(find),
             Kind::Wrong(offset_bytes) => {

@@ -38,10 +38,14 @@ impl<C: Course> Replay<'_, '_, C> {
             Bad::Ends(reason) => Finding { kind: Kind::Corrupt, ..self.ends(reason) },
             Bad::Unwanted(found) => Finding { kind: Kind::Unwanted, ..self.ends(found) },
             Bad::Misplaced(found) => self.judge((0, found, None), false)?,
-            Bad::Wrong { at, found, line } if self.is_place_of_block() => {
-                self.judge((at, found, line), is_last)?
+            Bad::Wrong { at, found, line } => {
+                let finding = match self.is_place_of_block() {
+                    true => self.judge((at, found, line), is_last)?,
+                    false => self.wrong(at, found)?,
+                };
+                let left_bytes = context.part.counted_bytes().saturating_sub(boundary.offset_bytes);
+                self.or_tail(finding, left_bytes, is_last)
             }
-            Bad::Wrong { at, found, .. } => self.wrong(at, found)?,
             Bad::Senseless { offset_bytes, found } => {
                 let kind = Kind::Wrong(offset_bytes);
                 let lines = self.whole_lines((offset_bytes - boundary.offset_bytes) as usize);
@@ -64,6 +68,15 @@ impl<C: Course> Replay<'_, '_, C> {
         }
         let found = format!("{}; an fdatasync of it had failed under appendfsync no", finding.found);
         Finding { kind: Kind::Lost, found, ..finding }
+    }
+
+    /// Whoever runs the server may have said how much of the end is not worth a start that is refused: from the damage on,
+    /// whatever can be read behind it.
+    fn or_tail(&self, finding: Finding, left_bytes: u64, is_last: bool) -> Finding {
+        match is_last && self.course.is_tail(finding.kind, left_bytes) {
+            true => Finding { kind: Kind::Tail, next: None, ..finding },
+            false => finding,
+        }
     }
 
     /// It merely stops.
@@ -155,7 +168,7 @@ impl<C: Course> Replay<'_, '_, C> {
         self.feed.settle(offset_bytes)?;
         self.course.bad(Find { directory, part, is_last, kind, damage, lines })?;
         self.trail.unsure = true;
-        if matches!(kind, Kind::Torn(_) | Kind::Unwanted) {
+        if matches!(kind, Kind::Torn(_) | Kind::Tail | Kind::Unwanted) {
             return Ok(Some(boundary));
         }
         // Whatever its first head said: the last one must come.

@@ -176,6 +176,39 @@ fn quarantine_drops_the_damaged_block_alone_and_keeps_a_copy() {
     }
 }
 
+/// What was durable is damaged, and all behind it goes with it: that is what was asked for.
+#[test]
+fn a_damaged_block_near_the_end_is_cut_with_all_behind_it_if_the_operator_says_so() {
+    let mem = a_log();
+    let (expected, _) = load(&mem.kill(), &options(Fsync::Always)).unwrap();
+    let [base, earlier, name, _] = &files(&mem)[..] else { panic!("a base and two incrs") };
+    let len = mem.bytes(&path(name)).unwrap().len();
+    let first = mem.bytes(&path(name)).unwrap().windows(3).position(|bytes| bytes == b"SET").unwrap();
+    let image = flipped(&mem, name, (first + 1) * 8);
+    let with = |max: usize| Options { load_corrupt_tail_max_bytes: max as u64, ..options(Fsync::Always) };
+    let Err(Error::Corrupt { damage, .. }) = load(&image, &with(1)) else { panic!("it is too long") };
+    let tail_bytes = len - damage.offset_bytes as usize;
+    assert!(matches!(load(&image, &with(tail_bytes - 1)), Err(Error::Corrupt { .. })));
+    assert_eq!(image.bytes(&path(name)).unwrap().len(), len);
+    let (loaded, report) = load(&image, &with(tail_bytes)).unwrap();
+    assert_eq!(loaded, expected[..expected.len() - 3]);
+    let cut = report.truncated.unwrap();
+    assert_eq!((cut.is_corrupt, cut.cut_bytes as usize), (true, tail_bytes));
+    let mut log = start(image.clone(), &options(Fsync::Always));
+    turn(&mut log, &[("k", 9)]);
+    log.stop().unwrap();
+    assert_eq!(load(&image, &options(Fsync::Always)).unwrap().0.last().unwrap(), "0:SET k 9");
+    // Set aside by itself it leaves what stands behind it.
+    let aside = Options { load_corrupt: LoadCorrupt::Quarantine, ..with(tail_bytes) };
+    let (loaded, report) = load(&flipped(&mem, name, (first + 1) * 8), &aside).unwrap();
+    assert_eq!((loaded.len(), report.truncated), (expected.len() - 1, None));
+    // A file that is not the last is never cut.
+    for name in [base, earlier] {
+        let middle = mem.bytes(&path(name)).unwrap().len() / 2;
+        assert!(load(&flipped(&mem, name, middle * 8), &with(1 << 30)).is_err(), "{name}");
+    }
+}
+
 /// Three turns that nothing calls durable, and the offsets behind each.
 fn three_turns(fsync: Fsync, times_ms: [i64; 3]) -> (Mem, Vec<usize>) {
     let mem = Mem::new();

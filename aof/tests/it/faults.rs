@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aof::fs::{Call, Mem, Verdict};
-use aof::{Error, Event, Fs, Fsync, Health, Options};
+use aof::{Error, Event, Fs, Fsync, Health, Log, Options};
 
 use crate::world::{append, eio, load, options, path, request, start, stepped, turn, until};
 
@@ -369,6 +369,34 @@ fn what_takes_long_is_told_once_and_fdatasyncs_are_timed() {
     assert!(events.iter().all(|event| event.took() >= SLOW));
     assert!(matches!(events[..], [Event::WriteAlone(_), Event::FsyncAlways(_)]), "{events:?}");
     assert_eq!(log.take_events(), []);
+}
+
+/// The first block waits for the fdatasync of its file's head, which was nowhere to be seen.
+#[test]
+fn what_has_not_returned_is_told_and_a_head_counts_as_an_fdatasync() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let hangs = Arc::new(AtomicBool::new(true));
+    let theirs = Arc::clone(&hangs);
+    mem.fail_with(move |call, _| {
+        while call == Call::SyncData && theirs.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        None
+    });
+    assert_eq!(log.running(Instant::now()), []);
+    let position = turn(&mut log, &[("k", 0)]);
+    let longest = |log: &Log| log.stats(Instant::now()).fsync_running.unwrap_or_default();
+    until("it has hung for a while", || longest(&log) >= Duration::from_millis(20));
+    let running = log.running(Instant::now());
+    assert!(
+        matches!(running[..], [Event::FsyncAlways(took)] if took >= Duration::from_millis(20)),
+        "{running:?}"
+    );
+    hangs.store(false, Ordering::Release);
+    until("durable", || log.durable() >= position);
+    until("nothing runs", || log.running(Instant::now()).is_empty());
+    assert!(log.take_events().iter().any(|event| matches!(event, Event::FsyncAlways(_))));
 }
 
 /// The process that dies is this test again, told so by its environment.

@@ -96,6 +96,40 @@ fn zeros_up_to_the_end_are_a_torn_tail_wherever_they_begin() {
     }
 }
 
+/// Redis 8.4 has the directive; it takes no account of `aof-load-truncated`.
+#[test]
+fn a_damaged_end_is_cut_after_a_copy_if_it_is_as_short_as_the_operator_says() {
+    let set = request(&["SET", "k", "v"]).to_vec();
+    let multi = [request(&["MULTI"]), request(&["DEL", "k"])].concat();
+    for (damaged, open_bytes) in [
+        (&b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nvXX*1\r\n$4\r\nPING\r\n"[..], 0),
+        (b"\x07garbage", 0),
+        // The cut is in front of what the damage leaves open.
+        (b"*2\r\n:3\r\n", multi.len()),
+    ] {
+        let open = &multi[..open_bytes];
+        let bytes = [&set[..], open, damaged].concat();
+        let tail_bytes = (open.len() + damaged.len()) as u64;
+        let with = |max: u64| Options { load_corrupt_tail_max_bytes: max, ..strict() };
+        for max in [0, tail_bytes - 1] {
+            let mem = world(&bytes);
+            assert!(matches!(load(&mem, &with(max)), Err(Error::BadFormat { .. })), "{max} of {tail_bytes}");
+            assert_eq!(mem.bytes(&path(INCR)).unwrap(), bytes);
+        }
+        let mem = world(&bytes);
+        let (loaded, report) = load(&mem, &with(tail_bytes)).unwrap();
+        assert_eq!((loaded.len(), mem.bytes(&path(INCR)).unwrap()), (1, set.clone()));
+        let cut = report.truncated.unwrap();
+        assert_eq!((cut.is_corrupt, cut.cut_bytes, cut.offset_bytes), (true, tail_bytes, set.len() as u64));
+        assert_eq!(mem.bytes(&cut.side_file.unwrap()).unwrap(), bytes[set.len()..]);
+        let mut log = start(mem.clone(), &with(0));
+        turn(&mut log, &[("after", 1)]);
+        log.stop().unwrap();
+        let (again, _) = load(&mem, &with(0)).unwrap();
+        assert_eq!(again, ["0:SET k v", "0:SET after 1"]);
+    }
+}
+
 #[test]
 fn zeros_before_more_data_are_damage() {
     let (bytes, _) = sample();

@@ -27,6 +27,7 @@ pub mod stream;
 pub mod string;
 pub(crate) mod timeout;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -209,24 +210,31 @@ pub fn resolve<'a, H>(spec: &'a Spec<H>, argv: &[&[u8]]) -> Result<&'a Spec<H>, 
     }
 }
 
-/// Redis's words for a command that is not in the table: the name and the first arguments, each cut at 128 bytes.
+/// How much of a client's own words an error shows.
+const SHOWN_BYTES: usize = 128;
+
+fn shown(word: &[u8], bytes: usize) -> Cow<'_, str> {
+    String::from_utf8_lossy(&word[..word.len().min(bytes)])
+}
+
+/// Redis's words for a command that is not in the table: the name, and what 128 bytes have room for of the arguments. As
+/// in Redis the last one's quotes stand behind the end.
 pub fn unknown_command(argv: &[&[u8]]) -> CommandError {
-    const SHOWN_BYTES: usize = 128;
-    let shown = |word: &[u8]| String::from_utf8_lossy(&word[..word.len().min(SHOWN_BYTES)]).into_owned();
-    let mut args = String::new();
+    let (mut args, mut left_bytes) = (String::new(), SHOWN_BYTES);
     for word in argv.iter().skip(1) {
-        if args.len() >= SHOWN_BYTES {
+        if left_bytes == 0 {
             break;
         }
-        args.push_str(&format!("'{}' ", shown(word)));
+        args.push_str(&format!("'{}' ", shown(word, left_bytes)));
+        left_bytes = left_bytes.saturating_sub(word.len().saturating_add("'' ".len()));
     }
-    let name = shown(argv.first().copied().unwrap_or_default());
+    let name = shown(argv.first().copied().unwrap_or_default(), SHOWN_BYTES);
     CommandError::other(format!("ERR unknown command '{name}', with args beginning with: {args}"))
 }
 
 /// Redis's words for a subcommand that its container does not have.
 pub fn unknown_subcommand(argv: &[&[u8]]) -> CommandError {
-    let word = |at: usize| String::from_utf8_lossy(argv.get(at).copied().unwrap_or_default());
+    let word = |at: usize| shown(argv.get(at).copied().unwrap_or_default(), SHOWN_BYTES);
     CommandError::other(format!(
         "ERR unknown subcommand '{:.128}'. Try {} HELP.",
         word(1),

@@ -15,9 +15,24 @@ fn an_unknown_command_is_refused_in_redis_words() {
         ("del", "-ERR wrong number of arguments for 'del' command\r\n"),
         ("object", "-ERR wrong number of arguments for 'object' command\r\n"),
         ("object encoding", "-ERR wrong number of arguments for 'object|encoding' command\r\n"),
+        (
+            &format!("object {}", "n".repeat(200)),
+            &format!("-ERR unknown subcommand '{}'. Try OBJECT HELP.\r\n", "n".repeat(128)),
+        ),
         ("object nosuch a", "-ERR unknown subcommand 'nosuch'. Try OBJECT HELP.\r\n"),
     ]);
     assert!(session.effects().is_empty() && session.events().is_empty());
+    let (a, b) = (|count| "a".repeat(count), |count| "b".repeat(count));
+    // The lengths of two arguments, and how much of them redis-server 7.0.15 shows.
+    for (lens, shown) in [
+        ((100, 100), format!("'{}' '{}' ", a(100), b(25))),
+        ((124, 1), format!("'{}' 'b' ", a(124))),
+        ((125, 1), format!("'{}' ", a(125))),
+        ((200, 1), format!("'{}' ", a(128))),
+    ] {
+        let reply = format!("-ERR unknown command 'NOSUCH', with args beginning with: {shown}\r\n");
+        session.check(&[(&format!("NOSUCH {} {}", a(lens.0), b(lens.1)), &reply)]);
+    }
 }
 
 #[test]

@@ -35,6 +35,16 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
             "1.0.0",
             "Writes the RDB file and loads it: [NOSAVE] [NOFLUSH] [MERGE].",
         ),
+        spec("restart", restart, -2, ALONE, Keys::None, "1.0.0", "Ends the server and starts it again."),
+        spec(
+            "crash-and-recover",
+            crash_and_recover,
+            -2,
+            ALONE,
+            Keys::None,
+            "1.0.0",
+            "Starts the server again as if it had been killed.",
+        ),
         spec(
             "aof-flush-sleep",
             aof_flush_sleep,
@@ -70,7 +80,7 @@ pub const TABLE: &[ProcessSpec] = &[ProcessSpec {
             RULE,
             Keys::None,
             "1.0.0",
-            "Lets RESTORE take payloads with any checksum, or not.",
+            "Lets RESTORE and loads of RDB files take any checksum, or not.",
         ),
         spec("object", object, -3, RULE, Keys::None, "1.0.0", "Describes how a value is stored."),
         spec("populate", populate, -3, ALONE | WRITE | DENYOOM, Keys::None, "1.0.0", "Makes keys."),
@@ -173,6 +183,34 @@ fn reload(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     }
     reply(server, id, |reply| reply.ok());
     Ok(())
+}
+
+/// DEBUG RESTART [milliseconds]: with its configuration as it is now, and nothing lost.
+fn restart(server: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
+    let after = delay(argv)?;
+    if server.config.config_file.is_some() {
+        server.config.rewrite().map_err(|error| cannot_restart(server, &error.to_string()))?;
+    }
+    server.shut_down(false, None).map_err(|_| cannot_restart(server, "it cannot be shut down"))?;
+    server.restart.wanted = Some(after);
+    Ok(())
+}
+
+/// DEBUG CRASH-AND-RECOVER [milliseconds].
+fn crash_and_recover(server: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
+    let after = delay(argv)?;
+    let error = server.restart.exec(after);
+    Err(cannot_restart(server, &error.to_string()))
+}
+
+fn delay(argv: &[&[u8]]) -> std::result::Result<Duration, CommandError> {
+    let delay_ms = argv.get(2).map_or(Ok(0), |word| super::integer(word))?;
+    Ok(Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0)))
+}
+
+fn cannot_restart(server: &mut Server, why: &str) -> CommandError {
+    server.log(Level::Warning, format!("Can't restart: {why}"));
+    CommandError::other("ERR failed to restart the server. Check server logs.")
 }
 
 fn aof_flush_sleep(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {

@@ -145,7 +145,7 @@ fn write_histogram(reply: &mut Encoder<'_>, latencies: &aof::Histogram) {
 fn history(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     server.note_log_events();
     let series = server.observer.latency.series(argv[2]);
-    let samples: Vec<_> = series.into_iter().flat_map(|(_, series)| series.samples.clone()).collect();
+    let samples: Vec<_> = series.into_iter().flat_map(|(_, series)| series.samples()).collect();
     reply(server, id, |reply| {
         reply.array(samples.len());
         for sample in samples {
@@ -164,7 +164,7 @@ fn latest(server: &mut Server, id: ClientId, _: &[&[u8]]) -> Result {
     let all = server.observer.latency.all();
     reply.array(all.len());
     for (event, series) in all {
-        let last = series.samples.back();
+        let last = series.samples().next_back();
         reply.array(4);
         reply.bulk(event.as_bytes());
         reply.integer(last.map_or(0, |last| last.unix_s));

@@ -306,6 +306,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("auto-aof-rewrite-percentage", "", COUNT, "100", 0, Implemented, field!(auto_aof_rewrite_percentage)),
     row("auto-aof-rewrite-min-size", "", mem(0, I64), "64mb", 0, Implemented, field!(auto_aof_rewrite_min_size_bytes)),
     row("aof-load-truncated", "", YESNO, "yes", 0, Implemented, field!(aof_load_truncated)),
+    row("aof-load-corrupt-tail-max-size", "", mem(0, I64), "0", 0, Implemented, field!(aof_load_corrupt_tail_max_size_bytes)),
     row("aof-use-rdb-preamble", "", YESNO, "yes", 0, Implemented, field!(aof_use_rdb_preamble)),
     row("aof-timestamp-enabled", "", YESNO, "no", 0, Implemented, field!(aof_timestamp_enabled)),
     row("aof-rewrite-incremental-fsync", "", YESNO, "yes", 0, Implemented, field!(aof_rewrite_incremental_fsync)),
@@ -391,7 +392,7 @@ pub static DIRECTIVES: &[Directive] = &[
     row("repl-diskless-sync-max-replicas", "", COUNT, "0", 0, Accepted, Kept),
     row("repl-ping-replica-period", "repl-ping-slave-period", num(1, I32), "10", 0, Implemented, field!(repl_ping_replica_period_s)),
     row("repl-timeout", "", num(1, I32), "60", 0, Implemented, field!(repl_timeout_s)),
-    row("propagation-error-behavior", "", Kind::OneOf(PropagationErrorBehavior::WORDS), "ignore", 0, Accepted, field!(propagation_error_behavior)),
+    row("propagation-error-behavior", "", Kind::OneOf(PropagationErrorBehavior::WORDS), "ignore", 0, Implemented, field!(propagation_error_behavior)),
     // Cluster
     row("cluster-enabled", "", YESNO, "no", IMMUTABLE, NO_CLUSTER, Kept),
     row("cluster-config-file", "", TEXT, "nodes.conf", IMMUTABLE, Accepted, Kept),

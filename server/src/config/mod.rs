@@ -102,6 +102,8 @@ pub struct Config {
     pub auto_aof_rewrite_percentage: u32,
     pub auto_aof_rewrite_min_size_bytes: u64,
     pub aof_load_truncated: bool,
+    /// How much of the log's end a start may cut although it is damaged. Zero: nothing.
+    pub aof_load_corrupt_tail_max_size_bytes: u64,
     /// Yes writes the base as RDB, no as commands.
     pub aof_use_rdb_preamble: bool,
     pub aof_timestamp_enabled: bool,

@@ -13,12 +13,12 @@ const STEPS: [char; 3] = ['_', 'o', '#'];
 
 /// LATENCY GRAPH: bars, with the age of each sample written downwards.
 pub fn graph(event: &str, series: &Series, now_unix_s: i64) -> String {
-    let took = || series.samples.iter().map(|sample| sample.took_ms);
+    let took = || series.samples().map(|sample| sample.took_ms);
     let (low, high) = (took().min().unwrap_or(0), took().max().unwrap_or(0));
     let mut text = format!("{event} - high {high} ms, low {low} ms (all time high {} ms)\n", series.max_ms);
     text.push_str(&"-".repeat(COLUMNS));
     text.push('\n');
-    let samples: Vec<Sample> = series.samples.iter().copied().collect();
+    let samples: Vec<Sample> = series.samples().collect();
     for (at, part) in samples.chunks(COLUMNS).enumerate() {
         text.push_str(if at > 0 { "\n" } else { "" });
         let bars: Vec<usize> = part.iter().map(|sample| step(sample.took_ms, low, high)).collect();
@@ -105,7 +105,8 @@ const ADVICE: &[(Advice, &str)] = &[
     (
         Disk,
         "The disk is slow or shared: iostat -x tells. A local SSD helps, and so does moving what else writes to it. \
-         INFO persistence says what waits for it: aof_fsync_running_ms, aof_unsynced_ms, aof_buffer_length.",
+         INFO persistence says what waits for it: aof_fsync_running_ms, aof_unsynced_ms, \
+         aof_buffer_length, aof_held_clients, aof_unanswered_clients.",
     ),
     (
         Policy,
@@ -149,10 +150,10 @@ pub fn doctor(monitor: &LatencyMonitor, enabled: bool, now_unix_s: i64) -> Strin
 }
 
 fn summary(number: usize, event: &str, series: &Series, now_unix_s: i64) -> String {
-    let count = series.samples.len().max(1) as u64;
-    let average = series.samples.iter().map(|sample| sample.took_ms).sum::<u64>() / count;
-    let deviation = series.samples.iter().map(|sample| sample.took_ms.abs_diff(average)).sum::<u64>() / count;
-    let oldest = series.samples.front().map_or(0, |sample| now_unix_s - sample.unix_s).max(1);
+    let count = series.samples().count().max(1) as u64;
+    let average = series.samples().map(|sample| sample.took_ms).sum::<u64>() / count;
+    let deviation = series.samples().map(|sample| sample.took_ms.abs_diff(average)).sum::<u64>() / count;
+    let oldest = series.samples().next().map_or(0, |sample| now_unix_s - sample.unix_s).max(1);
     format!(
         "{number}. {event}: {count} latency spikes (average {average} ms, mean deviation {deviation} ms, one in \
          {:.2} s), worst of all time {} ms\n",

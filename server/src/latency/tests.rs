@@ -13,9 +13,31 @@ fn a_second_has_one_sample_the_worst() {
         monitor.add("command", unix_s, ms(took));
     }
     let (_, series) = monitor.series(b"command").unwrap();
-    let samples: Vec<(i64, u64)> = series.samples.iter().map(|at| (at.unix_s, at.took_ms)).collect();
+    let samples: Vec<(i64, u64)> = series.samples().map(|at| (at.unix_s, at.took_ms)).collect();
     assert_eq!(samples, [(10, 9), (12, 1)]);
     assert_eq!(series.max_ms, 9);
+}
+
+#[test]
+fn what_hangs_is_one_sample_that_grows_until_it_is_over() {
+    let mut monitor = LatencyMonitor::default();
+    let samples = |monitor: &LatencyMonitor| {
+        let series = monitor.series(b"aof-fsync").map(|(_, series)| series);
+        series.into_iter().flat_map(Series::samples).map(|at| (at.unix_s, at.took_ms)).collect::<Vec<_>>()
+    };
+    monitor.add("aof-fsync", 10, ms(200));
+    for second in [10, 11, 15] {
+        monitor.set_running([("aof-fsync", ms(100 * second as u64))], second);
+        assert_eq!(samples(&monitor), [(10, 200), (second, 100 * second as u64)]);
+    }
+    monitor.add("aof-fsync", 16, ms(1600));
+    monitor.set_running([], 16);
+    assert_eq!(samples(&monitor), [(10, 200), (16, 1600)]);
+    assert_eq!(monitor.reset(None), 1);
+    monitor.set_running([("aof-fsync", ms(5))], 17);
+    assert_eq!(samples(&monitor), [(17, 5)], "it goes on whoever forgets it");
+    monitor.set_running([], 18);
+    assert_eq!(monitor.all().len(), 0);
 }
 
 #[test]
@@ -25,8 +47,8 @@ fn the_oldest_samples_go_and_the_worst_of_all_time_stays() {
         monitor.add("command", second, ms(200 - second as u64));
     }
     let (_, series) = monitor.series(b"command").unwrap();
-    assert_eq!(series.samples.len(), KEPT);
-    assert_eq!(series.samples[0].unix_s, 40);
+    assert_eq!(series.over.len(), KEPT);
+    assert_eq!(series.over[0].unix_s, 40);
     assert_eq!(series.max_ms, 200);
 }
 

@@ -6,6 +6,7 @@ use aof::Log;
 
 use crate::clock::Clock;
 use crate::disk;
+use crate::executor::Server;
 use crate::info::Fields;
 use crate::persistence::Persistence;
 
@@ -32,7 +33,7 @@ impl Persistence {
         fields.add("aof_rewrite_scheduled", u8::from(self.scheduled));
         fields.add("aof_last_rewrite_time_sec", seconds(self.last.took));
         fields.add("aof_current_rewrite_time_sec", seconds(current));
-        fields.add("aof_last_bgrewrite_status", status(self.last.error.is_none()));
+        fields.add("aof_last_bgrewrite_status", status(self.last.trouble().is_none()));
         fields.add("aof_rewrites", self.rewrites);
         fields.add("aof_rewrites_consecutive_failures", self.backoff.failures());
         fields.add("aof_last_write_status", status(self.misconf().is_none()));
@@ -42,7 +43,7 @@ impl Persistence {
         if let Some(log) = &self.log {
             self.info_log(log, clock, fields);
         }
-        fields.add("aof_last_bgrewrite_error", self.last.error.as_deref().unwrap_or_default());
+        fields.add("aof_last_bgrewrite_error", self.last.trouble().unwrap_or_default());
         fields.add("aof_shutdown_awaited", u8::from(self.awaited_stop.is_some()));
         if let Some(progress) = progress {
             fields.add("aof_rewrite_bytes", progress.bytes);
@@ -80,5 +81,21 @@ impl Persistence {
         fields.add("aof_load_unverified_bytes", self.loaded.unverified_bytes);
         fields.add("aof_load_truncated_bytes", self.loaded.truncated_bytes);
         fields.add("aof_load_replay_errors", self.replay_errors);
+    }
+}
+
+impl Server {
+    /// Who waits for a log that is on: those whose next write is held back until it has caught up, and those who have not
+    /// been told yet what they did or saw.
+    pub(crate) fn info_held(&self, fields: &mut Fields) {
+        if self.persistence.log().is_none() {
+            return;
+        }
+        let holds = self.persistence.writes_are_held();
+        let held = self.held.iter().filter(|&&id| holds && self.clients.get(id).is_some());
+        let unanswered = self.clients.iter().filter(|client| client.output.is_held());
+        fields.add("aof_writes_held", u8::from(holds));
+        fields.add("aof_held_clients", held.count());
+        fields.add("aof_unanswered_clients", unanswered.count());
     }
 }

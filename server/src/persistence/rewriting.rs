@@ -26,17 +26,40 @@ pub(super) struct Running {
 /// How the last rewrite ended.
 #[derive(Debug, Default)]
 pub(super) struct LastRewrite {
-    /// Why it failed, or is not begun although it is due.
-    pub(super) error: Option<String>,
-    /// It is not begun for want of space.
-    is_refused: bool,
+    /// Why it failed.
+    error: Option<String>,
+    /// Why the next one is not begun although it is due.
+    pub(super) refusal: Option<String>,
+    /// However it ended.
     pub(super) took: Option<Duration>,
     /// What the log measured when it ended: the base and all that was logged meanwhile. After a start, the base alone.
     pub(super) log_bytes: u64,
     /// What is known of how long the next base becomes.
     pub(super) estimate: Estimate,
-    /// The log's size when the disk was looked at last.
-    looked_at_bytes: u64,
+    /// When the disk was looked at last, and the log's size then.
+    looked_at: Option<(Instant, u64)>,
+}
+
+/// How often the disk is looked at for the next decision: the cron asks more often than a disk fills or empties.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+impl LastRewrite {
+    /// What an operator is to know: why the next one is put off, or why the last one failed.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.refusal.as_deref().or(self.error.as_deref())
+    }
+
+    /// Whether it is time for a look at the disk of a log of this size; one that stands still takes nothing.
+    pub(super) fn looks(&mut self, now: Instant, log_bytes: u64) -> bool {
+        let is_early =
+            self.looked_at.is_some_and(|(at, _)| now.saturating_duration_since(at) < LOOK_INTERVAL);
+        let has_grown = self.looked_at.is_none_or(|(_, then_bytes)| then_bytes != log_bytes);
+        let looks = !is_early && (has_grown || self.refusal.is_some());
+        if looks {
+            self.looked_at = Some((now, log_bytes));
+        }
+        looks
+    }
 }
 
 impl Config {
@@ -95,7 +118,7 @@ impl Server {
             Ok(rewrite) => {
                 self.persistence.scheduled = false;
                 self.persistence.rewrites += 1;
-                self.persistence.last.is_refused = false;
+                self.persistence.last.refusal = None;
                 let memory_bytes = crate::memory::used_bytes().saturating_sub(self.uncounted_bytes());
                 let started = self.clock.now;
                 self.persistence.rewrite = Some(Running { rewrite, started, memory_bytes });
@@ -175,6 +198,7 @@ impl Server {
         let Some(running) = self.persistence.rewrite.take() else { return };
         self.unlock_log_directory();
         self.change_log(|log| log.set_rewrite_running(false));
+        self.persistence.last.took = Some(self.clock.now.saturating_duration_since(running.started));
         match outcome {
             Ok(summary) => self.rewrite_succeeded(&running, &summary),
             Err(error) => {
@@ -194,7 +218,6 @@ impl Server {
         if let Some(log) = log {
             last.log_bytes = log.stats(self.clock.now).current_size;
         }
-        last.took = Some(self.clock.now.saturating_duration_since(running.started));
         let what = format!("{keys} keys, {base_bytes} bytes in {:.3} seconds", total.as_secs_f64());
         self.log(Level::Notice, format!("Background AOF rewrite finished successfully: {what}"));
     }
@@ -213,13 +236,15 @@ impl Server {
     pub fn rewrite_if_due(&mut self, used_memory_bytes: u64) {
         let stats = self.persistence.log.as_ref().map(|log| log.stats(self.clock.now));
         let situation = self.situation(stats.as_ref(), used_memory_bytes);
-        let (decision, growth) = (decide(&situation), situation.growth);
+        let (decision, growth, is_busy) = (decide(&situation), situation.growth, situation.is_busy);
         self.look_at_disk(growth);
         if let Some(stats) = stats {
             self.report_retired(stats.retired_files, stats.last_failure.as_ref());
         }
         match decision {
-            Decision::Wait => {}
+            // Behind another job it would only be refused, and logged, again.
+            Decision::Wait if is_busy => {}
+            Decision::Wait => self.persistence.last.refusal = None,
             Decision::Start(reason) => self.start_rewrite_for(reason),
             Decision::Refuse(space) => self.refuse_rewrite(space),
         }
@@ -260,8 +285,7 @@ impl Server {
     fn look_at_disk(&mut self, growth: Option<Growth>) {
         let Persistence { log: Some(log), last, .. } = &mut self.persistence else { return };
         let Some(growth) = growth.filter(Growth::is_considered) else { return };
-        if last.is_refused || growth.current_bytes != last.looked_at_bytes {
-            last.looked_at_bytes = growth.current_bytes;
+        if last.looks(self.clock.now, growth.current_bytes) {
             log.look_at_disk();
         }
     }
@@ -287,7 +311,7 @@ impl Server {
     /// It would fill the disk, fail, and try again. Once there is room it begins.
     fn refuse_rewrite(&mut self, space: Space) {
         let last = &mut self.persistence.last;
-        if std::mem::replace(&mut last.is_refused, true) {
+        if last.refusal.is_some() {
             return;
         }
         let Space { free_bytes, base_bytes } = space;
@@ -295,7 +319,7 @@ impl Server {
             "no space for a new base of about {base_bytes} bytes: {} are needed, {free_bytes} are free",
             space.needed_bytes()
         );
-        last.error = Some(reason.clone());
+        last.refusal = Some(reason.clone());
         self.log(Level::Warning, format!("Automatic rewriting of AOF is put off: {reason}"));
     }
 

@@ -279,6 +279,93 @@ fn nothing_is_evicted_while_writes_are_held() {
     assert!(server.persistence.log().unwrap().end() > end);
 }
 
+/// INFO went on to say `err` and that there is no room, for as long as no other rewrite succeeded.
+#[test]
+fn a_refusal_for_want_of_space_ends_with_its_reason() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    mem.set_capacity(64 << 20);
+    turn_log_on(&mut server);
+    server.config.auto_aof_rewrite_min_size_bytes = 0;
+    server.config.auto_aof_rewrite_percentage = 1;
+    mem.set_capacity(1);
+    set(&mut server, &vec![b'x'; 1 << 20]);
+    server.persistence.log_mut().unwrap().append(0, &[Op { db: 0, command: b"*1\r\n$4\r\nPING\r\n" }]);
+    let refusal = |server: &Server| server.persistence.last.refusal.clone();
+    eventually(|| {
+        server.persist(true);
+        server.clock.refresh();
+        server.rewrite_if_due(1 << 20);
+        refusal(&server).is_some()
+    });
+    assert!(server.persistence.last.trouble().unwrap().starts_with("no space for a new base"));
+    server.loading = Some(crate::executor::Loading::begin(Instant::now(), 0, 0));
+    server.rewrite_if_due(1 << 20);
+    assert!(refusal(&server).is_some(), "it is put off still");
+    server.loading = None;
+    server.config.auto_aof_rewrite_percentage = 0;
+    server.rewrite_if_due(1 << 20);
+    assert_eq!(server.persistence.last.trouble(), None);
+    assert_eq!(server.persistence.backoff.failures(), 0);
+}
+
+/// `aof_last_rewrite_time_sec` was that of the last one that succeeded, and CONFIG RESETSTAT left the failures.
+#[test]
+fn a_rewrite_that_fails_has_taken_time_and_resetstat_forgets_that_it_failed() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    mem.fail_with(|call, _| (call == Call::Write).then(|| std::io::Error::from_raw_os_error(28)));
+    server.start_rewrite().unwrap();
+    eventually(|| {
+        server.persist(true);
+        !server.persistence.is_rewriting()
+    });
+    assert!(server.persistence.last.took.is_some());
+    assert_eq!(server.persistence.backoff.failures(), 1);
+    let trouble = server.persistence.last.trouble().map(str::to_owned);
+    server.persistence.reset_stats();
+    assert_eq!(server.persistence.backoff.failures(), 0);
+    assert!(trouble.is_some() && server.persistence.last.trouble() == trouble.as_deref(), "it is no count");
+}
+
+/// It was begun at once, again and again, where save points wait.
+#[test]
+fn a_save_that_is_scheduled_waits_after_a_failure_as_save_points_do() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    mem.fail_with(|call, _| (call == Call::Write).then(|| std::io::Error::from_raw_os_error(28)));
+    let run = |server: &mut Server| {
+        server.persistence.saving.scheduled = true;
+        server.save_if_due();
+        eventually(|| {
+            server.persist(true);
+            !server.persistence.saving.is_running()
+        });
+    };
+    let has_failed = |server: &Server| server.save_misconf().is_some();
+    run(&mut server);
+    assert!(has_failed(&server));
+    mem.heal();
+    run(&mut server);
+    assert!(has_failed(&server) && server.persistence.saving.scheduled, "it waits");
+    server.clock.now += Duration::from_secs(6);
+    run(&mut server);
+    assert!(!has_failed(&server) && !server.persistence.saving.scheduled, "it has succeeded");
+}
+
+/// The writer was sent to the disk by each cron, `hz` times a second.
+#[test]
+fn a_log_that_grows_has_its_disk_looked_at_once_a_second() {
+    let mut last = rewriting::LastRewrite::default();
+    let start = Instant::now();
+    let looks: Vec<u64> = (0..40u64)
+        .map(|step| step * 100)
+        .filter(|&ms| last.looks(start + Duration::from_millis(ms), ms))
+        .collect();
+    assert_eq!(looks, [0, 1000, 2000, 3000]);
+    assert!(!last.looks(start + Duration::from_secs(9), 3000), "it has not grown");
+}
+
 /// While it has gigabytes of what keys have left, they are no data, and nothing more must be evicted for them.
 #[test]
 fn an_aborted_job_counts_until_it_has_let_go_of_its_snapshot() {

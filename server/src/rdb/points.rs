@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::SavePoint;
 
-/// After a failure save points wait for longer than so many seconds. Source: redis 7.2 `src/server.h`
+/// After a failure save points and BGSAVE SCHEDULE wait for longer than so many seconds. Source: redis 7.2 `src/server.h`
 /// `CONFIG_BGSAVE_RETRY_DELAY`.
 const RETRY_S: u64 = 5;
 
@@ -35,6 +35,12 @@ impl LastSave {
         (self.at, self.at_unix_s, self.failed) = (now, unix_s, false);
     }
 
+    /// Whether a background save that nobody waits for may begin: not so soon after a failure.
+    pub(super) fn may_try(&self, now: Instant) -> bool {
+        let since = self.tried_at.map(|tried_at| now.saturating_duration_since(tried_at).as_secs());
+        !self.failed || since.is_none_or(|seconds| seconds > RETRY_S)
+    }
+
     /// The first point that `dirty` changes have reached: so many of them in more than so many whole seconds.
     pub(super) fn due_point<'a>(
         &self,
@@ -42,11 +48,8 @@ impl LastSave {
         dirty: u64,
         now: Instant,
     ) -> Option<&'a SavePoint> {
-        let elapsed_s = |since| now.saturating_duration_since(since).as_secs();
-        if self.failed && self.tried_at.is_some_and(|tried_at| elapsed_s(tried_at) <= RETRY_S) {
-            return None;
-        }
-        points.iter().find(|point| dirty >= point.changes && elapsed_s(self.at) > point.period_s)
+        let elapsed_s = now.saturating_duration_since(self.at).as_secs();
+        points.iter().find(|point| dirty >= point.changes && elapsed_s > point.period_s)
     }
 }
 
@@ -84,10 +87,10 @@ mod tests {
         let mut last = LastSave::at_start(start, i64::MAX);
         (last.failed, last.tried_at) = (true, Some(after(100)));
         for (seconds, is_due) in [(100, false), (105, false), (106, true), (4000, true)] {
-            let due = last.due_point(POINTS, 100, after(seconds));
-            assert_eq!(due.is_some(), is_due, "after {seconds} s");
+            assert_eq!(last.may_try(after(seconds)), is_due, "after {seconds} s");
         }
         last.succeeded(after(107), 0);
+        assert!(last.may_try(after(107)));
         assert!(last.due_point(POINTS, 100, after(167)).is_none());
         assert!(last.due_point(POINTS, 100, after(168)).is_some());
     }
@@ -96,6 +99,6 @@ mod tests {
     fn a_failed_save_that_blocked_everybody_delays_nothing() {
         let start = Instant::now();
         let last = LastSave { failed: true, ..LastSave::at_start(start, 0) };
-        assert!(last.due_point(POINTS, 100, start + Duration::from_secs(61)).is_some());
+        assert!(last.may_try(start));
     }
 }

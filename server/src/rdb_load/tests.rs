@@ -17,8 +17,7 @@ fn a_terminal_is_told_how_long_the_file_is_and_how_much_of_it_is_loaded() {
     let total_bytes = file.len() as u64;
     let logger = Logger::open(Path::new("/dev/null"), Level::Warning).unwrap();
     let mut server = Server::new(Config::redis_defaults(), logger, 42);
-    server.loading =
-        Some(Loading { started: Instant::now(), started_unix_s: 0, total_bytes, loaded_bytes: 0 });
+    server.loading = Some(Loading::begin(Instant::now(), 0, total_bytes));
     let bar = ProgressBar::hidden();
     let mut loader = Loader::new(&mut server, None).with_bar(bar.clone());
     let found = loader.rdb(&file[..], LoadOptions::default()).unwrap();

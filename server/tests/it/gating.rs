@@ -36,11 +36,13 @@ fn a_write_is_acknowledged_and_shown_only_when_it_is_durable_and_strangers_do_no
         // Both have been executed by the time that a later command is answered.
         assert_eq!(stranger.ask("GET stranger"), "nil");
         assert_eq!(stranger.ask("PING"), "PONG");
+        assert_eq!(stranger.info("aof_unanswered_clients"), "3");
         assert!(writer.is_silent() && same.is_silent() && whole.is_silent(), "{command}");
         assert!(!writer.reply().starts_with('-'));
         assert_eq!(writer.info("aof_unsynced_bytes"), "0", "{command}");
         same.reply();
         whole.reply();
+        assert_eq!(stranger.info("aof_unanswered_clients"), "0");
     }
 }
 
@@ -167,6 +169,8 @@ fn nothing_expires_into_a_log_that_holds_writes_back() {
     }
     held.ok(&format!("SET big {}", "v".repeat(2 << 20)));
     held.send("SET last 1");
+    server.wait_for_info("aof_held_clients", "1");
+    assert_eq!(witness.info("aof_writes_held"), "1");
     witness.ok("DEBUG SET-ACTIVE-EXPIRE 1");
     let mut looks = 0;
     while witness.ask("DBSIZE") == ":101" {
@@ -174,6 +178,7 @@ fn nothing_expires_into_a_log_that_holds_writes_back() {
     }
     assert!(looks > 0, "writes were held");
     assert_eq!(held.reply(), "OK");
+    assert_eq!((held.info("aof_writes_held"), held.info("aof_held_clients")), ("0".into(), "0".into()));
     eventually("they have expired", || witness.ask("DBSIZE") == ":2");
 }
 

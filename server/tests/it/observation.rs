@@ -108,6 +108,7 @@ fn info_shows_the_sections_that_are_asked_for() {
         ("INFO all", "all"),
         ("INFO everything", "all"),
         ("INFO cpu all", "all"),
+        ("INFO Debug", "cycles"),
         ("INFO commandSTATS latencystats", "statistics"),
         ("INFO nosuch", "nothing"),
     ] {
@@ -120,6 +121,7 @@ fn info_shows_the_sections_that_are_asked_for() {
             expected(&["all", "statistics"]),
             "{question}"
         );
+        assert_eq!(text.contains("eventloop_duration_aof_sum:"), expected(&["cycles"]), "{question}");
         assert_eq!(
             text.matches("used_cpu_sys:").count(),
             usize::from(expected(&["default", "all"])),
@@ -149,9 +151,11 @@ fn info_persistence_has_rediss_fields_in_rediss_order() {
 
 #[test]
 fn info_says_how_long_the_disk_takes_while_clients_wait_for_it() {
-    const FSYNC: Duration = Duration::from_millis(300);
+    const FSYNC: Duration = Duration::from_millis(1500);
     let world = World::new();
-    let Some(server) = world.start_on_slow_disk(FSYNC, &["--appendfsync", "always"]) else { return };
+    // With lines between blocks there are more fsyncs than writes.
+    let options = ["--appendfsync", "always", "--aof-checksum", "no"];
+    let Some(server) = world.start_on_slow_disk(FSYNC, &options) else { return };
     let (mut writer, mut witness) = (server.client(), server.client());
     let number = |client: &mut Client, field: &str| client.info(field).parse::<u64>().unwrap();
     witness.ok("CONFIG RESETSTAT");
@@ -163,6 +167,17 @@ fn info_says_how_long_the_disk_takes_while_clients_wait_for_it() {
         number(&mut witness, "aof_fsync_running_ms") >= 50
     });
     assert_eq!(number(&mut witness, "aof_durable_offset"), before);
+    // One sample that grows, and not one for each look.
+    for longer_ms in [100, 300] {
+        eventually("LATENCY tells of the fsync that runs", || {
+            let history = witness.ask("LATENCY HISTORY aof-fsync-always");
+            assert!(history.matches("[:").count() <= 1, "{history}");
+            let took = history.trim_end_matches(']').rsplit(':').next().unwrap();
+            took.parse::<u64>().is_ok_and(|took_ms| took_ms >= longer_ms)
+        });
+    }
+    assert!(witness.ask("LATENCY LATEST").starts_with("[[aof-fsync-always :"));
+    assert!(writer.is_silent());
     assert_eq!(writer.reply(), "OK");
     assert_eq!(number(&mut witness, "aof_fsync_running_ms"), 0);
     assert!(number(&mut witness, "aof_durable_offset") > before);
@@ -266,6 +281,32 @@ fn monitor_shows_what_is_executed_in_order_and_no_secrets() {
         client.ask(command);
     }
     assert_eq!(client.ask("EXEC"), "[-ERR MONITOR isn't allowed for DENY BLOCKING client]");
+}
+
+#[test]
+fn info_says_what_turns_are_spent_on() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    let mut client = server.client();
+    client.ok("DEBUG AOF-FLUSH-SLEEP 20000");
+    client.ok("SET k v");
+    client.ok("DEBUG AOF-FLUSH-SLEEP 0");
+    client.ok("DEBUG SLEEP 0.01");
+    let mut number = |section: &str, field: &str| {
+        let text = client.ask(&format!("INFO {section}"));
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap().parse::<u64>().unwrap()
+    };
+    assert!(number("stats", "eventloop_duration_cmd_sum") >= 10_000);
+    assert!(number("stats", "eventloop_duration_sum") >= 30_000);
+    assert!(number("debug", "eventloop_duration_aof_sum") >= 20_000);
+    assert!(number("debug", "eventloop_duration_max") >= 20_000);
+    assert!(number("debug", "eventloop_cmd_per_cycle_max") >= 1);
+    assert!(number("stats", "eventloop_cycles") >= 5);
+    client.ok("CONFIG RESETSTAT");
+    let text = client.ask("INFO debug");
+    let log_us = text.lines().find_map(|line| line.strip_prefix("eventloop_duration_aof_sum:")).unwrap();
+    assert!(log_us.parse::<u64>().unwrap() < 20_000, "{text}");
 }
 
 /// Fields that dashboards are made of.

@@ -288,6 +288,25 @@ fn debug_reload_goes_through_the_file() {
     assert_eq!(client.ask("DEBUG DIGEST"), digest);
 }
 
+/// Only RESTORE went by it.
+#[test]
+fn debug_set_skip_checksum_validation_concerns_files_too() {
+    let world = World::new();
+    let server = world.start(DEBUG);
+    let mut client = server.client();
+    client.ok("SET k v");
+    client.ok("SAVE");
+    let path = world.path().join("dump.rdb");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    client.ask("DEL k");
+    assert!(client.ask("DEBUG RELOAD NOSAVE NOFLUSH MERGE").contains("RDB CRC error"));
+    client.ok("DEBUG SET-SKIP-CHECKSUM-VALIDATION 1");
+    client.ok("DEBUG RELOAD NOSAVE NOFLUSH MERGE");
+    assert_eq!(client.ask("GET k"), "v");
+}
+
 /// Its emptied keyspace was served, and the next base would have held it.
 #[test]
 fn debug_reload_of_a_damaged_file_ends_the_server_and_leaves_the_log_as_it_was() {

@@ -235,6 +235,38 @@ fn a_command_that_may_wait_does_not_do_so_in_a_log() {
 }
 
 #[test]
+fn a_start_goes_on_behind_a_command_that_fails_unless_the_operator_says_otherwise() {
+    let world = single_file(&["SET k v", "LPUSH k x", "SET after all"]);
+    for ends_it in ["aof-replay-errors fail", "propagation-error-behavior panic"] {
+        let (name, value) = ends_it.split_once(' ').unwrap();
+        let refusal = world.refused(&["--appendonly", "yes", &format!("--{name}"), value]);
+        assert_eq!(refusal.code, Some(1), "{refusal:?}");
+        assert!(refusal.output.contains(&format!("({ends_it})")), "{refusal:?}");
+    }
+    let server = world.start_aof(&["--propagation-error-behavior", "panic-on-replicas"]);
+    assert_eq!(server.client().ask("GET after"), "all");
+    assert_eq!(server.info("aof_load_replay_errors"), "1");
+}
+
+#[test]
+fn a_damaged_end_that_is_short_enough_is_cut_and_told() {
+    let world = single_file(&["SET k v", "SET k w"]);
+    let log = world.path().join("appendonly.aof");
+    let garbage = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\nXX\r\n";
+    fs::write(&log, [&fs::read(&log).unwrap()[..], garbage].concat()).unwrap();
+    let directive = "aof-load-corrupt-tail-max-size";
+    let with = |bytes: usize| [format!("--{directive}"), bytes.to_string()];
+    let [name, too_few] = with(garbage.len() - 1);
+    let refusal = world.refused(&["--appendonly", "yes", &name, &too_few]);
+    assert!(refusal.output.contains("Bad file format reading the append only file"), "{refusal:?}");
+    let [name, enough] = with(garbage.len());
+    let server = world.start_aof(&[&name, &enough]);
+    assert_eq!(server.client().ask("GET k"), "w");
+    assert_eq!(server.info("aof_load_truncated_bytes"), garbage.len().to_string());
+    assert!(world.log().contains(&format!("loaded anyway because {directive} is enabled")));
+}
+
+#[test]
 fn with_a_log_nobody_looks_at_the_rdb_file() {
     let world = single_file(&["SET k v"]);
     let rdb = world.path().join("dump.rdb");
@@ -402,7 +434,7 @@ const WHILE_ON: &[&str] = &[
     "aof_fsync_running_ms", "aof_fsync_p50_usec", "aof_fsync_p99_usec", "aof_durable_offset", "aof_unsynced_bytes",
     "aof_unsynced_ms", "aof_slow_direct_writes", "aof_retired_files", "aof_disk_free_bytes", "aof_reserved_bytes",
     "aof_load_blocks_verified", "aof_load_corrupt_places", "aof_load_unverified_bytes", "aof_load_truncated_bytes",
-    "aof_load_replay_errors",
+    "aof_load_replay_errors", "aof_writes_held", "aof_held_clients", "aof_unanswered_clients",
 ];
 
 #[rustfmt::skip]
@@ -436,6 +468,7 @@ fn info_has_the_fields_of_the_log_while_it_is_on_and_those_of_loading_while_it_l
     let mut client = server.client();
     assert_eq!(client.info("loading"), "1");
     assert_eq!((has(&mut client, ALWAYS), has(&mut client, WHILE_LOADING)), (all.0, all.2));
+    eventually("its base says what memory it took", || client.info("loading_rdb_used_mem") != "0");
     client.ok("CONFIG SET key-load-delay 0");
 }
 
