@@ -13,16 +13,16 @@ const ITEMS: u64 = 1_000_000;
 
 /// An item, how many of them make a collection, and the request that adds one: see [`fill`].
 const ROWS: &[(&str, u64, &str)] = &[
-    ("key of 16, value of 32", 1, "SET key:# a-value-of-32-bytes:...#"),
+    ("key of 16, value of 32", 1, "SET key:# a-value-of-32-bytes:#"),
     ("key of 16, integer", 1, "SET key:# 1#"),
-    ("key of 16, value of 32, time to live", 1, "SET key:# a-value-of-32-bytes:...# EX 100000"),
-    ("field of 16, value of 32, a hash of 1 M", ITEMS, "HSET hash elt:# a-value-of-32-bytes:...#"),
-    ("member of 32, a set of 1 M", ITEMS, "SADD set a-member-of-32-bytes:..#"),
-    ("member of 32, a sorted set of 1 M", ITEMS, "ZADD zset # a-member-of-32-bytes:..#"),
+    ("key of 16, value of 32, time to live", 1, "SET key:# a-value-of-32-bytes:# EX 100000"),
+    ("field of 16, value of 32, a hash of 1 M", ITEMS, "HSET hash elt:# a-value-of-32-bytes:#"),
+    ("member of 32, a set of 1 M", ITEMS, "SADD set a-member-of-32-bytes#"),
+    ("member of 32, a sorted set of 1 M", ITEMS, "ZADD zset # a-member-of-32-bytes#"),
     ("element of 24, a list of 1 M", ITEMS, "RPUSH list element-24::#"),
     ("field of 16, value of 16, hashes of 50", 50, "HSET hash:@ elt:# val:#"),
-    ("member of 12, sets of 50", 50, "SADD set:@ #m"),
-    ("member of 12, sorted sets of 50", 50, "ZADD zset:@ # #m"),
+    ("member of 13, sets of 50", 50, "SADD set:@ #m"),
+    ("member of 13, sorted sets of 50", 50, "ZADD zset:@ # #m"),
     ("element of 16, lists of 50", 50, "RPUSH list:@ elt:#"),
 ];
 
