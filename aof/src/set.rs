@@ -2,7 +2,9 @@
 //!
 //! The manifest is Redis's and has no checksum; a bit of it can turn an incr into history or one number into another.
 //! But each incr names the one before it, with its length and checksum, and the base that was there; a base says where
-//! it ends in the sequence of positions. So a file that is missing, foreign, cut or out of place shows.
+//! it ends in the sequence of positions, and a base of ours is never empty. So a file that is missing, foreign, cut or out
+//! of place shows, but for a base of commands that was emptied before any base took its place: then nothing tells it from
+//! the empty one that a server begins with.
 //!
 //! A file that took over from a failed one says where the content of that ends. Whatever stands behind that end stands
 //! again in the new file, and is not read: a crash between the manifest and the cut neither loses nor repeats anything.
@@ -16,7 +18,7 @@ use crate::dir::{Directory, Role};
 use crate::error::{Error, io_error};
 use crate::fs::Reader;
 use crate::manifest::{Entry, FileSeq};
-use crate::replay::Course;
+use crate::replay::{Course, Damage, Find, Kind};
 
 /// A file of the log, as far as it counts.
 #[derive(Debug, Clone)]
@@ -73,7 +75,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Io`]; [`Error::WrongPredecessor`]; [`Error::Contradiction`];
-    /// [`Error::Shortened`] if `course` does not put up with it.
+    /// [`Error::Corrupt`] if `course` does not put up with missing bytes.
     pub(crate) fn parts(&self, course: &mut impl Course) -> Result<(Vec<Part>, Option<Epoch>), Error> {
         let mut parts = Vec::new();
         if let Some(base) = &self.manifest().base {
@@ -94,10 +96,12 @@ impl Directory {
         let first = openings.first().map(|(_, opening)| opening.head.epoch);
         // Where the first incr cannot tell where it begins, replay will say so.
         let begins = openings.first().filter(|(seq, _)| {
-            parts[bases..].iter().all(|part| part.entry.seq >= *seq || part.len_bytes == 0)
+            let had_none = |part: &Part| part.len_bytes == 0 && !part.is_short;
+            parts[bases..].iter().all(|part| part.entry.seq >= *seq || had_none(part))
         });
-        let base = self.check_base(begins)?.map(|head| head.epoch());
-        let epoch = first.or(base);
+        let base = parts.first().filter(|part| part.is_base);
+        let base = base.map_or(Ok(None), |base| self.check_base(base, begins, course))?;
+        let epoch = first.or(base.map(|head| head.epoch()));
         self.check_unlisted(epoch)?;
         Ok((parts, epoch))
     }
@@ -142,13 +146,8 @@ impl Directory {
                     return Ok(());
                 }
                 part.is_short = true;
-                let error = Error::Shortened {
-                    path: self.path(&part.entry.name),
-                    expected_bytes: end.offset_bytes,
-                    found_bytes: part.len_bytes,
-                    successor: entry.name.clone(),
-                };
-                course.shortened(error, part)
+                let ends = format!("its content ends at byte {}, says {}", end.offset_bytes, entry.name);
+                course.missing(self.missing_bytes(part, end.offset_bytes, ends))
             }
             (None, None) => Ok(()),
             (None, Some((seq, _))) if self.manifest().base.is_some() && seq < entry.seq => Ok(()),
@@ -161,8 +160,16 @@ impl Directory {
     }
 
     /// A base of ours ends where the first incr begins. Returns its head.
-    fn check_base(&self, first: Option<&(FileSeq, Opening)>) -> Result<Option<Head>, Error> {
-        let Some(base) = &self.manifest().base else { return Ok(None) };
+    fn check_base(
+        &self,
+        part: &Part,
+        first: Option<&(FileSeq, Opening)>,
+        course: &mut impl Course,
+    ) -> Result<Option<Head>, Error> {
+        let base = &part.entry;
+        if let Some(found) = self.emptied(part, first) {
+            course.missing(self.missing_bytes(part, 0, found))?;
+        }
         let head = self.first_line(base)?.and_then(|line| line.head);
         let Some((seq, opening)) = first else { return Ok(head) };
         let reason = match head {
@@ -176,6 +183,39 @@ impl Directory {
             _ => return Ok(head),
         };
         Err(self.contradiction(&base.name, reason))
+    }
+
+    /// What tells that a base without a byte had some once. The base that a server begins with may be empty: it is older
+    /// than the first incr, which begins at position 0, and comes with it.
+    fn emptied(&self, base: &Part, first: Option<&(FileSeq, Opening)>) -> Option<String> {
+        if base.len_bytes > 0 {
+            return None;
+        }
+        match first {
+            _ if !base.is_resp() => Some("no RDB is empty".to_owned()),
+            Some((seq, Opening { position, head, .. })) if *position > 0 || head.base < base.entry.seq => {
+                Some(format!(
+                    "incr number {seq}, which goes on behind it from position {position}, tells that it had some"
+                ))
+            }
+            None if self.manifest().incrs.is_empty() && !self.is_adopted(&base.entry.name) => {
+                Some("no server leaves an empty base alone".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// `part` lacks what it had up to `end_bytes` at least.
+    fn missing_bytes<'a>(&'a self, part: &'a Part, end_bytes: u64, found: String) -> Find<'a> {
+        let damage = Damage {
+            path: self.path(&part.entry.name),
+            offset_bytes: part.len_bytes,
+            position: None,
+            len_bytes: end_bytes.saturating_sub(part.len_bytes),
+            found: format!("bytes are missing: {found}"),
+            keys: Vec::new(),
+        };
+        Find { directory: self, part, is_last: false, kind: Kind::Missing, damage, lines: 0 }
     }
 
     /// A file of this log that is newer than any that is listed, or history that no base covers, was listed once. The

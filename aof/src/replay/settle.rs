@@ -32,9 +32,11 @@ impl<C: Course> Replay<'_, '_, C> {
     pub(super) fn settle(&mut self, bad: Bad, context: &Context<'_>) -> Result<Option<FilePoint>, Error> {
         let boundary = self.scan.point();
         // A base of ours was whole when it was published.
-        let is_last = context.is_last && !(self.is_base && self.covers.is_some());
+        let is_our_base = self.is_base
+            && (self.covers.is_some() || boundary.offset_bytes == 0 && begins_as_ours(self.scan.rest()));
+        let is_last = context.is_last && !is_our_base;
         let finding = match bad {
-            Bad::Ends(reason) if is_last || !self.ours => self.ends(reason),
+            Bad::Ends(reason) if is_last || !(self.ours || is_our_base) => self.ends(reason),
             Bad::Ends(reason) => Finding { kind: Kind::Corrupt, ..self.ends(reason) },
             Bad::Unwanted(found) => Finding { kind: Kind::Unwanted, ..self.ends(found) },
             Bad::Misplaced(found) => self.judge((0, found, None), false)?,
@@ -178,17 +180,21 @@ impl<C: Course> Replay<'_, '_, C> {
         context: &Context<'_>,
     ) -> Result<(), Error> {
         let Context { directory, part, .. } = *context;
-        let (expected, found) = (expected.crc, self.scan.point().crc);
+        let end = self.scan.point();
         let damage = Damage {
             path: self.scan.path().to_path_buf(),
-            offset_bytes: self.scan.offset_bytes(),
-            position: self.trail.expected,
-            len_bytes: 0,
-            found: format!("what stands before it hashes to {found:08x}, recorded was {expected:08x}"),
+            offset_bytes: 0,
+            position: None,
+            len_bytes: end.offset_bytes,
+            found: format!(
+                "they hash to {:08x}, and to {:08x} when the file that follows took over; no block is, so it is \
+                 something that no checksum covers",
+                end.crc, expected.crc
+            ),
             keys: Vec::new(),
         };
-        let kind = Kind::NotAsRecorded { expected, found };
-        self.feed.settle(damage.offset_bytes)?;
+        self.feed.settle(end.offset_bytes)?;
+        let kind = Kind::NotAsRecorded;
         self.course.bad(Find { directory, part, is_last: false, kind, damage, lines: 0 })
     }
 
@@ -216,6 +222,11 @@ impl<C: Course> Replay<'_, '_, C> {
         let rest = self.scan.rest();
         if rest.starts_with(MAGIC) { 0 } else { command_lines(&rest[..len.min(rest.len())]) }
     }
+}
+
+/// A line of ours, or the start of one.
+fn begins_as_ours(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().zip(MAGIC).all(|(byte, magic)| byte == magic)
 }
 
 /// Lines of commands at the start of `bytes` that are whole; what stands between commands does not count.
