@@ -348,7 +348,9 @@ impl Server {
     pub fn reload(&mut self) -> anyhow::Result<()> {
         let (mut directory, options) = self.open_log_directory()?;
         self.drop_all();
-        directory.replay(&mut Loader::new(self, None), &options)?;
+        let started = Instant::now();
+        let report = directory.replay(&mut Loader::new(self, None), &options)?;
+        self.report_load(&report, &options, started);
         // The data is what the files say.
         self.persistence.dirty = 0;
         self.break_all_watches();
