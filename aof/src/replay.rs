@@ -21,6 +21,7 @@
 mod ahead;
 mod course;
 mod file;
+mod keys;
 mod rdb;
 mod settle;
 mod sure;
@@ -217,9 +218,12 @@ pub struct Damage {
     pub len_bytes: u64,
     /// What is wrong.
     pub found: String,
-    /// Keys of the commands in it, as far as they can still be read; at most sixteen.
+    /// Keys of the commands in it, as far as they can still be read, each once.
     pub keys: Vec<Vec<u8>>,
 }
+
+/// A line names so many keys.
+const NAMED_KEYS: usize = 16;
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -229,11 +233,14 @@ impl std::fmt::Display for Damage {
             0 => write!(f, "{path} is damaged at offset {offset_bytes}: {found}")?,
             _ => write!(f, "{path}: {len_bytes} bytes at offset {offset_bytes} are damaged: {found}")?,
         }
-        for (n, key) in keys.iter().enumerate() {
+        for (n, key) in keys.iter().take(NAMED_KEYS).enumerate() {
             let before = if n == 0 { "; keys that they name: " } else { ", " };
             write!(f, "{before}{}", key.escape_ascii())?;
         }
-        Ok(())
+        match keys.len().saturating_sub(NAMED_KEYS) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
     }
 }
 

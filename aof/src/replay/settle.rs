@@ -2,7 +2,8 @@
 
 use resp::Parser;
 
-use super::file::{Bad, Frame, LIMITS, Replay, frame};
+use super::file::{Bad, Replay};
+use super::keys::keys_between;
 use super::{Context, Course, Damage, Find, Kind};
 use crate::Position;
 use crate::block::{FilePoint, Line, MAGIC};
@@ -12,14 +13,11 @@ use crate::scan::Scan;
 
 /// A length line is damaged by zeros that begin this soon after its start.
 const LENGTH_LINE_BYTES: usize = 32;
-/// Keys that a report names.
-const NAMED_KEYS: usize = 16;
 
 /// A finding before it is placed.
 struct Finding {
     kind: Kind,
     found: String,
-    keys: Vec<Vec<u8>>,
     lines: u64,
     position: Option<Position>,
     /// The next block that can be read, if one was looked for and found.
@@ -34,15 +32,14 @@ impl<C: Course> Replay<'_, '_, C> {
         // A base of ours was whole when it was published.
         let is_our_base = self.is_base
             && (self.covers.is_some() || boundary.offset_bytes == 0 && begins_as_ours(self.scan.rest()));
+        self.ours |= is_our_base;
         let is_last = context.is_last && !is_our_base;
         let finding = match bad {
-            Bad::Ends(reason) if is_last || !(self.ours || is_our_base) => self.ends(reason),
+            Bad::Ends(reason) if is_last || !self.ours => self.ends(reason),
             Bad::Ends(reason) => Finding { kind: Kind::Corrupt, ..self.ends(reason) },
             Bad::Unwanted(found) => Finding { kind: Kind::Unwanted, ..self.ends(found) },
-            Bad::Misplaced(found) => self.judge((0, found, None), false)?,
-            Bad::Wrong { at, found, line } if self.is_place_of_block() => {
-                self.judge((at, found, line), is_last)?
-            }
+            Bad::Misplaced(found) => self.judge(found, None, false)?,
+            Bad::Wrong { found, line, .. } if self.is_place_of_block() => self.judge(found, line, is_last)?,
             Bad::Wrong { at, found, .. } => self.wrong(at, found)?,
             Bad::Senseless { offset_bytes, found } => {
                 let kind = Kind::Wrong(offset_bytes);
@@ -73,17 +70,15 @@ impl<C: Course> Replay<'_, '_, C> {
         Finding {
             kind: Kind::Torn(reason),
             found: reason.to_owned(),
-            keys: Vec::new(),
             lines: self.whole_lines(usize::MAX),
             position: self.trail.expected,
             next: None,
         }
     }
 
-    fn judge(&mut self, bad: (usize, String, Option<Line>), is_last: bool) -> Result<Finding, Error> {
-        let (at, found, line) = bad;
+    fn judge(&mut self, found: String, line: Option<Line>, is_last: bool) -> Result<Finding, Error> {
         let expected = self.trail.expected.unwrap_or(0);
-        let (keys, lines) = (self.keys(at), self.whole_lines(usize::MAX));
+        let lines = self.whole_lines(usize::MAX);
         let offset_bytes = self.scan.offset_bytes();
         // What is damaged is passed over byte by byte: its line may be what lies.
         self.scan.consume(1.min(self.scan.rest().len()));
@@ -102,11 +97,11 @@ impl<C: Course> Replay<'_, '_, C> {
         };
         let position = Some(position);
         Ok(match judge(&evidence) {
-            Verdict::Torn => Finding { keys, lines, position, ..self.ends("it ends in what is no block") },
+            Verdict::Torn => Finding { lines, position, ..self.ends("it ends in what is no block") },
             Verdict::Corrupt => {
                 // Without a known epoch any value might pretend to be the next block.
                 let next = survey.next.filter(|_| self.trail.epoch.is_some()).map(|(point, _)| point);
-                Finding { kind: Kind::Corrupt, found, keys, lines, position, next }
+                Finding { kind: Kind::Corrupt, found, lines, position, next }
             }
         })
     }
@@ -149,8 +144,15 @@ impl<C: Course> Replay<'_, '_, C> {
         context: &Context<'_>,
     ) -> Result<Option<FilePoint>, Error> {
         let Context { directory, part, .. } = *context;
-        let Finding { kind, found, keys, lines, position, next } = finding;
+        let Finding { kind, found, lines, position, next } = finding;
         let end = next.map_or(part.counted_bytes(), |point| point.offset_bytes);
+        let keys = match kind {
+            Kind::Unwanted => Vec::new(),
+            _ => {
+                let mut place = Scan::open(&**directory.fs(), self.scan.path(), boundary, end)?;
+                keys_between(&mut place, |argv| self.feed.keys_of(argv))?
+            }
+        };
         let (path, offset_bytes) = (self.scan.path().to_path_buf(), boundary.offset_bytes);
         let damage =
             Damage { path, offset_bytes, position, len_bytes: end.saturating_sub(offset_bytes), found, keys };
@@ -196,25 +198,6 @@ impl<C: Course> Replay<'_, '_, C> {
         self.feed.settle(end.offset_bytes)?;
         let kind = Kind::NotAsRecorded;
         self.course.bad(Find { directory, part, is_last: false, kind, damage, lines: 0 })
-    }
-
-    /// The keys in a damaged block, as far as its commands can still be read.
-    fn keys(&self, at: usize) -> Vec<Vec<u8>> {
-        let rest = self.scan.rest();
-        let line_end = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |end| end + 1);
-        let (mut at, mut parser, mut keys) = (at.max(line_end), Parser::default(), Vec::new());
-        while keys.len() < NAMED_KEYS
-            && let Some(bytes) = rest.get(at..).filter(|bytes| bytes.starts_with(b"*"))
-            && let Ok(Some(len)) = parser.parse(bytes, &LIMITS)
-        {
-            let argv = parser.argv(bytes);
-            if !argv.is_empty() && frame(&argv) == Frame::Effect {
-                keys.extend(self.feed.keys_of(&argv));
-            }
-            at += len;
-        }
-        keys.truncate(NAMED_KEYS);
-        keys
     }
 
     /// Lines of commands in the next `len` bytes, up to what is wrong. Those of a block count as a whole or not at all.
