@@ -260,8 +260,8 @@ impl Directory {
 
     /// What a base alone tells, behind which nothing was written yet.
     fn recovered_base(&self) -> Result<Recovered, Error> {
-        let line = self.manifest.base.as_ref().map_or(Ok(None), |base| self.first_line(base))?;
-        Ok(match line.and_then(|line| line.head) {
+        let head = self.manifest.base.as_ref().map_or(Ok(None), |base| self.base_head(base))?;
+        Ok(match head {
             Some(Head::Base(head)) => {
                 Recovered { epoch: Some(head.epoch), end: head.covers, ..Recovered::default() }
             }

@@ -12,6 +12,8 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
+use memchr::memmem;
+
 use crate::Position;
 use crate::block::{Epoch, FilePoint, Head, IncrHead, Line, MAGIC, MAX_LINE_BYTES};
 use crate::dir::{Directory, Role};
@@ -19,6 +21,8 @@ use crate::error::{Error, io_error};
 use crate::fs::Reader;
 use crate::manifest::{Entry, FileSeq};
 use crate::replay::{Course, Damage, Find, Kind};
+
+const RDB_SUFFIX: &str = ".rdb";
 
 /// A file of the log, as far as it counts.
 #[derive(Debug, Clone)]
@@ -47,7 +51,7 @@ impl Part {
 
     /// Commands from the start.
     pub(crate) fn is_resp(&self) -> bool {
-        !self.entry.name.ends_with(".rdb")
+        !self.entry.name.ends_with(RDB_SUFFIX)
     }
 
     /// Bytes behind its end: whoever took over crashed before it cut them.
@@ -170,7 +174,7 @@ impl Directory {
         if let Some(found) = self.emptied(part, first) {
             course.missing(self.missing_bytes(part, 0, found))?;
         }
-        let head = self.first_line(base)?.and_then(|line| line.head);
+        let head = self.base_head(base)?;
         let Some((seq, opening)) = first else { return Ok(head) };
         let reason = match head {
             Some(Head::Base(head)) if head.epoch != opening.head.epoch => {
@@ -183,6 +187,25 @@ impl Directory {
             _ => return Ok(head),
         };
         Err(self.contradiction(&base.name, reason))
+    }
+
+    /// What a base of ours says of itself: in its first line, or behind an RDB in its last one. Without it an incr that a bit
+    /// of the manifest has turned into history would belong to nothing.
+    pub(crate) fn base_head(&self, base: &Entry) -> Result<Option<Head>, Error> {
+        let line =
+            if base.name.ends_with(RDB_SUFFIX) { self.last_line(base)? } else { self.first_line(base)? };
+        Ok(line.and_then(|line| line.head))
+    }
+
+    /// The line that ends an RDB base: it says where it stands.
+    fn last_line(&self, base: &Entry) -> Result<Option<Line>, Error> {
+        let (path, mut end) = (self.path(&base.name), Vec::new());
+        let from = self.len_bytes(base)?.saturating_sub(MAX_LINE_BYTES as u64);
+        let mut reader = Reader::open(&**self.fs(), &path, from)?;
+        reader.read_to_end(&mut end).map_err(io_error("read", &path))?;
+        let Some(at) = memmem::rfind(&end, MAGIC) else { return Ok(None) };
+        let line = end.get(at..).and_then(|line| Line::parse(line, None));
+        Ok(line.filter(|line| line.position == from + at as u64))
     }
 
     /// What tells that a base without a byte had some once. The base that a server begins with may be empty: it is older
@@ -230,7 +253,9 @@ impl Directory {
                 continue;
             }
             let Some(opening) = self.opening(&entry)? else { continue };
-            let IncrHead { epoch: its, moved_bytes, behind, .. } = opening.head;
+            let IncrHead { epoch: its, base, moved_bytes, behind, .. } = opening.head;
+            // Other servers' bases know no epoch; but what was written behind the listed one is not superseded by it.
+            let is_behind_base = self.manifest().base.as_ref().is_some_and(|listed| listed.seq == base);
             // What a base of another log has superseded is history indeed.
             let is_history = self.manifest().history.iter().any(|listed| listed.name == entry.name);
             let follows = behind.is_some_and(|(seq, _)| seq == last) && !is_history;
@@ -238,7 +263,7 @@ impl Directory {
                 Some(moved_bytes) => self.moved_end(&entry, moved_bytes)? < self.len_bytes(&entry)?,
                 None => true,
             };
-            if was_listed && (epoch == Some(its) || follows) {
+            if was_listed && (epoch == Some(its) || follows || is_behind_base) {
                 return Err(
                     self.contradiction(&entry.name, "it belongs to the log and is not listed".to_owned())
                 );

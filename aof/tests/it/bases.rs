@@ -19,7 +19,7 @@ use crate::world::{Recorder, load, options, path, request, turn, until};
 
 const INCR: &str = "appendonly.aof.2.incr.aof";
 const RESP: &str = "appendonly.aof.2.base.aof";
-pub(crate) const RDB: &str = "appendonly.aof.2.base.rdb";
+const RDB: &str = "appendonly.aof.2.base.rdb";
 const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
 
 const HEADER: &[u8] = b"REDIS0010";
@@ -96,6 +96,10 @@ impl Sink for RdbRecorder {
         })
     }
 
+    fn keys_of(&self, argv: &[&[u8]]) -> Vec<Vec<u8>> {
+        argv.get(1).map(|key| key.to_vec()).into_iter().collect()
+    }
+
     fn rdb_end(&mut self, rdb: &mut dyn BufRead) -> Result<Vec<u8>, SinkError> {
         let mut bytes = Vec::new();
         rdb.read_to_end(&mut bytes).map_err(SinkError::new)?;
@@ -135,17 +139,17 @@ pub(crate) fn a_log_behind_an_rdb(keys: &[&str]) -> Mem {
     let covers = rotate(&mut log);
     let mut base = rdb(keys);
     BaseFrame::new(log.epoch(), covers, 1_700_000_000_000).rdb_head(base.len() as u64, &mut base);
-    publish(&mem, &mut log, &base, covers);
+    publish(&mem, &mut log, &base, BaseFormat::Rdb, covers);
     turn(&mut log, &[("k", 1)]);
     turn(&mut log, &[("k", 2)]);
     log.stop().unwrap();
     mem
 }
 
-pub(crate) fn publish(mem: &Mem, log: &mut Log, base: &[u8], covers: u64) {
+pub(crate) fn publish(mem: &Mem, log: &mut Log, base: &[u8], format: BaseFormat, covers: u64) {
     mem.put(TEMP.as_ref(), base);
     let (temp_path, len_bytes) = (TEMP.into(), base.len() as u64);
-    log.publish_base(NewBase { temp_path, format: BaseFormat::Rdb, covers, len_bytes });
+    log.publish_base(NewBase { temp_path, format, covers, len_bytes });
     until("published", || log.base_published().is_some_and(|outcome| outcome.is_ok()));
 }
 
@@ -318,6 +322,31 @@ fn commands_behind_an_rdb_whose_checksum_is_wrong_are_read() {
     mem.put(&path(RDB), &bytes);
     let seen = is_repaired(&mem, Verdict::Corrupt);
     assert_eq!(seen, ["0:RDB x", "0:RDB b", "0:SET tail 1", "0:SET k 1", "0:SET k 2"]);
+}
+
+/// A flipped bit makes history of an incr: a base of ours misses it by its epoch, and had it started alone, the next rewrite
+/// would have removed the incr.
+#[test]
+fn an_incr_behind_another_server_s_base_is_missed_when_the_manifest_no_longer_lists_it() {
+    for (name, base) in [(RESP, request(&["SET", "old", "1"]).to_vec()), (RDB, rdb(&["old"]))] {
+        let mem = Mem::new();
+        let lines = [format!("file {name} seq 2 type b\n"), format!("file {INCR} seq 2 type i\n")];
+        mem.put(&path(MANIFEST), lines.concat().as_bytes());
+        mem.put(&path(name), &base);
+        mem.put(&path(INCR), b"");
+        let mut log = started(&mem);
+        turn(&mut log, &[("k", 1)]);
+        log.stop().unwrap();
+        assert_eq!(load_rdb(&mem, &options(Fsync::Always)).unwrap().0.len(), 2);
+        for damaged in [lines[0].clone(), lines.concat().replace("type i", "type h")] {
+            let error =
+                load_rdb(&with(&mem, MANIFEST, damaged.as_bytes()), &options(Fsync::Always)).unwrap_err();
+            assert!(
+                error.to_string().contains("2.incr.aof: it belongs to the log and is not listed"),
+                "{error}"
+            );
+        }
+    }
 }
 
 /// A log that was taken over from an older server has no number in its name, and was overlooked: it started empty.
