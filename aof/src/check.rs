@@ -27,7 +27,7 @@ use crate::error::{Error, io_error};
 use crate::fs::{Fs, Reader};
 use crate::manifest::{Entry, Manifest};
 use crate::options::Options;
-use crate::replay::{Damage, Sink, Truncation, is_rdb};
+use crate::replay::{Damage, Rdb, Sink, Truncation, is_rdb};
 use crate::set::Part;
 
 /// As much of a file is looked at to tell what it is.
@@ -52,8 +52,8 @@ pub struct Findings {
     pub commands: u64,
     /// What the base says of itself.
     base: Option<(Epoch, Position)>,
-    /// The length of the RDB that the base begins with.
-    base_rdb_bytes: Option<u64>,
+    /// The RDB that the base begins with, as far as it can be read.
+    base_rdb: Option<Rdb>,
     /// Payload of the incrs that a repair would keep.
     incr_payload_bytes: u64,
 }
@@ -65,7 +65,7 @@ pub struct FileReport {
     pub name: String,
     /// It is the base, or a log of a single file.
     pub is_base: bool,
-    /// It begins as an RDB, which the sink has accepted.
+    /// It begins as an RDB.
     pub is_rdb: bool,
     /// Its length.
     pub len_bytes: u64,
@@ -245,7 +245,7 @@ impl Checkup {
         let manifest_copy = self.copy_manifest()?;
         let (base, incr) = new_files(&self.directory, findings)?;
         let new: Vec<Entry> = base.iter().chain([&incr]).cloned().collect();
-        let mut mend = Mend::new(&self.directory, findings, base.as_ref(), &incr)
+        let mut mend = Mend::new(&self.directory, findings, base.as_ref(), &incr, sink)
             .inspect_err(|_| self.directory.remove_unlisted(&new))?;
         let base = base.or(old.base.clone());
         let written = self.directory.parts(&mut mend).and_then(|(parts, epoch)| {
@@ -302,7 +302,7 @@ fn is_manifest(start: &[u8]) -> bool {
 
 /// The new files of a repair: a base only if the old one is not kept.
 fn new_files(directory: &Directory, findings: &Findings) -> Result<(Option<Entry>, Entry), Error> {
-    let format = if findings.base_rdb_bytes.is_some() { BaseFormat::Rdb } else { BaseFormat::Resp };
+    let format = if findings.base_rdb.is_some() { BaseFormat::Rdb } else { BaseFormat::Resp };
     let keeps_base = findings.base_is_sound();
     let base = if keeps_base { None } else { Some(directory.new_base_entry(format)?) };
     Ok((base, directory.create_incr(0)?.0))

@@ -31,6 +31,9 @@ use crate::tail::LiveFile;
 /// What is written again is read in pieces of this size, in bytes.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
+/// The number that an adopted base is listed by.
+const ADOPTED_SEQ: FileSeq = 1;
+
 /// How a base is written: as a snapshot or as commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BaseFormat {
@@ -257,8 +260,8 @@ impl Directory {
 
     /// What a base alone tells, behind which nothing was written yet.
     fn recovered_base(&self) -> Result<Recovered, Error> {
-        let line = self.manifest.base.as_ref().map_or(Ok(None), |base| self.first_line(base))?;
-        Ok(match line.and_then(|line| line.head) {
+        let head = self.manifest.base.as_ref().map_or(Ok(None), |base| self.base_head(base))?;
+        Ok(match head {
             Some(Head::Base(head)) => {
                 Recovered { epoch: Some(head.epoch), end: head.covers, ..Recovered::default() }
             }
@@ -556,6 +559,11 @@ impl Directory {
         Manifest::parse(&text).map_err(|(line, kind)| Error::Manifest { path, line, kind })
     }
 
+    /// The log of an older server has no number in its name, and keeps that.
+    pub(crate) fn is_adopted(&self, name: &str) -> bool {
+        name == self.filename
+    }
+
     fn refuse_orphans(&self, names: &[String]) -> Result<(), Error> {
         for name in names.iter().filter(|name| self.role(name).is_some()) {
             let path = self.path(name);
@@ -571,7 +579,7 @@ impl Directory {
     /// Source: redis 7.2 `src/aof.c` `aofUpgradePrepare`.
     fn adopt(&mut self) -> Result<(), Error> {
         let single = self.parent.join(&self.filename);
-        let base = Entry { name: self.filename.clone(), seq: 1 };
+        let base = Entry { name: self.filename.clone(), seq: ADOPTED_SEQ };
         let adopting = Manifest { base: Some(base.clone()), ..Manifest::default() };
         let is_interrupted =
             self.manifest == adopting && self.len_bytes_if_there(&self.path(&base.name))?.is_none();
@@ -586,8 +594,11 @@ impl Directory {
         Ok(())
     }
 
-    /// What `<filename>.<seq>.base.rdb`, `.base.aof` and `.incr.aof` are.
+    /// What `<filename>.<seq>.base.rdb`, `.base.aof` and `.incr.aof` are; `<filename>` itself is an adopted base.
     pub(crate) fn role(&self, name: &str) -> Option<(Role, FileSeq)> {
+        if self.is_adopted(name) {
+            return Some((Role::Base, ADOPTED_SEQ));
+        }
         let rest = name.strip_prefix(&self.filename)?.strip_prefix('.')?;
         let (seq, suffix) = rest.split_once('.')?;
         let role = match suffix {

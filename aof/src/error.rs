@@ -76,26 +76,10 @@ pub enum Error {
         /// Why the bytes after that do not count, or may not be cut.
         reason: &'static str,
     },
-    /// A file has lost bytes: the one that took over from it says where its content ends. What was lost stands nowhere
-    /// else, and what follows must not be executed without it. A copy of the file mends it. Nothing was executed.
-    #[error(
-        "{path}: {found_bytes} bytes long, but its content ends at byte {expected_bytes}, says {successor}, which took over from it: bytes are missing",
-        path = path.display()
-    )]
-    Shortened {
-        /// The file.
-        path: PathBuf,
-        /// Where its content ended.
-        expected_bytes: u64,
-        /// Its length.
-        found_bytes: u64,
-        /// The name of the file that says so.
-        successor: String,
-    },
     /// A file took over from another than the one that is listed before it: the manifest is not the one that listed it.
     /// Nothing was executed.
     #[error(
-        "{path}: it took over from incr number {expected}, but {found} stands before it in the manifest",
+        "{path}: it took over from incr number {expected}, but {found} stands before it in the manifest: put back the manifest and the files that belong together, from a backup if need be; no repair can tell which these are",
         path = path.display(),
         found = found.as_deref().unwrap_or("nothing")
     )]
@@ -107,7 +91,8 @@ pub enum Error {
         /// The file with bytes that is listed before it.
         found: Option<String>,
     },
-    /// Bytes that were safe once are damaged. Nothing of them was executed, nor anything behind them, and nothing was cut.
+    /// Bytes that were safe once are damaged, or missing, or not what the next file recorded of them. Nothing of a damaged
+    /// block was executed, nor anything behind it, and nothing was cut.
     #[error(
         "Bad file format reading the append only file {damage}. Nothing was changed. To keep everything but that, make a backup and use 'everlog-check-aof repair {manifest}', or start once with 'aof-load-corrupt quarantine'",
         manifest = manifest.display()
@@ -118,24 +103,12 @@ pub enum Error {
         /// The manifest that lists the file.
         manifest: PathBuf,
     },
-    /// The content of a file is not what it was when the next one took over. No block of it is damaged, so what is wrong
-    /// was written without checksums.
-    #[error(
-        "{path}: its first {len_bytes} bytes hash to {found:08x} and not to {expected:08x}, as the file that follows recorded",
-        path = path.display()
-    )]
-    NotAsRecorded {
-        /// The file.
-        path: PathBuf,
-        /// The length of its content.
-        len_bytes: u64,
-        /// The crc32c that was recorded.
-        expected: u32,
-        /// The crc32c of what is there.
-        found: u32,
-    },
     /// The manifest lists files that do not belong together, or not all that do. Nothing was executed.
-    #[error("{path}: {reason}: the manifest {manifest} is not the one that was written with it", path = path.display(), manifest = manifest.display())]
+    #[error(
+        "{path}: {reason}: the manifest {manifest} is not the one that was written with it: put back the manifest and the files that belong together, from a backup if need be; no repair can tell which these are",
+        path = path.display(),
+        manifest = manifest.display()
+    )]
     Contradiction {
         /// The manifest.
         manifest: PathBuf,

@@ -30,9 +30,9 @@
 //!
 //! Recovery order after a failure: the new file and its name are durable, the manifest lists it, the old file is cut, the
 //! replies leave. A start that finds the old file longer than the head says executes none of the rest and cuts it;
-//! bytes missing from it are refused as the hole that they are. But under `no` an fsync that failed and then a power cut,
-//! before a rewrite has made [`Stats::lost_below`] go away, can make one; the head says so, and a start steps over it and
-//! [names it](Report::quarantined).
+//! bytes missing from it are refused, or stepped over, like any other damage. But under `no` an fsync that failed and then
+//! a power cut, before a rewrite has made [`Stats::lost_below`] go away, can make such a hole; the head says so, and a
+//! start steps over it and [names it](Report::quarantined).
 //!
 //! It refuses: a manifest that Redis refuses, log files without their manifest, files that contradict each other or the
 //! manifest, wrong bytes, a torn file that is not the last one with bytes, EXEC without MULTI, a base that does not end
@@ -117,7 +117,7 @@ pub use log::{Log, Wake};
 pub use options::{Fsync, LoadCorrupt, Options};
 pub use record::Op;
 pub use replay::{
-    Damage, Hasher, Progress, Quarantine, Repeated, Report, Request, Sink, SinkError, Truncation,
+    Damage, Hasher, Progress, Quarantine, RdbDamage, Repeated, Report, Request, Sink, SinkError, Truncation,
 };
 pub use rotate::NewBase;
 pub use stats::{Failure, Health, Stats};

@@ -22,6 +22,8 @@
 mod ahead;
 mod course;
 mod file;
+mod keys;
+mod rdb;
 mod settle;
 mod sure;
 
@@ -31,9 +33,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use self::course::Load;
-pub(crate) use self::course::{Course, Find, Good, Kind, missing_bytes};
+pub(crate) use self::course::{Course, Find, Good, Kind};
+pub(crate) use self::file::LIMITS;
 use self::file::Replay;
-pub(crate) use self::file::{LIMITS, is_rdb};
+pub(crate) use self::rdb::{Rdb, is_rdb};
 pub(crate) use self::settle::command_lines;
 use self::sure::FileEnd;
 pub(crate) use self::sure::Unsure;
@@ -43,7 +46,6 @@ use crate::dir::{Directory, Recovered};
 use crate::error::Error;
 use crate::manifest::FileSeq;
 use crate::options::Options;
-use crate::scan::Scan;
 use crate::set::Part;
 use crate::stats::Failure;
 
@@ -79,13 +81,24 @@ pub trait Sink {
     }
 
     /// Loads an RDB base or preamble: `rdb` stands at its magic, and must be left behind its last byte, for commands may
-    /// follow.
+    /// follow. What it holds in front of damage may be loaded: whether the start goes on with that is not decided here.
     ///
     /// # Errors
-    /// Any failure; the default refuses.
+    /// [`SinkError::damaged_rdb`] for one that is not as it was written; any other failure stops the start. The default
+    /// refuses.
     fn base_rdb(&mut self, path: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
         let _ = rdb;
         Err(SinkError::new(format!("{}: RDB bases are not supported yet", path.display())))
+    }
+
+    /// What makes an RDB of the first [`RdbDamage::sound_bytes`] of a damaged one: its end, with a checksum of its own. A
+    /// repair asks for it.
+    ///
+    /// # Errors
+    /// When reading fails; the default refuses.
+    fn rdb_end(&mut self, rdb: &mut dyn BufRead) -> Result<Vec<u8>, SinkError> {
+        let _ = rdb;
+        Err(SinkError::new("RDB bases are not supported yet"))
     }
 
     /// The keys that a command names, for a report about damage.
@@ -117,14 +130,36 @@ pub type Hasher = Box<dyn Fn(&[u8]) -> u64 + Send>;
 
 /// Why a sink stops the start.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct SinkError(pub String);
+#[error("{reason}")]
+pub struct SinkError {
+    reason: String,
+    rdb: Option<RdbDamage>,
+}
 
 impl SinkError {
     /// From anything that can be printed.
     pub fn new(reason: impl ToString) -> Self {
-        SinkError(reason.to_string())
+        SinkError { reason: reason.to_string(), rdb: None }
     }
+
+    /// An RDB is not as it was written: a finding like any other damage.
+    pub fn damaged_rdb(reason: impl ToString, damage: RdbDamage) -> Self {
+        SinkError { reason: reason.to_string(), rdb: Some(damage) }
+    }
+}
+
+/// What a sink knows of an RDB that is not as it was written. One checksum covers all of it: what is wrong may stand
+/// anywhere in front of where it shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RdbDamage {
+    /// Where it shows.
+    pub at_bytes: u64,
+    /// Where the RDB ends, if it could be read so far: commands may follow.
+    pub end_bytes: Option<u64>,
+    /// What can be read of it ends here, between two keys; 0 if that is nothing.
+    pub sound_bytes: u64,
+    /// The key of what cannot be read, if that is known.
+    pub keys: Vec<Vec<u8>>,
 }
 
 /// How far replay has come.
@@ -184,19 +219,29 @@ pub struct Damage {
     pub len_bytes: u64,
     /// What is wrong.
     pub found: String,
-    /// Keys of the commands in it, as far as they can still be read; at most sixteen.
+    /// Keys of the commands in it, as far as they can still be read, each once.
     pub keys: Vec<Vec<u8>>,
 }
+
+/// A line names so many keys.
+const NAMED_KEYS: usize = 16;
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Damage { path, offset_bytes, len_bytes, found, keys, .. } = self;
-        write!(f, "{}: {len_bytes} bytes at offset {offset_bytes} are damaged: {found}", path.display())?;
-        for (n, key) in keys.iter().enumerate() {
+        let path = path.display();
+        match len_bytes {
+            0 => write!(f, "{path} is damaged at offset {offset_bytes}: {found}")?,
+            _ => write!(f, "{path}: {len_bytes} bytes at offset {offset_bytes} are damaged: {found}")?,
+        }
+        for (n, key) in keys.iter().take(NAMED_KEYS).enumerate() {
             let before = if n == 0 { "; keys that they name: " } else { ", " };
             write!(f, "{before}{}", key.escape_ascii())?;
         }
-        Ok(())
+        match keys.len().saturating_sub(NAMED_KEYS) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
     }
 }
 
@@ -236,9 +281,9 @@ impl Directory {
     /// Replays all files into `sink`, and remembers where they end for [`Log::start`](crate::Log::start).
     ///
     /// # Errors
-    /// Before anything is replayed: [`Error::Unavailable`] for a listed file that is not there, [`Error::Shortened`],
-    /// [`Error::WrongPredecessor`], [`Error::Contradiction`]. Later [`Error::UnexpectedEnd`], [`Error::BadFormat`],
-    /// [`Error::Corrupt`], [`Error::Refused`], [`Error::BaseRefused`], [`Error::Io`].
+    /// Before anything is replayed: [`Error::Unavailable`] for a listed file that is not there, [`Error::Corrupt`] for one
+    /// that has lost bytes, [`Error::WrongPredecessor`], [`Error::Contradiction`]. Later [`Error::UnexpectedEnd`],
+    /// [`Error::BadFormat`], [`Error::Corrupt`], [`Error::Refused`], [`Error::BaseRefused`], [`Error::Io`].
     pub fn replay(&mut self, sink: &mut impl Sink, options: &Options) -> Result<Report, Error> {
         let mut load = Load::new(options);
         let (parts, epoch) = self.parts(&mut load)?;
@@ -292,7 +337,7 @@ impl Directory {
             let is_last = self.may_be_torn(part, &parts[n + 1..]);
             let context = Context { directory: self, part, is_last };
             course.begin(part)?;
-            let scan = Scan::open_behind_rdb(&context, &mut *sink, &mut trail)?;
+            let scan = rdb::open_behind(&context, &mut *sink, &mut trail, &mut *course)?;
             let (path, left_bytes) = (self.path(&part.entry.name), scan.left_bytes());
             // An RDB before it was read already.
             let loaded_bytes = progress.loaded_bytes + scan.offset_bytes();
@@ -344,8 +389,8 @@ pub(crate) struct Trail {
     pub(crate) unverified_bytes: u64,
     /// What the base that was just read says that it covers.
     pub(crate) covers: Option<Position>,
-    /// The length of the RDB that the file that was just read begins with, if it does.
-    pub(crate) rdb_bytes: Option<u64>,
+    /// The RDB that the file that was just read begins with, if it does.
+    pub(crate) rdb: Option<Rdb>,
 }
 
 /// What a file is replayed by.

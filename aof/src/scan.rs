@@ -91,11 +91,6 @@ impl Scan {
         &mut self.source
     }
 
-    /// What was read past the window counts as consumed.
-    pub(crate) fn resume(&mut self, point: FilePoint) {
-        self.point = point;
-    }
-
     /// Consumes the rest.
     pub(crate) fn drain(&mut self) -> Result<(), Error> {
         loop {

@@ -2,7 +2,9 @@
 //!
 //! The manifest is Redis's and has no checksum; a bit of it can turn an incr into history or one number into another.
 //! But each incr names the one before it, with its length and checksum, and the base that was there; a base says where
-//! it ends in the sequence of positions. So a file that is missing, foreign, cut or out of place shows.
+//! it ends in the sequence of positions, and a base of ours is never empty. So a file that is missing, foreign, cut or out
+//! of place shows, but for a base of commands that was emptied before any base took its place: then nothing tells it from
+//! the empty one that a server begins with.
 //!
 //! A file that took over from a failed one says where the content of that ends. Whatever stands behind that end stands
 //! again in the new file, and is not read: a crash between the manifest and the cut neither loses nor repeats anything.
@@ -10,13 +12,17 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
+use memchr::memmem;
+
 use crate::Position;
 use crate::block::{Epoch, FilePoint, Head, IncrHead, Line, MAGIC, MAX_LINE_BYTES};
 use crate::dir::{Directory, Role};
 use crate::error::{Error, io_error};
 use crate::fs::Reader;
 use crate::manifest::{Entry, FileSeq};
-use crate::replay::Course;
+use crate::replay::{Course, Damage, Find, Kind};
+
+const RDB_SUFFIX: &str = ".rdb";
 
 /// A file of the log, as far as it counts.
 #[derive(Debug, Clone)]
@@ -45,7 +51,7 @@ impl Part {
 
     /// Commands from the start.
     pub(crate) fn is_resp(&self) -> bool {
-        !self.entry.name.ends_with(".rdb")
+        !self.entry.name.ends_with(RDB_SUFFIX)
     }
 
     /// Bytes behind its end: whoever took over crashed before it cut them.
@@ -73,7 +79,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Io`]; [`Error::WrongPredecessor`]; [`Error::Contradiction`];
-    /// [`Error::Shortened`] if `course` does not put up with it.
+    /// [`Error::Corrupt`] if `course` does not put up with missing bytes.
     pub(crate) fn parts(&self, course: &mut impl Course) -> Result<(Vec<Part>, Option<Epoch>), Error> {
         let mut parts = Vec::new();
         if let Some(base) = &self.manifest().base {
@@ -94,10 +100,12 @@ impl Directory {
         let first = openings.first().map(|(_, opening)| opening.head.epoch);
         // Where the first incr cannot tell where it begins, replay will say so.
         let begins = openings.first().filter(|(seq, _)| {
-            parts[bases..].iter().all(|part| part.entry.seq >= *seq || part.len_bytes == 0)
+            let had_none = |part: &Part| part.len_bytes == 0 && !part.is_short;
+            parts[bases..].iter().all(|part| part.entry.seq >= *seq || had_none(part))
         });
-        let base = self.check_base(begins)?.map(|head| head.epoch());
-        let epoch = first.or(base);
+        let base = parts.first().filter(|part| part.is_base);
+        let base = base.map_or(Ok(None), |base| self.check_base(base, begins, course))?;
+        let epoch = first.or(base.map(|head| head.epoch()));
         self.check_unlisted(epoch)?;
         Ok((parts, epoch))
     }
@@ -142,13 +150,8 @@ impl Directory {
                     return Ok(());
                 }
                 part.is_short = true;
-                let error = Error::Shortened {
-                    path: self.path(&part.entry.name),
-                    expected_bytes: end.offset_bytes,
-                    found_bytes: part.len_bytes,
-                    successor: entry.name.clone(),
-                };
-                course.shortened(error, part)
+                let ends = format!("its content ends at byte {}, says {}", end.offset_bytes, entry.name);
+                course.missing(self.missing_bytes(part, end.offset_bytes, ends))
             }
             (None, None) => Ok(()),
             (None, Some((seq, _))) if self.manifest().base.is_some() && seq < entry.seq => Ok(()),
@@ -161,9 +164,17 @@ impl Directory {
     }
 
     /// A base of ours ends where the first incr begins. Returns its head.
-    fn check_base(&self, first: Option<&(FileSeq, Opening)>) -> Result<Option<Head>, Error> {
-        let Some(base) = &self.manifest().base else { return Ok(None) };
-        let head = self.first_line(base)?.and_then(|line| line.head);
+    fn check_base(
+        &self,
+        part: &Part,
+        first: Option<&(FileSeq, Opening)>,
+        course: &mut impl Course,
+    ) -> Result<Option<Head>, Error> {
+        let base = &part.entry;
+        if let Some(found) = self.emptied(part, first) {
+            course.missing(self.missing_bytes(part, 0, found))?;
+        }
+        let head = self.base_head(base)?;
         let Some((seq, opening)) = first else { return Ok(head) };
         let reason = match head {
             Some(Head::Base(head)) if head.epoch != opening.head.epoch => {
@@ -178,6 +189,58 @@ impl Directory {
         Err(self.contradiction(&base.name, reason))
     }
 
+    /// What a base of ours says of itself: in its first line, or behind an RDB in its last one. Without it an incr that a bit
+    /// of the manifest has turned into history would belong to nothing.
+    pub(crate) fn base_head(&self, base: &Entry) -> Result<Option<Head>, Error> {
+        let line =
+            if base.name.ends_with(RDB_SUFFIX) { self.last_line(base)? } else { self.first_line(base)? };
+        Ok(line.and_then(|line| line.head))
+    }
+
+    /// The line that ends an RDB base: it says where it stands.
+    fn last_line(&self, base: &Entry) -> Result<Option<Line>, Error> {
+        let (path, mut end) = (self.path(&base.name), Vec::new());
+        let from = self.len_bytes(base)?.saturating_sub(MAX_LINE_BYTES as u64);
+        let mut reader = Reader::open(&**self.fs(), &path, from)?;
+        reader.read_to_end(&mut end).map_err(io_error("read", &path))?;
+        let Some(at) = memmem::rfind(&end, MAGIC) else { return Ok(None) };
+        let line = end.get(at..).and_then(|line| Line::parse(line, None));
+        Ok(line.filter(|line| line.position == from + at as u64))
+    }
+
+    /// What tells that a base without a byte had some once. The base that a server begins with may be empty: it is older
+    /// than the first incr, which begins at position 0, and comes with it.
+    fn emptied(&self, base: &Part, first: Option<&(FileSeq, Opening)>) -> Option<String> {
+        if base.len_bytes > 0 {
+            return None;
+        }
+        match first {
+            _ if !base.is_resp() => Some("no RDB is empty".to_owned()),
+            Some((seq, Opening { position, head, .. })) if *position > 0 || head.base < base.entry.seq => {
+                Some(format!(
+                    "incr number {seq}, which goes on behind it from position {position}, tells that it had some"
+                ))
+            }
+            None if self.manifest().incrs.is_empty() && !self.is_adopted(&base.entry.name) => {
+                Some("no server leaves an empty base alone".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// `part` lacks what it had up to `end_bytes` at least.
+    fn missing_bytes<'a>(&'a self, part: &'a Part, end_bytes: u64, found: String) -> Find<'a> {
+        let damage = Damage {
+            path: self.path(&part.entry.name),
+            offset_bytes: part.len_bytes,
+            position: None,
+            len_bytes: end_bytes.saturating_sub(part.len_bytes),
+            found: format!("bytes are missing: {found}"),
+            keys: Vec::new(),
+        };
+        Find { directory: self, part, is_last: false, kind: Kind::Missing, damage, lines: 0 }
+    }
+
     /// A file of this log that is newer than any that is listed, or history that no base covers, was listed once. The
     /// exception is a file that was to take over and whose writer was killed before it could be listed: what it holds
     /// stands in the listed file, too.
@@ -190,7 +253,9 @@ impl Directory {
                 continue;
             }
             let Some(opening) = self.opening(&entry)? else { continue };
-            let IncrHead { epoch: its, moved_bytes, behind, .. } = opening.head;
+            let IncrHead { epoch: its, base, moved_bytes, behind, .. } = opening.head;
+            // Other servers' bases know no epoch; but what was written behind the listed one is not superseded by it.
+            let is_behind_base = self.manifest().base.as_ref().is_some_and(|listed| listed.seq == base);
             // What a base of another log has superseded is history indeed.
             let is_history = self.manifest().history.iter().any(|listed| listed.name == entry.name);
             let follows = behind.is_some_and(|(seq, _)| seq == last) && !is_history;
@@ -198,7 +263,7 @@ impl Directory {
                 Some(moved_bytes) => self.moved_end(&entry, moved_bytes)? < self.len_bytes(&entry)?,
                 None => true,
             };
-            if was_listed && (epoch == Some(its) || follows) {
+            if was_listed && (epoch == Some(its) || follows || is_behind_base) {
                 return Err(
                     self.contradiction(&entry.name, "it belongs to the log and is not listed".to_owned())
                 );

@@ -12,6 +12,8 @@ use crate::{Format, Settings};
 
 /// Keys are collected to this many bytes before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
+/// What a base says that has nothing to say: a base of ours is never empty, so that one which was emptied shows.
+const NOTHING: &[u8] = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n";
 /// Written bytes between two fdatasyncs, so that the last one finds little to do, and the log's own fsyncs on the same
 /// disk do not wait behind gigabytes. Source: redis 7.2 `src/rdb.h` `REDIS_AUTOSYNC_BYTES`.
 const AUTOSYNC_BYTES: u64 = 4 * 1024 * 1024;
@@ -70,6 +72,9 @@ impl<'a> Output<'a> {
     pub(crate) fn finish(&mut self) -> io::Result<u64> {
         self.write_buf()?;
         self.write_head()?;
+        if self.written_bytes == 0 {
+            self.write_out(NOTHING)?;
+        }
         self.sync()?;
         Ok(self.written_bytes)
     }

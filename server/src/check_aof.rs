@@ -19,10 +19,11 @@ use aof::{DirLock, Error, Progress, Sink, SinkError, Truncation};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::ProgressBar;
 use keyspace::Keyspace;
-use keyspace::rdb::{Item, ModuleType, Reader};
+use keyspace::rdb::{Item, ModuleType, Reader, end_of};
 use serde_json::{Value, json};
 
 use crate::bar;
+use crate::rdb_load::told;
 use crate::startup::keys_of;
 
 const USAGE: &str =
@@ -190,7 +191,7 @@ impl Session<'_> {
             writeln!(self.out, "{title} is empty")?;
             return Ok(true);
         }
-        if file.is_rdb {
+        if file.is_rdb && file.ok_up_to_bytes > 0 {
             writeln!(self.out, "RDB preamble is OK, proceeding with AOF tail...")?;
         }
         let first = file.places.first();
@@ -419,14 +420,25 @@ impl Sink for Validator {
 
     fn base_rdb(&mut self, _path: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
         let shapes = Keyspace::new(1, 0).rdb_shapes();
-        let reader = Reader::new(rdb, shapes).map_err(SinkError::new)?;
-        let mut reader = reader.without_module_values();
-        while let Some(item) = reader.next().map_err(SinkError::new)? {
-            if let Item::Module { module, .. } = item {
-                self.modules.insert(module);
+        let reader = Reader::new(rdb, shapes).map_err(|error| told(&error, 0, "no key"))?;
+        let (mut reader, mut keys, mut announced) = (reader.without_module_values(), 0u64, 0u64);
+        loop {
+            match reader.next() {
+                Ok(None) => return Ok(()),
+                Ok(Some(Item::Key(_))) => keys += 1,
+                Ok(Some(Item::Sizes { keys, .. })) => announced = announced.saturating_add(keys),
+                Ok(Some(Item::Module { module, .. })) => drop(self.modules.insert(module)),
+                Ok(Some(_)) => {}
+                Err(error) => {
+                    let keys = format!("{keys} keys of {announced} announced");
+                    return Err(told(&error, reader.sound_bytes(), &keys));
+                }
             }
         }
-        Ok(())
+    }
+
+    fn rdb_end(&mut self, rdb: &mut dyn BufRead) -> Result<Vec<u8>, SinkError> {
+        end_of(rdb).map_err(SinkError::new)
     }
 
     fn keys_of(&self, argv: &[&[u8]]) -> Vec<Vec<u8>> {

@@ -11,7 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use keyspace::rdb::{Item, Key, Keys, LoadError, Loaded, ModuleType, Reader, Sorter};
+use aof::{RdbDamage, SinkError};
+use keyspace::rdb::{
+    Error, ErrorKind, Item, Key, Keys, LoadError, Loaded, ModuleType, Reader, Sorter, Verdict,
+};
 
 use crate::logger::Level;
 use crate::rdb::{Found, LoadOptions};
@@ -293,6 +296,21 @@ impl Loader<'_> {
         ensure!(self.server.exit.is_none(), "the server is to end");
         Ok(())
     }
+}
+
+/// What a log is told of an RDB of which only `sound_bytes` can be read, and so many keys: only damage can be repaired.
+pub(crate) fn told(error: &Error, sound_bytes: u64, keys: &str) -> SinkError {
+    if error.verdict() != Verdict::Damaged {
+        return SinkError::new(error);
+    }
+    let damage = RdbDamage {
+        at_bytes: error.offset_bytes,
+        end_bytes: matches!(error.kind, ErrorKind::Checksum { .. }).then_some(error.offset_bytes),
+        sound_bytes,
+        keys: error.key.iter().cloned().collect(),
+    };
+    let hazard = "may be damaged as well, for one checksum covers all of the RDB";
+    SinkError::damaged_rdb(format!("{error}; {keys} can be read before that, and {hazard}"), damage)
 }
 
 #[cfg(test)]

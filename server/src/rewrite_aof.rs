@@ -117,7 +117,7 @@ fn options(dir: &Path) -> Result<Options> {
 fn advise(error: Error, options: &Options) -> anyhow::Error {
     let action = match &error {
         Error::UnexpectedEnd { .. } | Error::BadFormat { .. } => "--fix",
-        Error::Corrupt { .. } | Error::Shortened { .. } | Error::NotAsRecorded { .. } => "repair",
+        Error::Corrupt { .. } => "repair",
         _ => return error.into(),
     };
     let manifest = options.dir.join(format!("{}{MANIFEST_SUFFIX}", options.filename));

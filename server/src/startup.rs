@@ -22,6 +22,7 @@ use crate::executor::{Loading, Server};
 use crate::logger::Level;
 use crate::persistence::{LOCK_PATIENCE, Loaded};
 use crate::rdb::LoadOptions;
+use crate::rdb_load::told;
 use crate::turn::Turn;
 
 /// Keys that the table reads ahead of their commands.
@@ -205,7 +206,10 @@ impl Sink for Loader<'_> {
 
     fn base_rdb(&mut self, _: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
         let options = LoadOptions { keeps_expired: true, ..LoadOptions::default() };
-        self.rdb(rdb, options).map(drop).map_err(|error| SinkError::new(format!("{error:#}")))
+        self.rdb(rdb, options).map(drop).map_err(|error| match error.downcast_ref() {
+            Some(error) => told(error, 0, "keys"),
+            None => SinkError::new(format!("{error:#}")),
+        })
     }
 
     fn progress(&mut self, progress: Progress) {
@@ -309,7 +313,7 @@ impl Server {
         }
         for Quarantine { damage, side_file } in &report.quarantined {
             let copy = side_file.as_ref().map(|copy| format!(", and copied to {}", copy.display()));
-            self.log(Level::Warning, format!("{damage}; not loaded{}", copy.unwrap_or_default()));
+            self.log(Level::Warning, format!("{damage}; stepped over{}", copy.unwrap_or_default()));
         }
         // What memory holds now is all there is: a new base leaves the damage behind.
         self.persistence.scheduled |= !report.quarantined.is_empty();
@@ -348,7 +352,9 @@ impl Server {
     pub fn reload(&mut self) -> anyhow::Result<()> {
         let (mut directory, options) = self.open_log_directory()?;
         self.drop_all();
-        directory.replay(&mut Loader::new(self, None), &options)?;
+        let started = Instant::now();
+        let report = directory.replay(&mut Loader::new(self, None), &options)?;
+        self.report_load(&report, &options, started);
         // The data is what the files say.
         self.persistence.dirty = 0;
         self.break_all_watches();

@@ -3,7 +3,7 @@
 use super::mend::Splice;
 use super::{FileReport, Findings, Place, Verdict};
 use crate::error::Error;
-use crate::replay::{Course, Find, Good, Kind, Trail, command_lines, missing_bytes};
+use crate::replay::{Course, Damage, Find, Good, Kind, Trail, command_lines};
 use crate::set::Part;
 
 /// Looks, and lets everything pass.
@@ -11,7 +11,7 @@ pub(super) struct Look {
     until_unix_s: Option<i64>,
     pub(super) findings: Findings,
     /// Files that have lost bytes.
-    shortened: Vec<Error>,
+    shortened: Vec<Damage>,
     splice: Splice,
     scratch: Vec<u8>,
     /// What the files before this one came to.
@@ -46,13 +46,14 @@ impl Course for Look {
             unverified_bytes: 0,
             places: Vec::new(),
         };
-        file.places.extend(self.shortened.iter().filter_map(|error| missing(error, &file.name)));
+        let missing = self.shortened.iter().filter(|damage| damage.path.ends_with(&file.name));
+        file.places.extend(missing.cloned().map(missing_place));
         self.findings.files.push(file);
         Ok(())
     }
 
-    fn shortened(&mut self, error: Error, _: &Part) -> Result<(), Error> {
-        self.shortened.push(error);
+    fn missing(&mut self, find: Find<'_>) -> Result<(), Error> {
+        self.shortened.push(find.damage);
         Ok(())
     }
 
@@ -80,11 +81,14 @@ impl Course for Look {
             file.ok_up_to_bytes = start;
             file.ok_up_to_line += find.lines;
         }
+        file.is_rdb |= matches!(find.kind, Kind::Rdb { .. });
         let (verdict, at_bytes) = match find.kind {
             Kind::Torn(_) => (Verdict::Torn, start),
             Kind::Corrupt | Kind::Tail | Kind::Lost => (Verdict::Corrupt, start),
             Kind::Wrong(at_bytes) => (Verdict::Wrong, at_bytes),
-            Kind::NotAsRecorded { .. } => (Verdict::NotAsRecorded, start),
+            Kind::Rdb { at_bytes } => (Verdict::Corrupt, at_bytes),
+            Kind::Missing => (Verdict::Missing, start),
+            Kind::NotAsRecorded => (Verdict::NotAsRecorded, start),
             Kind::Unwanted => (Verdict::Later, start),
         };
         file.places.push(Place { verdict, at_bytes, can_cut: find.is_last, damage: find.damage });
@@ -93,21 +97,20 @@ impl Course for Look {
 
     fn end(&mut self, trail: &Trail) -> Result<(), Error> {
         let Some(file) = self.findings.files.last_mut() else { return Ok(()) };
-        file.is_rdb = trail.rdb_bytes.is_some();
+        file.is_rdb |= trail.rdb.is_some();
         file.blocks_verified = trail.blocks - self.blocks;
         file.unverified_bytes = trail.unverified_bytes - self.unverified_bytes;
         file.places.sort_by_key(|place| place.damage.offset_bytes);
         (self.blocks, self.unverified_bytes) = (trail.blocks, trail.unverified_bytes);
         if file.is_base {
             self.findings.base = trail.epoch.zip(trail.covers);
-            self.findings.base_rdb_bytes = trail.rdb_bytes;
+            self.findings.base_rdb = trail.rdb;
         }
         Ok(())
     }
 }
 
-/// The place where bytes are missing from the file of that name.
-fn missing(error: &Error, name: &str) -> Option<Place> {
-    let damage = missing_bytes(error).filter(|damage| damage.path.ends_with(name))?;
-    Some(Place { verdict: Verdict::Missing, at_bytes: damage.offset_bytes, can_cut: false, damage })
+/// Where bytes are missing.
+fn missing_place(damage: Damage) -> Place {
+    Place { verdict: Verdict::Missing, at_bytes: damage.offset_bytes, can_cut: false, damage }
 }

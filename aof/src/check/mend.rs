@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! appendonly.aof.4.base.aof      if the old base was damaged: head, blocks, head
-//! appendonly.aof.4.base.rdb      the same, if it began as an RDB: that, commands, head
+//! appendonly.aof.4.base.rdb      the same, if it began as an RDB: what can be read of that, commands, head
 //! appendonly.aof.7.incr.aof      head, and the blocks of all old incrs, each with a new line: their positions have moved
 //! ```
 //!
@@ -12,7 +12,7 @@
 //! Until the manifest lists it, the new incr is a file that brings along all that it holds: should the repair be
 //! interrupted, no start takes it for a part of the log.
 
-use std::io::{IoSlice, Read};
+use std::io::{BufReader, IoSlice, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::error::{Error, io_error};
 use crate::fs::{File, Reader, retry, write_all};
 use crate::manifest::{Entry, FileSeq};
 use crate::record::select;
-use crate::replay::{Course, Find, Good, LIMITS};
+use crate::replay::{Course, Find, Good, LIMITS, Rdb, Sink};
 use crate::set::Part;
 use crate::tail::head_line;
 
@@ -182,14 +182,15 @@ impl Mend {
         findings: &Findings,
         base: Option<&Entry>,
         incr: &Entry,
+        sink: &mut impl Sink,
     ) -> Result<Self, Error> {
         let kept = findings.base.filter(|_| base.is_none());
         // Positions of the new files are not those of the old ones, and must not be taken for them.
         let (epoch, position) = kept.unwrap_or_else(|| (Epoch::random(), 0));
         let base_seq = base.or(directory.manifest().base.as_ref()).map_or(0, |base| base.seq);
         let frame = BaseFrame::new(epoch, 0, 0);
-        let base_out = base.map(|base| match findings.base_rdb_bytes {
-            Some(len_bytes) => rdb_output(directory, base, frame, len_bytes),
+        let base_out = base.map(|base| match findings.base_rdb {
+            Some(rdb) => rdb_output(directory, base, frame, rdb, sink),
             None => base_output(directory, base, frame),
         });
         let base_out = base_out.transpose()?;
@@ -215,9 +216,9 @@ impl Course for Mend {
         Ok(())
     }
 
-    fn shortened(&mut self, error: Error, _: &Part) -> Result<(), Error> {
-        // What is missing was named by the look before.
-        drop(error);
+    fn missing(&mut self, find: Find<'_>) -> Result<(), Error> {
+        // It was named by the look before.
+        drop(find);
         Ok(())
     }
 
@@ -250,17 +251,25 @@ fn base_output(directory: &Directory, entry: &Entry, frame: BaseFrame) -> Result
     Ok(Output::new(path, file, Frame::Base(frame), opening))
 }
 
-/// Begins with the RDB of the old base, which has a checksum of its own and was read to its end.
+/// Begins with the RDB of the old base, which has a checksum of its own and was read to its end; or with as much as can be
+/// read of it, and a new end.
 fn rdb_output(
     directory: &Directory,
     entry: &Entry,
     frame: BaseFrame,
-    len_bytes: u64,
+    rdb: Rdb,
+    sink: &mut impl Sink,
 ) -> Result<Output, Error> {
     let Some(old) = &directory.manifest().base else { return base_output(directory, entry, frame) };
     let (source, path) = (directory.path(&old.name), directory.path(&entry.name));
-    let rdb = Reader::open(&**directory.fs(), &source, 0)?.take(len_bytes);
-    directory.copy_to(&path, &source, rdb)?;
+    let kept = || Ok(Reader::open(&**directory.fs(), &source, 0)?.take(rdb.len_bytes));
+    let mut end = Vec::new();
+    if !rdb.is_whole {
+        let refused = |error| Error::BaseRefused { path: source.clone(), source: error };
+        end = sink.rdb_end(&mut BufReader::new(kept()?)).map_err(refused)?;
+    }
+    directory.copy_to(&path, &source, kept()?.chain(&end[..]))?;
+    let len_bytes = rdb.len_bytes + end.len() as u64;
     let file = retry(|| directory.fs().open_append(&path)).map_err(io_error("open", &path))?;
     Ok(Output::new(path, file, Frame::Rdb { frame, len_bytes }, Vec::new()))
 }

@@ -18,8 +18,8 @@ pub(crate) trait Course {
         Ok(())
     }
 
-    /// A file has lost bytes, says another.
-    fn shortened(&mut self, error: Error, part: &Part) -> Result<(), Error>;
+    /// A file has lost bytes, says another. Nothing was read yet.
+    fn missing(&mut self, find: Find<'_>) -> Result<(), Error>;
 
     /// Something was checked and given to the sink.
     #[inline]
@@ -93,13 +93,15 @@ pub(crate) enum Kind {
     Lost,
     /// Commands that no block holds are wrong at this offset.
     Wrong(u64),
-    /// All of the file is readable, and it is not what its successor recorded.
-    NotAsRecorded {
-        /// The crc32c that was recorded.
-        expected: u32,
-        /// The crc32c of what is there.
-        found: u32,
+    /// Damage in an RDB, which shows at this offset.
+    Rdb {
+        /// Not before the start of the damage.
+        at_bytes: u64,
     },
+    /// Bytes that stood at the end of the file.
+    Missing,
+    /// All of the file is readable, and it is not what its successor recorded.
+    NotAsRecorded,
     /// Sound, and unwanted.
     Unwanted,
 }
@@ -142,22 +144,20 @@ impl<'a> Load<'a> {
     }
 
     fn set_aside(&mut self, find: Find<'_>) -> Result<(), Error> {
-        let Find { directory, part, damage, .. } = find;
-        let side_file =
-            directory.copy_aside(&part.entry, damage.offset_bytes, damage.len_bytes, "corrupt")?;
-        self.quarantined.push(Quarantine { damage, side_file: Some(side_file) });
+        let Find { directory, part, kind, damage, .. } = find;
+        let (from, len_bytes) = (damage.offset_bytes, damage.len_bytes);
+        let side_file = (kind != Kind::Missing)
+            .then(|| directory.copy_aside(&part.entry, from, len_bytes, "corrupt"))
+            .transpose()?;
+        self.quarantined.push(Quarantine { damage, side_file });
         Ok(())
     }
 }
 
 impl Course for Load<'_> {
     /// A loss that was known when it came is no reason not to start.
-    fn shortened(&mut self, error: Error, part: &Part) -> Result<(), Error> {
-        match missing_bytes(&error).filter(|_| part.lost_from.is_some()) {
-            Some(damage) => self.quarantined.push(Quarantine { damage, side_file: None }),
-            None => return Err(error),
-        }
-        Ok(())
+    fn missing(&mut self, find: Find<'_>) -> Result<(), Error> {
+        if find.part.lost_from.is_some() { self.set_aside(find) } else { self.quarantine(find) }
     }
 
     /// What is set aside by itself leaves the blocks behind it.
@@ -173,31 +173,14 @@ impl Course for Load<'_> {
         match find.kind {
             Kind::Torn(reason) => self.tear(&find, reason),
             Kind::Tail => self.cut_tail(&find),
-            Kind::Corrupt => self.quarantine(find),
+            Kind::Corrupt | Kind::Rdb { .. } | Kind::Missing | Kind::NotAsRecorded => self.quarantine(find),
             Kind::Lost => self.set_aside(find),
             Kind::Wrong(offset_bytes) => {
                 let Damage { path, found, .. } = find.damage;
                 Err(Error::BadFormat { path, offset_bytes, found })
             }
-            Kind::NotAsRecorded { expected, found } => {
-                let Damage { path, offset_bytes: len_bytes, .. } = find.damage;
-                Err(Error::NotAsRecorded { path, len_bytes, expected, found })
-            }
             // A start wants everything.
             Kind::Unwanted => Ok(()),
         }
     }
-}
-
-/// The place where bytes are missing from the end of a file.
-pub(crate) fn missing_bytes(error: &Error) -> Option<Damage> {
-    let Error::Shortened { path, expected_bytes, found_bytes, successor } = error else { return None };
-    Some(Damage {
-        path: path.clone(),
-        offset_bytes: *found_bytes,
-        position: None,
-        len_bytes: expected_bytes.saturating_sub(*found_bytes),
-        found: format!("its content ends at byte {expected_bytes}, says {successor}: bytes are missing"),
-        keys: Vec::new(),
-    })
 }

@@ -1,18 +1,16 @@
 //! One file, item by item: blocks, commands that no block holds, `#` lines.
 
-use std::io::BufRead;
-
 use resp::request::Argv;
 use resp::{Limits, Parser};
 
 use super::ahead::Feed;
 use super::sure::{FileEnd, Sure};
 use super::{
-    Context, Course, Good, MAX_ANNOTATION_BYTES, PROGRESS_BYTES, PROGRESS_COMMANDS, Progress, Sink, Trail,
+    Context, Course, Good, MAX_ANNOTATION_BYTES, PROGRESS_BYTES, PROGRESS_COMMANDS, Progress, Trail,
 };
 use crate::Position;
 use crate::block::{FilePoint, Head, IncrHead, Line, MAGIC, crc32c};
-use crate::error::{Error, io_error};
+use crate::error::Error;
 use crate::manifest::FileSeq;
 use crate::scan::Scan;
 use crate::set::Part;
@@ -95,36 +93,6 @@ pub(super) enum Frame {
     Exec,
     Select,
     Effect,
-}
-
-impl Scan {
-    /// A file, behind its RDB base or preamble, which is known by its magic and goes to the sink.
-    pub(super) fn open_behind_rdb(
-        context: &Context<'_>,
-        sink: &mut impl Sink,
-        trail: &mut Trail,
-    ) -> Result<Scan, Error> {
-        let Context { directory, part, .. } = context;
-        let path = directory.path(&part.entry.name);
-        let scan = Scan::open(&**directory.fs(), &path, FilePoint::default(), part.counted_bytes());
-        let mut scan = scan.map_err(|error| match error {
-            Error::Io { path, source, .. } => {
-                Error::Unavailable { name: part.entry.name.clone(), path, source }
-            }
-            error => error,
-        })?;
-        let source = scan.source();
-        let head = source.fill_buf().map_err(io_error("read", &path))?;
-        trail.rdb_bytes = None;
-        if is_rdb(head) {
-            let refused = |source| Error::BaseRefused { path: path.clone(), source };
-            sink.base_rdb(&path, source).map_err(refused)?;
-            let offset_bytes = source.consumed_bytes;
-            trail.rdb_bytes = Some(offset_bytes);
-            scan.resume(FilePoint { offset_bytes, crc: 0 });
-        }
-        Ok(scan)
-    }
 }
 
 impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
@@ -532,11 +500,6 @@ fn annotation_len(rest: &[u8]) -> Option<Result<usize, &'static str>> {
 /// What stands behind `#TS:`: `<digits>\r\n`.
 fn timestamp(text: &[u8]) -> Option<i64> {
     resp::number::parse_i64(text.strip_suffix(b"\r\n")?)
-}
-
-/// An RDB of Redis or Valkey, by its first bytes.
-pub(crate) fn is_rdb(head: &[u8]) -> bool {
-    head.starts_with(b"REDIS") || head.starts_with(b"VALKEY")
 }
 
 /// Where replay stands among the commands.

@@ -2,7 +2,8 @@
 
 use resp::Parser;
 
-use super::file::{Bad, Frame, LIMITS, Replay, frame};
+use super::file::{Bad, Replay};
+use super::keys::keys_between;
 use super::{Context, Course, Damage, Find, Kind};
 use crate::Position;
 use crate::block::{FilePoint, Line, MAGIC};
@@ -12,14 +13,11 @@ use crate::scan::Scan;
 
 /// A length line is damaged by zeros that begin this soon after its start.
 const LENGTH_LINE_BYTES: usize = 32;
-/// Keys that a report names.
-const NAMED_KEYS: usize = 16;
 
 /// A finding before it is placed.
 struct Finding {
     kind: Kind,
     found: String,
-    keys: Vec<Vec<u8>>,
     lines: u64,
     position: Option<Position>,
     /// The next block that can be read, if one was looked for and found.
@@ -32,15 +30,18 @@ impl<C: Course> Replay<'_, '_, C> {
     pub(super) fn settle(&mut self, bad: Bad, context: &Context<'_>) -> Result<Option<FilePoint>, Error> {
         let boundary = self.scan.point();
         // A base of ours was whole when it was published.
-        let is_last = context.is_last && !(self.is_base && self.covers.is_some());
+        let is_our_base = self.is_base
+            && (self.covers.is_some() || boundary.offset_bytes == 0 && begins_as_ours(self.scan.rest()));
+        self.ours |= is_our_base;
+        let is_last = context.is_last && !is_our_base;
         let finding = match bad {
             Bad::Ends(reason) if is_last || !self.ours => self.ends(reason),
             Bad::Ends(reason) => Finding { kind: Kind::Corrupt, ..self.ends(reason) },
             Bad::Unwanted(found) => Finding { kind: Kind::Unwanted, ..self.ends(found) },
-            Bad::Misplaced(found) => self.judge((0, found, None), false)?,
+            Bad::Misplaced(found) => self.judge(found, None, false)?,
             Bad::Wrong { at, found, line } => {
                 let finding = match self.is_place_of_block() {
-                    true => self.judge((at, found, line), is_last)?,
+                    true => self.judge(found, line, is_last)?,
                     false => self.wrong(at, found)?,
                 };
                 let left_bytes = context.part.counted_bytes().saturating_sub(boundary.offset_bytes);
@@ -84,17 +85,15 @@ impl<C: Course> Replay<'_, '_, C> {
         Finding {
             kind: Kind::Torn(reason),
             found: reason.to_owned(),
-            keys: Vec::new(),
             lines: self.whole_lines(usize::MAX),
             position: self.trail.expected,
             next: None,
         }
     }
 
-    fn judge(&mut self, bad: (usize, String, Option<Line>), is_last: bool) -> Result<Finding, Error> {
-        let (at, found, line) = bad;
+    fn judge(&mut self, found: String, line: Option<Line>, is_last: bool) -> Result<Finding, Error> {
         let expected = self.trail.expected.unwrap_or(0);
-        let (keys, lines) = (self.keys(at), self.whole_lines(usize::MAX));
+        let lines = self.whole_lines(usize::MAX);
         let offset_bytes = self.scan.offset_bytes();
         // What is damaged is passed over byte by byte: its line may be what lies.
         self.scan.consume(1.min(self.scan.rest().len()));
@@ -113,11 +112,11 @@ impl<C: Course> Replay<'_, '_, C> {
         };
         let position = Some(position);
         Ok(match judge(&evidence) {
-            Verdict::Torn => Finding { keys, lines, position, ..self.ends("it ends in what is no block") },
+            Verdict::Torn => Finding { lines, position, ..self.ends("it ends in what is no block") },
             Verdict::Corrupt => {
                 // Without a known epoch any value might pretend to be the next block.
                 let next = survey.next.filter(|_| self.trail.epoch.is_some()).map(|(point, _)| point);
-                Finding { kind: Kind::Corrupt, found, keys, lines, position, next }
+                Finding { kind: Kind::Corrupt, found, lines, position, next }
             }
         })
     }
@@ -160,8 +159,15 @@ impl<C: Course> Replay<'_, '_, C> {
         context: &Context<'_>,
     ) -> Result<Option<FilePoint>, Error> {
         let Context { directory, part, .. } = *context;
-        let Finding { kind, found, keys, lines, position, next } = finding;
+        let Finding { kind, found, lines, position, next } = finding;
         let end = next.map_or(part.counted_bytes(), |point| point.offset_bytes);
+        let keys = match kind {
+            Kind::Unwanted => Vec::new(),
+            _ => {
+                let mut place = Scan::open(&**directory.fs(), self.scan.path(), boundary, end)?;
+                keys_between(&mut place, |argv| self.feed.keys_of(argv))?
+            }
+        };
         let (path, offset_bytes) = (self.scan.path().to_path_buf(), boundary.offset_bytes);
         let damage =
             Damage { path, offset_bytes, position, len_bytes: end.saturating_sub(offset_bytes), found, keys };
@@ -191,37 +197,22 @@ impl<C: Course> Replay<'_, '_, C> {
         context: &Context<'_>,
     ) -> Result<(), Error> {
         let Context { directory, part, .. } = *context;
-        let (expected, found) = (expected.crc, self.scan.point().crc);
+        let end = self.scan.point();
         let damage = Damage {
             path: self.scan.path().to_path_buf(),
-            offset_bytes: self.scan.offset_bytes(),
-            position: self.trail.expected,
-            len_bytes: 0,
-            found: format!("what stands before it hashes to {found:08x}, recorded was {expected:08x}"),
+            offset_bytes: 0,
+            position: None,
+            len_bytes: end.offset_bytes,
+            found: format!(
+                "they hash to {:08x}, and to {:08x} when the file that follows took over; no block is, so it is \
+                 something that no checksum covers",
+                end.crc, expected.crc
+            ),
             keys: Vec::new(),
         };
-        let kind = Kind::NotAsRecorded { expected, found };
-        self.feed.settle(damage.offset_bytes)?;
+        self.feed.settle(end.offset_bytes)?;
+        let kind = Kind::NotAsRecorded;
         self.course.bad(Find { directory, part, is_last: false, kind, damage, lines: 0 })
-    }
-
-    /// The keys in a damaged block, as far as its commands can still be read.
-    fn keys(&self, at: usize) -> Vec<Vec<u8>> {
-        let rest = self.scan.rest();
-        let line_end = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |end| end + 1);
-        let (mut at, mut parser, mut keys) = (at.max(line_end), Parser::default(), Vec::new());
-        while keys.len() < NAMED_KEYS
-            && let Some(bytes) = rest.get(at..).filter(|bytes| bytes.starts_with(b"*"))
-            && let Ok(Some(len)) = parser.parse(bytes, &LIMITS)
-        {
-            let argv = parser.argv(bytes);
-            if !argv.is_empty() && frame(&argv) == Frame::Effect {
-                keys.extend(self.feed.keys_of(&argv));
-            }
-            at += len;
-        }
-        keys.truncate(NAMED_KEYS);
-        keys
     }
 
     /// Lines of commands in the next `len` bytes, up to what is wrong. Those of a block count as a whole or not at all.
@@ -229,6 +220,11 @@ impl<C: Course> Replay<'_, '_, C> {
         let rest = self.scan.rest();
         if rest.starts_with(MAGIC) { 0 } else { command_lines(&rest[..len.min(rest.len())]) }
     }
+}
+
+/// A line of ours, or the start of one.
+fn begins_as_ours(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().zip(MAGIC).all(|(byte, magic)| byte == magic)
 }
 
 /// Lines of commands at the start of `bytes` that are whole; what stands between commands does not count.

@@ -1,13 +1,13 @@
 //! Damage of every kind, everywhere: nothing that a checksum could have told is ever executed, what a crash explains is
 //! cut, and what none explains is named. redis-server 7.0 loads most flipped bits of a value without a word.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use aof::block::{Epoch, Head, IncrHead, Line, crc32c};
 use aof::fs::Mem;
-use aof::{BaseFormat, BaseFrame, Error, Fsync, LoadCorrupt, Log, NewBase, Op, Options};
+use aof::{BaseFormat, BaseFrame, Error, Fsync, LoadCorrupt, Log, NewBase, Op, Options, Report};
 
+use crate::bases::{a_log_behind_an_rdb, load_rdb, publish, rdb, started};
 use crate::world::{load, options, path, plain, request, soak, start, turn, until};
 
 pub(crate) const MANIFEST: &str = "appendonly.aof.manifest";
@@ -68,48 +68,83 @@ pub(crate) fn flipped(mem: &Mem, name: &str, bit: usize) -> Mem {
     image
 }
 
+/// A refusal names the damaged file and a place in it, which holds the byte: what the operator has to go by. What a
+/// damaged manifest lists or lacks is another file's name mostly.
+fn assert_is_named(error: &Error, name: &str, at: u64) {
+    let text = error.to_string();
+    if name == MANIFEST {
+        return assert!(text.contains("/data/appendonlydir/"), "{text}");
+    }
+    let (file, from, to) = match error {
+        Error::Corrupt { damage, .. } => {
+            (&damage.path, damage.offset_bytes, damage.offset_bytes + damage.len_bytes)
+        }
+        Error::BadFormat { path, offset_bytes, .. } => (path, 0, offset_bytes + 1),
+        Error::UnexpectedEnd { path, valid_len_bytes, .. } => (path, *valid_len_bytes, u64::MAX),
+        _ => panic!("{name}, byte {at}: {text}"),
+    };
+    assert_eq!(file, &path(name), "byte {at}: {text}");
+    assert!((from..to).contains(&at), "byte {at}: {text}");
+}
+
+/// What loads is what it was; or it lacks a tail, and says which.
+fn assert_is_right(loaded: &(Vec<String>, Report), expected: &[String], name: &str, at: u64) {
+    let (commands, report) = loaded;
+    match &report.truncated {
+        None => assert!(commands == expected, "{name}, byte {at}"),
+        Some(cut) => {
+            assert!(expected.starts_with(commands), "{name}, byte {at}");
+            assert!(cut.path == path(name) && cut.offset_bytes <= at, "{name}, byte {at}: {cut:?}");
+        }
+    }
+}
+
 #[test]
 fn no_flipped_bit_changes_what_is_loaded_and_the_damaged_block_is_named() {
-    let mem = a_log();
-    let (expected, report) = load(&mem.kill(), &options(Fsync::Always)).unwrap();
-    assert_eq!((expected.len(), report.unverified_bytes), (8, 0));
-    let names = files(&mem);
-    assert_eq!(names.len(), 4, "{names:?}");
-    for name in &names {
-        for bit in 0..mem.bytes(&path(name)).unwrap().len() * 8 {
-            let image = flipped(&mem, name, bit);
-            match load(&image, &options(Fsync::Always)) {
-                Ok((commands, _)) => assert_eq!(commands, expected, "{name}, bit {bit}"),
-                Err(Error::Corrupt { damage, .. }) if name != MANIFEST => {
-                    assert_eq!(damage.path, path(name), "bit {bit}");
-                    let at = (bit / 8) as u64;
-                    let range = damage.offset_bytes..damage.offset_bytes + damage.len_bytes;
-                    assert!(range.contains(&at), "{name}, byte {at}: {damage}");
+    for mem in [a_log(), a_log_behind_an_rdb(&["a", "bc", "def"])] {
+        let (expected, report) = load_rdb(&mem.kill(), &options(Fsync::Always)).unwrap();
+        assert_eq!((expected.len() >= 5, report.unverified_bytes), (true, 0));
+        for name in files(&mem) {
+            let bytes = mem.bytes(&path(&name)).unwrap();
+            for bit in 0..bytes.len() * 8 {
+                let (image, at) = (flipped(&mem, &name, bit), (bit / 8) as u64);
+                let damaged = image.bytes(&path(&name));
+                match load_rdb(&image, &options(Fsync::Always)) {
+                    Ok(loaded) => {
+                        assert_is_right(&loaded, &expected, &name, at);
+                        assert_eq!(loaded.0, expected, "{name}, bit {bit}: all of it was durable");
+                    }
+                    Err(error) => {
+                        assert_is_named(&error, &name, at);
+                        assert_eq!(image.bytes(&path(&name)), damaged, "nothing is cut");
+                    }
                 }
-                Err(_) => assert_eq!(image.bytes(&path(FIRST)), mem.bytes(&path(FIRST)), "nothing is cut"),
             }
         }
     }
 }
 
 /// A base and three incrs of half a megabyte each.
-fn a_big_log() -> Mem {
+fn a_big_log(format: BaseFormat) -> Mem {
     let mem = Mem::new();
-    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let mut log = started(&mem);
     let set = |n: usize| request(&["SET", &format!("key:{n}"), &format!("{n:x}.").repeat(n % 1500)]);
     let covers = rotate(&mut log);
     let mut frame = BaseFrame::new(log.epoch(), covers, 1_700_000_000_000);
     let mut base = Vec::new();
-    frame.head(&mut base);
-    for n in 0..150 {
-        frame.block(Some(0), &set(n * 7), &mut base);
-        base.extend_from_slice(&set(n * 7));
+    if format == BaseFormat::Rdb {
+        let keys: Vec<String> = (100..2600).map(|n: usize| format!("{n}x").repeat(n % 50 + 1)).collect();
+        base = rdb(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+        frame.rdb_head(base.len() as u64, &mut base);
+    } else {
+        frame.head(&mut base);
+        for n in 0..150 {
+            frame.block(Some(0), &set(n * 7), &mut base);
+            base.extend_from_slice(&set(n * 7));
+        }
+        frame.head(&mut base);
     }
-    frame.head(&mut base);
-    mem.put(TEMP.as_ref(), &base);
-    let (temp_path, len_bytes) = (TEMP.into(), base.len() as u64);
-    log.publish_base(NewBase { temp_path, format: BaseFormat::Resp, covers, len_bytes });
-    until("published", || log.base_published().is_some_and(|outcome| outcome.is_ok()));
+    publish(&mem, &mut log, &base, format, covers);
     for file in 0..3 {
         for n in 0..150 {
             log.append(1_700_000_000_000, &[Op { db: file, command: &set(n * 11 + file as usize) }]);
@@ -125,26 +160,60 @@ fn a_big_log() -> Mem {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_in_megabytes_is_never_loaded_as_something_else() {
-    let mem = a_big_log();
-    let (expected, _) = load(&mem.kill(), &options(Fsync::Always)).unwrap();
-    let names = files(&mem);
-    let sizes = names.iter().map(|name| mem.bytes(&path(name)).unwrap().len());
-    let sizes: Vec<usize> = sizes.collect();
-    assert!(sizes.iter().sum::<usize>() > 1_500_000, "{sizes:?}");
+fn a_flipped_bit_anywhere_in_megabytes_is_never_loaded_as_something_else_and_is_named() {
     let mut state = 0x5eed_u64;
-    for _ in 0..50 * soak() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let (mut bit, mut file) = ((state >> 16) as usize % (sizes.iter().sum::<usize>() * 8), 0);
-        while bit >= sizes[file] * 8 {
-            (bit, file) = (bit - sizes[file] * 8, file + 1);
-        }
-        // Refused is right. Whatever loads is what it was, but for a tail that was cut, with a word.
-        if let Ok((commands, report)) = load(&flipped(&mem, &names[file], bit), &options(Fsync::Always)) {
-            let is_told = report.truncated.is_some() && expected.starts_with(&commands);
-            assert!(commands == expected || is_told, "{}, bit {bit}", names[file]);
+    for mem in [a_big_log(BaseFormat::Resp), a_big_log(BaseFormat::Rdb)] {
+        let (expected, _) = load_rdb(&mem.kill(), &options(Fsync::Always)).unwrap();
+        let names = files(&mem);
+        let sizes = names.iter().map(|name| mem.bytes(&path(name)).unwrap().len());
+        let sizes: Vec<usize> = sizes.collect();
+        assert!(sizes.iter().sum::<usize>() > 1_400_000, "{sizes:?}");
+        for _ in 0..25 * soak() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (mut bit, mut file) = ((state >> 16) as usize % (sizes.iter().sum::<usize>() * 8), 0);
+            while bit >= sizes[file] * 8 {
+                (bit, file) = (bit - sizes[file] * 8, file + 1);
+            }
+            let (name, at) = (&names[file], (bit / 8) as u64);
+            match load_rdb(&flipped(&mem, name, bit), &options(Fsync::Always)) {
+                Ok(loaded) => assert_is_right(&loaded, &expected, name, at),
+                Err(error) => assert_is_named(&error, name, at),
+            }
         }
     }
+}
+
+/// A repair drops all of a block, and said of sixteen keys at most, up to the command that is damaged, that they are in it.
+#[test]
+fn every_key_of_a_damaged_block_is_named_but_what_is_damaged_itself() {
+    let mem = Mem::new();
+    let mut log = started(&mem);
+    turn(&mut log, &[("before", 1)]);
+    for n in 0..100 {
+        log.append(0, &[Op { db: 0, command: &request(&["SET", &format!("key:{n}"), "value"]) }]);
+    }
+    // Each once, and nothing for what merely frames.
+    log.append(
+        0,
+        &[
+            Op { db: 0, command: &request(&["SET", "key:99", "again"]) },
+            Op { db: 1, command: &request(&["SET", "a", "b"]) },
+        ],
+    );
+    log.seal(Instant::now());
+    turn(&mut log, &[("behind", 1)]);
+    log.stop().unwrap();
+    let bytes = mem.bytes(&path(FIRST)).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"key:50").unwrap() - "$6\r\n".len();
+    let error = load_rdb(&flipped(&mem, FIRST, at * 8), &options(Fsync::Always)).unwrap_err();
+    let text = error.to_string();
+    let Error::Corrupt { damage, .. } = error else { panic!("{text}") };
+    let left = (0..100).filter(|n| *n != 50).map(|n| format!("key:{n}").into_bytes());
+    assert_eq!(damage.keys, left.chain([b"a".to_vec()]).collect::<Vec<_>>());
+    assert!(
+        text.contains("keys that they name: key:0, key:1, ") && text.contains(", key:15 and 84 more. "),
+        "{text}"
+    );
 }
 
 #[test]
@@ -455,30 +524,32 @@ fn a_value_that_imitates_a_block_is_never_taken_for_one() {
 
 #[test]
 fn a_manifest_that_lost_a_line_is_refused() {
-    let mem = a_log();
-    let manifest = String::from_utf8(mem.bytes(&path(MANIFEST)).unwrap()).unwrap();
-    for lost in 0..manifest.lines().count() {
-        let rest: String = manifest
-            .lines()
-            .enumerate()
-            .filter(|(n, _)| *n != lost)
-            .map(|(_, line)| format!("{line}\n"))
-            .collect();
-        mem.put(&path(MANIFEST), rest.as_bytes());
-        let error = load(&mem, &options(Fsync::Always)).unwrap_err();
-        assert!(!error.to_string().is_empty(), "{error}");
+    for mem in [a_log(), a_log_behind_an_rdb(&["a"])] {
+        let manifest = String::from_utf8(mem.bytes(&path(MANIFEST)).unwrap()).unwrap();
+        for lost in 0..manifest.lines().count() {
+            let rest = manifest.lines().enumerate().filter(|(n, _)| *n != lost);
+            let rest: String = rest.map(|(_, line)| format!("{line}\n")).collect();
+            mem.put(&path(MANIFEST), rest.as_bytes());
+            let error = load_rdb(&mem, &options(Fsync::Always)).unwrap_err();
+            assert!(error.to_string().contains("/data/appendonlydir/"), "{error}");
+        }
     }
 }
 
 #[test]
 fn an_older_base_or_an_incr_of_another_log_is_refused() {
-    let (mem, other) = (a_log(), a_log());
-    for name in ["appendonly.aof.2.base.aof", "appendonly.aof.2.incr.aof", "appendonly.aof.3.incr.aof"] {
-        let image = mem.kill();
-        image.put(&path(name), &other.bytes(&path(name)).unwrap());
-        let error = load(&image, &options(Fsync::Always)).unwrap_err();
-        let expected: PathBuf = path(name);
-        assert!(error.to_string().contains("appendonly.aof."), "{}: {error}", expected.display());
+    let incrs = ["appendonly.aof.2.incr.aof", "appendonly.aof.3.incr.aof"];
+    let logs = [
+        (a_log(), a_log(), &["appendonly.aof.2.base.aof", incrs[0], incrs[1]][..]),
+        (a_log_behind_an_rdb(&["a"]), a_log_behind_an_rdb(&["b"]), &["appendonly.aof.2.base.rdb", incrs[0]]),
+    ];
+    for (mem, other, names) in logs {
+        for name in names {
+            let image = mem.kill();
+            image.put(&path(name), &other.bytes(&path(name)).unwrap());
+            let error = load_rdb(&image, &options(Fsync::Always)).unwrap_err();
+            assert!(error.to_string().contains("/data/appendonlydir/appendonly.aof."), "{name}: {error}");
+        }
     }
 }
 

@@ -265,7 +265,7 @@ fn under_no_a_failed_fsync_holds_the_durable_watermark_until_a_base_covers_it() 
     log.begin_rotation().unwrap();
     until("rotation", || log.rotation_ready().is_some());
     let covers = log.switch();
-    mem.put("/data/temp-rewriteaof-bg-1.aof".as_ref(), b"");
+    mem.put("/data/temp-rewriteaof-bg-1.aof".as_ref(), &request(&["SELECT", "0"]));
     let temp_path = "/data/temp-rewriteaof-bg-1.aof".into();
     log.publish_base(aof::NewBase { temp_path, format: aof::BaseFormat::Resp, covers, len_bytes: 0 });
     until("published", || log.base_published().is_some_and(|outcome| outcome.is_ok()));

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod ahead;
+mod bases;
 mod check;
 mod corruption;
 mod crash;

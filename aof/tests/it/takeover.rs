@@ -7,6 +7,7 @@ use aof::block::{FilePoint, Head, IncrHead, Line};
 use aof::fs::{Call, Mem};
 use aof::{Error, Fsync, Health, Log, Repeated};
 
+use crate::corruption::quarantine;
 use crate::stepping::{Stepper, Turns};
 use crate::world::{eio, load, options, path, plain, request, start, turn, until};
 
@@ -208,13 +209,21 @@ fn a_file_shorter_than_its_successor_says_is_refused_with_both_lengths() {
         mem.put(&path(FIRST), &bytes[..len]);
         let error = load(&mem, &options(Fsync::Always)).unwrap_err();
         let text = error.to_string();
-        let Error::Shortened { path: file, expected_bytes, found_bytes, successor } = error else {
-            panic!("{text}")
-        };
-        assert_eq!((file, expected_bytes, found_bytes), (path(FIRST), bytes.len() as u64, len as u64));
-        assert_eq!(successor, SECOND);
-        assert!(text.contains(FIRST) && text.contains(&format!("{len} bytes")), "{text}");
+        let Error::Corrupt { damage, .. } = error else { panic!("{text}") };
+        let missing = (bytes.len() - len) as u64;
+        assert_eq!((damage.path, damage.offset_bytes, damage.len_bytes), (path(FIRST), len as u64, missing));
+        assert!(text.contains(&format!("{FIRST}: {missing} bytes at offset {len} are damaged")), "{text}");
+        assert!(text.contains(&format!("ends at byte {}, says {SECOND}", bytes.len())), "{text}");
+        assert!(
+            text.contains("everlog-check-aof repair /data/appendonlydir/appendonly.aof.manifest"),
+            "{text}"
+        );
         assert_eq!(mem.bytes(&path(FIRST)).unwrap(), &bytes[..len], "nothing is cut");
+        // What is left loads where that is wanted; of what is gone there is nothing to copy.
+        let (commands, report) = load(&mem.kill(), &quarantine()).unwrap();
+        assert_eq!(commands.last().unwrap(), "0:SET k 1");
+        let place = report.quarantined.iter().find(|place| place.damage.len_bytes == missing).unwrap();
+        assert_eq!((place.damage.offset_bytes, &place.side_file), (len as u64, &None));
     }
 }
 
@@ -293,8 +302,9 @@ fn a_successor_of_another_file_than_the_listed_one_is_refused() {
     list(&mem, &[(base, 1, 'b'), (other, 1, 'i'), (SECOND, 2, 'i')]);
     let error = load(&mem, &options(Fsync::Always)).unwrap_err();
     let text = error.to_string();
-    let Error::Shortened { path: file, found_bytes: 31, successor, .. } = error else { panic!("{text}") };
-    assert_eq!((file, &*successor), (path(other), SECOND), "{text}");
+    let Error::Corrupt { damage, .. } = error else { panic!("{text}") };
+    assert_eq!((damage.path, damage.offset_bytes), (path(other), 31), "{text}");
+    assert!(text.contains(SECOND), "{text}");
 }
 
 #[test]

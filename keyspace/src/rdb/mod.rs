@@ -37,6 +37,7 @@
 mod crc64;
 mod decode;
 mod dump;
+mod end;
 mod error;
 mod keys;
 mod legacy;
@@ -52,6 +53,7 @@ pub use crc64::Crc64;
 pub use decode::Shapes;
 pub use dump::{PayloadError, dump, restore};
 pub(crate) use dump::{resealed, sealed};
+pub use end::end_of;
 pub use error::{Error, ErrorKind, Verdict};
 pub use keys::{Keys, Sorter};
 pub use load::{LoadError, Loaded};

@@ -3,13 +3,14 @@
 use std::io::BufRead;
 
 use super::decode::{Decoded, Decoder, Shapes};
+use super::end::CHECKSUM_SINCE;
 use super::error::{Error, ErrorKind};
 use super::source::Source;
 use super::{Form, ModuleType, Type, VALKEY_VERSION, VERSION_MAX, opcode};
 use crate::New;
 
-/// Versions below have no checksum.
-const CHECKSUM_SINCE: u16 = 5;
+/// What an RDB begins with.
+pub(super) const HEADER_BYTES: usize = 9;
 
 /// The room for a key that stays: one of 512 MB is not to cost as much up to the end of the file.
 const KEPT_KEY_BYTES: usize = 64 * 1024;
@@ -29,6 +30,7 @@ pub struct Reader<R> {
     key: Vec<u8>,
     is_in_value: bool,
     is_done: bool,
+    sound_bytes: u64,
 }
 
 /// What comes next in the file.
@@ -126,6 +128,7 @@ impl<R: BufRead> Reader<R> {
             key: Vec::new(),
             is_in_value: false,
             is_done: false,
+            sound_bytes: 0,
         };
         reader.header().map_err(|kind| reader.error(kind))?;
         Ok(reader)
@@ -156,6 +159,11 @@ impl<R: BufRead> Reader<R> {
         self.source.offset()
     }
 
+    /// Where the last item ends that could be read: up to there it is an RDB that lacks [its end](super::end_of).
+    pub fn sound_bytes(&self) -> u64 {
+        self.sound_bytes
+    }
+
     /// The next item; `None` behind the end.
     ///
     /// # Errors
@@ -166,6 +174,7 @@ impl<R: BufRead> Reader<R> {
             return Ok(None);
         }
         self.type_name = None;
+        self.sound_bytes = self.source.offset();
         match self.step() {
             Ok(Step::Item(item)) => Ok(Some(item)),
             Ok(Step::Key(decoded, attributes)) => Ok(Some(Item::Key(self.view(decoded, attributes)))),
@@ -185,22 +194,9 @@ impl<R: BufRead> Reader<R> {
         Error { offset_bytes: self.source.offset(), type_name: self.type_name, key, kind }
     }
 
-    /// "REDIS" and four digits, or "VALKEY" and three.
     fn header(&mut self) -> Result<(), ErrorKind> {
-        let header: [u8; 9] = self.source.array()?;
-        let (magic, digits) = match &header {
-            [b'R', b'E', b'D', b'I', b'S', digits @ ..] => ("REDIS", &digits[..]),
-            [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => ("VALKEY", &digits[..]),
-            _ => return Err(ErrorKind::Signature),
-        };
-        let unknown = || ErrorKind::Version(format!("{magic} {}", digits.escape_ascii()));
-        let text =
-            std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let version = text.and_then(|text| text.parse().ok()).ok_or_else(unknown)?;
-        let is_known =
-            if magic == "VALKEY" { version == VALKEY_VERSION } else { (1..=VERSION_MAX).contains(&version) };
-        self.version = version;
-        if is_known { Ok(()) } else { Err(unknown()) }
+        self.version = version(&self.source.array()?)?;
+        Ok(())
     }
 
     fn step(&mut self) -> Result<Step, ErrorKind> {
@@ -313,4 +309,19 @@ impl<R: BufRead> Reader<R> {
             _ => Err(ErrorKind::Checksum { expected, found }),
         }
     }
+}
+
+/// "REDIS" and four digits, or "VALKEY" and three.
+pub(super) fn version(header: &[u8; HEADER_BYTES]) -> Result<u16, ErrorKind> {
+    let (magic, digits) = match header {
+        [b'R', b'E', b'D', b'I', b'S', digits @ ..] => ("REDIS", &digits[..]),
+        [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => ("VALKEY", &digits[..]),
+        _ => return Err(ErrorKind::Signature),
+    };
+    let unknown = || ErrorKind::Version(format!("{magic} {}", digits.escape_ascii()));
+    let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let version = text.and_then(|text| text.parse().ok()).ok_or_else(unknown)?;
+    let is_known =
+        if magic == "VALKEY" { version == VALKEY_VERSION } else { (1..=VERSION_MAX).contains(&version) };
+    if is_known { Ok(version) } else { Err(unknown()) }
 }

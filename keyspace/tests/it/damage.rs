@@ -8,10 +8,11 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use keyspace::rdb::Crc64;
+use keyspace::rdb::{Checksum, Crc64, Reader, end_of};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use crate::Session;
 use crate::allocations::allocated_bytes;
 use crate::fixtures::{FIXTURES, bodies};
 use crate::rdb::{file_of, read};
@@ -109,6 +110,22 @@ fn within_bounds<T>(len: usize, read: impl FnOnce() -> T) -> Result<T, TestCaseE
 fn seal(file: &mut Vec<u8>) {
     let crc = Crc64::of(file).to_le_bytes();
     file.extend_from_slice(&crc);
+}
+
+/// What can be read of a damaged file is kept so.
+#[test]
+fn a_file_that_ends_behind_any_of_its_items_is_whole_with_a_new_end() {
+    for fixture in FIXTURES {
+        let mut reader = Reader::new(fixture.file, Session::new().keyspace.rdb_shapes()).unwrap();
+        let expected = if reader.version() < 5 { Checksum::Unchecked } else { Checksum::Verified };
+        let mut whole = Vec::new();
+        while reader.next().unwrap().is_some() {
+            let start = &fixture.file[..reader.sound_bytes() as usize];
+            whole = [start, &end_of(start).unwrap()].concat();
+            assert_eq!(read(&whole).unwrap().1, expected, "{} bytes", start.len());
+        }
+        assert_eq!(whole, fixture.file, "its last item is the end");
+    }
 }
 
 proptest! {

@@ -259,6 +259,32 @@ fn a_damaged_block_is_named_with_its_keys_and_quarantine_loads_the_rest() {
     assert!(server.terminate().success());
 }
 
+/// The same damage, met by a server that runs: it said nothing, and the next rewrite made that permanent.
+#[test]
+fn what_debug_loadaof_steps_over_is_told_and_left_behind_by_a_new_base() {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "always", "--aof-load-corrupt", "quarantine"]);
+    let mut client = server.client();
+    for number in 0..3 {
+        client.ok(&format!("SET key:{number} value{number}"));
+    }
+    let mut bytes = fs::read(world.aof_file(INCR)).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"value1").unwrap();
+    bytes[at] ^= 1;
+    fs::write(world.aof_file(INCR), &bytes).unwrap();
+    client.ok("DEBUG LOADAOF");
+    assert_eq!(client.ask("MGET key:0 key:1 key:2"), "[value0 nil value2]");
+    let log = world.log();
+    assert!(log.contains("keys that they name: key:1; stepped over, and copied to"), "{log}");
+    eventually("a rewrite has come", || client.info("aof_rewrites") == "1");
+    server.wait_for_info("aof_rewrite_in_progress", "0");
+    drop(client);
+    assert!(server.terminate().success());
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("DBSIZE"), ":2");
+    assert!(server.terminate().success());
+}
+
 #[test]
 fn a_bad_manifest_is_refused() {
     for (manifest, words) in [

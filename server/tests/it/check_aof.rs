@@ -16,6 +16,7 @@ const CHECKER: &str = env!("CARGO_BIN_EXE_everlog-check-aof");
 const MANIFEST: &str = "appendonly.aof.manifest";
 const BASE: &str = "appendonly.aof.1.base.aof";
 const INCR: &str = "appendonly.aof.1.incr.aof";
+const RDB: &str = "appendonly.aof.2.base.rdb";
 
 /// Runs a checker in the log's directory, and answers its question.
 fn run(program: impl AsRef<std::ffi::OsStr>, dir: &Path, args: &[&str], answer: &str) -> Option<Output> {
@@ -321,6 +322,101 @@ fn a_repair_keeps_sound_commands_behind_an_rdb_and_before_the_damage() {
     let server = world.start_aof(&[]);
     assert_eq!(server.client().ask("MGET a b"), "[1 2]");
     assert!(server.terminate().success());
+}
+
+/// A log behind the RDB base that a rewrite leaves by default.
+fn behind_an_rdb() -> World {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "always"]);
+    let mut client = server.client();
+    for (key, value) in [("a", "value-of-a"), ("b", "value-of-b"), ("c", "value-of-c")] {
+        client.ok(&format!("SET {key} {value}"));
+    }
+    server.rewrite();
+    client.ok("SET d value-of-d");
+    drop(client);
+    assert!(server.terminate().success());
+    world
+}
+
+/// Of an RDB base a start said neither length nor keys nor what to do, and the checker looked at nothing behind it.
+#[test]
+fn damage_to_an_rdb_base_is_refused_with_advice_that_works() {
+    let world = behind_an_rdb();
+    damage(&world, RDB, "value-of-b");
+    let damaged = fs::read(world.aof_file(RDB)).unwrap();
+    let refusal = world.refused(&["--appendonly", "yes"]);
+    for words in ["RDB CRC error", "bytes at offset 0 are damaged", "everlog-check-aof repair", RDB] {
+        assert!(refusal.output.contains(words), "{words}: {refusal:?}");
+    }
+    let (text, code) = check(&world, &[MANIFEST], "");
+    assert!(text.contains("3 keys of 3 announced can be read") && code == 1, "{text}");
+    assert!(text.contains("INCR AOF appendonly.aof.2.incr.aof is valid"), "{text}");
+    let (text, _) = check(&world, &["--json", MANIFEST], "");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&report["damaged"][0]["file"], &report["damaged"][0]["verdict"]),
+        (&RDB.into(), &"corrupt".into())
+    );
+    assert_eq!(report["files"][1]["valid"], true, "{text}");
+    let (text, code) = check(&world, &["repair", MANIFEST], "");
+    assert!(text.contains("Successfully repaired AOF") && code == 0, "{text}");
+    assert_eq!(fs::read(world.aof_file(RDB)).unwrap(), damaged, "the old one stays");
+    if let Some((text, code)) = stock(&world.aof_dir(), &[MANIFEST], "") {
+        assert!(text.contains("All AOF files and manifest are valid") && code == 0, "{text}");
+    }
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("MGET a c d"), "[value-of-a value-of-c value-of-d]");
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn quarantine_keeps_a_copy_of_a_damaged_rdb_base_and_loads_what_can_be_read() {
+    let world = behind_an_rdb();
+    let bytes = fs::read(world.aof_file(RDB)).unwrap();
+    // Behind one key at least.
+    let cut = &bytes[..bytes.windows(8).rposition(|window| window == b"value-of").unwrap()];
+    fs::write(world.aof_file(RDB), cut).unwrap();
+    let server = world.start_aof(&["--aof-load-corrupt", "quarantine"]);
+    let mut client = server.client();
+    assert_eq!(client.ask("DBSIZE"), ":3", "two of the base, and one behind it");
+    assert_eq!(client.ask("GET d"), "value-of-d");
+    eventually("a rewrite has come", || client.info("aof_rewrites") == "1");
+    server.wait_for_info("aof_rewrite_in_progress", "0");
+    drop(client);
+    assert!(server.terminate().success());
+    assert_eq!(fs::read(world.aof_file(&format!("{RDB}.corrupt-0"))).unwrap(), cut);
+    assert!(world.log().contains(&format!("{RDB}: {} bytes at offset 0 are damaged", cut.len())));
+    let server = world.start_aof(&[]);
+    assert_eq!(server.client().ask("DBSIZE"), ":3");
+    assert!(server.terminate().success());
+}
+
+/// Whatever byte it is: named by file and place, and the incrs are looked at, unless no version of ours says what it is.
+#[test]
+fn any_damaged_byte_and_any_length_of_an_rdb_base_is_named() {
+    let world = behind_an_rdb();
+    let whole = fs::read(world.aof_file(RDB)).unwrap();
+    let flipped = (0..whole.len()).map(|at| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        (format!("byte {at}"), bytes)
+    });
+    let cut = (0..whole.len()).map(|len| (format!("{len} bytes"), whole[..len].to_vec()));
+    let head = whole.windows(5).position(|window| window == b"#EV1 ").unwrap();
+    for (what, bytes) in flipped.chain(cut).filter(|(_, bytes)| bytes.len() != head) {
+        fs::write(world.aof_file(RDB), bytes).unwrap();
+        let (text, code) = check(&world, &["--json", MANIFEST], "");
+        let report: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&report["valid"], code), (&Value::Bool(false), 1), "{what}: {text}");
+        match report["error"].as_str() {
+            Some(error) => assert!(error.contains(RDB) && error.contains("at byte"), "{what}: {error}"),
+            None => {
+                assert_eq!(report["damaged"][0]["file"], RDB, "{what}: {text}");
+                assert_eq!(report["files"][1]["valid"], true, "{what}: {text}");
+            }
+        }
+    }
 }
 
 #[test]
