@@ -21,6 +21,9 @@ pub enum PayloadError {
     Value(#[source] Error),
 }
 
+/// Version and checksum.
+const FOOTER_BYTES: usize = 2 + 8;
+
 /// The payload of a value.
 pub fn dump(value: ValueRef<'_>) -> Vec<u8> {
     let mut writer = Writer::bare(Options { compress: true, checksum: false });
@@ -32,6 +35,8 @@ pub fn dump(value: ValueRef<'_>) -> Vec<u8> {
 
 /// A type and its value with the footer.
 pub(crate) fn sealed(mut body: Vec<u8>) -> Vec<u8> {
+    // A giant is not to take twice its room for this.
+    body.reserve_exact(FOOTER_BYTES);
     body.extend_from_slice(&VERSION.to_le_bytes());
     body.extend_from_slice(&Crc64::of(&body).to_le_bytes());
     body

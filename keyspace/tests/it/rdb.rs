@@ -8,6 +8,7 @@ use keyspace::rdb::{
 };
 use keyspace::types::stream::{Header, Stream};
 use keyspace::{Digest, Keyspace, ValueRef};
+use crate::allocations::allocated_bytes;
 
 use crate::{START_MS, Session, fixtures};
 
@@ -96,6 +97,40 @@ fn values_about_their_thresholds_come_back_in_their_encodings() {
     assert_eq!(digest(&found), digest(&session));
     assert_eq!(encodings(&found), encodings(&session));
 }
+/// The story: a hash with one value of 500 MB took as much again, or twice as much, to be written, and up to the end of
+/// the file; keys could be evicted for it.
+#[test]
+fn a_giant_element_is_written_without_a_copy_of_it() {
+    const LEN_BYTES: usize = 4 << 20;
+    let mut state = 42u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    });
+    let noise: Vec<u8> = noise.take(LEN_BYTES).collect();
+    // Packs to more than is kept while that is found out, and to less.
+    let text: Vec<u8> = noise.iter().flat_map(|&byte| [byte & 3, 7, byte & 3, 7]).take(LEN_BYTES).collect();
+    for (value, least, most) in [
+        (&noise, LEN_BYTES, LEN_BYTES + 100),
+        (&text, 1 << 20, LEN_BYTES * 3 / 4),
+        (&vec![b'a'; LEN_BYTES], 0, 1 << 20),
+    ] {
+        let mut session = Session::new();
+        session.run_argv(&[b"HSET", b"hash", b"field", value]);
+        session.run_argv(&[b"RPUSH", b"list", value]);
+        let file = write(&session.keyspace, Options::default());
+        assert!((2 * least..2 * most).contains(&file.len()), "{}", file.len());
+        assert_eq!(digest(&read(&file).unwrap().0), digest(&session));
+        let db = &session.keyspace.dbs()[0];
+        let (_, allocated) = allocated_bytes(|| {
+            let (mut writer, mut out) = (Writer::new(Options::default()), std::io::sink());
+            db.table().iter().try_for_each(|entry| writer.key(entry, None, &mut out)).unwrap();
+            writer.finish(&mut out).unwrap();
+        });
+        assert!(allocated < 3 << 20, "{allocated} bytes");
+    }
+}
+
 
 #[test]
 fn larger_compact_forms_become_what_the_thresholds_say() {
