@@ -3,8 +3,7 @@
 use std::io::Read;
 
 use keyspace::rdb::{
-    Checksum, Error, ErrorKind, Item, Keys, LoadError, Loaded, ModuleType, Options, Reader, Sorter, VERSION,
-    Writer,
+    Checksum, Error, ErrorKind, Item, Keys, Loaded, ModuleType, Options, Reader, Sorter, VERSION, Writer,
 };
 use keyspace::types::stream::{Header, Stream};
 use keyspace::{Digest, Keyspace, ValueRef};
@@ -546,7 +545,7 @@ fn sorted_keys_are_the_same_and_equal_ones_stay_in_order() {
         assert!(places.is_sorted() && places.first().is_none_or(|&first| first >= last));
         last = places.last().copied().unwrap_or(last);
         assert_eq!((keys.is_empty(), keys.len()), (places.is_empty(), places.len()));
-        for (_, key) in keys.drain() {
+        for key in keys.drain() {
             loaded += usize::from(session.keyspace.load_key(key, true, START_MS).is_ok());
         }
         keys.clear(0);
@@ -575,7 +574,7 @@ fn every_time_is_one_with_and_without_a_sorter() {
         let (mut sorter, mut keys) = (Sorter::default(), Keys::default());
         sorter.push(key);
         (0..Sorter::PARTS).for_each(|part| sorter.take(part, &mut keys));
-        for (_, key) in keys.drain() {
+        for key in keys.drain() {
             sorted.keyspace.load_key(key, false, START_MS).unwrap();
         }
         let time = |session: &Session| {
@@ -599,9 +598,13 @@ fn a_key_comes_once_and_into_a_database_that_is_there() {
         }
     };
     assert_eq!(load(3, false), Ok(Loaded::Stored));
-    assert_eq!(load(3, false), Err(LoadError::Duplicate { key: b"k".to_vec(), db: 3 }));
+    let error = load(3, false).unwrap_err();
+    assert_eq!(error.to_string(), "RDB has duplicated key 'k' in DB 3, at byte 11");
     assert_eq!(load(3, true), Ok(Loaded::Replaced));
-    assert_eq!(load(16, false), Err(LoadError::Database(16)));
+    let error = load(16, false).unwrap_err();
+    let expected =
+        "the data was created with a server of more than 16 databases: key 'k' is in DB 16, at byte 11";
+    assert_eq!((error.to_string().as_str(), error.offset_bytes()), (expected, 11));
 }
 
 #[test]
