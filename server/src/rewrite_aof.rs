@@ -70,6 +70,7 @@ fn compact(config: Config, dir: &Path) -> Result<(Report, Summary, Duration)> {
     let _lock = DirLock::take(&Disk, &options.dir)?;
     let logger = Logger::open(Path::new(""), Level::Warning)?;
     let mut server = Server::new(config, logger, crate::random_u64()?);
+    server.remove_stale_files(&options.adopt_from);
     let mut directory = Directory::open(server.persistence.fs(), &options)?;
     let report = directory.replay(&mut Loader::new(&mut server, None).with_bar(bar::bytes()), &options);
     let report = report.map_err(|error| advise(error, &options))?;
