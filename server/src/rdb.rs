@@ -177,8 +177,8 @@ impl Server {
         Settings { checksum: false, incremental_fsync, ..Settings::new(temp_path, format) }
     }
 
-    /// Runs a rewrite or a save that concerns no log to its end, and lets `watch` see how far it is; the executor waits,
-    /// so it is none in the background.
+    /// Runs a rewrite or a save that concerns no log, and is none in the background, to its end, and lets `watch` see how
+    /// far it is; the executor waits.
     pub(crate) fn run_to_end(
         &mut self,
         make: impl FnOnce(&Self, Wake) -> Rewrite,
