@@ -6,9 +6,9 @@ use keyspace::rdb::{
     Checksum, Error, ErrorKind, Item, Keys, Loaded, ModuleType, Options, Reader, Sorter, VERSION, Writer,
 };
 use keyspace::types::stream::{Header, Stream};
-use keyspace::{Digest, Keyspace, ValueRef};
-use crate::allocations::allocated_bytes;
+use keyspace::{Digest, Keyspace, Usage, ValueRef};
 
+use crate::allocations::allocated_bytes;
 use crate::{START_MS, Session, fixtures};
 
 const REDIS: &[u8] = include_bytes!("../fixtures/redis-7.0.15.rdb");
@@ -96,6 +96,7 @@ fn values_about_their_thresholds_come_back_in_their_encodings() {
     assert_eq!(digest(&found), digest(&session));
     assert_eq!(encodings(&found), encodings(&session));
 }
+
 /// The story: a hash with one value of 500 MB took as much again, or twice as much, to be written, and up to the end of
 /// the file; keys could be evicted for it.
 #[test]
@@ -130,7 +131,6 @@ fn a_giant_element_is_written_without_a_copy_of_it() {
     }
 }
 
-
 #[test]
 fn larger_compact_forms_become_what_the_thresholds_say() {
     let mut session = Session::new();
@@ -156,6 +156,24 @@ fn larger_compact_forms_become_what_the_thresholds_say() {
             session.run(&format!("OBJECT ENCODING {key}")),
             format!("${}\r\n{encoding}\r\n", encoding.len())
         );
+    }
+}
+
+#[test]
+fn how_a_key_is_used_comes_back() {
+    let mut session = Session::new();
+    session.run("SET k v");
+    let idle = [0, 63, 64, 16_383, 16_384, u64::from(u32::MAX), 1 << 32].map(Usage::Idle);
+    let frequencies = [0, 7, 255].map(Usage::Freq);
+    for usage in idle.into_iter().chain(frequencies) {
+        let (mut writer, mut file) = (Writer::new(Options::default()), Vec::new());
+        let entry = session.keyspace.dbs()[0].table().iter().next().unwrap();
+        writer.key(entry, Some(usage), &mut file).unwrap();
+        writer.finish(&mut file).unwrap();
+        let mut reader = Reader::new(&file[..], session.keyspace.rdb_shapes()).unwrap();
+        let Some(Item::Key(key)) = reader.next().unwrap() else { panic!("{usage:?}") };
+        let found = key.idle_s.map(Usage::Idle).or(key.freq.map(Usage::Freq));
+        assert_eq!(found, Some(usage));
     }
 }
 

@@ -104,7 +104,10 @@ fn a_save_during_a_rewrite_is_refused_unless_it_may_wait_for_its_end() {
     client.ok("CONFIG SET rdb-key-save-delay 0");
     eventually("the rewrite ends, and the save follows", || client.info("rdb_saves") == "1");
     eventually("the save ends", || client.info("rdb_bgsave_in_progress") == "0");
-    assert_eq!((client.info("rdb_last_bgsave_status"), client.info("aof_rewrites")), ("ok".into(), "1".into()));
+    assert_eq!(
+        (client.info("rdb_last_bgsave_status"), client.info("aof_rewrites")),
+        ("ok".into(), "1".into())
+    );
     assert!(world.path().join("dump.rdb").exists());
 }
 
