@@ -37,12 +37,15 @@ pub struct Settings {
     pub key_delay_us: u32,
     /// `aof-rewrite-max-mb-per-sec`, in bytes; 0: no limit.
     pub max_bytes_per_s: u64,
+    /// The job gives way to the rest of the server, and to its neighbours: not where somebody waits for it.
+    pub background: bool,
     /// How the base is written.
     pub format: Format,
 }
 
 impl Settings {
-    /// The directives' defaults: checksums, an fdatasync every 4 MiB, no timestamps, and neither rest nor limit.
+    /// The directives' defaults: checksums, an fdatasync every 4 MiB, no timestamps, and neither rest nor limit; in the
+    /// background.
     pub fn new(temp_path: PathBuf, format: Format) -> Self {
         Settings {
             temp_path,
@@ -51,6 +54,7 @@ impl Settings {
             incremental_fsync: true,
             key_delay_us: 0,
             max_bytes_per_s: 0,
+            background: true,
             format,
         }
     }

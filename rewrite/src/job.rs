@@ -1,5 +1,5 @@
-//! The background job: a thread that consumes a view of the data, and leaves a durable file. It runs at a lower priority
-//! than the rest of the server.
+//! The background job: a thread that consumes a view of the data, and leaves a durable file. Unless somebody waits for
+//! it, it runs at a lower priority than the rest of the server.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,9 @@ impl<S: Source> Job<S> {
 
     /// Drops `held` behind the source.
     fn run(self, held: Arc<()>) {
-        lower_priority();
+        if self.settings.background {
+            lower_priority();
+        }
         let Job { control, settings, source, unix_s, covers: (epoch, covers), offline, wake } = self;
         // An RDB file that no log stands behind yet has its own checksum, and nothing to be tied to.
         let is_tied = offline.is_none() || settings.format == Format::Commands;
@@ -199,17 +201,41 @@ fn lower_priority() {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::sync::mpsc;
+
+    use aof::fs::Mem;
+
     use super::*;
+    use crate::Rewrite;
+
+    /// Tells which priority its thread has.
+    struct Probe(mpsc::Sender<i32>);
+
+    impl Source for Probe {
+        fn keys(&self) -> u64 {
+            0
+        }
+
+        fn write(self, _: &Settings, _: i64, _: &mut Output<'_>) -> io::Result<()> {
+            self.0.send(priority()).map_err(io::Error::other)
+        }
+    }
+
+    fn priority() -> i32 {
+        rustix::process::getpriority_process(None).expect("a thread may ask")
+    }
 
     #[test]
-    fn only_the_job_s_own_thread_becomes_less_urgent() {
-        let priority = || rustix::process::getpriority_process(None).expect("a thread may ask");
+    fn only_the_job_s_own_thread_becomes_less_urgent_and_only_if_nobody_waits_for_it() {
         let before = priority();
-        let inside = std::thread::spawn(move || {
-            lower_priority();
-            priority()
-        });
-        assert_eq!(inside.join().expect("it does not panic"), NICE.max(before));
+        for (background, expected) in [(true, NICE.max(before)), (false, before)] {
+            let settings = Settings { background, ..Settings::new("/temp".into(), Format::Commands) };
+            let (sender, found) = mpsc::channel();
+            let mut job =
+                Rewrite::begin_save(Arc::new(Mem::new()), "/target".into(), settings, Arc::new(|| ()));
+            assert!(job.step(None, 0, || Probe(sender)).is_none());
+            assert_eq!(found.recv(), Ok(expected), "background: {background}");
+        }
         assert_eq!(priority(), before);
     }
 }

@@ -17,8 +17,9 @@
 //! We load every one of these directories; stock Redis refuses a torn n beside an empty n+1.
 //!
 //! What it costs: memory for the segments that writers change before the job has released them; no pause that grows with
-//! the data. The job runs at nice 10, rests `rdb-key-save-delay` after each key and as `aof-rewrite-max-mb-per-sec`
-//! demands, and can be [aborted](Rewrite::abort) at any moment. One rewrite at a time: the server sees to it, [`trigger`] says when.
+//! the data. The job runs at nice 10 unless somebody waits for it, rests `rdb-key-save-delay` after each key and as
+//! `aof-rewrite-max-mb-per-sec` demands, and can be [aborted](Rewrite::abort) at any moment. One rewrite at a
+//! time: the server sees to it, [`trigger`] says when.
 //!
 //! Under `CONFIG SET appendonly yes` the same steps write the first base; with `appendonly no`
 //! ([`Rewrite::begin_offline`]) the job publishes by itself, and the base supersedes what the directory held.

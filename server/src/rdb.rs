@@ -177,7 +177,8 @@ impl Server {
         Settings { checksum: false, incremental_fsync, ..Settings::new(temp_path, format) }
     }
 
-    /// Runs a rewrite or a save that concerns no log to its end, and lets `watch` see how far it is; the executor waits.
+    /// Runs a rewrite or a save that concerns no log, and is none in the background, to its end, and lets `watch` see how
+    /// far it is; the executor waits.
     pub(crate) fn run_to_end(
         &mut self,
         make: impl FnOnce(&Self, Wake) -> Rewrite,
@@ -206,7 +207,8 @@ impl Server {
     /// # Errors
     /// What kept it from being written; the former file is as it was.
     pub fn save(&mut self) -> anyhow::Result<()> {
-        let (settings, target) = (self.save_settings(), self.rdb_path());
+        let settings = Settings { background: false, ..self.save_settings() };
+        let target = self.rdb_path();
         let saved = self.run_to_end(
             |server, wake| Rewrite::begin_save(server.persistence.fs(), target, settings, wake),
             |_| (),

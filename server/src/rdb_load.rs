@@ -63,16 +63,16 @@ struct Load {
     announced: usize,
     /// Where what is being stored ends, about.
     end_bytes: u64,
-    /// Of the keys that are there already, the first of its batch in the file: its place there, and what is wrong.
-    duplicate: Option<(u32, LoadError)>,
+    /// Of the keys of a batch that have no place, what is wrong with the first in the file.
+    refused: Option<LoadError>,
     /// Whose data were left out.
     modules: Vec<ModuleType>,
 }
 
 impl Load {
-    fn note_duplicate(&mut self, at: u32, error: LoadError) {
-        if self.duplicate.as_ref().is_none_or(|&(first, _)| at < first) {
-            self.duplicate = Some((at, error));
+    fn refuse(&mut self, error: LoadError) {
+        if self.refused.as_ref().is_none_or(|first| error.offset_bytes() < first.offset_bytes()) {
+            self.refused = Some(error);
         }
     }
 }
@@ -215,12 +215,12 @@ impl Loader<'_> {
         for served in places.chunks(SERVED_KEYS) {
             for ahead in served.chunks(WARMED_KEYS) {
                 self.server.keyspace.warm(ahead);
-                keys.by_ref().take(ahead.len()).try_for_each(|(at, key)| self.rdb_key(at, key, load))?;
+                keys.by_ref().take(ahead.len()).try_for_each(|key| self.rdb_key(key, load))?;
             }
             self.rdb_progress(load.end_bytes)?;
         }
         // Only now it is known which of them comes first in the file.
-        load.duplicate.take_if(|_| is_whole).map_or(Ok(()), |(_, error)| Err(error.into()))
+        load.refused.take_if(|_| is_whole).map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn rdb_note(&mut self, note: Note, load: &mut Load) {
@@ -246,7 +246,7 @@ impl Loader<'_> {
         }
     }
 
-    fn rdb_key(&mut self, at: u32, key: Key<'_>, load: &mut Load) -> Result<()> {
+    fn rdb_key(&mut self, key: Key<'_>, load: &mut Load) -> Result<()> {
         let (now_ms, Load { options, found, .. }) = (self.server.clock.unix_ms, &mut *load);
         if !options.keeps_expired && key.expire_at_ms.is_some_and(|at_ms| at_ms < now_ms) {
             found.expired += 1;
@@ -255,8 +255,7 @@ impl Loader<'_> {
         let name = key.key;
         match self.server.keyspace.load_key(key, options.replace, now_ms) {
             Ok(Loaded::Stored | Loaded::Replaced) => found.loaded += 1,
-            Err(error @ LoadError::Duplicate { .. }) => load.note_duplicate(at, error),
-            Err(error) => return Err(error.into()),
+            Err(error) => load.refuse(error),
             Ok(Loaded::Empty) => {
                 found.empty += 1;
                 if found.empty <= NAMED_EMPTY_KEYS {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use aof::fs::Disk;
 use aof::{DirLock, Directory, Error, LoadCorrupt, Options, Report};
 use clap::{Arg, Command, value_parser};
-use rewrite::{Rewrite, Summary};
+use rewrite::{Rewrite, Settings, Summary};
 
 use crate::bar;
 use crate::config::{Config, ReplayErrors};
@@ -70,6 +70,7 @@ fn compact(config: Config, dir: &Path) -> Result<(Report, Summary, Duration)> {
     let _lock = DirLock::take(&Disk, &options.dir)?;
     let logger = Logger::open(Path::new(""), Level::Warning)?;
     let mut server = Server::new(config, logger, crate::random_u64()?);
+    server.remove_stale_files(&options.adopt_from);
     let mut directory = Directory::open(server.persistence.fs(), &options)?;
     let report = directory.replay(&mut Loader::new(&mut server, None).with_bar(bar::bytes()), &options);
     let report = report.map_err(|error| advise(error, &options))?;
@@ -79,7 +80,7 @@ fn compact(config: Config, dir: &Path) -> Result<(Report, Summary, Duration)> {
         bail!("{damage}\nNothing was rewritten. Use: everlog-check-aof repair {}", manifest.display());
     }
     let bar = bar::keys();
-    let settings = server.rewrite_settings(&options);
+    let settings = Settings { background: false, ..server.rewrite_settings(&options) };
     let begin =
         |server: &Server, wake| Rewrite::begin_offline(server.persistence.fs(), &options, settings, wake);
     let summary = server.run_to_end(begin, |progress| bar::show_keys(&bar, progress));

@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use keyspace::commands::{self, DataSpec};
 use keyspace::{Call, CommandError, Unit};
 use resp::{Encoder, Version};
-use rewrite::Rewrite;
+use rewrite::{Rewrite, Settings};
 use smallvec::SmallVec;
 
 use crate::bar;
@@ -290,7 +290,7 @@ impl Server {
     /// There is no log yet, but an RDB file, which was just loaded: the log begins behind a base that holds it, where
     /// Redis would begin with nothing. Until that base is published the RDB file is all there is.
     fn adopt_rdb(&mut self, options: &Options) -> anyhow::Result<Directory> {
-        let settings = self.rewrite_settings(options);
+        let settings = Settings { background: false, ..self.rewrite_settings(options) };
         let begin =
             |server: &Self, wake| Rewrite::begin_offline(server.persistence.fs(), options, settings, wake);
         let bar = bar::keys();

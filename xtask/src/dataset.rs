@@ -120,6 +120,12 @@ fn strings(client: &mut Client) -> Result<()> {
         client.push(&[b"SET", key, value]);
     }
     client.push(&["SET", "integer", "12345"]);
+    // Too many for the sparse form.
+    let elements: Vec<String> = (0..5000).map(|at| format!("element:{at}")).collect();
+    client.push(
+        &[&["PFADD", "hyperloglog:dense"][..], &elements.iter().map(String::as_str).collect::<Vec<_>>()]
+            .concat(),
+    );
     client.flush()?;
     Ok(())
 }
@@ -148,8 +154,19 @@ fn collections(client: &mut Client, suffix: &str, count: usize, padding: usize) 
     Ok(())
 }
 
-/// A small stream, and one of many nodes with entries that are gone, groups, consumers and pending entries. None that is
-/// pending is gone: a base of commands by Redis or Valkey leaves those out.
+/// Acknowledges the entries that are pending and gone: a base of commands by Redis or Valkey leaves those out.
+pub(crate) fn forget_deleted(client: &mut Client) -> Result<()> {
+    for database in DATABASES {
+        client.call(&["SELECT", &database.to_string()])?;
+        client.call(&["XACK", "stream:haunted", "readers", "1-1", "3-1", "5-1"])?;
+        client.call(&["XACK", "stream:haunted", "others", "1-1", "3-1"])?;
+        client.call(&["XACK", "stream:all-gone", "readers", "1-1", "2-1"])?;
+    }
+    Ok(())
+}
+
+/// A small stream, one of many nodes with entries that are gone, groups, consumers and pending entries, and two where such
+/// an entry is pending. Of these it is said how many entries a group has read: the logs of Redis and Valkey do not tell.
 fn streams(client: &mut Client) -> Result<()> {
     client.push(&["XADD", "stream:compact", "1-1", "field", "value"]);
     for at in 1..=EXPANDED {
@@ -182,7 +199,26 @@ const STREAMS: &str = "\
     XCLAIM stream:expanded readers bob 0 11 RETRYCOUNT 4
     XGROUP CREATE stream:emptied g 0 MKSTREAM
     XADD stream:emptied 3-3 a b
-    XDEL stream:emptied 3-3";
+    XDEL stream:emptied 3-3
+    XADD stream:haunted 1-1 a 1
+    XADD stream:haunted 2-1 a 2
+    XADD stream:haunted 3-1 a 3
+    XADD stream:haunted 4-1 a 4
+    XADD stream:haunted 5-1 a 5
+    XGROUP CREATE stream:haunted readers 0
+    XGROUP CREATE stream:haunted others 0
+    XREADGROUP GROUP readers alice COUNT 3 STREAMS stream:haunted >
+    XREADGROUP GROUP readers bob COUNT 2 STREAMS stream:haunted >
+    XREADGROUP GROUP others carol COUNT 3 STREAMS stream:haunted >
+    XGROUP SETID stream:haunted readers 5-1 ENTRIESREAD 5
+    XGROUP SETID stream:haunted others 3-1 ENTRIESREAD 3
+    XDEL stream:haunted 1-1 3-1 5-1
+    XADD stream:all-gone 1-1 a 1
+    XADD stream:all-gone 2-1 a 2
+    XGROUP CREATE stream:all-gone readers 0
+    XREADGROUP GROUP readers alice STREAMS stream:all-gone >
+    XGROUP SETID stream:all-gone readers 2-1 ENTRIESREAD 2
+    XTRIM stream:all-gone MAXLEN 0";
 
 fn expiring(client: &mut Client) -> Result<()> {
     for key in ["string", "list", "set", "hash", "zset"] {

@@ -3,6 +3,7 @@
 //! | part | what |
 //! |---|---|
 //! | `data` | our directory read by redis-server 7.0.15 and valkey-server 9.1, and theirs by us |
+//! | `dump` | a plain dump.rdb, without a log: ours read by each of them, and theirs by us; with each key's use, too |
 //! | `rewrite` | their directories and ours compacted by everlog-rewrite, and read by each of them |
 //! | `migrate` | all keys by MIGRATE from our server to each of them, to another of ours, and back |
 //! | `replicas` | redis-server 7.0.15 and valkey-server 9.1 as our replicas: data, writes meanwhile, WAIT, a broken link |
@@ -25,7 +26,7 @@ use anyhow::{Context, Result, bail, ensure};
 use xshell::cmd;
 
 use crate::args::Args;
-use crate::client::Client;
+use crate::client::{Client, Value};
 use crate::dataset::{self, Dataset};
 use crate::server::{Party, Server, free_port, redis_and_valkey};
 use crate::{install, workspace};
@@ -40,6 +41,7 @@ type Part = (&'static str, bool, fn(&Path) -> Result<()>);
 
 const PARTS: &[Part] = &[
     ("data", true, data),
+    ("dump", true, dump),
     ("rewrite", true, rewrite),
     ("migrate", true, migrate),
     ("replicas", true, replicas),
@@ -82,6 +84,97 @@ fn data(ours: &Path) -> Result<()> {
         exchange(&valkey, &[&ours], *base)?;
     }
     Ok(())
+}
+
+/// Eviction policies, and what each has a file say of the use of keys.
+const POLICIES: &[(&str, Option<Use>)] =
+    &[("noeviction", None), ("allkeys-lru", Some(Use::Idle)), ("allkeys-lfu", Some(Use::Freq))];
+
+/// How the use of a key is asked for, by RESTORE and by OBJECT, and what the key of that use is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Idle,
+    Freq,
+}
+
+impl Use {
+    const KEY: &str = "used";
+
+    fn words(self) -> (&'static str, u64) {
+        match self {
+            Use::Idle => ("IDLETIME", 1_000_000),
+            Use::Freq => ("FREQ", 200),
+        }
+    }
+
+    /// Makes a key of a use that no other has.
+    fn note(self, client: &mut Client) -> Result<()> {
+        let (word, figure) = self.words();
+        client.call(&["SET", Use::KEY, "value"])?;
+        let Value::Bytes(payload) = client.call(&["DUMP", Use::KEY])? else { bail!("DUMP gave no payload") };
+        let figure = figure.to_string();
+        let [key, word, figure] = [Use::KEY, word, &figure].map(str::as_bytes);
+        client.call(&[b"RESTORE", key, b"0", &payload, b"REPLACE", word, figure])?;
+        Ok(())
+    }
+
+    /// Looks for that key, and removes it.
+    fn check(self, client: &mut Client) -> Result<()> {
+        let (word, figure) = self.words();
+        let found: u64 = client.call(&["OBJECT", word, Use::KEY])?.text().parse()?;
+        // Idle seconds go on, and no policy is so slow as to come here an hour late.
+        let most = if self == Use::Idle { figure + 3600 } else { figure };
+        ensure!((figure..=most).contains(&found), "OBJECT {word} is {found} instead of {figure}");
+        client.call(&["DEL", Use::KEY])?;
+        Ok(())
+    }
+}
+
+/// A file that SAVE has written in place of a log, both ways.
+fn dump(ours: &Path) -> Result<()> {
+    let ours = Party { name: "everlog", program: ours.to_path_buf() };
+    let [redis, valkey] = redis_and_valkey()?;
+    for (policy, noted) in POLICIES {
+        // Counters do not decay while they travel.
+        let options = ["--appendonly", "no", "--maxmemory-policy", policy, "--lfu-decay-time", "0"];
+        for (writer, readers) in
+            [(&ours, &[&ours, &redis, &valkey][..]), (&redis, &[&ours][..]), (&valkey, &[&ours][..])]
+        {
+            let folder = fresh_dir(&format!("{}-dump-{policy}", writer.name))?;
+            let expected = save(writer, &folder.join("written"), *noted, &options)
+                .with_context(|| format!("{} saves, {policy}", writer.name))?;
+            for reader in readers {
+                read_with(reader, &folder, &expected, &options, |client| {
+                    noted.map_or(Ok(()), |noted| noted.check(client))
+                })
+                .with_context(|| format!("{} saves, {policy}, {} reads", writer.name, reader.name))?;
+                println!(
+                    "  {} -> dump.rdb, {policy} -> {}: {} keys",
+                    writer.name,
+                    reader.name,
+                    expected.len()
+                );
+            }
+            fs::remove_dir_all(folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// Fills a server, has it save, and returns what its clients saw last.
+fn save(writer: &Party, dir: &Path, noted: Option<Use>, options: &[&str]) -> Result<Dataset> {
+    let server = Server::start(&writer.program, dir, free_port(), options)?;
+    let mut client = server.connect()?;
+    dataset::fill(&mut client)?;
+    dataset::change(&mut client)?;
+    let seen = dataset::read(&mut client)?;
+    // Last, since whoever reads a key uses it.
+    client.call(&["SELECT", "0"])?;
+    noted.map_or(Ok(()), |noted| noted.note(&mut client))?;
+    client.call(&["SAVE"])?;
+    server.kill()?;
+    ensure!(!dir.join("appendonlydir").exists(), "there is a log");
+    Ok(seen)
 }
 
 /// How long a replica may take for what it owes, milliseconds.
@@ -262,6 +355,9 @@ fn write(writer: &Party, dir: &Path, rewrites: bool, killed: bool, options: &[&s
     let mut client = server.connect()?;
     dataset::fill(&mut client)?;
     if rewrites {
+        if writer.name != "everlog" && options.ends_with(&["--aof-use-rdb-preamble", "no"]) {
+            dataset::forget_deleted(&mut client)?;
+        }
         client.rewrite_aof()?;
     }
     dataset::change(&mut client)?;
@@ -298,12 +394,25 @@ fn check((name, checker): &(&str, PathBuf), dir: &Path) -> Result<()> {
 
 /// Has `reader` start on a copy of what is in `folder`.
 fn read(reader: &Party, folder: &Path, expected: &Dataset, options: &[&str]) -> Result<()> {
+    read_with(reader, folder, expected, options, |_| Ok(()))
+}
+
+/// The same; `look` comes before any key is used.
+fn read_with(
+    reader: &Party,
+    folder: &Path,
+    expected: &Dataset,
+    options: &[&str],
+    look: impl FnOnce(&mut Client) -> Result<()>,
+) -> Result<()> {
     let (written, dir) = (folder.join("written"), folder.join(format!("read-by-{}", reader.name)));
     let shell = workspace::shell()?;
     cmd!(shell, "cp -r {written} {dir}").quiet().run()?;
     fs::remove_file(dir.join("server.log"))?;
     let server = Server::start(&reader.program, &dir, free_port(), options)?;
-    let found = dataset::read(&mut server.connect()?)?;
+    let mut client = server.connect()?;
+    look(&mut client)?;
+    let found = dataset::read(&mut client)?;
     server.stop()?;
     let differences = dataset::differences(expected, &found);
     if !differences.is_empty() {

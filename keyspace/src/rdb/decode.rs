@@ -111,8 +111,10 @@ impl Decoder {
     /// A rare giant's room is not kept.
     fn give_room_back(&mut self) {
         const KEPT_BYTES: usize = 1 << 20;
-        self.string.clear();
-        self.string.shrink_to(KEPT_BYTES);
+        for buffer in [&mut self.string, &mut self.second] {
+            buffer.clear();
+            buffer.shrink_to(KEPT_BYTES);
+        }
     }
 
     fn list<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Option<Value>> {
@@ -414,4 +416,26 @@ fn score_of(element: Element<'_>) -> Option<f64> {
         Element::Bytes(text) => resp::number::parse_f64(text),
     };
     score.filter(|score| !score.is_nan())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_of_a_giant_is_given_back_with_the_next_value() {
+        const GIANT_BYTES: u32 = 4 << 20;
+        let giant = [&b"\x80"[..], &GIANT_BYTES.to_be_bytes(), &vec![b'x'; GIANT_BYTES as usize]].concat();
+        let file = [&b"\x01\x01f"[..], &giant, b"\x01", &giant, b"\x01v", b"\x01s"].concat();
+        let mut decoder = Decoder::new(Shapes::new(&Limits::default(), HashSeed::new(1, 2)));
+        let mut source = Source::new(&file[..]);
+        let mut room = |form| {
+            decoder.value(form, &mut source).expect("it is sound");
+            decoder.string.capacity() + decoder.second.capacity()
+        };
+        // Its value, then its field is one; then there is none.
+        assert!(room(Form::Hash) >= GIANT_BYTES as usize);
+        assert!(room(Form::Hash) >= GIANT_BYTES as usize);
+        assert!(room(Form::String) <= 2 << 20);
+    }
 }

@@ -16,6 +16,8 @@ pub struct Keys {
     /// Each key's bytes, and those of its value if it is a short string.
     bytes: Vec<u8>,
     keys: Vec<Bare>,
+    /// Where the first key of its batch begins in the file.
+    start_bytes: u64,
 }
 
 /// A key without its bytes: few words, since it is moved from part to batch.
@@ -31,7 +33,7 @@ struct Bare {
     start: usize,
     /// No string of a file is as long as 4 GiB.
     key_len: u32,
-    /// How many keys of its batch the file has in front of it.
+    /// How far behind the first of its batch it begins in the file.
     at: u32,
     db: u32,
     freq: Option<u8>,
@@ -66,6 +68,8 @@ pub struct Sorter {
     parts: [Keys; Sorter::PARTS],
     len: usize,
     len_bytes: usize,
+    /// Where the first key begins in the file.
+    start_bytes: u64,
 }
 
 impl Sorter {
@@ -87,12 +91,17 @@ impl Sorter {
         self.len_bytes
     }
 
-    /// Adds a key.
+    /// Adds a key that the file has behind those that are there, within 4 GiB: else its errors do not tell where it is.
     pub fn push(&mut self, key: Key<'_>) {
+        if self.is_empty() {
+            self.start_bytes = key.offset_bytes;
+        }
+        let at = key.offset_bytes.saturating_sub(self.start_bytes);
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
         let part = (place_of(key.hash) >> (u32::BITS - Self::PARTS.ilog2())) as usize;
         if let Some(keys) = self.parts.get_mut(part) {
             let before = keys.bytes.len();
-            keys.push(self.len as u32, key);
+            keys.push(at, key);
             self.len += 1;
             self.len_bytes += keys.bytes.len() - before;
         }
@@ -104,6 +113,7 @@ impl Sorter {
             self.len -= keys.keys.len();
             self.len_bytes -= keys.bytes.len();
             into.take_sorted(keys);
+            into.start_bytes = self.start_bytes;
         }
     }
 }
@@ -120,7 +130,7 @@ impl Keys {
     }
 
     fn push(&mut self, at: u32, key: Key<'_>) {
-        let Key { db, key, hash, value, expire_at_ms, idle_s, freq } = key;
+        let Key { db, offset_bytes: _, key, hash, value, expire_at_ms, idle_s, freq } = key;
         let start = self.bytes.len();
         self.bytes.extend_from_slice(key);
         let value = match value {
@@ -170,10 +180,9 @@ impl Keys {
         self.keys.iter().map(|bare| (DbIndex::try_from(bare.db).unwrap_or(DbIndex::MAX), bare.hash))
     }
 
-    /// Takes all keys out, each with the number of keys of its batch that the file has in front of it. Values that nobody
-    /// takes are dropped.
-    pub fn drain(&mut self) -> impl Iterator<Item = (u32, Key<'_>)> {
-        let bytes = &self.bytes;
+    /// Takes all keys out. Values that nobody takes are dropped.
+    pub fn drain(&mut self) -> impl Iterator<Item = Key<'_>> {
+        let (bytes, start_bytes) = (&self.bytes, self.start_bytes);
         self.keys.drain(..).map(move |bare| {
             let Bare { hash, value, expire_at_ms, idle_s, start, key_len, at, db, freq } = bare;
             let bytes = bytes.get(start..).unwrap_or_default();
@@ -185,7 +194,8 @@ impl Keys {
             };
             let expire_at_ms = Some(expire_at_ms).filter(|&at_ms| at_ms != NEVER);
             let idle_s = Some(idle_s).filter(|&idle_s| idle_s != UNKNOWN);
-            (at, Key { db: u64::from(db), key, hash, value, expire_at_ms, idle_s, freq })
+            let (db, offset_bytes) = (u64::from(db), start_bytes + u64::from(at));
+            Key { db, offset_bytes, key, hash, value, expire_at_ms, idle_s, freq }
         })
     }
 

@@ -22,16 +22,42 @@ pub enum Loaded {
 #[non_exhaustive]
 pub enum LoadError {
     /// Its database is beyond those that there are.
-    #[error("the data was created with a server of more than {0} databases")]
-    Database(usize),
+    #[error(
+        "the data was created with a server of more than {databases} databases: key '{key}' is in DB {db}, \
+         at byte {offset_bytes}",
+        key = key.escape_ascii()
+    )]
+    Database {
+        /// The key.
+        key: Vec<u8>,
+        /// Its database.
+        db: u64,
+        /// How many there are.
+        databases: usize,
+        /// Where the key begins in the file.
+        offset_bytes: u64,
+    },
     /// It is there already, and may not be replaced.
-    #[error("RDB has duplicated key '{key}' in DB {db}", key = key.escape_ascii())]
+    #[error("RDB has duplicated key '{key}' in DB {db}, at byte {offset_bytes}", key = key.escape_ascii())]
     Duplicate {
         /// The key.
         key: Vec<u8>,
         /// Its database.
         db: u64,
+        /// Where the key begins in the file.
+        offset_bytes: u64,
     },
+}
+
+impl LoadError {
+    /// Where the key begins in the file.
+    pub fn offset_bytes(&self) -> u64 {
+        match self {
+            LoadError::Database { offset_bytes, .. } | LoadError::Duplicate { offset_bytes, .. } => {
+                *offset_bytes
+            }
+        }
+    }
 }
 
 impl Keyspace {
@@ -46,18 +72,19 @@ impl Keyspace {
     /// # Errors
     /// [`LoadError::Database`]; [`LoadError::Duplicate`] unless `replace`.
     pub fn load_key(&mut self, key: Key<'_>, replace: bool, now_ms: i64) -> Result<Loaded, LoadError> {
+        let Key { db, offset_bytes, key, hash, value, expire_at_ms, idle_s, freq } = key;
         let databases = self.dbs().len();
-        let db = usize::try_from(key.db).ok().filter(|&db| db < databases);
-        let db = db.ok_or(LoadError::Database(databases))?;
-        let usages = [key.idle_s.map(Usage::Idle), key.freq.map(Usage::Freq)];
-        let Key { key, hash, value, expire_at_ms, .. } = key;
+        let number = usize::try_from(db).ok().filter(|&number| number < databases);
+        let beyond = || LoadError::Database { key: key.to_vec(), db, databases, offset_bytes };
+        let number = number.ok_or_else(beyond)?;
+        let usages = [idle_s.map(Usage::Idle), freq.map(Usage::Freq)];
         debug_assert_eq!(hash, self.hash(key), "the reader's shapes are of another keyspace");
         let Some(value) = value else { return Ok(Loaded::Empty) };
         let (access, noting) = (self.access(now_ms), self.limits.noting());
-        let target = &mut self.dbs[db];
+        let target = &mut self.dbs[number];
         let stored = target.store(hash, key, value, expire_at_ms, access, replace);
         if let Stored::Refused = stored {
-            return Err(LoadError::Duplicate { key: key.to_vec(), db: db as u64 });
+            return Err(LoadError::Duplicate { key: key.to_vec(), db, offset_bytes });
         }
         for usage in usages.into_iter().flatten() {
             if let Some(entry) = target.find(hash, key) {

@@ -108,15 +108,9 @@ impl Default for Packer {
 }
 
 impl Packer {
-    /// Packs `bytes` into `out`, which is cleared first; false, and `out` undefined, if that would not save at least
-    /// four bytes.
-    pub fn pack(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
-        out.clear();
-        bytes.len().checked_sub(SAVED_BYTES).is_some_and(|room| self.append_packed(bytes, room, out))
-    }
-
     /// How many bytes a string of `len` bytes packs to that stands in pieces, of which each is [packed](Self::pack_piece)
-    /// by itself; `None` if that would not save at least four. `out` has all of them if there are no more.
+    /// by itself; `None` if that would not save at least four. `out` has all of them if there are no more, and never many
+    /// more than a piece gives.
     pub fn measure<'a>(
         &mut self,
         len: usize,
@@ -221,11 +215,13 @@ mod tests {
 
     use super::*;
 
-    fn round_trip(packer: &mut Packer, bytes: &[u8]) -> Option<usize> {
+    fn pack(packer: &mut Packer, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut packed = Vec::new();
-        if !packer.pack(bytes, &mut packed) {
-            return None;
-        }
+        packer.measure(bytes.len(), std::iter::once(bytes), &mut packed).map(|_| packed)
+    }
+
+    fn round_trip(packer: &mut Packer, bytes: &[u8]) -> Option<usize> {
+        let packed = pack(packer, bytes)?;
         let mut out = b"before".to_vec();
         assert!(unpack(&packed, bytes.len(), &mut out));
         assert_eq!(&out[6..], bytes);
@@ -249,11 +245,11 @@ mod tests {
         let (mut fresh, mut used) = (Packer::default(), Packer::default());
         let text = b"one two three one two three one two three".repeat(3);
         for other in [&b"three two one three two one"[..], &[0; 100], &text] {
-            used.pack(other, &mut Vec::new());
+            pack(&mut used, other);
         }
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        assert!(fresh.pack(&text, &mut a) && used.pack(&text, &mut b));
-        assert_eq!(a, b);
+        let packed = pack(&mut fresh, &text);
+        assert!(packed.is_some());
+        assert_eq!(packed, pack(&mut used, &text));
     }
 
     proptest! {

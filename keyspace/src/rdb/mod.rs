@@ -10,6 +10,7 @@
 //!          248 seconds | 249 byte    the next key's idle time, or frequency
 //!          244 slot keys expires     of a cluster's slot: skipped
 //!          247 module when value..   what a module kept beside the keys: named (see `module.rs`) and skipped
+//!          243 ..                    of a Valkey cluster: refused by name
 //!          type key value            types: see `TYPES`
 //!
 //! length   00nnnnnn | 01nnnnnn +1 byte | 0x80 u32 BE | 0x81 u64 BE
@@ -69,6 +70,7 @@ pub const VERSION_MAX: u16 = 12;
 pub const VALKEY_VERSION: u16 = 80;
 
 mod opcode {
+    pub(super) const SLOT_IMPORT: u8 = 243;
     pub(super) const SLOT_INFO: u8 = 244;
     pub(super) const FUNCTION2: u8 = 245;
     pub(super) const FUNCTION_PRE_GA: u8 = 246;
@@ -143,7 +145,7 @@ enum Holds {
 const OLD_MODULE: Form = Form::Unsupported("values of modules of a pre-release are not supported");
 const FIELD_TTL: Form = Form::Unsupported("hashes with fields that expire are not supported yet");
 
-/// All types; what no row names is an unknown code.
+/// The types that Redis and Valkey share; what no row names is an unknown code.
 #[rustfmt::skip]
 const TYPES: &[Type] = &[
     Type { code:  0, name: "string",               form: Form::String },
@@ -167,14 +169,27 @@ const TYPES: &[Type] = &[
     Type { code: 19, name: "stream-v2",            form: Form::Stream(stream::Layout::Second) },
     Type { code: 20, name: "set-listpack",         form: Form::Blob(Blob::Listpack, Holds::Set) },
     Type { code: 21, name: "stream-v3",            form: Form::Stream(stream::Layout::Third) },
+];
+
+/// Redis's own from 7.4 on.
+#[rustfmt::skip]
+const REDIS_TYPES: &[Type] = &[
     Type { code: 22, name: "hash-metadata-pre-ga", form: FIELD_TTL },
     Type { code: 23, name: "hash-listpack-ex-pre-ga", form: FIELD_TTL },
     Type { code: 24, name: "hash-metadata",        form: FIELD_TTL },
     Type { code: 25, name: "hash-listpack-ex",     form: FIELD_TTL },
 ];
 
+/// Valkey's own.
+#[rustfmt::skip]
+const VALKEY_TYPES: &[Type] = &[
+    Type { code: 22, name: "hash-volatile-items",  form: FIELD_TTL },
+];
+
 impl Type {
-    fn of(code: u8) -> Option<&'static Type> {
-        TYPES.iter().find(|row| row.code == code)
+    /// What a code means in a file or payload of this version.
+    fn of(code: u8, version: u16) -> Option<&'static Type> {
+        let own = if version == VALKEY_VERSION { VALKEY_TYPES } else { REDIS_TYPES };
+        TYPES.iter().chain(own).find(|row| row.code == code)
     }
 }

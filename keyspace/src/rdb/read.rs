@@ -74,6 +74,8 @@ pub enum Item<'a> {
 pub struct Key<'a> {
     /// Its database.
     pub db: u64,
+    /// Where its type stands in the file.
+    pub offset_bytes: u64,
     /// The key.
     pub key: &'a [u8],
     /// Its hash in the keyspace that the reader's shapes are of.
@@ -106,6 +108,7 @@ enum Step {
 
 #[derive(Debug, Default)]
 struct Attributes {
+    offset_bytes: u64,
     expire_at_ms: Option<i64>,
     idle_s: Option<u64>,
     freq: Option<u8>,
@@ -184,8 +187,9 @@ impl<R: BufRead> Reader<R> {
 
     fn view(&self, decoded: Option<Decoded>, attributes: Attributes) -> Key<'_> {
         let (key, value) = (&self.key[..], decoded.map(|decoded| self.decoder.view(decoded)));
-        let Attributes { expire_at_ms, idle_s, freq } = attributes;
-        Key { db: self.db, key, hash: self.decoder.hash(key), value, expire_at_ms, idle_s, freq }
+        let Attributes { offset_bytes, expire_at_ms, idle_s, freq } = attributes;
+        let (db, hash) = (self.db, self.decoder.hash(key));
+        Key { db, offset_bytes, key, hash, value, expire_at_ms, idle_s, freq }
     }
 
     fn error(&mut self, kind: ErrorKind) -> Error {
@@ -234,6 +238,9 @@ impl<R: BufRead> Reader<R> {
                     (0..3).try_for_each(|_| self.source.count().map(drop))?;
                     return Ok(Step::Item(Item::Skipped("slot info")));
                 }
+                opcode::SLOT_IMPORT if self.version == VALKEY_VERSION => {
+                    return Err(ErrorKind::Unsupported("a cluster's import of slots is not supported"));
+                }
                 code => return self.key(code, attributes),
             }
         }
@@ -246,8 +253,9 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Reads a key and its value.
-    fn key(&mut self, code: u8, attributes: Attributes) -> Result<Step, ErrorKind> {
-        let known = Type::of(code).ok_or(ErrorKind::UnknownType(code))?;
+    fn key(&mut self, code: u8, mut attributes: Attributes) -> Result<Step, ErrorKind> {
+        attributes.offset_bytes = self.source.offset() - 1;
+        let known = Type::of(code, self.version).ok_or(ErrorKind::UnknownType(code))?;
         self.type_name = Some(known.name);
         self.key.clear();
         self.key.shrink_to(KEPT_KEY_BYTES);

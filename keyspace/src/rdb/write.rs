@@ -21,7 +21,7 @@ use crate::{DbIndex, Entry, Usage, ValueRef};
 const PIECE_BYTES: usize = 64 * 1024;
 /// Shorter strings are not compressed. Source: redis 7.2 `src/rdb.c` `rdbSaveRawString`.
 const PACKED_BYTES_MIN: usize = 21;
-/// Longer ones are not either: packing them would stop the writer's thread for seconds, and positions are 32 bits.
+/// Longer ones are not either: packing them would stop the writer's thread for seconds.
 const PACKED_BYTES_MAX: usize = 1 << 30;
 /// No longer string is an integer that has a form of its own.
 const INTEGER_BYTES_MAX: usize = 11;
@@ -256,22 +256,18 @@ impl Writer {
         {
             return self.make_room(0, out);
         }
-        if self.may_pack(bytes.len()) && self.packer.pack(bytes, &mut self.packed) {
-            return self.packed(bytes.len(), out);
+        let pieces = || bytes.chunks(PIECE_BYTES);
+        match self.packs_to(bytes.len(), pieces()) {
+            Some(packed_len) => self.packed(packed_len, bytes.len(), pieces(), out),
+            None => self.plain(bytes, out),
         }
-        self.plain(bytes, out)
     }
 
-    /// The same for a string that is long: piece by piece, whatever it packs to.
+    /// The same for a string that is long, and stands in chunks.
     fn chunked(&mut self, string: &Chunked, out: &mut impl Write) -> io::Result<()> {
         let (len, pieces) = (string.len(), || string.pieces(0..string.len()));
-        let packed_len = match self.may_pack(len) {
-            true => self.packer.measure(len, pieces(), &mut self.packed),
-            false => None,
-        };
-        match packed_len {
-            Some(packed_len) if packed_len == self.packed.len() => self.packed(len, out),
-            Some(packed_len) => self.packed_pieces(packed_len, len, pieces(), out),
+        match self.packs_to(len, pieces()) {
+            Some(packed_len) => self.packed(packed_len, len, pieces(), out),
             None => {
                 self.length(len);
                 pieces().try_for_each(|piece| self.raw(piece, out))
@@ -279,36 +275,45 @@ impl Writer {
         }
     }
 
-    /// A string of `len` bytes of which it is only known how many it packs to.
-    fn packed_pieces<'a>(
+    /// How many bytes a string of `len` packs to, piece by piece, so that a giant needs no room of its own; `None` if it
+    /// stays as it is.
+    fn packs_to<'a>(&mut self, len: usize, pieces: impl Iterator<Item = &'a [u8]>) -> Option<usize> {
+        let may_pack = self.options.compress && (PACKED_BYTES_MIN..=PACKED_BYTES_MAX).contains(&len);
+        if may_pack { self.packer.measure(len, pieces, &mut self.packed) } else { None }
+    }
+
+    /// A string of `len` bytes that was just measured.
+    fn packed<'a>(
         &mut self,
         packed_len: usize,
         len: usize,
-        mut pieces: impl Iterator<Item = &'a [u8]>,
+        pieces: impl Iterator<Item = &'a [u8]>,
         out: &mut impl Write,
     ) -> io::Result<()> {
         self.packed_head(packed_len, len);
         let mut packed = std::mem::take(&mut self.packed);
-        let left = pieces.try_fold(packed_len, |left, piece| {
-            self.packer.pack_piece(piece, &mut packed);
-            self.raw(&packed, out)?;
-            left.checked_sub(packed.len()).ok_or_else(broken_promise)
-        });
-        self.packed = packed;
-        if left? == 0 { Ok(()) } else { Err(broken_promise()) }
-    }
-
-    fn may_pack(&self, len: usize) -> bool {
-        self.options.compress && (PACKED_BYTES_MIN..=PACKED_BYTES_MAX).contains(&len)
-    }
-
-    /// A string of `len` bytes that was just packed.
-    fn packed(&mut self, len: usize, out: &mut impl Write) -> io::Result<()> {
-        let packed = std::mem::take(&mut self.packed);
-        self.packed_head(packed.len(), len);
-        let written = self.raw(&packed, out);
+        let written = match packed.len() == packed_len {
+            true => self.raw(&packed, out),
+            false => self.packed_again(packed_len, pieces, &mut packed, out),
+        };
         self.packed = packed;
         written
+    }
+
+    /// One that is too long to be kept while it is measured.
+    fn packed_again<'a>(
+        &mut self,
+        packed_len: usize,
+        mut pieces: impl Iterator<Item = &'a [u8]>,
+        packed: &mut Vec<u8>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let left = pieces.try_fold(packed_len, |left, piece| {
+            self.packer.pack_piece(piece, packed);
+            self.raw(packed, out)?;
+            left.checked_sub(packed.len()).ok_or_else(broken_promise)
+        });
+        if left? == 0 { Ok(()) } else { Err(broken_promise()) }
     }
 
     fn packed_head(&mut self, packed_len: usize, len: usize) {

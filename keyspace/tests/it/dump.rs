@@ -106,6 +106,20 @@ fn a_refused_value_is_explained_to_the_log() {
     assert!(session.unit.remarks.is_empty());
 }
 
+/// What DUMP of valkey-server 9.1.2 gave for a hash with fields that expire.
+#[test]
+fn a_value_that_only_valkey_has_is_refused_by_its_name() {
+    let body = b"\x16\x01\x01a\xc0\x01\x00\xd8\xc3,\xbb\x03\x00\x00";
+    for (version, name) in [(80, "hash-volatile-items"), (12, "hash-metadata-pre-ga")] {
+        let mut session = Session::new();
+        let reply = restore(&mut session, "k", "0", &sealed(body, version), "");
+        assert_eq!(reply, "-ERR Bad data format\r\n");
+        let remark = &session.unit.remarks[0];
+        assert!(remark.starts_with("RDB data that are sound, but have no place here"), "{remark}");
+        assert!(remark.contains(name), "{remark}");
+    }
+}
+
 #[test]
 fn a_checksum_that_is_skipped_is_put_right_for_the_log() {
     let mut session = Session::new();

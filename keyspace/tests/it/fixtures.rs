@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use keyspace::rdb::{Checksum, Item, Reader};
+use keyspace::rdb::{Checksum, Item, Reader, Verdict};
 
 use crate::Session;
 use crate::rdb::{digest, encodings, file_of, read};
@@ -50,6 +50,9 @@ pub(crate) const FIXTURES: &[Fixture] = &[
     fixture!("redis-7.2.6.rdb", "7.2", 11, &["set-listpack", "stream-v3"], PACKED),
     fixture!("valkey-9.1.rdb", "9.1", 80, &["set-listpack", "stream-v3"], PACKED),
 ];
+
+/// A hash with fields that expire, and a key behind it.
+const EXPIRING_FIELDS: &[u8] = include_bytes!("../fixtures/valkey-9.1-expiring-fields.rdb");
 
 /// The types that every file has.
 const EVERYWHERE: &[&str] = &["string", "set-hashtable", "set-intset"];
@@ -140,6 +143,35 @@ fn a_file_of_any_server_has_the_types_of_its_time() {
         let found: BTreeSet<&str> = cut.filter_map(|error| error.type_name).collect();
         let expected = [EVERYWHERE, types[0], types[1]].concat();
         assert_eq!(found, expected.into_iter().collect(), "{name}");
+    }
+}
+
+/// The code of its hashes is another type of Redis's, by whose name they were refused; what a cluster's import of slots
+/// leaves passed for damage.
+#[test]
+fn what_only_valkey_writes_is_refused_by_its_name() {
+    let hash = "hashes with fields that expire are not supported yet";
+    for (file, verdict, expected) in [
+        (
+            EXPIRING_FIELDS,
+            Verdict::Unsupported,
+            &*format!("{hash}, at byte 116 (type hash-volatile-items, key 'hash')"),
+        ),
+        (
+            b"REDIS0012\x16\x04hash",
+            Verdict::Unsupported,
+            &format!("{hash}, at byte 15 (type hash-metadata-pre-ga, key 'hash')"),
+        ),
+        (b"VALKEY080\x17\x04hash", Verdict::Damaged, "unknown RDB type or opcode 23, at byte 10"),
+        (
+            b"VALKEY080\xf3\x04name\x01\x00\x02",
+            Verdict::Unsupported,
+            "a cluster's import of slots is not supported, at byte 10",
+        ),
+        (b"REDIS0011\xf3\x04name", Verdict::Damaged, "unknown RDB type or opcode 243, at byte 10"),
+    ] {
+        let error = read(file).err().expect(expected);
+        assert_eq!((error.to_string().as_str(), error.verdict()), (expected, verdict));
     }
 }
 

@@ -3,12 +3,12 @@
 use std::io::Read;
 
 use keyspace::rdb::{
-    Checksum, Error, ErrorKind, Item, Keys, LoadError, Loaded, ModuleType, Options, Reader, Sorter, VERSION,
-    Writer,
+    Checksum, Error, ErrorKind, Item, Keys, Loaded, ModuleType, Options, Reader, Sorter, VERSION, Writer,
 };
 use keyspace::types::stream::{Header, Stream};
-use keyspace::{Digest, Keyspace, ValueRef};
+use keyspace::{Digest, Keyspace, Usage, ValueRef};
 
+use crate::allocations::allocated_bytes;
 use crate::{START_MS, Session, fixtures};
 
 const REDIS: &[u8] = include_bytes!("../fixtures/redis-7.0.15.rdb");
@@ -97,6 +97,40 @@ fn values_about_their_thresholds_come_back_in_their_encodings() {
     assert_eq!(encodings(&found), encodings(&session));
 }
 
+/// The story: a hash with one value of 500 MB took as much again, or twice as much, to be written, and up to the end of
+/// the file; keys could be evicted for it.
+#[test]
+fn a_giant_element_is_written_without_a_copy_of_it() {
+    const LEN_BYTES: usize = 4 << 20;
+    let mut state = 42u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    });
+    let noise: Vec<u8> = noise.take(LEN_BYTES).collect();
+    // Packs to more than is kept while that is found out, and to less.
+    let text: Vec<u8> = noise.iter().flat_map(|&byte| [byte & 3, 7, byte & 3, 7]).take(LEN_BYTES).collect();
+    for (value, least, most) in [
+        (&noise, LEN_BYTES, LEN_BYTES + 100),
+        (&text, 1 << 20, LEN_BYTES * 3 / 4),
+        (&vec![b'a'; LEN_BYTES], 0, 1 << 20),
+    ] {
+        let mut session = Session::new();
+        session.run_argv(&[b"HSET", b"hash", b"field", value]);
+        session.run_argv(&[b"RPUSH", b"list", value]);
+        let file = write(&session.keyspace, Options::default());
+        assert!((2 * least..2 * most).contains(&file.len()), "{}", file.len());
+        assert_eq!(digest(&read(&file).unwrap().0), digest(&session));
+        let db = &session.keyspace.dbs()[0];
+        let (_, allocated) = allocated_bytes(|| {
+            let (mut writer, mut out) = (Writer::new(Options::default()), std::io::sink());
+            db.table().iter().try_for_each(|entry| writer.key(entry, None, &mut out)).unwrap();
+            writer.finish(&mut out).unwrap();
+        });
+        assert!(allocated < 3 << 20, "{allocated} bytes");
+    }
+}
+
 #[test]
 fn larger_compact_forms_become_what_the_thresholds_say() {
     let mut session = Session::new();
@@ -122,6 +156,24 @@ fn larger_compact_forms_become_what_the_thresholds_say() {
             session.run(&format!("OBJECT ENCODING {key}")),
             format!("${}\r\n{encoding}\r\n", encoding.len())
         );
+    }
+}
+
+#[test]
+fn how_a_key_is_used_comes_back() {
+    let mut session = Session::new();
+    session.run("SET k v");
+    let idle = [0, 63, 64, 16_383, 16_384, u64::from(u32::MAX), 1 << 32].map(Usage::Idle);
+    let frequencies = [0, 7, 255].map(Usage::Freq);
+    for usage in idle.into_iter().chain(frequencies) {
+        let (mut writer, mut file) = (Writer::new(Options::default()), Vec::new());
+        let entry = session.keyspace.dbs()[0].table().iter().next().unwrap();
+        writer.key(entry, Some(usage), &mut file).unwrap();
+        writer.finish(&mut file).unwrap();
+        let mut reader = Reader::new(&file[..], session.keyspace.rdb_shapes()).unwrap();
+        let Some(Item::Key(key)) = reader.next().unwrap() else { panic!("{usage:?}") };
+        let found = key.idle_s.map(Usage::Idle).or(key.freq.map(Usage::Freq));
+        assert_eq!(found, Some(usage));
     }
 }
 
@@ -511,7 +563,7 @@ fn sorted_keys_are_the_same_and_equal_ones_stay_in_order() {
         assert!(places.is_sorted() && places.first().is_none_or(|&first| first >= last));
         last = places.last().copied().unwrap_or(last);
         assert_eq!((keys.is_empty(), keys.len()), (places.is_empty(), places.len()));
-        for (_, key) in keys.drain() {
+        for key in keys.drain() {
             loaded += usize::from(session.keyspace.load_key(key, true, START_MS).is_ok());
         }
         keys.clear(0);
@@ -540,7 +592,7 @@ fn every_time_is_one_with_and_without_a_sorter() {
         let (mut sorter, mut keys) = (Sorter::default(), Keys::default());
         sorter.push(key);
         (0..Sorter::PARTS).for_each(|part| sorter.take(part, &mut keys));
-        for (_, key) in keys.drain() {
+        for key in keys.drain() {
             sorted.keyspace.load_key(key, false, START_MS).unwrap();
         }
         let time = |session: &Session| {
@@ -564,9 +616,13 @@ fn a_key_comes_once_and_into_a_database_that_is_there() {
         }
     };
     assert_eq!(load(3, false), Ok(Loaded::Stored));
-    assert_eq!(load(3, false), Err(LoadError::Duplicate { key: b"k".to_vec(), db: 3 }));
+    let error = load(3, false).unwrap_err();
+    assert_eq!(error.to_string(), "RDB has duplicated key 'k' in DB 3, at byte 11");
     assert_eq!(load(3, true), Ok(Loaded::Replaced));
-    assert_eq!(load(16, false), Err(LoadError::Database(16)));
+    let error = load(16, false).unwrap_err();
+    let expected =
+        "the data was created with a server of more than 16 databases: key 'k' is in DB 16, at byte 11";
+    assert_eq!((error.to_string().as_str(), error.offset_bytes()), (expected, 11));
 }
 
 #[test]

@@ -1,13 +1,10 @@
-//! BGREWRITEAOF in the server: when one begins, its step in each turn, how it ends, and what killed ones have left.
+//! BGREWRITEAOF in the server: when one begins, its step in each turn, and how it ends.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aof::{Log, Options, Stats};
 use rewrite::trigger::{Decision, Estimate, Growth, Reason, Situation, Space, decide};
 use rewrite::{Format, Hold, Rewrite, Settings, Summary};
-use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
 
 use crate::config::Config;
 use crate::disk;
@@ -157,23 +154,6 @@ impl Server {
     pub fn schedule_rewrite(&mut self) {
         self.persistence.scheduled = true;
         self.persistence.backoff.reset();
-    }
-
-    /// Removes bases and RDB files that no one will finish: their writer was killed. Redis leaves them, one for each
-    /// kill.
-    pub(crate) fn remove_stale_files(&mut self, dir: &Path) {
-        let fs = self.persistence.fs();
-        for name in fs.list(dir).unwrap_or_default() {
-            let between = |prefix, suffix| name.strip_prefix(prefix)?.strip_suffix(suffix);
-            let pid = between("temp-rewriteaof-bg-", ".aof");
-            let pid = pid.or_else(|| between("temp-sync-", ".rdb")).or_else(|| between("temp-", ".rdb"));
-            let Some(pid) = pid.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw) else { continue };
-            // Another server may share the folder. In a container, everybody's number is the same as ours.
-            let alive = pid != rustix::process::getpid() && test_kill_process(pid) != Err(Errno::SRCH);
-            if !alive && fs.remove(&dir.join(&name)).is_ok() {
-                self.log(Level::Notice, format!("Removed {name}, left by a process that was killed"));
-            }
-        }
     }
 
     /// Stops a rewrite that is running; what was logged meanwhile stays where it is.

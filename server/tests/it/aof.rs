@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 
@@ -786,6 +787,41 @@ fn the_base_of_a_killed_rewrite_is_removed_and_that_of_a_living_one_is_not() {
     assert_eq!(server.client().ask("DBSIZE"), ":10000");
     assert_eq!(names(world.path()), ["appendonlydir", "server.log", "temp-rewriteaof-bg-1.aof"]);
     assert!(world.log().contains(&format!("Removed {left}, left by a process that was killed")));
+}
+
+/// A stock server's stayed for ever, and so did any whose process had the number of another one by then.
+#[test]
+fn what_any_killed_process_has_left_is_removed_and_what_somebody_may_finish_is_not() {
+    const NOBODY: u32 = i32::MAX as u32;
+    let (world, me) = (World::new(), std::process::id());
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    let put = |name: &str, is_old: bool| {
+        let file = fs::File::create(world.path().join(name)).unwrap();
+        if is_old {
+            file.set_modified(long_ago).unwrap();
+        }
+        file
+    };
+    let gone = [
+        format!("temp-rewriteaof-{NOBODY}.aof"),
+        format!("temp-rewriteaof-bg-{NOBODY}.aof"),
+        format!("temp-{NOBODY}.rdb"),
+        format!("temp-1700000000.{NOBODY}.rdb"),
+    ];
+    gone.iter().for_each(|name| drop(put(name, false)));
+    // This process has closed the first long ago and the second just now, and has the third open.
+    let [closed, written, open] =
+        [format!("temp-{me}.rdb"), format!("temp-1.{me}.rdb"), format!("temp-2.{me}.rdb")];
+    put(&closed, true);
+    put(&written, false);
+    let _open = put(&open, true);
+    put("temp-of-mine.rdb", true);
+    let _server = world.start(&[]);
+    let left = ["server.log", &written, &open, "temp-of-mine.rdb"];
+    assert_eq!(names(world.path()), left);
+    for name in gone.iter().chain([&closed]) {
+        assert!(world.log().contains(&format!("Removed {name}, left by a process that was killed")));
+    }
 }
 
 #[test]

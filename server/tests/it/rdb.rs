@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::UNIX_EPOCH;
 
 use rustix::process::Signal;
 
@@ -83,6 +84,64 @@ fn a_background_save_holds_the_moment_it_was_asked_for() {
         client.ask(&format!("DEL key:{number}"));
     }
     assert_eq!(client.ask("DEBUG DIGEST"), digest);
+}
+
+#[test]
+fn a_save_during_a_rewrite_is_refused_unless_it_may_wait_for_its_end() {
+    let world = World::new();
+    let server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "20000"]);
+    let mut client = server.client();
+    client.ok("DEBUG POPULATE 1000");
+    assert_eq!(client.ask("BGREWRITEAOF"), "Background append only file rewriting started");
+    assert_eq!(
+        client.ask("BGSAVE"),
+        "-ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule \
+         a BGSAVE whenever possible."
+    );
+    assert!(client.ask("BGSAVE LATER").starts_with("-ERR syntax"));
+    assert_eq!(client.ask("BGSAVE SCHEDULE"), "Background saving scheduled");
+    assert_eq!((client.info("rdb_bgsave_in_progress"), client.info("rdb_saves")), ("0".into(), "0".into()));
+    client.ok("CONFIG SET rdb-key-save-delay 0");
+    eventually("the rewrite ends, and the save follows", || client.info("rdb_saves") == "1");
+    eventually("the save ends", || client.info("rdb_bgsave_in_progress") == "0");
+    assert_eq!(
+        (client.info("rdb_last_bgsave_status"), client.info("aof_rewrites")),
+        ("ok".into(), "1".into())
+    );
+    assert!(world.path().join("dump.rdb").exists());
+}
+
+#[test]
+fn a_save_in_a_transaction_is_scheduled_behind_it() {
+    let world = World::new();
+    let mut server = world.start(&[]);
+    let mut client = server.client();
+    client.ok("MULTI");
+    for command in ["SET a 1", "BGSAVE", "SET b 1"] {
+        assert_eq!(client.ask(command), "QUEUED");
+    }
+    assert_eq!(client.ask("EXEC"), "[OK Background saving scheduled OK]");
+    eventually("it is saved", || client.info("rdb_changes_since_last_save") == "0");
+    server.kill();
+    let server = world.start(&[]);
+    assert_eq!(server.client().ask("MGET a b"), "[1 1]", "the transaction as a whole");
+}
+
+#[test]
+fn lastsave_tells_when_a_file_was_written_last() {
+    let world = World::new();
+    let server = world.start(&[]);
+    let mut client = server.client();
+    let last = |client: &mut Client| client.ask("LASTSAVE")[1..].parse::<u64>().unwrap();
+    for (command, reply) in [("SAVE", "OK"), ("BGSAVE", "Background saving started")] {
+        let before = last(&mut client);
+        let now = || UNIX_EPOCH.elapsed().unwrap().as_secs();
+        eventually("the second is over", || now() > before);
+        assert_eq!(client.ask(command), reply);
+        eventually("it is saved", || last(&mut client) > before);
+        assert_eq!(client.info("rdb_last_save_time"), last(&mut client).to_string());
+        assert!(last(&mut client) <= now());
+    }
 }
 
 #[test]

@@ -152,6 +152,7 @@ fn a_guess_makes_less_room_than_what_a_file_announces() {
 #[test]
 fn a_load_that_fails_leaves_groups() {
     let key = |keyspace: &Keyspace, db: u64| Key {
+        offset_bytes: 0,
         db,
         key: b"key",
         hash: keyspace.hash(b"key"),
