@@ -156,13 +156,13 @@ fn hog(bench: &Bench) -> Result<String> {
         let server = Server::start_by(bench.cores.server(&party.program), &dir, free_port(), &options)?;
         let load = Load::start(&server, 100_000)?;
         let lasts = bench.seconds(10);
-        let quiet = Stalls::watch(&server, lasts)?;
+        let quiet = Stalls::watch(server.pid(), lasts)?;
         let hog = Hog::start(&dir.join("hog"))?;
         let (pings, _) = pings_during(&server, || {
             std::thread::sleep(lasts);
             Ok(())
         })?;
-        let busy = Stalls::watch(&server, lasts)?;
+        let busy = Stalls::watch(server.pid(), lasts)?;
         drop((hog, load));
         let pings = quantile(&pings, 1.0);
         Ok([
@@ -228,14 +228,17 @@ struct Stalls {
 
 impl Stalls {
     /// Looks several thousand times a second.
-    fn watch(server: &Server, lasts: Duration) -> Result<Self> {
+    fn watch(pid: u32, lasts: Duration) -> Result<Self> {
         let read = |file: &str| {
-            let path = format!("/proc/{0}/task/{0}/{file}", server.pid());
+            let path = format!("/proc/{pid}/task/{pid}/{file}");
             fs::read_to_string(&path).context(path)
         };
         let (begin, mut since, mut lengths) = (Instant::now(), None, Vec::new());
-        while begin.elapsed() < lasts {
-            match (is_stalled(&read("syscall")?), since) {
+        let mut is_over = false;
+        while !is_over {
+            // One that lasts until the end counts up to there.
+            is_over = begin.elapsed() >= lasts;
+            match (!is_over && is_stalled(&read("syscall")?), since) {
                 (true, None) => since = Some((begin.elapsed(), runnable(&read("schedstat")?)?)),
                 (false, Some((from, before))) => {
                     let ran = runnable(&read("schedstat")?)?.saturating_sub(before);
@@ -281,9 +284,23 @@ fn is_stalled(syscall: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
     use std::time::Duration;
 
     use super::{Stalls, is_stalled, runnable};
+
+    #[test]
+    fn who_waits_in_a_call_is_seen_to() {
+        let mut waits = Command::new("sh")
+            .args(["-c", "for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 0.05; done"])
+            .spawn()
+            .unwrap();
+        let stalls = Stalls::watch(waits.id(), Duration::from_millis(400)).unwrap();
+        waits.kill().unwrap();
+        waits.wait().unwrap();
+        assert!(stalls.longest_ms() > 10.0 && stalls.each_second() > 0.0, "{:?}", stalls.lengths);
+        assert!(stalls.most_in_an_episode() > 0.0);
+    }
 
     #[test]
     fn an_episode_is_two_seconds_of_slow_calls() {
