@@ -60,6 +60,8 @@ mod limits;
 mod memory;
 mod random;
 mod room;
+#[cfg(test)]
+mod soak;
 mod value;
 
 pub mod commands;

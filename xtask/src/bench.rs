@@ -7,12 +7,13 @@
 //! | `commands` | the server's CPU microseconds per request of the collections' commands, above the floor |
 //! | `start` | milliseconds to load the same append-only directory: a RESP log and an RDB base, of strings and mixed |
 //! | `memory` | resident bytes per key, field, member and element |
-//! | `growth` | 5 million new keys, each SET timed: does a table that grows stop the server? |
+//! | `growth` | 5 million new keys, a million fields and members, and most of them gone again, each request timed: does a table that grows or shrinks stop the server? |
 //! | `rewrite` | BGREWRITEAOF of 3 million keys under writes: how long PINGs and SETs take, the memory at its peak; and how long it takes when idle |
+//! | `instructions` | of a pipelined SET, counted by callgrind, with the log's checksums and without |
 //! | `disk` | reads beside synced writes, writes while an fsync runs, and a disk that another process keeps busy |
 //!
 //! The servers take turns within a round, in another order each round, and medians over the rounds are printed: a
-//! noisy machine then harms all alike. `--row`: of `commands` and `memory` only the rows with these words in their names.
+//! noisy machine then harms all alike. `--row`: of `commands`, `memory` and `growth` only the rows with these words in their names.
 //! `ratio` is ours to the better peer's. The floor (`server/examples/floor.rs`)
 //! parses and answers and does nothing else.
 
@@ -33,6 +34,7 @@ use crate::{install, workspace};
 mod commands;
 mod disk;
 mod growth;
+mod instructions;
 mod memory;
 mod rewrite;
 mod start;
@@ -46,6 +48,7 @@ const PARTS: &[Part] = &[
     ("memory", memory::memory),
     ("growth", growth::growth),
     ("rewrite", rewrite::rewrite),
+    ("instructions", instructions::instructions),
     ("disk", disk::disk),
 ];
 

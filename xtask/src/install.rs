@@ -34,6 +34,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("pgrep", "procps"),
     ("strace", "strace"),
+    ("valgrind", "valgrind"),
     // `which`, by which the suite's runtest finds Tcl, is debianutils' own and always there.
 ];
 

@@ -36,7 +36,7 @@ const COMMANDS: &[Command] = &[
     ("differ",  "[GROUP...] [--seed N] [--commands N]",    "random commands to our server and redis-server", differ::run),
     ("interop", "[PART...]",                               "data directories to and from other servers, and clients", interop::run),
     ("bench",   "[--only PART] [--rounds N] [--quick]",    "our server beside its peers, as a table", bench::run),
-    ("soak",    "[FACTOR]",                                "randomised tests, FACTOR times as long", soak::run),
+    ("soak",    "[PART...] [--minutes N] [--seed N] [--quick]", "all that is random, for a night", soak::run),
     ("install", "",                                        "what the commands above need, where it is missing", install::run),
 ];
 

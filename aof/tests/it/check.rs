@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use aof::check::{Findings, Place, Repaired, Verdict};
 use aof::fs::{Fs, Mem};
 use aof::{Checkup, Error, Fsync, Op, Options};
+use proptest::prelude::ProptestConfig;
 use resp::{Limits, Parser};
 
 use crate::corruption::{MANIFEST, a_log, files, flipped, quarantine, rotate};
@@ -338,7 +339,7 @@ fn a_file_alone_is_looked_at_without_its_manifest_and_cannot_be_repaired() {
 static LOG: LazyLock<Mem> = LazyLock::new(a_log);
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 2))]
     #[test]
     fn whatever_the_damage_a_repair_loads_what_a_look_saw(
         damage in proptest::collection::vec((0_usize..3, 0_usize..4000, 0_u8..4), 1..6),

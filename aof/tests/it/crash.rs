@@ -10,7 +10,7 @@ use aof::fs::{Call, Mem, Verdict};
 use aof::{BaseFormat, Directory, Fsync, Health, Log, NewBase, Op, Options, Steps};
 
 use crate::stepping::{Stepper, Turns};
-use crate::world::{eio, load, options, path, plain, request, start, turn, until};
+use crate::world::{eio, load, options, path, plain, rdb, request, start, turn, until};
 
 /// A seed's pseudo-random numbers: xorshift.
 fn next(state: &mut u64) -> u64 {
@@ -167,8 +167,11 @@ fn rewrites_and_faults(seed: u64) {
                 );
                 outcome.is_some_and(|outcome| outcome.is_ok()).then(|| {
                     let covers = log.switch();
-                    mem.put(TEMP.as_ref(), &request(&["SET", "k", &n.to_string()]));
-                    let format = BaseFormat::Resp;
+                    let (format, base) = match seed % 2 {
+                        0 => (BaseFormat::Resp, request(&["SET", "k", &n.to_string()]).to_vec()),
+                        _ => (BaseFormat::Rdb, rdb(&[format!("0:SET k {n}")])),
+                    };
+                    mem.put(TEMP.as_ref(), &base);
                     log.publish_base(NewBase { temp_path: TEMP.into(), format, covers, len_bytes: 0 });
                     true
                 })

@@ -1,5 +1,6 @@
 //! What the tests share: a world in memory, a sink that remembers, and patience with threads.
 
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,14 +46,39 @@ impl Sink for Recorder {
         Ok(())
     }
 
+    fn base_rdb(&mut self, _: &Path, rdb: &mut (dyn BufRead + Send)) -> Result<(), SinkError> {
+        let mut lines = rdb.lines().map(|line| line.map_err(SinkError::new));
+        let mut next = || lines.next().unwrap_or_else(|| Err(SinkError::new("an RDB file that is torn")));
+        let head = next()?;
+        let count = head.strip_prefix(RDB_MAGIC).and_then(|count| count.parse().ok());
+        for _ in 0..count.ok_or_else(|| SinkError::new(format!("an RDB file that begins {head:?}")))? {
+            self.commands.push(next()?);
+        }
+        Ok(())
+    }
+
     fn progress(&mut self, progress: aof::Progress) {
         self.tellings.push(progress);
     }
 }
 
+const RDB_MAGIC: &str = "REDIS0010 ";
+
+/// What stands for an RDB file: how many commands there are, and these as [`Recorder`] remembers them, which reads it.
+pub(crate) fn rdb<'a>(commands: impl IntoIterator<Item = &'a String>) -> Vec<u8> {
+    let commands: Vec<&String> = commands.into_iter().collect();
+    let lines: String = commands.iter().map(|command| format!("{command}\n")).collect();
+    format!("{RDB_MAGIC}{}\n{lines}", commands.len()).into_bytes()
+}
+
 /// How many times as much is to be tried by chance.
 pub(crate) fn soak() -> u64 {
-    std::env::var("EVERLOG_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+    number("EVERLOG_SOAK").unwrap_or(1)
+}
+
+/// A variable that holds a number.
+pub(crate) fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 pub(crate) fn load(mem: &Mem, options: &Options) -> Result<(Vec<String>, Report), Error> {

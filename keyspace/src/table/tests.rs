@@ -306,7 +306,7 @@ fn follow<T: Words>(steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(crate::soak::cases(48))]
 
     #[test]
     fn fields_hold_what_a_standard_map_holds(steps in prop::collection::vec(step(), 1..24)) {
@@ -315,7 +315,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(crate::soak::cases(12))]
 
     #[test]
     fn the_persistent_map_holds_what_a_standard_map_holds(steps in prop::collection::vec(step(), 1..12)) {

@@ -16,8 +16,9 @@ use crate::Session;
 use crate::allocations::allocated_bytes;
 use crate::fixtures::{FIXTURES, bodies};
 use crate::rdb::{file_of, read};
+use crate::soak;
 
-/// In ci; a million files and payloads together with `EVERLOG_SOAK=500`.
+/// Of each property in ci; a million files and payloads together with `EVERLOG_SOAK=500`.
 const CASES: u32 = 1_000;
 
 /// What no decoder needs, whatever its bytes claim. A byte that is packed gives up to 88.
@@ -28,9 +29,8 @@ fn allowed_bytes(len: usize) -> u64 {
 /// No input of a few kilobytes takes so long, on the busiest machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn config() -> ProptestConfig {
-    let soak = std::env::var("EVERLOG_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
-    ProptestConfig::with_cases(CASES * soak)
+fn cases() -> u32 {
+    CASES * u32::try_from(soak()).expect("a small factor")
 }
 
 /// The types and values of all fixtures.
@@ -129,10 +129,9 @@ fn a_file_that_ends_behind_any_of_its_items_is_whole_with_a_new_end() {
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
-    #[test]
-    fn damaged_files_do_no_harm(fixture: Index, damages in damages()) {
+    fn damaged_file_does_no_harm(fixture: Index, damages in damages()) {
         let mut file = fixture.get(FIXTURES).file.to_vec();
         file.truncate(file.len() - 8);
         damages.iter().for_each(|damage| damage.apply(&mut file));
@@ -141,8 +140,7 @@ proptest! {
         keyspace::fuzz::rdb_file(&file, |_| {});
     }
 
-    #[test]
-    fn damaged_payloads_do_no_harm(body: Index, damages in damages()) {
+    fn damaged_payload_does_no_harm(body: Index, damages in damages()) {
         let mut body = body.get(&BODIES).clone();
         damages.iter().for_each(|damage| damage.apply(&mut body));
         // As a file of one key: the same decoder, without what the commands behind RESTORE take.
@@ -152,14 +150,35 @@ proptest! {
         keyspace::fuzz::restore(&body, |_| {});
     }
 
-    #[test]
-    fn random_values_do_no_harm(code in 0u8..26, head in 0u8..6, body in prop::collection::vec(any::<u8>(), 0..80)) {
+    fn random_value_does_no_harm(code in 0u8..26, head in 0u8..6, body in prop::collection::vec(any::<u8>(), 0..80)) {
         keyspace::fuzz::restore(&[&[code, head], &body[..]].concat(), |_| {});
     }
 
-    #[test]
     fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         keyspace::fuzz::rdb_file(&[b"REDIS0011", &bytes[..]].concat(), |_| {});
         keyspace::fuzz::rdb_file(&bytes, |_| {});
     }
+}
+
+/// Each property holds for all its cases.
+#[expect(clippy::print_stdout, reason = "a soak adds these lines up")]
+fn told(what: &str, property: fn()) {
+    property();
+    println!("tried: {} {what}", cases());
+}
+
+#[test]
+fn damaged_files_do_no_harm() {
+    told("damaged files", damaged_file_does_no_harm);
+}
+
+#[test]
+fn damaged_payloads_do_no_harm() {
+    told("damaged payloads", damaged_payload_does_no_harm);
+}
+
+#[test]
+fn random_values_and_bytes_do_no_harm() {
+    told("random values", random_value_does_no_harm);
+    told("random files", random_bytes_do_no_harm);
 }

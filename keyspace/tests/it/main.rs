@@ -32,6 +32,16 @@ use resp::{Encoder, Version};
 /// 2023-11-14; a session's clock stands still until a test moves it.
 const START_MS: i64 = 1_700_000_000_000;
 
+/// A variable that holds a number.
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// `EVERLOG_SOAK`: how many times as much is tried by chance as in ci.
+fn soak() -> u64 {
+    number("EVERLOG_SOAK").unwrap_or(1)
+}
+
 /// A client of a keyspace of its own.
 struct Session {
     keyspace: Keyspace,

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use keyspace::{Call, Digest, Keyspace, Random, Unit};
 use resp::{Encoder, Version};
 
-use crate::{Session, words};
+use crate::{Session, number, soak, words};
 
 /// `K` stands for a key, `E` for an element, `I` for an integer, `F` for a float, `T` for a time to live,
 /// `N` for a small number or a part of a stream's ID.
@@ -236,7 +236,13 @@ fn every_command_here_is_known() {
 
 #[test]
 fn replayed_effects_give_the_same_data_and_snapshots_stay() {
-    for seed in 0..40 {
-        follow(seed, 400);
+    /// In ci; `EVERLOG_SOAK` multiplies it.
+    const HISTORIES: u64 = 40;
+    const COMMANDS: usize = 400;
+    let (first, histories) = (number("EVERLOG_SEED").unwrap_or(0), HISTORIES * soak());
+    println!("EVERLOG_SEED={first}");
+    for seed in first..first + histories {
+        follow(seed, COMMANDS);
     }
+    println!("tried: {} commands whose effects were replayed", histories * COMMANDS as u64);
 }

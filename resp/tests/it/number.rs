@@ -65,7 +65,7 @@ fn bytes_that_are_not_text_are_no_number() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(16 * ProptestConfig::default().cases))]
 
     #[test]
     fn every_double_reads_back_from_its_text(bits: u64) {

@@ -10,14 +10,14 @@ use aof::Options;
 use aof::fs::{Call, Mem};
 use rewrite::{Output, Progress, Rewrite, Settings, Source};
 
-use super::{PATIENCE, World, exists, load};
+use super::{KINDS, Kind, PATIENCE, World, exists, load};
 
 const TEMP: &str = "/d/temp-rewriteaof-bg-7.aof";
 const A_DAY_US: u32 = 3_600_000_000;
 
-fn world_of(keys: usize) -> (Mem, World) {
+fn world_of(kind: Kind, keys: usize) -> (Mem, World) {
     let mem = Mem::new();
-    let mut world = World::new(Arc::new(mem.clone()));
+    let mut world = World::new(Arc::new(mem.clone()), kind);
     (0..keys).for_each(|n| world.run_line(&format!("SET key{n} value{n}")));
     (mem, world)
 }
@@ -43,23 +43,25 @@ fn goes_on(mem: &Mem, mut world: World, context: &str) {
 
 #[test]
 fn an_abort_ends_a_rest_of_an_hour_and_removes_the_file_at_once() {
-    let (mem, mut world) = world_of(300);
-    let mut rewrite = begin_slow(&mut world);
-    world.step_until(&mut rewrite, |rewrite| rewrite.progress().keys == 1);
-    assert!(exists(&mem, Path::new(TEMP)));
-    // Only the head of the base is out.
-    assert!(matches!(rewrite.progress(), Progress { keys: 1, keys_total: 300, bytes: 1..100 }));
-    let start = Instant::now();
-    rewrite.abort(world.log.as_mut());
-    assert!(start.elapsed() < PATIENCE / 2);
-    assert!(!exists(&mem, Path::new(TEMP)));
-    goes_on(&mem, world, "while walking");
+    for kind in KINDS {
+        let (mem, mut world) = world_of(kind, 300);
+        let mut rewrite = begin_slow(&mut world);
+        world.step_until(&mut rewrite, |rewrite| rewrite.progress().keys == 1);
+        assert!(exists(&mem, Path::new(TEMP)));
+        // At most what stands in front of the keys is out.
+        assert!(matches!(rewrite.progress(), Progress { keys: 1, keys_total: 300, bytes: 0..200 }));
+        let start = Instant::now();
+        rewrite.abort(world.log.as_mut());
+        assert!(start.elapsed() < PATIENCE / 2);
+        assert!(!exists(&mem, Path::new(TEMP)));
+        goes_on(&mem, world, &format!("{kind:?}, while walking"));
+    }
 }
 
 #[test]
 fn an_abort_at_any_moment_leaves_a_log_that_goes_on() {
-    for steps in 0..40 {
-        let (mem, mut world) = world_of(50);
+    for (steps, kind) in (0..40).flat_map(|steps| KINDS.map(|kind| (steps, kind))) {
+        let (mem, mut world) = world_of(kind, 50);
         let mut rewrite = world.begin();
         let mut ended = false;
         for _ in 0..steps {
@@ -72,29 +74,31 @@ fn an_abort_at_any_moment_leaves_a_log_that_goes_on() {
         } else {
             drop(rewrite)
         }
-        goes_on(&mem, world, &format!("after {steps} steps, ended: {ended}"));
+        goes_on(&mem, world, &format!("{kind:?}, after {steps} steps, ended: {ended}"));
     }
 }
 
 #[test]
 fn a_finished_base_that_nobody_took_is_removed() {
-    let (mem, mut world) = world_of(50);
-    let mut rewrite = world.begin();
-    world.step_until(&mut rewrite, |rewrite| rewrite.progress().keys_total > 0);
-    let start = Instant::now();
-    while rewrite.progress().keys < 50 || rewrite.progress().bytes == 0 {
-        assert!(start.elapsed() < PATIENCE);
-        std::thread::yield_now();
+    for kind in KINDS {
+        let (mem, mut world) = world_of(kind, 50);
+        let mut rewrite = world.begin();
+        world.step_until(&mut rewrite, |rewrite| rewrite.progress().keys_total > 0);
+        let start = Instant::now();
+        while rewrite.progress().keys < 50 || rewrite.progress().bytes == 0 {
+            assert!(start.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        rewrite.abort(world.log.as_mut());
+        assert!(!exists(&mem, Path::new(TEMP)));
+        goes_on(&mem, world, &format!("{kind:?}, when finished"));
     }
-    rewrite.abort(world.log.as_mut());
-    assert!(!exists(&mem, Path::new(TEMP)));
-    goes_on(&mem, world, "when finished");
 }
 
 #[test]
 fn a_base_that_waits_for_the_writer_is_withdrawn_or_published() {
-    for _ in 0..50 {
-        let (mem, mut world) = world_of(20);
+    for kind in KINDS.repeat(15) {
+        let (mem, mut world) = world_of(kind, 20);
         let mut rewrite = world.begin();
         let slow = mem.clone();
         // The writer takes its time, so that the abort meets it now before, now in, now after its work.
@@ -107,13 +111,13 @@ fn a_base_that_waits_for_the_writer_is_withdrawn_or_published() {
         world.step_until(&mut rewrite, |rewrite| rewrite.progress().bytes > 0);
         (0..30).for_each(|_| drop(world.step(&mut rewrite)));
         rewrite.abort(world.log.as_mut());
-        goes_on(&mem, world, "while publishing");
+        goes_on(&mem, world, &format!("{kind:?}, while publishing"));
     }
 }
 
 #[test]
 fn a_rest_follows_the_directive() {
-    let (_, mut world) = world_of(300);
+    let (_, mut world) = world_of(KINDS[0], 300);
     let mut rewrite = begin_slow(&mut world);
     world.step_until(&mut rewrite, |rewrite| rewrite.progress().keys == 1);
     rewrite.set_key_delay_us(1);
@@ -124,7 +128,7 @@ fn a_rest_follows_the_directive() {
 
 #[test]
 fn the_limit_of_bytes_a_second_can_be_lifted_while_the_job_rests() {
-    let (_, mut world) = world_of(30_000);
+    let (_, mut world) = world_of(KINDS[0], 30_000);
     let settings = Settings { max_bytes_per_s: 1, ..world.settings() };
     let wake = Arc::clone(&world.wake);
     let mut rewrite = Rewrite::begin(world.log(), settings, wake).expect("it begins");
@@ -138,7 +142,7 @@ fn the_limit_of_bytes_a_second_can_be_lifted_while_the_job_rests() {
 
 #[test]
 fn a_rest_that_the_limit_of_bytes_demands_can_be_aborted() {
-    let (mem, mut world) = world_of(300);
+    let (mem, mut world) = world_of(KINDS[0], 300);
     let settings = Settings { max_bytes_per_s: 1, ..world.settings() };
     let wake = Arc::clone(&world.wake);
     let mut rewrite = Rewrite::begin(world.log(), settings, wake).expect("it begins");
@@ -163,7 +167,7 @@ impl Source for Stubborn {
 
 #[test]
 fn who_aborts_can_tell_when_the_snapshot_is_gone() {
-    let (mem, mut world) = world_of(1);
+    let (mem, mut world) = world_of(KINDS[0], 1);
     let (walk_on, told) = channel();
     let (mut view, start) = (Some(Stubborn(told)), Instant::now());
     let mut rewrite = world.begin();
@@ -188,7 +192,7 @@ fn who_aborts_can_tell_when_the_snapshot_is_gone() {
 #[test]
 fn a_rewrite_without_a_log_can_be_aborted() {
     let mem = Mem::new();
-    let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
+    let mut world = World::without_log(Arc::new(mem.clone()), KINDS[0], Options::new("/d"));
     (0..10).for_each(|n| world.run_line(&format!("SET key{n} value{n}")));
     let settings = Settings { key_delay_us: A_DAY_US, ..world.settings() };
     let (fs, wake) = (Arc::clone(&world.fs), Arc::clone(&world.wake));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use aof::fs::Mem;
 use aof::{Fs, Fsync, Options};
 
-use super::{Dump, World, load_and_go_on};
+use super::{Dump, KINDS, Kind, World, load_and_go_on};
 
 /// The directory at one moment, and how many units the log had promised before it.
 struct Image {
@@ -27,10 +27,14 @@ fn unit(world: &mut World, n: usize) {
 }
 
 /// Runs two rewrites among writes, keeping an image before each call; checks each against the history.
-fn every_image_loads(fsync: Fsync, image_of: fn(&Mem) -> Mem, promised_of: fn(&mut World) -> u64) {
+fn every_image_loads(
+    fsync: Fsync,
+    kind: Kind,
+    image_of: fn(&Mem) -> Mem,
+    promised_of: fn(&mut World) -> u64,
+) {
     let mem = Mem::new();
-    let options = Options { fsync, ..Options::new("/d") };
-    let mut world = World::with(Arc::new(mem.clone()), options.clone());
+    let mut world = World::with(Arc::new(mem.clone()), kind, Options { fsync, ..Options::new("/d") });
     let images = Arc::new(Mutex::new(Vec::new()));
     // What the executor last saw promised: a lower bound for every image from then on.
     let promised = Arc::new(Mutex::new(0));
@@ -66,15 +70,12 @@ fn every_image_loads(fsync: Fsync, image_of: fn(&Mem) -> Mem, promised_of: fn(&m
     let images = std::mem::take(&mut *images.lock().expect("not poisoned"));
     assert!(images.len() > 40, "{} images", images.len());
     for (at, Image { call, mem, promised }) in images.into_iter().enumerate() {
+        let context = format!("{fsync:?}, {kind:?}, image {at}, before {call}");
         let fs: Arc<dyn Fs> = Arc::new(mem);
-        let loaded = load_and_go_on(&fs, &options)
-            .unwrap_or_else(|error| panic!("image {at}, before {call}: {error}"));
+        let loaded = load_and_go_on(&fs, &world.options).unwrap_or_else(|error| panic!("{context}: {error}"));
         let found = history.iter().position(|(_, dump)| same_but_for_half_a_turn(dump, &loaded));
-        let found = found.unwrap_or_else(|| panic!("image {at}, before {call}: never was {loaded:?}"));
-        assert!(
-            found >= promised,
-            "image {at}, before {call}: {promised} units were promised, {found} are there"
-        );
+        let found = found.unwrap_or_else(|| panic!("{context}: never was {loaded:?}"));
+        assert!(found >= promised, "{context}: {promised} units were promised, {found} are there");
     }
 }
 
@@ -94,30 +95,36 @@ fn same_but_for_half_a_turn(dump: &Dump, loaded: &Dump) -> bool {
     (ahead == 0 || ahead == 1) && rest == *dump
 }
 
+fn every_way() -> impl Iterator<Item = (Fsync, Kind)> {
+    let policies = [Fsync::Always, Fsync::Everysec, Fsync::No];
+    policies.into_iter().flat_map(|fsync| KINDS.map(|kind| (fsync, kind)))
+}
+
 #[test]
 fn a_kill_before_any_call_loses_nothing_written() {
-    for fsync in [Fsync::Always, Fsync::Everysec, Fsync::No] {
-        every_image_loads(fsync, Mem::kill, |world| world.log().written());
+    for (fsync, kind) in every_way() {
+        every_image_loads(fsync, kind, Mem::kill, |world| world.log().written());
     }
 }
 
 #[test]
 fn a_power_cut_before_any_call_loses_nothing_durable() {
-    for fsync in [Fsync::Always, Fsync::Everysec, Fsync::No] {
-        every_image_loads(fsync, Mem::power_cut, |world| world.log().durable());
+    for (fsync, kind) in every_way() {
+        every_image_loads(fsync, kind, Mem::power_cut, |world| world.log().durable());
     }
 }
 
 #[test]
 fn a_crash_during_a_rewrite_without_a_log_leaves_the_old_data_or_the_new() {
-    for image_of in [Mem::kill, Mem::power_cut] {
+    let crashes: [fn(&Mem) -> Mem; 2] = [Mem::kill, Mem::power_cut];
+    for (image_of, kind) in crashes.into_iter().flat_map(|crash| KINDS.map(|kind| (crash, kind))) {
         let mem = Mem::new();
-        let mut old = World::new(Arc::new(mem.clone()));
+        let mut old = World::new(Arc::new(mem.clone()), kind);
         old.run_line("SET old v");
         old.stop();
         let before = old.dump();
 
-        let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
+        let mut world = World::without_log(Arc::new(mem.clone()), kind, Options::new("/d"));
         world.run_line("SET new v");
         let images = Arc::new(Mutex::new(Vec::new()));
         let (for_hook, of) = (Arc::clone(&images), mem.clone());

@@ -9,7 +9,7 @@ use aof::{Fs, Fsync, Options};
 use keyspace::types::stream::{Header, StreamId};
 use keyspace::{Random, ValueRef};
 
-use super::{World, exists, load, manifest};
+use super::{KINDS, Kind, World, exists, load, manifest};
 
 /// A random command on a few keys, so that they meet each other; collections grow past their compact encodings.
 fn random_command(random: &mut Random, now_ms: i64) -> (usize, Vec<Vec<u8>>) {
@@ -197,10 +197,10 @@ pub(super) fn run_random(world: &mut World, random: &mut Random, count: usize) {
 }
 
 #[expect(clippy::print_stdout, reason = "a failure is repeated by its seed")]
-fn rewrites_keep_everything(seed: u64, fs: Arc<dyn Fs>, options: Options) {
-    println!("seed {seed}");
+fn rewrites_keep_everything(seed: u64, kind: Kind, fs: Arc<dyn Fs>, options: Options) {
+    println!("seed {seed}, {kind:?}");
     let mut random = Random::new(seed);
-    let mut world = World::with(fs, options);
+    let mut world = World::with(fs, kind, options);
     for _ in 0..3 {
         let count = 100 + random.below(500);
         run_random(&mut world, &mut random, count);
@@ -219,101 +219,124 @@ fn rewrites_keep_everything(seed: u64, fs: Arc<dyn Fs>, options: Options) {
 fn replaying_base_and_incrs_gives_the_data_under_every_policy() {
     for seed in 0..24 {
         let fsync = [Fsync::Everysec, Fsync::Always, Fsync::No][seed as usize % 3];
-        let timestamps = seed % 2 == 0;
+        let (timestamps, kind) = (seed % 2 == 0, KINDS[seed as usize / 6]);
         let options = Options { fsync, timestamps, ..Options::new("/d") };
-        rewrites_keep_everything(seed, Arc::new(Mem::new()), options);
+        rewrites_keep_everything(seed, kind, Arc::new(Mem::new()), options);
     }
 }
 
 #[test]
 fn replaying_base_and_incrs_gives_the_data_on_a_disk() {
-    let dir = tempfile::tempdir().expect("a directory");
-    rewrites_keep_everything(1, Arc::new(Disk), Options::new(dir.path()));
+    for (seed, kind) in (1..).zip(KINDS) {
+        let dir = tempfile::tempdir().expect("a directory");
+        rewrites_keep_everything(seed, kind, Arc::new(Disk), Options::new(dir.path()));
+    }
 }
 
 #[test]
 fn the_base_alone_is_the_snapshot() {
-    let mem = Mem::new();
-    let mut world = World::new(Arc::new(mem.clone()));
-    run_random(&mut world, &mut Random::new(5), 1000);
-    let expected = world.dump();
-    let summary = world.rewrite().expect("it succeeds");
-    world.stop();
-    assert_eq!(world.reload(), expected);
-    let base = mem.bytes(Path::new("/d/appendonlydir/appendonly.aof.2.base.aof")).expect("it is there");
-    assert_eq!(summary.base_bytes, base.len() as u64);
-    assert_eq!(summary.keys, expected.len() as u64);
-    let incr = mem.bytes(Path::new("/d/appendonlydir/appendonly.aof.2.incr.aof")).expect("it is there");
-    assert!(incr.starts_with(b"#EV1 0 ") && incr.lines().count() == 1, "a head, and no block");
-    assert!(!exists(&mem, &world.temp_path()));
-    assert_eq!(
-        manifest(&mem, &world.options),
-        "file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n"
-    );
+    for kind in KINDS {
+        let mem = Mem::new();
+        let mut world = World::new(Arc::new(mem.clone()), kind);
+        run_random(&mut world, &mut Random::new(5), 1000);
+        let expected = world.dump();
+        let summary = world.rewrite().expect("it succeeds");
+        world.stop();
+        assert_eq!(world.reload(), expected, "{kind:?}");
+        let file = |name: &str| mem.bytes(&world.options.dir.join(name)).expect("it is there");
+        let name = kind.base_name(2);
+        let base = file(&name);
+        assert_eq!(summary.base_bytes, base.len() as u64);
+        assert_eq!(summary.keys, expected.len() as u64);
+        assert_eq!(base.starts_with(b"REDIS0"), kind.rdb);
+        let last_line = base.split_inclusive(|&byte| byte == b'\n').next_back().unwrap_or_default();
+        let ends_with_a_head = last_line.windows(5).any(|word| word == b"#EV1 ");
+        assert_eq!(ends_with_a_head, kind.checksum, "{kind:?}: {}", last_line.escape_ascii());
+        let incr = file("appendonly.aof.2.incr.aof");
+        let heads = incr.lines().filter(|line| line.as_ref().is_ok_and(|line| line.starts_with("#EV1 0 ")));
+        assert_eq!(
+            (incr.lines().count(), heads.count()),
+            (usize::from(kind.checksum), usize::from(kind.checksum)),
+            "a head, and no block"
+        );
+        assert!(!exists(&mem, &world.temp_path()));
+        assert_eq!(
+            manifest(&mem, &world.options),
+            format!("file {name} seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n")
+        );
+    }
 }
 
 #[test]
 fn a_key_that_is_past_its_time_is_neither_lost_nor_immortal() {
-    let mut world = World::new(Arc::new(Mem::new()));
-    let at_ms = world.now_ms + 100;
-    world.run_line(&format!("SET due v PXAT {at_ms}"));
-    world.now_ms += 1000;
-    world.rewrite().expect("it succeeds");
-    world.stop();
-    let loaded = world.reload();
-    assert_eq!(loaded[&(0, b"due".to_vec())], ("string v".to_owned(), Some(at_ms)));
+    for kind in KINDS {
+        let mut world = World::new(Arc::new(Mem::new()), kind);
+        let at_ms = world.now_ms + 100;
+        world.run_line(&format!("SET due v PXAT {at_ms}"));
+        world.now_ms += 1000;
+        world.rewrite().expect("it succeeds");
+        world.stop();
+        let loaded = world.reload();
+        assert_eq!(loaded[&(0, b"due".to_vec())], ("string v".to_owned(), Some(at_ms)), "{kind:?}");
+    }
 }
 
 #[test]
 fn a_value_larger_than_any_buffer_passes_through() {
-    let mut world = World::new(Arc::new(Mem::new()));
     let value: Vec<u8> = (0..5_000_000u32).map(|at| (at % 251) as u8).collect();
-    world.run(3, &[b"SET", b"huge", &value]);
-    world.run(3, &[b"SET", b"edge", &value[..256 * 1024]]);
-    world.run(3, &[b"SET", b"next", &value[..256 * 1024 - 1]]);
-    let expected = world.dump();
-    world.rewrite().expect("it succeeds");
-    world.stop();
-    assert!(world.reload() == expected, "too long to print");
+    for kind in KINDS {
+        let mut world = World::new(Arc::new(Mem::new()), kind);
+        world.run(3, &[b"SET", b"huge", &value]);
+        world.run(3, &[b"SET", b"edge", &value[..256 * 1024]]);
+        world.run(3, &[b"SET", b"next", &value[..256 * 1024 - 1]]);
+        let expected = world.dump();
+        world.rewrite().expect("it succeeds");
+        world.stop();
+        assert!(world.reload() == expected, "{kind:?}: too long to print");
+    }
 }
 
 #[test]
 fn a_log_turned_on_counts_from_its_first_base() {
-    let mem = Mem::new();
-    let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
-    run_random(&mut world, &mut Random::new(9), 300);
-    mem.put(Path::new("/d/appendonly.aof"), b"*1\r\n$8\r\nFLUSHALL\r\n");
-    let wake = Arc::clone(&world.wake);
-    let log =
-        aof::Log::start_waiting_rewrite(Arc::new(mem.clone()), &world.options, Box::new(move || wake()));
-    world.log = Some(log.expect("it starts"));
-    let mut random = Random::new(10);
-    run_random(&mut world, &mut random, 50);
-    let rewrite = world.begin();
-    world.finish(rewrite, |world| run_random(world, &mut random, 20)).expect("it succeeds");
-    assert!(!world.log().is_waiting_rewrite());
-    run_random(&mut world, &mut random, 50);
-    let expected = world.dump();
-    world.stop();
-    assert_eq!(world.reload(), expected);
-    assert!(exists(&mem, Path::new("/d/appendonly.aof")), "an older server's log is not ours to remove");
+    for kind in KINDS {
+        let mem = Mem::new();
+        let mut world = World::without_log(Arc::new(mem.clone()), kind, Options::new("/d"));
+        run_random(&mut world, &mut Random::new(9), 300);
+        mem.put(Path::new("/d/appendonly.aof"), b"*1\r\n$8\r\nFLUSHALL\r\n");
+        let wake = Arc::clone(&world.wake);
+        let log =
+            aof::Log::start_waiting_rewrite(Arc::new(mem.clone()), &world.options, Box::new(move || wake()));
+        world.log = Some(log.expect("it starts"));
+        let mut random = Random::new(10);
+        run_random(&mut world, &mut random, 50);
+        let rewrite = world.begin();
+        world.finish(rewrite, |world| run_random(world, &mut random, 20)).expect("it succeeds");
+        assert!(!world.log().is_waiting_rewrite());
+        run_random(&mut world, &mut random, 50);
+        let expected = world.dump();
+        world.stop();
+        assert_eq!(world.reload(), expected);
+        assert!(exists(&mem, Path::new("/d/appendonly.aof")), "an older server's log is not ours to remove");
+    }
 }
 
 #[test]
 fn a_rewrite_without_a_log_supersedes_the_directory() {
-    let mem = Mem::new();
-    let mut old = World::new(Arc::new(mem.clone()));
-    old.run_line("SET old v");
-    old.stop();
-    mem.put(Path::new("/d/appendonly.aof"), b"*3\r\n$3\r\nSET\r\n$6\r\nsingle\r\n$1\r\nv\r\n");
+    for kind in KINDS {
+        let mem = Mem::new();
+        let mut old = World::new(Arc::new(mem.clone()), kind);
+        old.run_line("SET old v");
+        old.stop();
+        mem.put(Path::new("/d/appendonly.aof"), b"*3\r\n$3\r\nSET\r\n$6\r\nsingle\r\n$1\r\nv\r\n");
 
-    let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
-    run_random(&mut world, &mut Random::new(3), 300);
-    let rewrite = world.begin_offline();
-    let summary = world.finish(rewrite, |_| {}).expect("it succeeds");
-    assert_eq!((summary.covers, summary.keys), (0, world.dump().len() as u64));
-    assert_eq!(manifest(&mem, &world.options), "file appendonly.aof.2.base.aof seq 2 type b\n");
-    assert!(!exists(&mem, Path::new("/d/appendonlydir/appendonly.aof.1.incr.aof")), "history goes");
-    assert!(exists(&mem, Path::new("/d/appendonly.aof")), "an older server's log is not ours to remove");
-    assert_eq!(load(Arc::new(mem), &world.options).expect("it loads"), world.dump());
+        let mut world = World::without_log(Arc::new(mem.clone()), kind, Options::new("/d"));
+        run_random(&mut world, &mut Random::new(3), 300);
+        let rewrite = world.begin_offline();
+        let summary = world.finish(rewrite, |_| {}).expect("it succeeds");
+        assert_eq!((summary.covers, summary.keys), (0, world.dump().len() as u64));
+        assert_eq!(manifest(&mem, &world.options), format!("file {} seq 2 type b\n", kind.base_name(2)));
+        assert!(!exists(&mem, Path::new("/d/appendonlydir/appendonly.aof.1.incr.aof")), "history goes");
+        assert!(exists(&mem, Path::new("/d/appendonly.aof")), "an older server's log is not ours to remove");
+        assert_eq!(load(Arc::new(mem), &world.options).expect("it loads"), world.dump());
+    }
 }

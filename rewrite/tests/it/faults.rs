@@ -7,21 +7,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aof::Options;
 use aof::fs::{Call, Mem};
+use keyspace::Random;
 use rewrite::{Error, Rewrite};
 
-use super::{World, exists, load, manifest};
+use super::{KINDS, Kind, World, exists, load, manifest};
 
 const TEMP: &str = "/d/temp-rewriteaof-bg-7.aof";
 const NO_SPACE: i32 = 28;
 
-/// Small keys, and one value that is written apart from them.
-fn world_of(big_bytes: usize) -> (Mem, World) {
+/// Small keys, and one value that is written apart from them, and that nothing compresses.
+fn world_of(kind: Kind, big_bytes: usize) -> (Mem, World) {
     let mem = Mem::new();
-    let mut world = World::new(Arc::new(mem.clone()));
+    let mut world = World::new(Arc::new(mem.clone()), kind);
     for n in 0..100 {
         world.run_line(&format!("SET key{n} value{n}"));
     }
-    world.run(1, &[b"SET", b"big", &vec![b'x'; big_bytes]]);
+    let mut random = Random::new(1);
+    let big: Vec<u8> = (0..big_bytes / 8).flat_map(|_| random.next_u64().to_le_bytes()).collect();
+    world.run(1, &[b"SET", b"big", &big]);
     (mem, world)
 }
 
@@ -33,6 +36,12 @@ fn fail_once(mem: &Mem, nth: u32, call: Call, suffix: &'static str, errno: i32) 
         let fails = is_it && count.fetch_add(1, Ordering::Relaxed) == nth;
         fails.then(|| io::Error::from_raw_os_error(errno))
     });
+}
+
+/// As an RDB file and as commands.
+fn in_both_formats<Row: Copy>(table: &[Row]) -> impl Iterator<Item = (Row, Kind)> {
+    let with_checksums = KINDS.into_iter().filter(|kind| kind.checksum);
+    with_checksums.flat_map(|kind| table.iter().map(move |&row| (row, kind)))
 }
 
 #[test]
@@ -56,10 +65,10 @@ fn a_call_that_fails_fails_the_rewrite_and_nothing_else() {
         (Call::SyncData, 1, ".manifest"),
         (Call::Rename, 1, ".manifest"),
     ];
-    for (call, nth, suffix) in table {
-        let context = format!("{call:?} {nth} of {suffix}");
+    for ((call, nth, suffix), kind) in in_both_formats(&table) {
+        let context = format!("{kind:?}, {call:?} {nth} of {suffix}");
         let is_second_sync = call == Call::SyncData && nth == 1 && suffix.starts_with("temp");
-        let (mem, mut world) = world_of(if is_second_sync { 5 << 20 } else { 300 << 10 });
+        let (mem, mut world) = world_of(kind, if is_second_sync { 5 << 20 } else { 300 << 10 });
         fail_once(&mem, nth, call, suffix, NO_SPACE);
         let rewrite = world.begin();
         let error = world.finish(rewrite, |world| world.run_line("INCR during")).expect_err(&context);
@@ -82,20 +91,20 @@ fn a_call_that_fails_fails_the_rewrite_and_nothing_else() {
 
 #[test]
 fn an_interrupted_call_is_repeated() {
-    for call in [Call::Create, Call::Write, Call::SyncData] {
-        let (mem, mut world) = world_of(300 << 10);
+    for (call, kind) in in_both_formats(&[Call::Create, Call::Write, Call::SyncData]) {
+        let (mem, mut world) = world_of(kind, 300 << 10);
         fail_once(&mem, 0, call, "temp-rewriteaof-bg-7.aof", 4);
-        world.rewrite().unwrap_or_else(|error| panic!("{call:?}: {error}"));
+        world.rewrite().unwrap_or_else(|error| panic!("{kind:?}, {call:?}: {error}"));
         let expected = world.dump();
         world.stop();
-        assert!(world.reload() == expected, "{call:?}");
+        assert!(world.reload() == expected, "{kind:?}, {call:?}");
     }
 }
 
 #[test]
 fn the_temporary_file_is_synced_as_it_grows_if_told() {
-    for (incremental_fsync, expected) in [(true, 3), (false, 1)] {
-        let (mem, mut world) = world_of(9 << 20);
+    for ((incremental_fsync, expected), kind) in in_both_formats(&[(true, 3), (false, 1)]) {
+        let (mem, mut world) = world_of(kind, 9 << 20);
         let syncs = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&syncs);
         mem.fail_with(move |call, path| {
@@ -107,7 +116,7 @@ fn the_temporary_file_is_synced_as_it_grows_if_told() {
         let wake = Arc::clone(&world.wake);
         let rewrite = Rewrite::begin(world.log(), settings, wake).expect("it begins");
         world.finish(rewrite, |_| {}).expect("it succeeds");
-        assert_eq!(syncs.load(Ordering::Relaxed), expected, "9 MiB");
+        assert_eq!(syncs.load(Ordering::Relaxed), expected, "{kind:?}, 9 MiB");
         world.stop();
     }
 }
@@ -121,11 +130,11 @@ fn a_rewrite_without_a_log_that_fails_leaves_the_old_data() {
         (Call::OpenRead, 0, ".manifest"),
         (Call::Rename, 0, ".manifest"),
     ];
-    for (call, nth, suffix) in table {
-        let context = format!("{call:?} {nth} of {suffix}");
-        let (mem, mut old) = world_of(300 << 10);
+    for ((call, nth, suffix), kind) in in_both_formats(&table) {
+        let context = format!("{kind:?}, {call:?} {nth} of {suffix}");
+        let (mem, mut old) = world_of(kind, 300 << 10);
         old.stop();
-        let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
+        let mut world = World::without_log(Arc::new(mem.clone()), kind, Options::new("/d"));
         world.run_line("SET new v");
         fail_once(&mem, nth, call, suffix, NO_SPACE);
         let rewrite = world.begin_offline();
@@ -141,7 +150,7 @@ fn a_rewrite_without_a_log_that_fails_leaves_the_old_data() {
 
 #[test]
 fn a_log_that_is_gone_ends_the_rewrite() {
-    let (mem, mut world) = world_of(300 << 10);
+    let (mem, mut world) = world_of(KINDS[0], 300 << 10);
     let rewrite = world.begin();
     world.stop();
     let outcome = world.finish(rewrite, |_| {});

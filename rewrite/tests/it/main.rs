@@ -16,16 +16,62 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use aof::fs::Mem;
-use aof::{Directory, Fs, Fsync, Log, Op, Options, Sink, SinkError};
+use aof::{Directory, Fs, Log, Op, Options, Sink, SinkError};
 use bytes::BytesMut;
 use keyspace::rdb::{Item, Reader};
 use keyspace::{Call, Digest, Keyspace, Unit, ValueRef};
 use resp::{Encoder, Version};
-use rewrite::{Error, Format, Rewrite, Settings, Summary, Wake};
+use rewrite::emit::{Emitter, RdbEmitter};
+use rewrite::{Error, Format, RdbFormat, Rewrite, Settings, Summary, Wake};
 
 const START_MS: i64 = 1_700_000_000_000;
 /// Longer than anything here takes on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How a log and its bases are written.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    /// `aof-use-rdb-preamble`.
+    rdb: bool,
+    /// `aof-checksum`.
+    checksum: bool,
+}
+
+/// All of them; the default first.
+const KINDS: [Kind; 4] = [
+    Kind { rdb: true, checksum: true },
+    Kind { rdb: true, checksum: false },
+    Kind { rdb: false, checksum: true },
+    Kind { rdb: false, checksum: false },
+];
+
+impl Kind {
+    fn format(self) -> Format {
+        if self.rdb { Format::Rdb(rdb_format()) } else { Format::Commands }
+    }
+
+    fn options(self, options: Options) -> Options {
+        let mut empty = RdbEmitter::new(rdb_format());
+        let mut bytes = Vec::new();
+        empty.begin(0, &mut bytes).and_then(|()| empty.end(&mut bytes)).expect("a Vec takes it");
+        Options { checksum: self.checksum, empty_base_rdb: self.rdb.then_some(bytes), ..options }
+    }
+
+    fn base_name(self, seq: u64) -> String {
+        format!("appendonly.aof.{seq}.base.{}", if self.rdb { "rdb" } else { "aof" })
+    }
+}
+
+fn rdb_format() -> RdbFormat {
+    RdbFormat {
+        redis_version: "7.2.5".to_owned(),
+        used_memory_bytes: 1,
+        aof_base: true,
+        compress: true,
+        checksum: true,
+        usage: None,
+    }
+}
 
 /// What a keyspace holds, so that a difference can be read: database and key; value and time.
 type Dump = BTreeMap<(usize, Vec<u8>), (String, Option<i64>)>;
@@ -34,6 +80,8 @@ type Dump = BTreeMap<(usize, Vec<u8>), (String, Option<i64>)>;
 struct World {
     fs: Arc<dyn Fs>,
     options: Options,
+    /// Of its bases.
+    format: Format,
     keyspace: Keyspace,
     log: Option<Log>,
     wake: Wake,
@@ -44,12 +92,12 @@ struct World {
 
 impl World {
     /// On a fresh directory, with a log.
-    fn new(fs: Arc<dyn Fs>) -> World {
-        World::with(fs, Options { fsync: Fsync::Everysec, ..Options::new("/d") })
+    fn new(fs: Arc<dyn Fs>, kind: Kind) -> World {
+        World::with(fs, kind, Options::new("/d"))
     }
 
-    fn with(fs: Arc<dyn Fs>, options: Options) -> World {
-        let mut world = World::without_log(fs, options);
+    fn with(fs: Arc<dyn Fs>, kind: Kind, options: Options) -> World {
+        let mut world = World::without_log(fs, kind, options);
         let directory = Directory::open(Arc::clone(&world.fs), &world.options).expect("it opens");
         let wake = Arc::clone(&world.wake);
         let log = Log::start(directory, &world.options, Box::new(move || wake()));
@@ -57,7 +105,8 @@ impl World {
         world
     }
 
-    fn without_log(fs: Arc<dyn Fs>, options: Options) -> World {
+    fn without_log(fs: Arc<dyn Fs>, kind: Kind, options: Options) -> World {
+        let (options, format) = (kind.options(options), kind.format());
         // `dir` is there before a server is; a temporary directory of the machine's is, too.
         fs.create_dir(&options.adopt_from).expect("a directory");
         fs.sync_dir(options.adopt_from.parent().expect("it is no root")).expect("it is durable");
@@ -66,7 +115,7 @@ impl World {
             let _ = sender.send(());
         });
         let (keyspace, unit) = (Keyspace::new(16, 42), Unit::default());
-        World { fs, options, keyspace, log: None, wake, woken, now_ms: START_MS, unit }
+        World { fs, options, format, keyspace, log: None, wake, woken, now_ms: START_MS, unit }
     }
 
     fn log(&mut self) -> &mut Log {
@@ -88,7 +137,8 @@ impl World {
     }
 
     fn settings(&self) -> Settings {
-        Settings { timestamps: self.options.timestamps, ..Settings::new(self.temp_path(), Format::Commands) }
+        let Options { timestamps, checksum, .. } = self.options;
+        Settings { timestamps, checksum, ..Settings::new(self.temp_path(), self.format.clone()) }
     }
 
     fn temp_path(&self) -> PathBuf {

@@ -8,59 +8,29 @@ use aof::Options;
 use aof::fs::{Call, Mem};
 use keyspace::Random;
 use keyspace::rdb::{Checksum, Item, Reader};
-use rewrite::{Error, Format, RdbFormat, Rewrite, Settings};
+use rewrite::{Error, Format, Rewrite, Settings};
 
 use super::equivalence::run_random;
-use super::{World, exists, load, manifest};
+use super::{KINDS, World, exists, load, rdb_format};
 
 const TARGET: &str = "/d/dump.rdb";
 const TEMP: &str = "/d/temp-7.rdb";
 
-fn format() -> Format {
-    Format::Rdb(RdbFormat {
-        redis_version: "7.2.5".to_owned(),
-        used_memory_bytes: 1,
-        aof_base: true,
-        compress: true,
-        checksum: true,
-        usage: None,
-    })
-}
-
 fn save(world: &World) -> Rewrite {
-    let settings = Settings { temp_path: TEMP.into(), format: format(), ..world.settings() };
+    let settings = Settings { temp_path: TEMP.into(), format: Format::Rdb(rdb_format()), ..world.settings() };
     Rewrite::begin_save(Arc::clone(&world.fs), PathBuf::from(TARGET), settings, Arc::clone(&world.wake))
 }
 
 #[test]
-fn an_rdb_base_and_what_was_written_meanwhile_are_the_whole() {
-    let mem = Mem::new();
-    let mut world = World::new(Arc::new(mem.clone()));
-    let mut random = Random::new(5);
-    run_random(&mut world, &mut random, 400);
-    let settings = Settings { format: format(), ..world.settings() };
-    let wake = Arc::clone(&world.wake);
-    let rewrite = Rewrite::begin(world.log(), settings, wake).expect("it begins");
-    world.finish(rewrite, |world| run_random(world, &mut random, 20)).expect("it succeeds");
-    run_random(&mut world, &mut random, 50);
-    let expected = world.dump();
-    world.stop();
-    assert!(manifest(&mem, &world.options).starts_with("file appendonly.aof.2.base.rdb seq 2 type b\n"));
-    assert_eq!(world.reload(), expected);
-}
-
-#[test]
 fn long_strings_that_are_written_to_meanwhile_are_whole_again_from_either_format() {
-    for format in [Format::Commands, format()] {
-        let mut world = World::new(Arc::new(Mem::new()));
+    for kind in KINDS {
+        let mut world = World::new(Arc::new(Mem::new()), kind);
         let value: Vec<u8> = (0..300_000u32).map(|at| (at % 251) as u8).collect();
         for (key, len) in [("a", 300_000), ("b", 65_520), ("c", 65_521), ("d", 65_519)] {
             world.run(0, &[b"SET", key.as_bytes(), &value[..len]]);
         }
         world.run_line("SETBIT far 8000000 1");
-        let settings = Settings { format, ..world.settings() };
-        let wake = Arc::clone(&world.wake);
-        let rewrite = Rewrite::begin(world.log(), settings, wake).expect("it begins");
+        let rewrite = world.begin();
         let mut round = 0;
         let write = |world: &mut World| {
             round += 1;
@@ -79,16 +49,8 @@ fn long_strings_that_are_written_to_meanwhile_are_whole_again_from_either_format
 #[test]
 fn an_empty_base_is_an_rdb_file_where_its_bytes_are_given() {
     let mem = Mem::new();
-    let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
-    let rewrite = save(&world);
-    world.finish(rewrite, |_| {}).expect("it succeeds");
-    let empty_base_rdb = mem.bytes(Path::new(TARGET)).expect("it was saved");
-
-    let mem = Mem::new();
-    let mut world = World::with(
-        Arc::new(mem.clone()),
-        Options { empty_base_rdb: Some(empty_base_rdb.clone()), ..Options::new("/d") },
-    );
+    let mut world = World::new(Arc::new(mem.clone()), KINDS[0]);
+    let empty_base_rdb = world.options.empty_base_rdb.clone().expect("it is of that kind");
     world.run_line("SET a 1");
     world.stop();
     let base = mem.bytes(Path::new("/d/appendonlydir/appendonly.aof.1.base.rdb")).expect("it was created");
@@ -100,7 +62,7 @@ fn an_empty_base_is_an_rdb_file_where_its_bytes_are_given() {
 #[test]
 fn a_save_takes_the_place_of_the_former_file_once_it_is_whole() {
     let mem = Mem::new();
-    let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
+    let mut world = World::without_log(Arc::new(mem.clone()), KINDS[0], Options::new("/d"));
     mem.put(Path::new(TARGET), b"the former file");
     run_random(&mut world, &mut Random::new(7), 300);
     let rewrite = save(&world);
@@ -127,7 +89,7 @@ fn a_save_that_fails_leaves_the_former_file() {
         [(Call::Create, TEMP), (Call::Write, TEMP), (Call::SyncData, TEMP), (Call::Rename, TEMP)]
     {
         let mem = Mem::new();
-        let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
+        let mut world = World::without_log(Arc::new(mem.clone()), KINDS[0], Options::new("/d"));
         mem.put(Path::new(TARGET), b"the former file");
         world.run_line("SET a 1");
         mem.fail_with(move |now, at| {
@@ -145,7 +107,7 @@ fn a_save_that_fails_leaves_the_former_file() {
 #[test]
 fn an_aborted_save_leaves_the_former_file() {
     let mem = Mem::new();
-    let mut world = World::without_log(Arc::new(mem.clone()), Options::new("/d"));
+    let mut world = World::without_log(Arc::new(mem.clone()), KINDS[0], Options::new("/d"));
     mem.put(Path::new(TARGET), b"the former file");
     world.run_line("SET a 1");
     world.run_line("SET b 1");

@@ -37,11 +37,13 @@ fn what_the_corpus_brings_into_memory_replays_from_commands() {
 #[test]
 fn what_damaged_payloads_bring_into_memory_replays_from_commands() {
     /// In ci; `EVERLOG_SOAK` multiplies it.
-    const ROUNDS: usize = 40;
-    let soak = std::env::var("EVERLOG_SOAK").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
-    let mut random = Random::new(31);
-    for (path, bytes) in files("fuzz/corpus/restore") {
-        for round in 0..ROUNDS * soak {
+    const ROUNDS: u64 = 40;
+    let number = |variable| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
+    let (rounds, seed) = (ROUNDS * number("EVERLOG_SOAK").unwrap_or(1), number("EVERLOG_SEED").unwrap_or(31));
+    println!("EVERLOG_SEED={seed}");
+    let (mut random, payloads) = (Random::new(seed), files("fuzz/corpus/restore"));
+    for (path, bytes) in &payloads {
+        for round in 0..rounds {
             let mut damaged = bytes.clone();
             for _ in 0..1 + random.below(3) {
                 let at = random.below(damaged.len());
@@ -54,6 +56,7 @@ fn what_damaged_payloads_bring_into_memory_replays_from_commands() {
             check(&format!("{} {round}", path.display()), &damaged, rewrite::fuzz::restore);
         }
     }
+    println!("tried: {} damaged payloads as commands", rounds * payloads.len() as u64);
 }
 
 #[test]

@@ -21,6 +21,9 @@ const WRITERS: usize = 8;
 const SLOW_FSYNC_MS: u64 = 700;
 /// What counts as the executor having stood still.
 const STALL: Duration = Duration::from_millis(1);
+/// A write of ours that takes longer sends those of the next seconds through another thread.
+const SLOW: Duration = Duration::from_millis(5);
+const EPISODE: Duration = Duration::from_secs(2);
 
 /// The part `disk`.
 pub(super) fn disk(bench: &Bench) -> Result<String> {
@@ -140,6 +143,7 @@ fn hog(bench: &Bench) -> Result<String> {
     let rows = [
         "stalls of more than 1 ms, each second",
         "longest stall, ms",
+        "most calls of more than 5 ms within 2 s",
         "longest PING, ms",
         "the same without a hog: stalls each second",
         "longest stall, ms (no hog)",
@@ -152,16 +156,23 @@ fn hog(bench: &Bench) -> Result<String> {
         let server = Server::start_by(bench.cores.server(&party.program), &dir, free_port(), &options)?;
         let load = Load::start(&server, 100_000)?;
         let lasts = bench.seconds(10);
-        let quiet = Stalls::watch(&server, lasts)?;
+        let quiet = Stalls::watch(server.pid(), lasts)?;
         let hog = Hog::start(&dir.join("hog"))?;
         let (pings, _) = pings_during(&server, || {
             std::thread::sleep(lasts);
             Ok(())
         })?;
-        let busy = Stalls::watch(&server, lasts)?;
+        let busy = Stalls::watch(server.pid(), lasts)?;
         drop((hog, load));
         let pings = quantile(&pings, 1.0);
-        Ok([busy.each_second(), busy.longest_ms(), pings, quiet.each_second(), quiet.longest_ms()])
+        Ok([
+            busy.each_second(),
+            busy.longest_ms(),
+            busy.most_in_an_episode(),
+            pings,
+            quiet.each_second(),
+            quiet.longest_ms(),
+        ])
     })?;
     let title = "everysec, 10 conn. pipelined by 16, while another process writes and syncs 64 MiB at a time";
     Ok(table(title, &bench, &rows, &samples, 2, Better::Lower))
@@ -203,28 +214,41 @@ impl Drop for Hog {
 }
 
 /// When a server's main thread was asleep in a system call that is not its wait for events.
+///
+/// `/proc/PID/task/TID/schedstat` has the time that a thread ran and the time that it waited for a core; what is left is the
+/// time that it was blocked, to the nanosecond and without a sample. But the wait for events is most of that, and nothing
+/// there tells it from a write(2) that the kernel throttles. `syscall` beside it does, and calls `running` what is runnable,
+/// on a core or not. So `syscall` says when a stall begins and ends, to within a look; and since the one who looks may have
+/// waited for a core itself, what the thread ran or could have run meanwhile, by `schedstat`, is no part of it.
 struct Stalls {
-    lengths: Vec<Duration>,
+    /// When each began, and how long it was.
+    lengths: Vec<(Duration, Duration)>,
     watched: Duration,
 }
 
 impl Stalls {
-    /// Looks several thousand times a second. What is runnable and waits for a core counts as running.
-    fn watch(server: &Server, lasts: Duration) -> Result<Self> {
-        let path = format!("/proc/{0}/task/{0}/syscall", server.pid());
+    /// Looks several thousand times a second.
+    fn watch(pid: u32, lasts: Duration) -> Result<Self> {
+        let read = |file: &str| {
+            let path = format!("/proc/{pid}/task/{pid}/{file}");
+            fs::read_to_string(&path).context(path)
+        };
         let (begin, mut since, mut lengths) = (Instant::now(), None, Vec::new());
-        while begin.elapsed() < lasts {
-            let stalled = is_stalled(&fs::read_to_string(&path).with_context(|| path.clone())?);
-            match (stalled, since) {
-                (true, None) => since = Some(Instant::now()),
-                (false, Some(from)) => {
-                    lengths.push(Instant::now() - from);
+        let mut is_over = false;
+        while !is_over {
+            // One that lasts until the end counts up to there.
+            is_over = begin.elapsed() >= lasts;
+            match (!is_over && is_stalled(&read("syscall")?), since) {
+                (true, None) => since = Some((begin.elapsed(), runnable(&read("schedstat")?)?)),
+                (false, Some((from, before))) => {
+                    let ran = runnable(&read("schedstat")?)?.saturating_sub(before);
+                    lengths.push((from, (begin.elapsed() - from).saturating_sub(ran)));
                     since = None;
                 }
                 _ => {}
             }
         }
-        lengths.retain(|length| *length > STALL);
+        lengths.retain(|(_, length)| *length > STALL);
         Ok(Stalls { lengths, watched: begin.elapsed() })
     }
 
@@ -233,8 +257,22 @@ impl Stalls {
     }
 
     fn longest_ms(&self) -> f64 {
-        self.lengths.iter().max().map_or(0.0, |longest| longest.as_secs_f64() * 1e3)
+        self.lengths.iter().map(|(_, length)| length.as_secs_f64() * 1e3).fold(0.0, f64::max)
     }
+
+    /// How many calls stalled to an episode: of those that our server takes for slow, as many as there are within the time
+    /// for which it then leaves all writing to another thread. One is what it promises.
+    fn most_in_an_episode(&self) -> f64 {
+        let slow = || self.lengths.iter().filter(|(_, length)| *length > SLOW).map(|(from, _)| *from);
+        let within = |first: Duration| slow().filter(|from| (first..first + EPISODE).contains(from)).count();
+        slow().map(within).max().unwrap_or(0) as f64
+    }
+}
+
+/// Reads `/proc/PID/task/TID/schedstat`: how long the thread has run, or waited for a core.
+fn runnable(schedstat: &str) -> Result<Duration> {
+    let nanoseconds = schedstat.split_whitespace().take(2).map(str::parse::<u64>).sum::<Result<u64, _>>();
+    Ok(Duration::from_nanos(nanoseconds.context("no schedstat")?))
 }
 
 /// Reads `/proc/PID/task/TID/syscall`: `running`, or the number of the call that the thread sleeps in.
@@ -246,7 +284,41 @@ fn is_stalled(syscall: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_stalled;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::{Stalls, is_stalled, runnable};
+
+    #[test]
+    fn who_waits_in_a_call_is_seen_to() {
+        let mut waits = Command::new("sh")
+            .args(["-c", "for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 0.05; done"])
+            .spawn()
+            .unwrap();
+        let stalls = Stalls::watch(waits.id(), Duration::from_millis(400)).unwrap();
+        waits.kill().unwrap();
+        waits.wait().unwrap();
+        assert!(stalls.longest_ms() > 10.0 && stalls.each_second() > 0.0, "{:?}", stalls.lengths);
+        assert!(stalls.most_in_an_episode() > 0.0);
+    }
+
+    #[test]
+    fn an_episode_is_two_seconds_of_slow_calls() {
+        let stalls = |lengths: &[(u64, u64)]| {
+            let ms = Duration::from_millis;
+            let lengths = lengths.iter().map(|&(from, length)| (ms(from), ms(length))).collect();
+            Stalls { lengths, watched: ms(10_000) }.most_in_an_episode()
+        };
+        assert_eq!(stalls(&[]), 0.0);
+        assert_eq!(stalls(&[(0, 3), (100, 9), (200, 2), (2_100, 7)]), 1.0);
+        assert_eq!(stalls(&[(0, 9), (1_500, 9), (1_900, 9), (3_600, 9)]), 3.0);
+    }
+
+    #[test]
+    fn a_thread_that_runs_or_could_is_not_blocked() {
+        assert_eq!(runnable("2000 3000 7\n").unwrap(), Duration::from_nanos(5000));
+        assert!(runnable("x y 1").is_err());
+    }
 
     #[test]
     fn asleep_in_anything_but_the_wait_for_events_is_a_stall() {

@@ -1,4 +1,5 @@
-//! `growth`: five million keys, one SET after another, each timed: what a table does to the one that finds it full.
+//! `growth`: one request after another, each timed, while a table grows or shrinks: what it does to the one that finds it
+//! full, or too empty. The keys of a database, and one hash, set and sorted set.
 //!
 //! A round trip also has what the machine does in between, which the floor shows; SLOWLOG has the server's own clock.
 
@@ -6,49 +7,65 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::memory::words_of;
 use super::{Bench, Better, Samples, fresh_dir, quantile, table};
-use crate::client::Value;
+use crate::client::{Client, Value};
 use crate::server::{Party, Server, free_port};
 use crate::workspace;
 
-const ROWS: [&str; 5] = [
-    "longest SET, ms",
-    "SETs above 1 ms",
-    "p99.99 SET, ms",
-    "longest by SLOWLOG, ms",
-    "above 1 ms by SLOWLOG",
+/// What happens, the request in [`words_of`]'s words, and how many of them. In this order: what shrinks has grown before.
+const SERIES: &[(&str, &str, u64)] = &[
+    ("SET", "SET key:# a-value-of-32-bytes:...#", 5_000_000),
+    ("DEL", "DEL key:#", 4_000_000),
+    ("HSET, one hash", "HSET hash elt:# val:#", 1_000_000),
+    ("HDEL", "HDEL hash elt:#", 800_000),
+    ("SADD, one set", "SADD set a-member:#", 1_000_000),
+    ("SPOP", "SPOP set", 800_000),
+    ("ZADD, one sorted set", "ZADD zset # a-member:#", 1_000_000),
+    ("ZPOPMIN", "ZPOPMIN zset", 800_000),
 ];
+/// What is told of each.
+const ROWS: [&str; 5] =
+    ["longest, ms", "above 1 ms", "p99.99, ms", "longest by SLOWLOG, ms", "above 1 ms by SLOWLOG"];
 const OPTIONS: [&str; 6] =
     ["--appendonly", "no", "--slowlog-log-slower-than", "1000", "--slowlog-max-len", "100000"];
 
 /// The part `growth`.
 pub(super) fn growth(bench: &Bench) -> Result<String> {
-    let keys = 5_000_000 / bench.scale;
     let floor = Party { name: "floor", program: workspace::build("floor", &["--example", "floor"])? };
+    let series = bench.rows(SERIES, |series| series.0);
+    let name = |series: &str, row: &str| format!("{series}: {row}");
     let mut samples = Samples::new();
     for round in 0..bench.rounds {
         for party in bench.order(round).chain([&floor]) {
-            for (row, value) in
-                ROWS.iter().zip(values(bench, party, keys)?).filter(|(_, value)| !value.is_nan())
-            {
-                samples.entry((String::from(*row), party.name)).or_default().push(value);
+            let dir = fresh_dir(&format!("growth-{}", party.name))?;
+            let server = Server::start_by(bench.cores.server(&party.program), &dir, free_port(), &OPTIONS)?;
+            let mut client = server.connect()?;
+            for (what, words, count) in &series {
+                let values = values(&mut client, words, count / bench.scale, party.name == "floor")?;
+                for (row, value) in ROWS.iter().zip(values).filter(|(_, value)| !value.is_nan()) {
+                    samples.entry((name(what, row), party.name)).or_default().push(value);
+                }
             }
         }
     }
-    let title = format!("{keys} new keys of one client, one by one");
-    Ok(table(&title, bench, &ROWS.map(String::from), &samples, 2, Better::Lower))
+    let rows: Vec<String> =
+        series.iter().flat_map(|(what, ..)| ROWS.iter().map(|row| name(what, row))).collect();
+    let keys = SERIES[0].2 / bench.scale;
+    Ok(table(&format!("{keys} keys and less, one by one"), bench, &rows, &samples, 2, Better::Lower))
 }
 
 /// The values of [`ROWS`] for one server.
-fn values(bench: &Bench, party: &Party, keys: u64) -> Result<[f64; ROWS.len()]> {
-    let dir = fresh_dir(&format!("growth-{}", party.name))?;
-    let server = Server::start_by(bench.cores.server(&party.program), &dir, free_port(), &OPTIONS)?;
-    let mut client = server.connect()?;
-    let mut trips_ms = Vec::with_capacity(keys as usize);
-    for key in 0..keys {
-        let key = format!("key:{key:012}");
+fn values(client: &mut Client, words: &str, count: u64, is_floor: bool) -> Result<[f64; ROWS.len()]> {
+    let mut trips_ms = Vec::with_capacity(count as usize);
+    if !is_floor {
+        client.call(&["SLOWLOG", "RESET"])?;
+    }
+    for item in 0..count {
+        let words = words_of(words, item, count);
+        let words: Vec<&str> = words.split(' ').collect();
         let begin = Instant::now();
-        client.call(&["SET", &key, "a-value-of-32-bytes:000000000000"])?;
+        client.call(&words)?;
         trips_ms.push(begin.elapsed().as_secs_f64() * 1e3);
     }
     trips_ms.sort_by(f64::total_cmp);
@@ -56,7 +73,6 @@ fn values(bench: &Bench, party: &Party, keys: u64) -> Result<[f64; ROWS.len()]> 
     let slow = client.call(&["SLOWLOG", "GET", "-1"]).map_or(Vec::new(), Value::into_array);
     let slow_ms = slow.into_iter().filter_map(|entry| entry.into_array().get(2)?.text().parse::<f64>().ok());
     let slow_ms: Vec<f64> = slow_ms.map(|us| us / 1e3).collect();
-    let is_floor = party.name == "floor";
     let said = |value: f64| if is_floor { f64::NAN } else { value };
     Ok([
         quantile(&trips_ms, 1.0),

@@ -11,7 +11,7 @@ use crate::server::{Server, free_port};
 /// Items to a kind.
 const ITEMS: u64 = 1_000_000;
 
-/// An item, how many of them make a collection, and the request that adds one: see [`fill`].
+/// An item, how many of them make a collection, and the request that adds one: see [`words_of`].
 const ROWS: &[(&str, u64, &str)] = &[
     ("key of 16, value of 32", 1, "SET key:# a-value-of-32-bytes:#"),
     ("key of 16, integer", 1, "SET key:# 1#"),
@@ -31,24 +31,28 @@ pub(super) fn memory(bench: &Bench) -> Result<String> {
     let mut samples = Samples::new();
     let rows = bench.rows(ROWS, |row| row.0);
     for (row, per_collection, words) in &rows {
-        for party in &bench.parties {
+        samples.extend(bench.sample(&[String::from(*row)], |party| {
             let dir = fresh_dir(&format!("memory-{}", party.name))?;
             let server = Server::start(&party.program, &dir, free_port(), &["--appendonly", "no"])?;
             let before = resident_bytes(server.pid())?;
             fill(&mut server.connect()?, items, *per_collection, words)?;
-            let per_item = (resident_bytes(server.pid())? - before) / items as f64;
-            samples.entry((String::from(*row), party.name)).or_default().push(per_item);
-        }
+            Ok([(resident_bytes(server.pid())? - before) / items as f64])
+        })?);
     }
     let rows: Vec<String> = rows.iter().map(|(row, ..)| String::from(*row)).collect();
     Ok(table("resident bytes per item", bench, &rows, &samples, 1, Better::Lower))
 }
 
-/// Sends a request for each item: `#` in its words becomes the item's number, `@` that of its collection.
+/// The request for an item: `#` in its words becomes the item's number, `@` that of its collection.
+pub(super) fn words_of(words: &str, item: u64, per_collection: u64) -> String {
+    let words = words.replace('@', &format!("{:012}", item / per_collection));
+    words.replace('#', &format!("{item:012}"))
+}
+
+/// Sends a [request](words_of) for each item.
 pub(super) fn fill(client: &mut Client, items: u64, per_collection: u64, words: &str) -> Result<()> {
     for item in 0..items {
-        let words = words.replace('@', &format!("{:012}", item / per_collection));
-        let words = words.replace('#', &format!("{item:012}"));
+        let words = words_of(words, item, per_collection);
         client.push(&words.split(' ').collect::<Vec<_>>());
         if item % 1000 == 999 || item + 1 == items {
             client.flush()?;

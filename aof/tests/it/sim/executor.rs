@@ -8,7 +8,7 @@ use aof::fs::{Mem, PowerCut, retry, write_all};
 use aof::{BaseFormat, BaseFrame, Directory, Error, Fs, Fsync, Health, Log, NewBase, Steps};
 
 use super::POLICIES;
-use super::history::{Complaint, Promised, TIME_MS, Wrong};
+use super::history::{Complaint, History, Promised, TIME_MS, Wrong};
 use super::run::{Rewrite, Sim};
 use crate::world::Recorder;
 
@@ -73,8 +73,12 @@ impl Sim {
                     let covers = log.switch();
                     let frame = BaseFrame::new(log.epoch(), covers, TIME_MS);
                     let state = &mut *self.state();
-                    let base =
-                        state.history.base(state.history.len(), state.options.checksum.then_some(frame));
+                    let frame = state.options.checksum.then_some(frame);
+                    let write = match state.format() {
+                        BaseFormat::Rdb => History::rdb_base,
+                        BaseFormat::Resp => History::base,
+                    };
+                    let base = write(&state.history, state.history.len(), frame);
                     state.rewrite = Rewrite::Switched { covers, base };
                     true
                 }
@@ -91,7 +95,7 @@ impl Sim {
             Rewrite::Working => false,
             Rewrite::Failed => self.with_log(|log| self.give_up(log)),
             Rewrite::Written { covers } => self.with_log(|log| {
-                let (temp_path, format) = (TEMP.into(), BaseFormat::Resp);
+                let (temp_path, format) = (TEMP.into(), self.state().format());
                 log.publish_base(NewBase { temp_path, format, covers, len_bytes: 0 });
                 self.enter(Rewrite::Publishing)
             }),

@@ -7,7 +7,7 @@ use aof::fs::Mem;
 use aof::{BaseFrame, Directory, Error, Log, Op, Options, Position, Steps};
 use bytes::BytesMut;
 
-use crate::world::{Recorder, load, request};
+use crate::world::{Recorder, load, rdb, request};
 
 /// When everything begins, in milliseconds since 1970.
 pub(super) const TIME_MS: i64 = 1_700_000_000_000;
@@ -88,8 +88,16 @@ impl History {
         self.ends.push(log.append(TIME_MS + n as i64 * 250, &unit));
     }
 
-    /// The first units as a base holds them, each in a block if `frame` has any: all that ever was, so that nothing of a
-    /// rewrite can hide behind a state.
+    /// The first units as an RDB base holds them, and behind it a head, if there is a frame.
+    pub(super) fn rdb_base(&self, units: usize, frame: Option<BaseFrame>) -> Vec<u8> {
+        let mut base = rdb(self.units[..units].iter().flatten());
+        let len_bytes = base.len() as u64;
+        frame.into_iter().for_each(|frame| frame.rdb_head(len_bytes, &mut base));
+        base
+    }
+
+    /// The first units as a base of commands holds them, each in a block if there is a frame: all that ever was, so that
+    /// nothing of a rewrite can hide behind a state.
     pub(super) fn base(&self, units: usize, mut frame: Option<BaseFrame>) -> Vec<u8> {
         let (mut selected, mut base) = (None, Vec::new());
         frame.iter().for_each(|frame| frame.head(&mut base));

@@ -26,7 +26,7 @@ use aof::{Fs, Fsync, Options};
 
 use self::history::{History, Wrong};
 use self::run::{Faults, Looks, Outcome, Sim};
-use crate::world::{options, path, request, soak};
+use crate::world::{number, options, path, rdb, request, soak};
 
 /// How the power may fail, and whether recovery is held to it without checksums too: there a file that goes on behind wrong
 /// bytes, or that ends in others than zeros, is refused as damage.
@@ -98,6 +98,31 @@ fn named(name: &str) -> &'static Act {
 
 const POLICIES: [Fsync; 3] = [Fsync::Always, Fsync::Everysec, Fsync::No];
 
+/// Policy, whether bases are RDB files, and `aof-checksum`: every way, in an order in which the first few differ in all.
+#[rustfmt::skip]
+const KINDS: [(Fsync, bool, bool); 12] = [
+    (Fsync::Everysec, true, true), (Fsync::Always, false, true),  (Fsync::No, true, false),
+    (Fsync::Always, true, true),   (Fsync::No, true, true),       (Fsync::Everysec, false, false),
+    (Fsync::No, false, true),      (Fsync::Everysec, false, true), (Fsync::Always, false, false),
+    (Fsync::Everysec, true, false), (Fsync::Always, true, false), (Fsync::No, false, false),
+];
+
+/// So many of them in ci, and all in a soak.
+fn kinds(in_ci: usize) -> impl Iterator<Item = Options> {
+    let count = if soak() == 1 { in_ci } else { KINDS.len() };
+    KINDS.into_iter().take(count).map(|(fsync, is_rdb, checksum)| Options {
+        checksum,
+        empty_base_rdb: is_rdb.then(|| rdb(&[])),
+        ..options(fsync)
+    })
+}
+
+fn shown(options: &Options) -> String {
+    let Options { fsync, checksum, empty_base_rdb, .. } = options;
+    let format = if empty_base_rdb.is_some() { "an RDB base" } else { "a base of commands" };
+    format!("{fsync:?}, {format}, checksum {checksum}")
+}
+
 /// Chance that a seed repeats: splitmix64.
 struct Dice(u64);
 
@@ -168,7 +193,7 @@ impl Tally {
         all.push(cuts);
         if all.len() == TALLIES {
             let (sum, least) = (all.iter().sum::<usize>(), LEAST_CUTS * soak() as usize);
-            println!("together: {sum} images of power cuts, none wrong; at least {least} are asked for");
+            println!("tried: {sum} images of power cuts");
             assert!(sum >= least, "{all:?} are fewer than {least}");
         }
     }
@@ -176,8 +201,9 @@ impl Tally {
 
 #[test]
 fn whatever_happens_by_chance_a_start_finds_a_prefix_and_all_that_was_promised() {
-    let one = std::env::var("EVERLOG_SIM_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = one.map_or(0..150 * soak(), |seed: u64| seed..seed + 1);
+    let one = number("EVERLOG_SIM_SEED");
+    let first = number("EVERLOG_SEED").unwrap_or(0);
+    let seeds = one.map_or(first..first + 150 * soak(), |seed: u64| seed..seed + 1);
     let mut tally = Tally::default();
     for seed in seeds {
         let mut dice = Dice(seed);
@@ -185,12 +211,13 @@ fn whatever_happens_by_chance_a_start_finds_a_prefix_and_all_that_was_promised()
             fsync: dice.pick(&POLICIES),
             timestamps: dice.below(2) == 0,
             checksum: dice.below(4) > 0,
+            empty_base_rdb: (seed % 2 == 0).then(|| rdb(&[])),
             disable_auto_gc: dice.below(4) == 0,
             no_fsync_on_rewrite: dice.below(4) == 0,
             ..options(Fsync::No)
         };
         let faults = [Faults::None, Faults::OneIn(8), Faults::OneIn(30), Faults::OneIn(100)];
-        let context = format!("EVERLOG_SIM_SEED={seed}, {:?}, checksum {}", options.fsync, options.checksum);
+        let context = format!("EVERLOG_SIM_SEED={seed}, {}", shown(&options));
         let sim = Sim::new(dice.roll(), options, dice.pick(&faults), Looks::OneIn(2));
         // Until a base makes good for a file that is gone, nothing can end.
         sim.state().has_meddlers = dice.below(3) == 0;
@@ -234,16 +261,17 @@ const SCRIPTS: &[(&str, &[&str])] = &[("a log that goes on", &[
 #[test]
 fn whichever_call_of_a_rewrite_or_a_take_over_suffers_nothing_promised_is_lost() {
     let mut tally = Tally::default();
-    for (seed, fsync) in (0..soak()).flat_map(|seed| POLICIES.map(|fsync| (seed, fsync))) {
+    for (seed, options) in (0..soak()).flat_map(|seed| kinds(3).map(move |options| (seed, options))) {
         for (&(name, script), &fault) in
             SCRIPTS.iter().flat_map(|script| FAULTS.iter().map(move |fault| (script, fault)))
         {
             for nth in 0.. {
                 let faults = Faults::Once(nth, fault);
-                let sim = Sim::new(seed << 32 | nth as u64, options(fsync), faults, Looks::From(nth));
+                let sim = Sim::new(seed << 32 | nth as u64, options.clone(), faults, Looks::From(nth));
                 let outcome = sim.perform(script);
                 let is_last = nth >= outcome.calls;
-                tally.add(&format!("{name}, {fsync:?}, {} at call {nth}, seed {seed}", fault.0), outcome);
+                let context = format!("{name}, {}, {} at call {nth}, seed {seed}", shown(&options), fault.0);
+                tally.add(&context, outcome);
                 if is_last {
                     break;
                 }
@@ -258,17 +286,17 @@ fn whichever_call_of_a_rewrite_or_a_take_over_suffers_nothing_promised_is_lost()
 #[test]
 fn a_crash_before_any_call_of_a_script_loses_nothing_promised() {
     let mut tally = Tally::default();
-    for (fsync, &(name, script)) in
-        POLICIES.iter().flat_map(|fsync| SCRIPTS.iter().map(move |script| (fsync, script)))
+    for (options, &(name, script)) in
+        kinds(12).flat_map(|options| SCRIPTS.iter().map(move |script| (options.clone(), script)))
     {
         for seed in 0..soak().min(20) {
-            let sim = Sim::new(seed, options(*fsync), Faults::None, Looks::EveryWay);
-            tally.add(&format!("{name}, {fsync:?}, seed {seed}"), sim.perform(script));
+            let sim = Sim::new(seed, options.clone(), Faults::None, Looks::EveryWay);
+            tally.add(&format!("{name}, {}, seed {seed}", shown(&options)), sim.perform(script));
         }
     }
     let taken = tally.taken as u64;
     tally.conclude("a crash at every call");
-    assert!(taken >= POLICIES.len() as u64 * soak().min(20), "one of the scripts does so: {taken}");
+    assert!(taken >= KINDS.len() as u64 * soak().min(20), "one of the scripts does so: {taken}");
 }
 
 /// What a small history is made of.
@@ -278,10 +306,10 @@ const ALPHABET: [&str; 6] = ["turn", "write", "begin sync", "end sync", "rewrite
 fn every_small_history_survives_a_crash_before_every_call() {
     let len = 4 + soak().ilog(6);
     let mut tally = Tally::default();
-    for fsync in POLICIES {
+    for options in kinds(3) {
         let mut n = 0;
         while n < ALPHABET.len().pow(len) {
-            let sim = Sim::new(n as u64, options(fsync), Faults::None, Looks::EveryWay);
+            let sim = Sim::new(n as u64, options.clone(), Faults::None, Looks::EveryWay);
             sim.start();
             // The first act is the highest digit: one that does nothing makes all that begin like this superfluous.
             let idle = (0..len).rev().find(|&digit| {
@@ -290,7 +318,7 @@ fn every_small_history_survives_a_crash_before_every_call() {
             });
             n += ALPHABET.len().pow(idle.unwrap_or(0));
             if idle.is_none() {
-                tally.add(&format!("{fsync:?}, history {n}"), sim.finish());
+                tally.add(&format!("{}, history {n}", shown(&options)), sim.finish());
             }
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use aof::fs::{Call, Mem, PowerCut, Request, Verdict};
-use aof::{Fsync, Log, Options, Steps};
+use aof::{BaseFormat, Fsync, Log, Options, Steps};
 
 use super::history::{Complaint, History, Promised, Wrong};
 use super::{ACTS, Act, CUTS, Dice, FAULTS, Fault, named};
@@ -297,6 +297,11 @@ impl State {
             Some(steps) if !self.is_waiting => self.history.promised(steps.written(), steps.durable()),
             _ => self.history.floor(),
         }
+    }
+
+    /// Of bases, the first and empty one included.
+    pub(super) fn format(&self) -> BaseFormat {
+        if self.options.empty_base_rdb.is_some() { BaseFormat::Rdb } else { BaseFormat::Resp }
     }
 
     /// Those that recovery is held to.

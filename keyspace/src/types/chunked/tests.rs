@@ -53,7 +53,7 @@ fn assert_same(string: &Chunked, model: &[u8], ranges: &[(usize, usize)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::soak::cases(64))]
 
     #[test]
     fn a_chunked_string_is_a_vector_of_bytes_and_snapshots_do_not_change(

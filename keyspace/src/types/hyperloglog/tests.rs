@@ -77,7 +77,7 @@ fn test_estimates_up_to(elements: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(crate::soak::cases(32))]
 
     /// Registers that are few apart make runs meet, split and join.
     #[test]

@@ -111,7 +111,7 @@ fn assert_sound(list: &List, limit: ChunkLimit) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..crate::soak::cases(300) })]
 
     #[test]
     fn a_list_does_what_a_vector_does(limit in limits(), ops in prop::collection::vec(op(), 0..40)) {

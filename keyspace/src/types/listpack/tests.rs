@@ -123,7 +123,7 @@ fn check(pack: &Listpack, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(crate::soak::cases(128))]
 
     #[test]
     fn a_listpack_is_a_list_of_strings(steps in steps()) {

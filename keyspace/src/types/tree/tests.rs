@@ -146,7 +146,7 @@ fn a_merged_leaf_leaves_no_thin_parent() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(crate::soak::cases(128))]
 
     #[test]
     fn a_tree_does_what_a_vector_does_and_its_snapshots_stay(steps in vec(step(), 1..24)) {

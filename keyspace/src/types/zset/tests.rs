@@ -108,7 +108,7 @@ fn check_places(zset: &ZSet, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(crate::soak::cases(96))]
 
     #[test]
     fn a_sorted_set_does_what_a_map_does_and_its_snapshots_stay(
