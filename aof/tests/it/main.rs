@@ -5,6 +5,7 @@ mod ahead;
 mod check;
 mod corruption;
 mod crash;
+mod edges;
 mod faults;
 mod full_disk;
 mod gathering;
