@@ -14,7 +14,8 @@
 //!                              | |                 | | | | |    '-- crc32c of those bytes
 //!                              | |                 | | | | '------- length of what is behind us, in bytes
 //!                              | |                 | | | '--------- in which incr that is: the last one, or this one; 0: nowhere
-//!                              | |                 | | '----------- if it took over from a failed file: the bytes it brought along
+//!                              | |                 | | '----------- if it took over from a failed file: the bytes it brought along;
+//!                              | |                 | |              all digits f: nobody has counted, for they stand in no blocks
 //!                              | |                 | '------------- number of the base then; 0: none
 //!                              | |                 '--------------- number of this incr
 //!                              | '--------------------------------- the epoch
@@ -102,11 +103,15 @@ pub struct IncrHead {
     pub seq: FileSeq,
     /// The number of the base that the manifest lists at that time; 0 if none.
     pub base: FileSeq,
-    /// For a file that takes over from a failed one: the payload that it holds before the manifest lists it.
+    /// For a file that takes over from a failed one: the payload that it holds before the manifest lists it; or
+    /// [`NO_BLOCKS`].
     pub moved_bytes: Option<u64>,
     /// What came before, and in which file: the last incr, or for a head inside a file that file itself.
     pub behind: Option<(FileSeq, FilePoint)>,
 }
+
+/// In the place of [`IncrHead::moved_bytes`]: without checksums, commands go on behind the head as they come.
+pub const NO_BLOCKS: u64 = u64::MAX;
 
 /// The file fields of a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +122,40 @@ pub struct BaseHead {
     pub covers: Position,
 }
 
+/// What a head says of the place where it is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stands {
+    /// It was written here.
+    Here,
+    /// It was, and something before it is not what it was.
+    Changed,
+    /// It was written into another file, or elsewhere in this one.
+    Elsewhere,
+}
+
+impl IncrHead {
+    /// Whether it was written at `here`, in incr number `seq` (0 if nobody knows it). One that opens a file
+    /// [was looked at](crate::set) before; any other names the file that it is in, and what precedes it there, which was
+    /// durable before it was written.
+    pub(crate) fn stands(&self, seq: FileSeq, here: FilePoint) -> Stands {
+        let is_own = |behind| behind == self.seq && (seq == behind || seq == 0);
+        match self.behind {
+            _ if here.offset_bytes == 0 => Stands::Here,
+            Some((behind, point)) if is_own(behind) && point == here => Stands::Here,
+            Some((behind, point)) if is_own(behind) && point.offset_bytes == here.offset_bytes => {
+                Stands::Changed
+            }
+            _ => Stands::Elsewhere,
+        }
+    }
+}
+
 impl Head {
+    /// What follows it stands in blocks.
+    pub(crate) fn precedes_blocks(&self) -> bool {
+        !matches!(self, Head::Incr(IncrHead { moved_bytes: Some(NO_BLOCKS), .. }))
+    }
+
     /// The epoch of the file.
     pub fn epoch(&self) -> Epoch {
         match self {
@@ -156,6 +194,16 @@ impl Line {
     pub fn end(&self) -> Position {
         let advance = if self.head.is_some() { 0 } else { self.payload_bytes };
         self.position.saturating_add(advance)
+    }
+
+    /// Whether a line leads what was written at once, perhaps behind a stamp.
+    pub(crate) fn leads(bytes: &[u8]) -> bool {
+        let stamp_bytes = if bytes.starts_with(b"#TS:") {
+            memchr::memchr(b'\n', bytes).map_or(0, |end| end + 1)
+        } else {
+            0
+        };
+        bytes[stamp_bytes..].starts_with(MAGIC)
     }
 
     /// What was durable when the line was written.

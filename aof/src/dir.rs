@@ -60,7 +60,7 @@ pub struct Directory {
 /// Makes the directory of a log, durably.
 pub(crate) fn make(fs: &dyn Fs, dir: &Path, parent: &Path) -> Result<(), Error> {
     retry(|| fs.create_dir(dir)).map_err(io_error("mkdir", dir))?;
-    // Redis forgets this one: a strict file system then forgets the whole directory in a power cut.
+    // As in `create_dir_all`.
     retry(|| fs.sync_dir(parent)).map_err(io_error("fsync", parent))
 }
 

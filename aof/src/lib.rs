@@ -20,7 +20,8 @@
 //!
 //! What a turn leaves is a [`block`]: commands behind a line with their position, how far the log was durable then, and
 //! checksums. So a start knows what a crash tore, which it copies aside and cuts, from what was safe once and is
-//! damaged, which it refuses by file, offset and keys, or steps over; see [`recover`]. Nothing damaged is executed.
+//! damaged, which it refuses by file, offset and keys, or steps over; [`recover`] has the rules. Nothing that a checksum
+//! speaks against is executed, nor what stands where a block should, unless another server has appended it.
 //!
 //! ```text
 //! <dir>/appendonlydir/appendonly.aof.manifest       which files count, in which order

@@ -16,6 +16,7 @@
 use bytes::{BufMut, BytesMut};
 use resp::number::format_i64;
 
+const SELECT: &[u8] = b"*2\r\n$6\r\nSELECT\r\n";
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
@@ -84,6 +85,50 @@ impl Framer {
             select(db, out);
         }
     }
+}
+
+/// How every server begins that goes on with a file, whoever wrote it until then: what it has selected, nobody knows. A stamp
+/// may stand before that.
+pub(crate) const OPENINGS: [&[u8]; 2] = [SELECT, MULTI];
+
+/// Each `0` may be any digit.
+const STAMP: &[u8] = b"#TS:0000000000\r\n";
+
+/// So many bytes tell how something begins.
+pub(crate) const OPENING_BYTES: usize = STAMP.len() + SELECT.len();
+
+/// Any other command differs from SELECT and MULTI in more than so many bytes.
+const MAX_WRONG_BYTES: usize = 2;
+
+/// How what stands somewhere compares with an opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// It is one.
+    Whole,
+    /// It was one before a byte or two of it changed.
+    Damaged,
+    /// It has nothing to do with one, or ends before it can be told.
+    Other,
+}
+
+impl Opening {
+    /// What `rest` begins with, of which [`OPENING_BYTES`] are enough.
+    pub(crate) fn of(rest: &[u8]) -> Opening {
+        let is_near = |rest: &[u8]| OPENINGS.iter().any(|opening| is_almost(rest, opening));
+        if OPENINGS.iter().any(|opening| rest.starts_with(opening)) {
+            Opening::Whole
+        } else if is_near(rest) || is_almost(rest, STAMP) && is_near(&rest[STAMP.len()..]) {
+            Opening::Damaged
+        } else {
+            Opening::Other
+        }
+    }
+}
+
+fn is_almost(rest: &[u8], pattern: &[u8]) -> bool {
+    let is_wrong =
+        |&(&byte, &expected): &(&u8, &u8)| byte != expected && !(expected == b'0' && byte.is_ascii_digit());
+    rest.len() >= pattern.len() && rest.iter().zip(pattern).filter(is_wrong).count() <= MAX_WRONG_BYTES
 }
 
 /// Appends a SELECT.

@@ -3,7 +3,7 @@
 //! A file is sound up to its last boundary: the end of a block, of a command outside MULTI, of a transaction, or of a `#`
 //! line. Where a block stands (see [`block`](crate::block)), nothing of it is executed before all of it was checked;
 //! where none does, nothing of a transaction before its EXEC was read, and what other servers wrote counts as
-//! *unverified* until a head vouches for it.
+//! *unverified* until a head vouches for it. One that stands behind it is asked before any of it is executed.
 //!
 //! What follows the last boundary is judged by [`recover`](crate::recover). A *torn tail* is copied aside and cut
 //! (`aof-load-truncated yes`); *corruption* is refused, or copied aside and stepped over (`aof-load-corrupt quarantine`);

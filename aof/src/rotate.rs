@@ -19,7 +19,7 @@ use bytes::BytesMut;
 
 use crate::Position;
 use crate::backend::Block;
-use crate::block::{Epoch, FilePoint, IncrHead, crc32c};
+use crate::block::{Epoch, FilePoint, IncrHead, NO_BLOCKS, crc32c};
 use crate::dir::{BaseFormat, Directory};
 use crate::error::{Error, io_error};
 use crate::fs::{Fs, retry, write_all};
@@ -122,6 +122,8 @@ pub(crate) struct Moving {
     /// How far the durable watermark is behind it.
     pub(crate) lag: u64,
     pub(crate) time_ms: i64,
+    /// They are blocks, and so is what follows them.
+    pub(crate) has_lines: bool,
     /// A file for after the next switch is needed too.
     pub(crate) wants_next: bool,
     /// What stands behind them there stands nowhere else.
@@ -365,7 +367,10 @@ impl Volume {
         if let Some(db) = moving.db {
             select(db, &mut payload);
         }
-        let moved_bytes = moving.blocks.last().map_or(0, |block| block.end - moving.cut);
+        let moved_bytes = match moving.blocks.last() {
+            _ if !moving.has_lines => NO_BLOCKS,
+            last => last.map_or(0, |block| block.end - moving.cut),
+        };
         let head = self.head(seq, Some((live.seq, moving.at)), Some(moved_bytes));
         let mut line = head_line(head, moving.cut, moving.lag, moving.time_ms);
         line.payload_bytes = payload.len() as u64;

@@ -9,9 +9,10 @@ use bytes::{Buf, BytesMut};
 use memchr::memmem;
 
 use crate::Position;
-use crate::block::{Epoch, FilePoint, Head, Line, MAGIC, MAX_LINE_BYTES};
+use crate::block::{Epoch, FilePoint, Head, Line, MAGIC, MAX_LINE_BYTES, Stands};
 use crate::error::{Error, io_error};
 use crate::fs::{Counted, Fs, Reader};
+use crate::manifest::FileSeq;
 
 const READ_BYTES: usize = 1024 * 1024;
 
@@ -115,10 +116,32 @@ impl Scan {
         }
     }
 
-    /// Looks through the rest for lines of ours that check, from position `from` on.
-    pub(crate) fn survey(&mut self, epoch: Option<Epoch>, from: Position) -> Result<Survey, Error> {
-        let finder = memmem::Finder::new(MAGIC);
+    /// Looks through the rest for lines of ours that check, behind `boundary`, from position `from` on, in incr number `seq`.
+    pub(crate) fn survey(
+        &mut self,
+        epoch: Option<Epoch>,
+        boundary: FilePoint,
+        from: Position,
+        seq: FileSeq,
+    ) -> Result<Survey, Error> {
         let mut survey = Survey::default();
+        self.lines(epoch, |here, line| {
+            if here != boundary && line.position >= from {
+                survey.note(here, line, seq);
+            }
+            true
+        })?;
+        Ok(survey)
+    }
+
+    /// Shows where in the rest lines of ours stand, and what they say, for as long as more are asked for. Whose epoch is not
+    /// known shows nothing but heads, which bring their own.
+    pub(crate) fn lines(
+        &mut self,
+        epoch: Option<Epoch>,
+        mut is_more_wanted: impl FnMut(FilePoint, &Line) -> bool,
+    ) -> Result<(), Error> {
+        let finder = memmem::Finder::new(MAGIC);
         loop {
             let at_end = self.buf.len() < 2 * MAX_LINE_BYTES && !self.more()?;
             let found = finder.find(&self.buf);
@@ -127,41 +150,36 @@ impl Scan {
             match found.filter(|&at| at_end || at + MAX_LINE_BYTES <= self.buf.len()) {
                 Some(at) => {
                     self.consume(at);
-                    self.note_line(epoch, from, &mut survey);
+                    if self.line(epoch).is_some_and(|line| !is_more_wanted(self.point, &line)) {
+                        return Ok(());
+                    }
                     self.consume(MAGIC.len());
                 }
                 None if at_end => {
                     self.consume(self.buf.len());
-                    return Ok(survey);
+                    return Ok(());
                 }
                 None => self.consume(self.buf.len().saturating_sub(keep)),
             }
         }
     }
 
-    fn note_line(&self, epoch: Option<Epoch>, from: Position, survey: &mut Survey) {
+    /// The line of ours at the start of the window.
+    fn line(&self, epoch: Option<Epoch>) -> Option<Line> {
         let window = &self.buf[..self.buf.len().min(MAX_LINE_BYTES)];
-        let Some(len) = window.iter().position(|&byte| byte == b'\n').map(|at| at + 1) else { return };
-        let Some(line) = Line::parse(&window[..len], epoch) else { return };
-        let is_ours = match &line.head {
+        let len = memchr::memchr(b'\n', window)? + 1;
+        Line::parse(&window[..len], epoch).filter(|line| match &line.head {
             Some(head) => epoch.is_none_or(|epoch| head.epoch() == epoch) && matches!(head, Head::Incr(_)),
             None => true,
-        };
-        if is_ours && line.position >= from {
-            survey.durable = survey.durable.max(line.durable());
-            survey.first_ms.get_or_insert(line.time_ms);
-            survey.last_ms = survey.last_ms.max(Some(line.time_ms));
-            survey.last_offset_bytes = Some(self.point.offset_bytes);
-            survey.next.get_or_insert((self.point, line.position));
-        }
+        })
     }
 }
 
 /// What stands behind damage.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
-    /// The next line that checks, and its position.
-    pub(crate) next: Option<(FilePoint, Position)>,
+    /// The next line that checks.
+    next: Option<FilePoint>,
     /// The highest position that a line calls durable.
     pub(crate) durable: Position,
     /// When the first of them was written, and when the latest.
@@ -169,4 +187,24 @@ pub(crate) struct Survey {
     pub(crate) last_ms: Option<i64>,
     /// Where the last of them stands in the file.
     pub(crate) last_offset_bytes: Option<u64>,
+    /// A head among them was written where it stands: what precedes it was durable before.
+    pub(crate) is_vouched_for: bool,
+}
+
+impl Survey {
+    /// Where the log goes on. Without a known epoch any value might pretend to be that.
+    pub(crate) fn next_block(&self, epoch: Option<Epoch>) -> Option<FilePoint> {
+        epoch.and(self.next)
+    }
+
+    fn note(&mut self, here: FilePoint, line: &Line, seq: FileSeq) {
+        self.durable = self.durable.max(line.durable());
+        self.first_ms.get_or_insert(line.time_ms);
+        self.last_ms = self.last_ms.max(Some(line.time_ms));
+        self.last_offset_bytes = Some(here.offset_bytes);
+        self.next.get_or_insert(here);
+        if let Some(Head::Incr(head)) = line.head {
+            self.is_vouched_for |= head.stands(seq, here) != Stands::Elsewhere;
+        }
+    }
 }

@@ -477,6 +477,8 @@ impl Tail {
         let blocks = self.blocks.iter().map(|held| &held.block).take_while(|block| block.end <= limit);
         let blocks: Vec<Block> = blocks.cloned().collect();
         let db = blocks.first().map_or(self.selected, |block| block.db);
+        // It may have changed for what comes behind a switch.
+        let has_lines = blocks.first().map_or(self.checksum, |block| Line::leads(&block.bytes));
         let (lag, time_ms) = (self.retained_from().saturating_sub(self.durable_watermark()), self.time_ms);
         Moving {
             blocks,
@@ -485,6 +487,7 @@ impl Tail {
             at: self.cut_point(),
             lag,
             time_ms,
+            has_lines,
             wants_next: self.next.is_some(),
             is_torn: self.retired.as_ref().is_some_and(|retired| retired.is_torn),
             is_unnamed: self.is_unnamed(),

@@ -99,6 +99,22 @@ pub fn write_all(file: &dyn File, mut bufs: &mut [IoSlice<'_>]) -> io::Result<()
     Ok(())
 }
 
+/// Makes a directory, and those above it that are not there, and makes their names durable. Also that of one that is there:
+/// whoever made it may have been killed before. The root, and the current directory, are always there.
+///
+/// # Errors
+/// The first failure of a call.
+pub fn create_dir_all(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    let is_missing = |dir| fs.list(dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    if parent.parent().is_some() && is_missing(parent) {
+        create_dir_all(fs, parent)?;
+    }
+    retry(|| fs.create_dir(dir))?;
+    // Redis forgets this one: a strict file system then forgets the whole directory in a power cut.
+    retry(|| fs.sync_dir(parent))
+}
+
 /// Repeats a call that a signal interrupted: the only failure that says nothing about the file.
 ///
 /// # Errors

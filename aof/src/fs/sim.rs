@@ -18,6 +18,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::record::OPENINGS;
+
 /// What arrives whole or not, unless it is torn, in bytes.
 pub const PAGE_BYTES: usize = 4096;
 
@@ -32,7 +34,9 @@ pub enum PowerCut {
     TailLeavingZeros,
     /// Any pages, whole or their ends; zeros stand where they were to be.
     PagesLeavingZeros,
-    /// Any pages; where they were to be stands what those blocks held before, perhaps a piece of a log.
+    /// Any pages; where they were to be stands what those blocks held before: noise, the beginning of this file, or what was
+    /// synced of any other that was, from anywhere in it. But not from where another server's commands would begin, which
+    /// nothing can tell from those; nor of a base, whose blocks may look like later ones of the log (a start refuses them).
     PagesLeavingOldBlocks,
 }
 
@@ -73,6 +77,8 @@ pub(super) struct Content {
     lost: BTreeSet<usize>,
     /// Space up to here is the file's own.
     reserved_to: u64,
+    /// It was made under a name for a while: a base, or a manifest.
+    is_temporary: bool,
 }
 
 impl World {
@@ -97,7 +103,9 @@ impl World {
             return Err(not_found());
         }
         let id = self.find(path).unwrap_or_else(|_| {
-            let id = self.new_file(Content::default());
+            let is_temporary =
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("temp-"));
+            let id = self.new_file(Content { is_temporary, ..Content::default() });
             self.change(&[(path, Some(Node::File(id)))]);
             id
         });
@@ -208,10 +216,22 @@ impl World {
         let mut contents = vec![Content::default(); self.contents.len()];
         for node in now.values() {
             if let Node::File(id) = *node {
-                contents[id] = Content::of(self.contents[id].after(cut, &mut dice));
+                let old = self.old_block(&mut dice);
+                let Content { is_temporary, .. } = self.contents[id];
+                contents[id] =
+                    Content { is_temporary, ..Content::of(self.contents[id].after(cut, old, &mut dice)) };
             }
         }
         World { contents, disk: now.clone(), now, ..World::default() }
+    }
+
+    /// What a block may have held before.
+    fn old_block(&self, dice: &mut Dice) -> &[u8] {
+        let files: Vec<&Content> = self.contents.iter().filter(|content| !content.is_temporary).collect();
+        let old = files.get(dice.below(files.len())).map_or(&[][..], |content| &content.disk);
+        let is_told = |from: &usize| !OPENINGS.iter().any(|opening| old[*from..].starts_with(opening));
+        let from = (dice.below(old.len())..old.len()).find(is_told);
+        &old[from.unwrap_or(old.len())..]
     }
 
     fn surviving_names(&self, cut: PowerCut, dice: &mut Dice) -> Names {
@@ -333,7 +353,7 @@ impl Content {
     }
 
     /// The bytes that a power cut leaves.
-    fn after(&self, cut: PowerCut, dice: &mut Dice) -> Vec<u8> {
+    fn after(&self, cut: PowerCut, old: &[u8], dice: &mut Dice) -> Vec<u8> {
         let mut bytes = self.disk.clone();
         if cut == PowerCut::Unsynced {
             return bytes;
@@ -345,7 +365,7 @@ impl Content {
         bytes.resize(len_bytes, 0);
         if cut == PowerCut::PagesLeavingOldBlocks {
             let from = self.disk.len().min(len_bytes);
-            dice.fill_with_old_blocks(&mut bytes[from..], &self.now);
+            dice.fill_with_old_blocks(&mut bytes[from..], &self.now, old);
         }
         for &page in self.dirty.union(&self.lost) {
             let Range { start, end } = page_range(page, self.now.len().min(len_bytes));
@@ -389,12 +409,13 @@ impl Dice {
     }
 
     /// Noise, or what reads like the log that it is not.
-    fn fill_with_old_blocks(&mut self, blocks: &mut [u8], log: &[u8]) {
-        if self.below(2) == 0 {
-            blocks.iter_mut().for_each(|byte| *byte = self.roll().to_le_bytes()[0]);
-        } else {
-            blocks.iter_mut().zip(log.iter().cycle()).for_each(|(byte, old)| *byte = *old);
-        }
+    fn fill_with_old_blocks(&mut self, blocks: &mut [u8], this: &[u8], any: &[u8]) {
+        let old = match self.below(3) {
+            0 => return blocks.iter_mut().for_each(|byte| *byte = self.roll().to_le_bytes()[0]),
+            1 => this,
+            _ => any,
+        };
+        blocks.iter_mut().zip(old.iter().cycle()).for_each(|(byte, old)| *byte = *old);
     }
 }
 

@@ -53,3 +53,43 @@ fn the_bytes_are_redis_own() {
         *2\r\n$3\r\nDEL\r\n$1\r\nk\r\n*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n*1\r\n$4\r\nEXEC\r\n";
     assert_eq!(out, expected.as_bytes());
 }
+
+#[test]
+fn an_opening_is_told_from_every_other_command_and_from_itself_with_a_byte_or_two_wrong() {
+    let stamp = &b"#TS:1795765077\r\n"[..];
+    let select = &b"*2\r\n$6\r\nSELECT\r\n$2\r\n15\r\n"[..];
+    for opening in [select, MULTI] {
+        assert_eq!(Opening::of(opening), Opening::Whole);
+        let told_by = if opening == MULTI { MULTI.len() } else { SELECT.len() };
+        for prefix in [&b""[..], stamp] {
+            let whole = [prefix, opening].concat();
+            for at in 0..prefix.len() + told_by {
+                let mut one = whole.clone();
+                one[at] ^= 0x80;
+                assert_eq!(Opening::of(&one), Opening::Damaged, "byte {at}");
+            }
+            assert_eq!(Opening::of(&whole[..prefix.len() + told_by - 1]), Opening::Other, "it merely stops");
+        }
+        for at in 0..told_by {
+            let mut three = opening.to_vec();
+            (0..3).for_each(|n| three[(at + n) % told_by] ^= 0x80);
+            assert_eq!(Opening::of(&three), Opening::Other, "bytes from {at}");
+        }
+    }
+    for words in [
+        &["SETBIT", "k", "7", "1"][..],
+        &["EXEC"],
+        &["UNLINK", "k"],
+        &["GETDEL", "k"],
+        &["PING"],
+        &["FLUSHALL"],
+    ] {
+        let argv: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let mut out = BytesMut::new();
+        resp::request::encode(&argv, &mut out);
+        out.put_slice(&[b'x'; OPENING_BYTES]);
+        assert_eq!(Opening::of(&out), Opening::Other, "{words:?}");
+        assert_eq!(Opening::of(&[stamp, &out].concat()), Opening::Other, "{words:?} behind a stamp");
+    }
+    assert_eq!(Opening::of(b"#EV1 1f 2a40 0 0 18bcfe56800 5d6b1c02 0c7d2f19\r\n"), Opening::Other);
+}

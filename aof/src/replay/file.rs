@@ -9,7 +9,7 @@ use super::{
     Context, Course, Good, MAX_ANNOTATION_BYTES, PROGRESS_BYTES, PROGRESS_COMMANDS, Progress, Trail,
 };
 use crate::Position;
-use crate::block::{FilePoint, Head, IncrHead, Line, MAGIC, crc32c};
+use crate::block::{Head, Line, MAGIC, Stands, crc32c};
 use crate::error::Error;
 use crate::manifest::FileSeq;
 use crate::scan::Scan;
@@ -26,9 +26,11 @@ pub(super) struct Replay<'a, 'f, C> {
     pub(super) trail: &'a mut Trail,
     pub(super) is_base: bool,
     /// Its number; 0 if nobody knows it.
-    seq: FileSeq,
+    pub(super) seq: FileSeq,
     /// Blocks of ours are what should stand here.
     pub(super) ours: bool,
+    /// Others went on from here, up to the next head.
+    pub(super) is_foreign: bool,
     /// Bytes of commands that no block holds and no head vouches for.
     pub(super) loose_bytes: u64,
     /// A base of ours is between its two heads.
@@ -60,6 +62,10 @@ enum Next {
 pub(super) enum Bad {
     /// It merely stops.
     Ends(&'static str),
+    /// The same, inside of the block of this line.
+    Cut(Line),
+    /// A command begins where a block of ours should.
+    NoBlock,
     /// The bytes at `at` (from `parsed`) are wrong; `line` is that of a block whose payload is.
     Wrong { at: usize, found: String, line: Option<Line> },
     /// A block that is sound belongs elsewhere: no crash does that.
@@ -74,16 +80,6 @@ impl Bad {
     fn wrong(found: impl Into<String>) -> Bad {
         Bad::Wrong { at: 0, found: found.into(), line: None }
     }
-}
-
-/// What a head says of the place where it is found.
-enum Stands {
-    /// It was written here.
-    Here,
-    /// It was, and something before it is not what it was.
-    Changed,
-    /// It was written into another file, or elsewhere in this one.
-    Elsewhere,
 }
 
 /// The commands that are framing, not effects.
@@ -113,6 +109,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
             is_base: part.is_base,
             seq: part.entry.seq,
             ours,
+            is_foreign: false,
             loose_bytes: 0,
             open_base: false,
             covers: None,
@@ -130,6 +127,10 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
     pub(super) fn run(&mut self, context: &Context<'_>) -> Result<FileEnd, Error> {
         let mut is_whole = true;
         while let Some(bad) = self.items_or_bad()? {
+            if matches!(bad, Bad::NoBlock) && self.others_go_on(context)? {
+                self.is_foreign = true;
+                continue;
+            }
             is_whole = false;
             if let Some(end) = self.settle(bad, context)? {
                 self.end_file();
@@ -194,6 +195,9 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
             let rest = &self.scan.rest()[self.parsed..];
             let next = match rest.first() {
                 None => None,
+                Some(b'*') if self.is_place_of_block() && !self.is_anybodys() => {
+                    return Ok(Next::Bad(Bad::NoBlock));
+                }
                 Some(b'*') => match self.parser.parse(rest, &LIMITS) {
                     Ok(len) => len.map(Next::Command),
                     Err(error) => {
@@ -226,13 +230,27 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
         }
     }
 
-    /// Among blocks of ours only lines of a known form may stand: anything else was one of ours before it was damaged.
+    /// Whether a block of ours should begin here.
+    pub(super) fn is_place_of_block(&self) -> bool {
+        self.ours && !self.is_foreign && !self.in_multi
+    }
+
+    /// It is a base, and did not open as ours do.
+    fn is_anybodys(&self) -> bool {
+        self.is_base && self.covers.is_none() && !self.open_base
+    }
+
+    /// Among blocks of ours only lines of a known form may stand: anything else was one of ours before it was damaged. Nor
+    /// does a block of ours stand inside a transaction.
     fn check_annotation(&self, len: usize) -> Next {
         let line = &self.scan.rest()[self.parsed..self.parsed + len];
         let is_known = line.starts_with(b"#HDR:")
             || line.starts_with(b"#PAD:")
             || line.strip_prefix(b"#TS:").is_some_and(|text| timestamp(text).is_some());
-        if self.ours && self.loose_bytes == 0 && !is_known {
+        if line.starts_with(MAGIC) {
+            return Next::Bad(Bad::wrong("a block inside a transaction"));
+        }
+        if self.is_place_of_block() && !is_known {
             return Next::Bad(Bad::wrong("an annotation that nobody writes"));
         }
         Next::Annotation(len)
@@ -245,7 +263,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
         };
         let total = len as u64 + line.payload_bytes;
         if !self.scan.fill(total)? {
-            return Ok(Next::Bad(Bad::Ends("it ends inside a block")));
+            return Ok(Next::Bad(Bad::Cut(line)));
         }
         let payload = &self.scan.rest()[len..total as usize];
         let (expected, got) = (line.payload_crc, crc32c(payload));
@@ -273,6 +291,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
         });
         match line.head {
             None if self.loose_bytes > 0 => misplaced("a block behind commands that no head vouches for"),
+            None if !self.is_base && self.scan.offset_bytes() == 0 => stale("a block before any head"),
             None => gap,
             Some(Head::Base(_)) if !self.is_base => stale("the head of a base"),
             Some(Head::Incr(_)) if self.is_base => misplaced("the head of an incr"),
@@ -284,7 +303,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
                 misplaced(&format!("the end of a base of {} bytes", line.position))
             }
             Some(Head::Base(_)) => None,
-            Some(Head::Incr(head)) => match self.stands(head) {
+            Some(Head::Incr(head)) => match head.stands(self.seq, self.scan.point()) {
                 Stands::Here => gap,
                 Stands::Changed => {
                     misplaced("what stands before this head is not what stood there when it was written")
@@ -295,26 +314,6 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
                 Stands::Elsewhere => misplaced("the head of another place"),
             },
         }
-    }
-
-    /// Whether a head was written here. One that opens a file [was looked at](crate::set) before; any other names the file
-    /// that it is in, and what precedes it there, which was durable before it was written.
-    fn stands(&self, head: IncrHead) -> Stands {
-        let here = self.scan.point();
-        match head.behind {
-            _ if here.offset_bytes == 0 => Stands::Here,
-            Some((seq, point)) if self.is_own(seq, head) && point == here => Stands::Here,
-            Some((seq, FilePoint { offset_bytes, .. }))
-                if self.is_own(seq, head) && offset_bytes == here.offset_bytes =>
-            {
-                Stands::Changed
-            }
-            _ => Stands::Elsewhere,
-        }
-    }
-
-    fn is_own(&self, behind: FileSeq, head: IncrHead) -> bool {
-        behind == head.seq && (self.seq == behind || self.seq == 0)
     }
 
     /// Executes a block that was checked.
@@ -363,7 +362,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
         if let Some(head) = line.head {
             self.trail.epoch = Some(head.epoch());
             // It vouches for all that precedes it.
-            self.loose_bytes = 0;
+            (self.is_foreign, self.loose_bytes) = (!head.precedes_blocks(), 0);
         }
         if let Some(Head::Base(head)) = line.head {
             self.covers = Some(head.covers);
@@ -433,7 +432,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
     fn consume_loose(&mut self, db: Option<u32>, len: usize) -> Result<(), Error> {
         let bytes = &self.scan.rest()[..len];
         self.course.good(&Good { line: None, db, end_db: self.place.db, bytes })?;
-        self.loose_bytes += len as u64;
+        (self.is_foreign, self.loose_bytes) = (true, self.loose_bytes + len as u64);
         self.trail.unsure = true;
         self.consume(len);
         Ok(())

@@ -1,18 +1,40 @@
-//! What bad bytes are: torn off, damaged, or never a log.
+//! What bad bytes are: torn off, damaged, or never a log; and who wrote what is no block where one should stand.
 
 use resp::Parser;
 
 use super::file::{Bad, Replay};
 use super::keys::keys_between;
-use super::{Context, Course, Damage, Find, Kind};
+use super::{Context, Course, Damage, Find, Kind, Trail};
 use crate::Position;
-use crate::block::{FilePoint, Line, MAGIC};
+use crate::block::{Epoch, FilePoint, Head, Line, MAGIC, Stands};
 use crate::error::Error;
+use crate::record::{OPENING_BYTES, Opening};
 use crate::recover::{Evidence, Verdict, judge};
-use crate::scan::Scan;
+use crate::scan::{Scan, Survey};
 
 /// A length line is damaged by zeros that begin this soon after its start.
 const LENGTH_LINE_BYTES: usize = 32;
+
+/// What is no block where one should stand.
+struct Misfit {
+    /// Where it is wrong, from the boundary.
+    at: usize,
+    found: String,
+    /// What it is called if it turns out to be torn.
+    torn: &'static str,
+    /// That of the block, if it can be read.
+    line: Option<Line>,
+}
+
+impl Misfit {
+    fn new(found: impl Into<String>) -> Misfit {
+        Misfit { at: 0, found: found.into(), torn: "it ends in what is no block", line: None }
+    }
+
+    fn ends(reason: &'static str, line: Option<Line>) -> Misfit {
+        Misfit { torn: reason, line, ..Misfit::new(reason) }
+    }
+}
 
 /// A finding before it is placed.
 struct Finding {
@@ -34,26 +56,31 @@ impl<C: Course> Replay<'_, '_, C> {
             && (self.covers.is_some() || boundary.offset_bytes == 0 && begins_as_ours(self.scan.rest()));
         self.ours |= is_our_base;
         let is_last = context.is_last && !is_our_base;
+        let is_of_bytes = !matches!(bad, Bad::Unwanted(_) | Bad::Misplaced(_) | Bad::Senseless { .. });
         let finding = match bad {
-            Bad::Ends(reason) if is_last || !self.ours => self.ends(reason),
-            Bad::Ends(reason) => Finding { kind: Kind::Corrupt, ..self.ends(reason) },
-            Bad::Unwanted(found) => Finding { kind: Kind::Unwanted, ..self.ends(found) },
-            Bad::Misplaced(found) => self.judge(found, None, false)?,
-            Bad::Wrong { at, found, line } => {
-                let finding = match self.is_place_of_block() {
-                    true => self.judge(found, line, is_last)?,
-                    false => self.wrong(at, found)?,
-                };
-                let left_bytes = context.part.counted_bytes().saturating_sub(boundary.offset_bytes);
-                self.or_tail(finding, left_bytes, is_last)
+            Bad::NoBlock => {
+                self.judge(Misfit::new("commands where a block should stand"), is_last, context)?
             }
+            Bad::Cut(line) => {
+                self.judge(Misfit::ends("it ends inside a block", Some(line)), is_last, context)?
+            }
+            Bad::Ends(reason) if self.is_place_of_block() => {
+                self.judge(Misfit::ends(reason, None), is_last, context)?
+            }
+            Bad::Ends(reason) => self.stops(reason, is_last, context)?,
+            Bad::Unwanted(found) => Finding { kind: Kind::Unwanted, ..self.ends(found) },
+            Bad::Misplaced(found) => self.judge(Misfit::new(found), false, context)?,
+            Bad::Wrong { at, found, line } if self.is_place_of_block() || self.begins_as_block() => {
+                self.judge(Misfit { at, line, ..Misfit::new(found) }, is_last, context)?
+            }
+            Bad::Wrong { at, found, .. } => self.wrong(at, found, context)?,
             Bad::Senseless { offset_bytes, found } => {
-                let kind = Kind::Wrong(offset_bytes);
                 let lines = self.whole_lines((offset_bytes - boundary.offset_bytes) as usize);
-                let finding = Finding { kind, found, lines, ..self.ends("") };
-                Finding { next: self.next_block()?, ..finding }
+                let next = self.survey(self.trail.epoch, context)?.next_block(self.trail.epoch);
+                Finding { kind: Kind::Wrong(offset_bytes), found, lines, next, ..self.ends("") }
             }
         };
+        let finding = if is_of_bytes && is_last { self.or_tail(finding, boundary, context) } else { finding };
         self.place(boundary, self.or_lost(finding, context), is_last, context)
     }
 
@@ -73,8 +100,9 @@ impl<C: Course> Replay<'_, '_, C> {
 
     /// Whoever runs the server may have said how much of the end is not worth a start that is refused: from the damage on,
     /// whatever can be read behind it.
-    fn or_tail(&self, finding: Finding, left_bytes: u64, is_last: bool) -> Finding {
-        match is_last && self.course.is_tail(finding.kind, left_bytes) {
+    fn or_tail(&self, finding: Finding, boundary: FilePoint, context: &Context<'_>) -> Finding {
+        let left_bytes = context.part.counted_bytes().saturating_sub(boundary.offset_bytes);
+        match self.course.is_tail(finding.kind, left_bytes) {
             true => Finding { kind: Kind::Tail, next: None, ..finding },
             false => finding,
         }
@@ -91,63 +119,115 @@ impl<C: Course> Replay<'_, '_, C> {
         }
     }
 
-    fn judge(&mut self, found: String, line: Option<Line>, is_last: bool) -> Result<Finding, Error> {
-        let expected = self.trail.expected.unwrap_or(0);
-        let lines = self.whole_lines(usize::MAX);
-        let offset_bytes = self.scan.offset_bytes();
-        // What is damaged is passed over byte by byte: its line may be what lies.
-        self.scan.consume(1.min(self.scan.rest().len()));
-        let survey = self.scan.survey(self.trail.epoch, expected)?;
-        let position = line.as_ref().map_or(expected, |line| line.position);
-        let durable = self.trail.durable.max(survey.durable);
+    /// It merely stops among commands of others; unless what it stops in goes over a head that was written where it stands.
+    fn stops(&self, reason: &'static str, is_last: bool, context: &Context<'_>) -> Result<Finding, Error> {
+        let survey = self.survey(self.trail.epoch, context)?;
+        let finding = self.ends(reason);
+        if survey.is_vouched_for {
+            let kind = Kind::Wrong(self.scan.offset_bytes() + self.parsed as u64);
+            return Ok(Finding { kind, next: survey.next_block(self.trail.epoch), ..finding });
+        }
+        Ok(if is_last || !self.ours { finding } else { Finding { kind: Kind::Corrupt, ..finding } })
+    }
+
+    fn judge(&mut self, misfit: Misfit, is_last: bool, context: &Context<'_>) -> Result<Finding, Error> {
+        let Misfit { at, found, torn, line } = misfit;
+        let Trail { expected, unsure, durable, time_ms, .. } = *self.trail;
+        let head = line.as_ref().and_then(|line| line.head);
+        let epoch = self.trail.epoch.or(head.map(|head| head.epoch()));
+        let least = expected.unwrap_or(0);
+        // Of one that a sector held before, the rest is not what stood here.
+        let line = line.filter(|line| line.position >= least);
+        let known = expected.filter(|_| !unsure);
+        let position = known.or(line.as_ref().map(|line| line.position)).unwrap_or(least);
+        let is_almost_foreign = self.opening()? == Opening::Damaged;
+        let survey = self.survey(epoch, context)?;
+        let durable = durable.max(survey.durable);
         // What was durable says nothing of how long a crash had to tear what came behind it: the log may have been idle.
-        let about_ms = if expected > durable { self.trail.time_ms } else { survey.first_ms };
-        let evidence = Evidence {
-            is_last: is_last && self.trail.epoch.is_some(),
+        let about_ms = if least > durable { time_ms } else { survey.first_ms };
+        let explained_bytes = line.as_ref().map_or(0, |line| line.payload_bytes.saturating_add(at as u64));
+        let verdict = judge(&Evidence {
+            is_last: is_last && epoch.is_some(),
             position,
             durable,
-            behind_bytes: survey.last_offset_bytes.map_or(0, |last| last - offset_bytes),
+            is_vouched_for: survey.is_vouched_for,
+            behind_bytes: survey.last_offset_bytes.map(|last| last - self.scan.offset_bytes()),
+            rest_bytes: self.scan.left_bytes().saturating_sub(explained_bytes),
+            is_almost_foreign,
             before_ms: line.map(|line| line.time_ms).or(about_ms),
             behind_ms: survey.last_ms,
-        };
+        });
         let position = Some(position);
-        Ok(match judge(&evidence) {
-            Verdict::Torn => Finding { lines, position, ..self.ends("it ends in what is no block") },
+        Ok(match verdict {
+            Verdict::Torn => Finding { position, ..self.ends(torn) },
+            Verdict::Foreign => self.wrong(at, found, context)?,
             Verdict::Corrupt => {
-                // Without a known epoch any value might pretend to be the next block.
-                let next = survey.next.filter(|_| self.trail.epoch.is_some()).map(|(point, _)| point);
-                Finding { kind: Kind::Corrupt, found, lines, position, next }
+                let next = survey.next_block(epoch);
+                Finding { kind: Kind::Corrupt, found, position, next, ..self.ends(torn) }
             }
         })
     }
 
     /// Bytes that no block vouches for are no commands. Zeros up to the end are what a crash leaves.
-    fn wrong(&mut self, at: usize, found: String) -> Result<Finding, Error> {
+    fn wrong(&mut self, at: usize, found: String, context: &Context<'_>) -> Result<Finding, Error> {
         let offset_bytes = self.scan.offset_bytes() + (self.parsed + at) as u64;
         let finding = self.ends("it ends in zeros");
+        let next = self.survey(self.trail.epoch, context)?.next_block(self.trail.epoch);
         let zeros = self.scan.rest()[self.parsed..].iter().skip(at).take(LENGTH_LINE_BYTES);
         let text = zeros.take_while(|&&byte| byte != 0).count();
         self.scan.consume((self.parsed + at + text).min(self.scan.rest().len()));
         if self.scan.left_bytes() > 0 && self.scan.skip_zeros()? {
             return Ok(finding);
         }
-        Ok(Finding { kind: Kind::Wrong(offset_bytes), found, next: self.next_block()?, ..finding })
+        Ok(Finding { kind: Kind::Wrong(offset_bytes), found, next, ..finding })
     }
 
-    /// Where this log goes on. Without a known epoch any value might pretend to be that.
-    fn next_block(&mut self) -> Result<Option<FilePoint>, Error> {
-        if self.trail.epoch.is_none() {
-            return Ok(None);
+    /// What of ours stands behind the boundary. What is there itself is passed over: its line may be what lies.
+    fn survey(&self, epoch: Option<Epoch>, context: &Context<'_>) -> Result<Survey, Error> {
+        let boundary = self.scan.point();
+        self.ahead(context)?.survey(epoch, boundary, self.trail.expected.unwrap_or(0), self.seq)
+    }
+
+    /// The file once more, from the boundary on.
+    fn ahead(&self, context: &Context<'_>) -> Result<Scan, Error> {
+        let Context { directory, part, .. } = *context;
+        Scan::open(&**directory.fs(), self.scan.path(), self.scan.point(), part.counted_bytes())
+    }
+
+    /// Whether it was another server that went on where a block of ours should stand: it begins as they do, or the file does
+    /// and was ended since, and nothing of ours is missing behind it. Nobody goes on inside of a base.
+    pub(super) fn others_go_on(&mut self, context: &Context<'_>) -> Result<bool, Error> {
+        let is_whole_file = self.scan.offset_bytes() == 0 && !context.is_last;
+        if self.open_base || !is_whole_file && self.opening()? != Opening::Whole {
+            return Ok(false);
         }
-        self.scan.consume(1.min(self.scan.rest().len()));
-        let survey = self.scan.survey(self.trail.epoch, self.trail.expected.unwrap_or(0))?;
-        Ok(survey.next.map(|(point, _)| point))
+        let Trail { epoch, expected, unsure, .. } = *self.trail;
+        let expected = expected.filter(|_| !unsure);
+        let mut is_missing = None;
+        self.ahead(context)?.lines(epoch, |here, line| {
+            is_missing = match line.head {
+                Some(Head::Incr(head)) => match head.stands(self.seq, here) {
+                    Stands::Here => Some(false),
+                    Stands::Changed => Some(true),
+                    Stands::Elsewhere => None,
+                },
+                _ => expected
+                    .filter(|&expected| line.position >= expected)
+                    .map(|expected| line.position > expected),
+            };
+            is_missing.is_none()
+        })?;
+        Ok(!is_missing.unwrap_or(false))
     }
 
-    /// Whether a block of ours should begin here.
-    fn is_place_of_block(&self) -> bool {
-        let is_ours = self.ours && self.loose_bytes == 0 || self.scan.rest().starts_with(MAGIC);
-        is_ours && !self.in_multi
+    /// How what stands at the boundary compares with the beginning of another server's commands.
+    fn opening(&mut self) -> Result<Opening, Error> {
+        while self.scan.rest().len() < OPENING_BYTES && self.scan.more()? {}
+        Ok(Opening::of(self.scan.rest()))
+    }
+
+    fn begins_as_block(&self) -> bool {
+        self.scan.rest().starts_with(MAGIC) && !self.in_multi
     }
 
     /// Tells the course, and goes on at the next block that can be read.
@@ -180,7 +260,7 @@ impl<C: Course> Replay<'_, '_, C> {
         // Whatever its first head said: the last one must come.
         self.ours |= kind == Kind::Corrupt;
         self.open_base = self.ours && self.is_base && part.is_resp();
-        (self.loose_bytes, self.in_multi, self.parsed) = (0, false, 0);
+        (self.is_foreign, self.loose_bytes, self.in_multi, self.parsed) = (false, 0, false, 0);
         self.parser = Parser::default();
         let Some(point) = next else {
             self.scan.drain()?;

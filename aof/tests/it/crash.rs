@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aof::fs::{Call, Mem, Verdict};
+use aof::fs::{Call, Mem, Verdict, create_dir_all};
 use aof::{BaseFormat, Directory, Fsync, Health, Log, NewBase, Op, Options, Steps};
 
 use crate::stepping::{Stepper, Turns};
@@ -23,6 +23,20 @@ fn next(state: &mut u64) -> u64 {
 fn is_prefix(commands: &[String], at_least: usize, at_most: usize) -> bool {
     let whole = commands.iter().enumerate().all(|(n, command)| *command == format!("0:SET k {n}"));
     whole && (at_least..=at_most).contains(&commands.len())
+}
+
+/// What was acknowledged is as safe as the least safe of the directories above it.
+#[test]
+fn directories_that_are_made_for_a_log_survive_with_it() {
+    let mem = Mem::new();
+    let dir = Path::new("/srv/redis/data");
+    create_dir_all(&mem, dir).unwrap();
+    let options = Options { fsync: Fsync::Always, ..Options::new(dir) };
+    let mut log = start(mem.clone(), &options);
+    let position = turn(&mut log, &[("k", 0)]);
+    until("durable", || log.durable() == position);
+    assert_eq!(load(&mem.power_cut(), &options).unwrap().0, ["0:SET k 0"]);
+    log.stop().unwrap();
 }
 
 #[test]

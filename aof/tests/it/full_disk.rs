@@ -8,7 +8,7 @@ use aof::fs::Mem;
 use aof::space::FIRST_MARK_BYTES;
 use aof::{Directory, Fs, Fsync, Health, Log, Op};
 
-use crate::world::{Recorder, load, options, path, request, start, turn, until};
+use crate::world::{Recorder, load, options, path, request, start, stepped, turn, until};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -78,6 +78,39 @@ fn what_is_larger_than_all_that_was_reserved_is_held_and_not_lost() {
         until("safe", || log.reply_watermark() >= position);
         log.stop().unwrap();
         assert_eq!(load(&mem, &options(fsync)).unwrap().0.len(), 2, "{fsync:?}");
+    }
+}
+
+/// By the log's own clock, which only the test moves: how busy the machine is does not matter.
+#[test]
+fn within_a_second_of_space_returning_all_is_as_before() {
+    for (fsync, value_bytes) in [10_000, 12 << 20]
+        .into_iter()
+        .flat_map(|bytes| [Fsync::Always, Fsync::Everysec, Fsync::No].map(|fsync| (fsync, bytes)))
+    {
+        let mem = Mem::new();
+        mem.set_capacity(8 * MIB);
+        let (mut log, steps) = stepped(mem.clone(), &options(fsync));
+        let settle = || while steps.write() || steps.begin_sync() && steps.end_sync() {};
+        fill(&mem);
+        let command = request(&["SET", "big", &"v".repeat(value_bytes)]);
+        while log.room_bytes() >= FIRST_MARK_BYTES {
+            log.append(0, &[Op { db: 0, command: &command }]);
+            log.seal(steps.now());
+            settle();
+        }
+        assert_ne!(log.health(), Health::Healthy);
+        mem.set_capacity(64 * MIB);
+        settle();
+        assert_ne!(log.health(), Health::Healthy, "{fsync:?}: nobody asks again at once");
+        steps.advance_ms(1000);
+        settle();
+        assert_eq!(
+            (log.health(), log.room_bytes()),
+            (Health::Healthy, u64::MAX),
+            "{fsync:?}, {value_bytes} bytes"
+        );
+        assert_eq!(log.reply_watermark(), log.end(), "{fsync:?}, {value_bytes} bytes");
     }
 }
 

@@ -6,6 +6,7 @@ mod bases;
 mod check;
 mod corruption;
 mod crash;
+mod edges;
 mod faults;
 mod full_disk;
 mod gathering;

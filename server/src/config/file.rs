@@ -19,6 +19,8 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
+use aof::Fs;
+use aof::fs::{Disk, create_dir_all};
 use resp::quote;
 use thiserror::Error;
 
@@ -149,7 +151,7 @@ impl Config {
         let program = bytes_to_path(program).file_name().unwrap_or_default();
         match args.first().map(Vec::as_slice) {
             _ if program == "redis-sentinel" => return Err(ConfigError::NotOffered("sentinel mode")),
-            None if program != "redis-server" => return Config::everlog_defaults().start_in_new_dir(),
+            None if program != "redis-server" => return Config::everlog_defaults().start_in_new_dir(&Disk),
             Some(b"-v" | b"--version") => return Ok(Start::Print(version())),
             Some(b"-h" | b"--help") => return Ok(Start::Print(USAGE.to_owned())),
             Some(b"--test-memory") => return Err(ConfigError::NotOffered("--test-memory")),
@@ -174,8 +176,9 @@ impl Config {
         Ok(loader.config.start())
     }
 
-    pub(crate) fn start_in_new_dir(self) -> Result<Start, ConfigError> {
-        match fs::create_dir_all(&self.dir) {
+    /// A log cannot be safer than the names of the folders that it is in.
+    pub(crate) fn start_in_new_dir(self, fs: &dyn Fs) -> Result<Start, ConfigError> {
+        match create_dir_all(fs, &self.dir) {
             Ok(()) => Ok(self.start()),
             Err(source) => Err(ConfigError::CreateDir { path: self.dir, source }),
         }

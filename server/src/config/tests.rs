@@ -6,6 +6,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use aof::Fs;
+use aof::fs::{Disk, Mem};
+
 use super::*;
 
 /// A stand-in for the server's pattern matching: a star at one of the ends.
@@ -132,13 +135,33 @@ fn no_argument_is_everlog_and_any_argument_is_redis() {
 #[test]
 fn the_folder_of_everlogs_defaults_is_created_or_named_in_the_error() {
     let dir = tempfile::tempdir().unwrap();
-    let start_in = |dir: PathBuf| Config { dir, ..Config::everlog_defaults() }.start_in_new_dir();
+    let start_in = |dir: PathBuf| Config { dir, ..Config::everlog_defaults() }.start_in_new_dir(&Disk);
     let own = dir.path().join("everlog-data");
     assert!(matches!(start_in(own.clone()), Ok(Start::Run(_, warnings)) if warnings.is_empty()));
     assert!(own.is_dir());
     let below_a_file = PathBuf::from(write_conf(dir.path(), "file", "")).join("x");
     let error = start_in(below_a_file.clone()).unwrap_err().to_string();
     assert_eq!(error, format!("can't create the folder '{}': Not a directory", below_a_file.display()));
+}
+
+/// It was made and not synced: on a strict file system a power cut took all of the log with it, acknowledged or not.
+#[test]
+fn the_folder_of_everlogs_defaults_survives_a_power_cut() {
+    let start_in = |mem: &Mem| {
+        Config { dir: "/srv/everlog-data".into(), ..Config::everlog_defaults() }.start_in_new_dir(mem)
+    };
+    let is_durable = |mem: &Mem| mem.power_cut().list("/srv/everlog-data".as_ref()).is_ok();
+    let mem = Mem::new();
+    start_in(&mem).unwrap();
+    assert!(is_durable(&mem));
+    // Somebody who was killed has made it.
+    let mem = Mem::new();
+    mem.create_dir("/srv".as_ref()).unwrap();
+    mem.create_dir("/srv/everlog-data".as_ref()).unwrap();
+    mem.sync_dir("/".as_ref()).unwrap();
+    assert!(!is_durable(&mem));
+    start_in(&mem).unwrap();
+    assert!(is_durable(&mem));
 }
 
 #[test]

@@ -267,6 +267,28 @@ fn a_damaged_end_that_is_short_enough_is_cut_and_told() {
 }
 
 #[test]
+fn what_a_logged_command_answers_with_an_error_is_counted_and_told_or_ends_the_start() {
+    let world = single_file(&["SELECT 0", "SET s v", "RPUSH s a", "SET after all"]);
+    let told = "'WRONGTYPE Operation against a key holding the wrong kind of value'";
+    let critical = format!(
+        "== CRITICAL == This server is sending an error to its AOF-loading-client: {told} after processing the command \
+         'RPUSH'"
+    );
+    let refusal = world.refused(&["--appendonly", "yes", "--aof-replay-errors", "fail"]);
+    assert_eq!(refusal.code, Some(1));
+    assert!(refusal.output.contains(&critical), "{}", refusal.output);
+    let reason = format!("'RPUSH' answers {told} (aof-replay-errors fail)");
+    assert!(refusal.output.contains(&reason), "{}", refusal.output);
+
+    let server = world.start_aof(&[]);
+    assert_eq!(world.log().matches(&critical).count(), 2);
+    assert_eq!(server.client().ask("GET after"), "all");
+    for field in ["aof_load_replay_errors", "unexpected_error_replies"] {
+        assert_eq!(server.info(field), "1", "{field}");
+    }
+}
+
+#[test]
 fn with_a_log_nobody_looks_at_the_rdb_file() {
     let world = single_file(&["SET k v"]);
     let rdb = world.path().join("dump.rdb");

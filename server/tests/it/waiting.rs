@@ -161,6 +161,53 @@ fn an_fdatasync_that_fails_acknowledges_nothing() {
     }
 }
 
+/// Each failure retires a file, and everything goes on in the next one.
+#[test]
+fn however_often_an_fdatasync_fails_the_server_lives_and_loses_nothing_acknowledged() {
+    const FAILURES: usize = 5;
+    for policy in POLICIES {
+        let world = World::new();
+        let mut server = world.start_aof(&["--appendfsync", policy]);
+        let mut client = server.client();
+        client.ok("SET n 0");
+        for n in 1..=FAILURES {
+            let Some(broken) = server.break_fdatasync() else { return };
+            client.send("INCR n");
+            client.send("WAITAOF 1 0 0");
+            server.wait_for_info("aof_last_write_status", "err");
+            broken.repair();
+            assert_eq!(client.reply(), format!(":{n}"), "{policy}");
+            assert_eq!(client.reply(), "[:1 :0]", "{policy}");
+            server.wait_for_info("aof_last_write_status", "ok");
+            // The error is told once in thirty seconds; that all goes on, each time.
+            let lines = ["AOF write error looks solved", "The log goes on in another file"];
+            let told = || lines.iter().map(|line| world.log().matches(line).count()).sum::<usize>();
+            eventually("the log says so", || told() >= n);
+        }
+        server.kill();
+        drop(server);
+        let server = world.start_aof(&[]);
+        assert_eq!(server.client().ask("GET n"), FAILURES.to_string(), "{policy}");
+    }
+}
+
+/// Nobody can say whether the write is safe, so nobody is told anything.
+#[test]
+fn whoever_waits_for_an_fdatasync_that_hangs_is_let_go_without_a_word_and_the_write_is_kept() {
+    let world = World::new();
+    let options = ["--appendfsync", "always", "--aof-outcome-timeout", "1"];
+    let Some(server) = world.start_on_slow_disk(3 * FSYNC, &options) else { return };
+    let mut writer = server.client();
+    writer.send("SET k v");
+    let mut witness = server.client();
+    eventually("it is logged", || witness.info("aof_unsynced_bytes") != "0");
+    assert!(writer.try_reply().is_none(), "neither OK nor an error");
+    assert_ne!(witness.info("aof_unsynced_bytes"), "0", "the disk is still at it");
+    assert_eq!(witness.ask("GET stranger"), "nil");
+    eventually("it is durable after all", || witness.info("aof_unsynced_bytes") == "0");
+    assert_eq!(witness.ask("GET k"), "v");
+}
+
 #[test]
 fn appendonly_no_waits_for_the_disk_and_nobody_else_does() {
     for policy in POLICIES {
