@@ -98,6 +98,7 @@ const SHOWN_FLAGS: &[(u32, &str)] = &[
     (NO_ASYNC_LOADING, "no_async_loading"),
     (SKIP_MONITOR, "skip_monitor"),
     (SKIP_SLOWLOG, "skip_slowlog"),
+    (ASKING, "asking"),
     (FAST, "fast"),
     (NO_AUTH, "no_auth"),
     (TOUCHES_ARBITRARY_KEYS, "touches_arbitrary_keys"),
