@@ -144,6 +144,7 @@ const OWN_CATEGORIES: &[(&str, &[&str])] = &[
     ("dbsize", &["keyspace"]),
     ("flushall", &["keyspace"]),
     ("flushdb", &["keyspace"]),
+    ("restore-asking", &["keyspace"]),
     ("swapdb", &["keyspace"]),
     ("sort", &["list", "set", "sortedset"]),
     ("sort_ro", &["list", "set", "sortedset"]),
