@@ -93,6 +93,22 @@ fn a_value_of_many_parts_is_garbage_whatever_it_is_and_however_it_goes() {
     }
 }
 
+/// One allocation of Redis's is thousands of ours: whoever deletes it must not wait for more than there.
+#[test]
+fn a_long_string_is_garbage_whoever_deletes_it() {
+    for line in
+        ["DEL big", "GETDEL big", "SET big small", "RENAME other big", "BITOP AND big none", "UNLINK big"]
+    {
+        for (last, garbage) in [(5_000_000, 1), (1_000_000, 0)] {
+            let mut session = Session::new();
+            session.check(&[("SET other v", "+OK\r\n"), ("SETRANGE big 5000 x", ":5001\r\n")]);
+            session.run(&format!("SETRANGE big {last} x"));
+            assert!(!session.run(line).starts_with('-'));
+            assert_eq!(session.keyspace.take_garbage().len(), garbage, "{line}, {last} bytes");
+        }
+    }
+}
+
 #[test]
 fn flushed_databases_are_garbage() {
     for (line, databases) in [("FLUSHALL ASYNC", 2), ("FLUSHDB ASYNC", 1), ("FLUSHALL SYNC", 0)] {
