@@ -388,9 +388,10 @@ impl<'a> Ctx<'a> {
         found
     }
 
-    /// Drops a value, here or (if `lazy` and it is big) on another thread.
+    /// Drops a value, here or (if it is big, and `lazy` or a string) on another thread: a string that is one allocation in
+    /// Redis is thousands here.
     pub fn discard(&mut self, value: Value, lazy: bool) {
-        if lazy {
+        if lazy || matches!(value, Value::Chunked(_)) {
             self.keyspace.discard(value);
         }
     }

@@ -4,7 +4,8 @@
 //! samples have left in a pool, as in Redis; the one that expires first is known.
 
 use crate::effect::{Touch, Unit};
-use crate::{DbIndex, Garbage, Keyspace, Str, Usage, Value};
+use crate::memory::Samples;
+use crate::{DbIndex, Keyspace, Str, Usage, Value};
 
 /// A policy, but for `noeviction`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +81,10 @@ impl Keyspace {
     /// first copy more than it frees. Returns how many bytes the key and its value take, but for the garbage, and how
     /// many the garbage does.
     pub fn evict_beside_snapshot(&mut self, now_ms: i64, unit: &mut Unit) -> Option<(usize, usize)> {
-        /// Members by which a value is judged.
-        const SAMPLES: usize = 16;
         let (db, key) = self.next_to_go(now_ms)?;
         let hash = self.hash(&key);
-        let bytes = self.dbs[db].find(hash, &key)?.memory_bytes(SAMPLES);
+        let samples = Samples::by_chance(&mut self.random);
+        let bytes = self.dbs[db].find(hash, &key)?.sampled_bytes(samples);
         let (value, _) = self.dbs[db].remove(hash, &key)?;
         let garbage_bytes = self.leave_evicted(db, hash, &key, value, unit);
         Some((bytes.saturating_sub(garbage_bytes), garbage_bytes))
@@ -117,7 +117,8 @@ impl Keyspace {
         if let Some(value) = value {
             self.discard(value);
         }
-        self.garbage[garbage_len..].iter().map(Garbage::memory_bytes).sum()
+        let Keyspace { garbage, random, .. } = self;
+        garbage[garbage_len..].iter().map(|garbage| garbage.memory_bytes(random)).sum()
     }
 
     /// The best candidate that is still one.

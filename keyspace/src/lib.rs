@@ -6,8 +6,11 @@
 //!
 //! Invariants
 //! - A snapshot ([`Keyspace::snapshot`]) costs the same for ten keys and for ten million, and never changes.
-//! - No operation on the table touches more than one segment's worth of records.
-//! - Replaying the effects of a [`Unit`] on the state before it gives the state after it.
+//! - No operation on a table touches more than three of its segments: its own, and the two between which growth or
+//!   shrinking moves records.
+//! - Replaying the effects of a [`Unit`] on the state before it gives the state after it, but for what no effect tells of,
+//!   in Redis neither: when a key was used and a consumer seen, and that a consumer was given once more what it has not
+//!   acknowledged.
 //!
 //! Three things are for the caller to do, or memory is never given back
 //! - [`Keyspace::take_garbage`]: what takes long to free piles up in the keyspace until it is taken, and dropped on any
@@ -310,6 +313,11 @@ impl Keyspace {
     /// Takes the big values that were unlinked and the databases that were flushed, to be dropped on another thread.
     pub fn take_garbage(&mut self) -> Vec<Garbage> {
         std::mem::take(&mut self.garbage)
+    }
+
+    /// Its source of chance.
+    pub fn random(&mut self) -> &mut Random {
+        &mut self.random
     }
 
     /// An access at some time.

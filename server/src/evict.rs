@@ -11,6 +11,8 @@
 
 use std::time::{Duration, Instant};
 
+use keyspace::{Keyspace, Snapshot};
+
 use crate::client::{Client, ClientId};
 use crate::config::MaxmemoryClients;
 use crate::executor::Server;
@@ -29,6 +31,8 @@ pub struct Room {
     weighed_at: Option<Instant>,
     /// What evictions have not freed because a snapshot holds it, copies that they had to make among it.
     held_bytes: u64,
+    /// Bytes in use when a snapshot was last taken: it holds no more, however often what it shares is copied and goes.
+    snapshot_bytes: u64,
     /// `maxmemory-clients` in bytes when clients were looked at last, and what the executor had allocated by then, or
     /// less since.
     clients_seen: (u64, i64),
@@ -86,6 +90,18 @@ impl Room {
         self.weighed_bytes = self.weighed_bytes.saturating_add_signed(bytes.saturating_neg());
     }
 
+    /// Takes a snapshot.
+    pub fn snapshot(&mut self, keyspace: &Keyspace) -> Snapshot {
+        self.snapshot_bytes = memory::used_bytes();
+        keyspace.snapshot()
+    }
+
+    /// How much a snapshot may hold of data that has gone: what evictions left to it, and so many bytes of values that
+    /// were freed elsewhere.
+    fn held_bytes(&self, freed_elsewhere_bytes: u64) -> u64 {
+        self.held_bytes.saturating_add(freed_elsewhere_bytes).min(self.snapshot_bytes)
+    }
+
     /// Lets clients be looked at when the turn ends and has sent what it could, whatever was allocated.
     pub fn doubt_clients(&mut self) {
         self.clients_seen = Default::default();
@@ -141,8 +157,7 @@ impl Server {
     pub fn uncounted_bytes(&self) -> u64 {
         self.persistence.retained_bytes()
             + self.lazyfree.pending_bytes()
-            + self.lazyfree.held_bytes()
-            + self.room.held_bytes
+            + self.room.held_bytes(self.lazyfree.held_bytes())
             + self.replication.excess_bytes(&self.config)
     }
 
@@ -376,6 +391,19 @@ mod tests {
         assert_eq!(room.held_bytes, (1 << 19) - 1_000);
         room.hold(-(1 << 20));
         assert_eq!(room.held_bytes, 0);
+    }
+
+    #[test]
+    fn a_snapshot_holds_no_more_than_was_in_use_when_it_was_taken() {
+        let mut room = Room { snapshot_bytes: 1_000, ..Room::default() };
+        assert_eq!(room.held_bytes(999), 999);
+        room.hold(600);
+        assert_eq!(
+            (room.held_bytes(300), room.held_bytes(500), room.held_bytes(u64::MAX)),
+            (900, 1_000, 1_000)
+        );
+        drop(room.snapshot(&Keyspace::new(1, 0)));
+        assert!((1_001..memory::used_bytes() * 2).contains(&room.held_bytes(u64::MAX)), "{room:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use keyspace::Garbage;
+use keyspace::{Garbage, Random};
 
 use crate::memory;
 
@@ -34,13 +34,13 @@ struct Load {
 impl Lazyfree {
     /// Drops values and databases elsewhere.
     #[inline]
-    pub fn drop_later(&mut self, garbage: impl IntoIterator<Item = Garbage>) {
+    pub fn drop_later(&mut self, garbage: impl IntoIterator<Item = Garbage>, random: &mut Random) {
         for garbage in garbage {
             let objects = match &garbage {
                 Garbage::Value(_) => 1,
                 Garbage::Db(db) => db.len(),
             };
-            let bytes = garbage.memory_bytes() as u64;
+            let bytes = garbage.memory_bytes(random) as u64;
             self.send(Load { objects: objects as u64, bytes }, garbage);
         }
     }

@@ -257,8 +257,8 @@ impl Server {
     /// Once a turn: takes note of a background save that has ended.
     pub(crate) fn step_save(&mut self) {
         let Some(running) = &mut self.persistence.saving.running else { return };
-        let keyspace = &self.keyspace;
-        let outcome = running.save.step(None, self.clock.unix_s(), || keyspace.snapshot());
+        let (room, keyspace) = (&mut self.room, &self.keyspace);
+        let outcome = running.save.step(None, self.clock.unix_s(), || room.snapshot(keyspace));
         let Some(outcome) = outcome else { return };
         let Some(running) = self.persistence.saving.running.take() else { return };
         match running.for_replicas {

@@ -364,6 +364,7 @@ impl Server {
     /// Empties all databases, for data that is about to be loaded.
     pub(crate) fn drop_all(&mut self) {
         let old = self.keyspace.clear();
-        self.lazyfree.drop_later(old.into_iter().map(keyspace::Garbage::Db));
+        let garbage = old.into_iter().map(keyspace::Garbage::Db);
+        self.lazyfree.drop_later(garbage, self.keyspace.random());
     }
 }

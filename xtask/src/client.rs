@@ -81,17 +81,23 @@ impl Client {
     /// # Errors
     /// The first error reply, after all have been read.
     pub(crate) fn flush(&mut self) -> Result<Vec<Value>> {
+        let replies = self.flush_all()?;
+        match replies.iter().find_map(|reply| if let Value::Error(text) = reply { Some(text) } else { None })
+        {
+            Some(text) => bail!("{text}"),
+            None => Ok(replies),
+        }
+    }
+
+    /// Sends the pipeline and returns its replies, error replies among them.
+    pub(crate) fn flush_all(&mut self) -> Result<Vec<Value>> {
         self.input.get_mut().write_all(&self.out)?;
         self.out.clear();
         let mut replies = Vec::with_capacity(self.waiting);
         for _ in 0..std::mem::take(&mut self.waiting) {
             replies.push(read(&mut self.input)?);
         }
-        match replies.iter().find_map(|reply| if let Value::Error(text) = reply { Some(text) } else { None })
-        {
-            Some(text) => bail!("{text}"),
-            None => Ok(replies),
-        }
+        Ok(replies)
     }
 
     /// One field of INFO.

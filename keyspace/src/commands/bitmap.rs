@@ -179,7 +179,8 @@ fn store_combined(ctx: &mut Ctx<'_>, key: &[u8], op: BitOp, strings: &[StringRef
     } else {
         let mut result = vec![0; len];
         op.combine(strings, 0..len, &mut result);
-        ctx.set(key, New::string(&result));
+        // As in Redis: bits that happen to spell an integer are none.
+        ctx.set(key, New::Str(&result));
     }
 }
 

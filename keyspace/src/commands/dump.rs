@@ -15,6 +15,12 @@ pub const TABLE: &[DataSpec] = &[
     spec("restore", restore, -4, WRITE | DENYOOM | DANGEROUS, keys::STORE, "2.6.0", "Makes a key of a payload that DUMP gave."),
 ];
 
+/// What COMMAND DOCS counts among the server's: the nodes of a cluster send it to each other.
+#[rustfmt::skip]
+pub const SERVER_TABLE: &[DataSpec] = &[
+    spec("restore-asking", restore, -4, WRITE | DENYOOM | DANGEROUS | ASKING, keys::STORE, "3.0.0", "Is RESTORE for a slot that is on its way."),
+];
+
 fn dump(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     match ctx.read(argv[1]) {
         Some(value) => out.bulk(&rdb::dump(value)),

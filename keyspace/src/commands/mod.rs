@@ -144,6 +144,8 @@ pub mod flags {
     pub const UNDIVIDED: u32 = 1 << 20;
     /// Reads the data, and may leave something for the log all the same.
     pub const MAY_REPLICATE: u32 = 1 << 21;
+    /// In a cluster, reaches a slot that is on its way, as if ASKING preceded it.
+    pub const ASKING: u32 = 1 << 22;
 }
 
 /// A group's rows, under the name that COMMAND DOCS gives the group.
@@ -170,6 +172,7 @@ pub const GROUPS: &[Group<Handler>] = &[
     Group { name: "generic", table: dump::TABLE },
     Group { name: "generic", table: sort::TABLE },
     Group { name: "server", table: generic::SERVER_TABLE },
+    Group { name: "server", table: dump::SERVER_TABLE },
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static [u8], &'static DataSpec>> = LazyLock::new(|| {

@@ -258,8 +258,10 @@ fn sinter(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 fn sinterstore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let sets = smallest_first(read_all(ctx, &argv[2..])?);
     let thresholds = thresholds(ctx);
-    let packed = sets.first().is_some_and(|set| set.as_listpack().is_some());
-    let mut result = if packed { Set::listpack() } else { Set::default() };
+    // In a listpack members are added sooner than in an intset, unless they come in order. Source: redis 7.2
+    // `src/t_set.c` `sinterGenericCommand`.
+    let ascending = sets.first().is_some_and(|set| set.as_intset().is_some());
+    let mut result = if ascending { Set::default() } else { Set::listpack() };
     add_elements(&mut result, intersection(&sets), thresholds);
     result.prefer_intset(thresholds);
     store(ctx, argv[1], result, "sinterstore", out);

@@ -16,7 +16,7 @@ use resp::{Encoder, number};
 
 use super::flags::*;
 use super::{DataSpec, Done, integer, keys, spec};
-use crate::types::list::{ChunkLimit, End, List};
+use crate::types::list::{ChunkLimit, List};
 use crate::types::set::Set;
 use crate::types::string::{StringRef, copied};
 use crate::{CommandError, Ctx, Str, Value, ValueRef};
@@ -264,8 +264,7 @@ fn store(ctx: &mut Ctx<'_>, rows: &[Str], get: &[&[u8]], to: &[u8], out: &mut En
     }
     if !stored.is_empty() {
         let limit = ChunkLimit::of(ctx.limits());
-        let mut list = List::new();
-        stored.iter().for_each(|element| list.push(End::Right, element, limit));
+        let list = List::of(stored.iter().map(Str::as_slice), limit);
         ctx.set(to, Value::List(list));
         ctx.changed(to, 'l', "sortstore", stored.len());
     } else if ctx.delete(to, ctx.limits().lazy_server_del) {

@@ -336,7 +336,8 @@ fn incrbyfloat(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done
     };
     let sum = value.checked_add(parse(increment)?);
     let text = sum.ok_or(CommandError::other("ERR increment would produce NaN or Infinity"))?.format();
-    ctx.set_keep_ttl(key, New::string(text.as_bytes()));
+    // As in Redis: also a whole number is a string here, until SET stores it.
+    ctx.set_keep_ttl(key, New::Str(text.as_bytes()));
     ctx.changed(key, '$', "incrbyfloat", 1);
     // Replay must not depend on how the machine that replays adds floats.
     ctx.propagate(&[b"SET", key, text.as_bytes(), b"KEEPTTL"]);

@@ -262,11 +262,6 @@ impl<S: Segment> Spine<S> {
         self.segments
     }
 
-    /// All segments.
-    pub(crate) fn segments(&self) -> impl Iterator<Item = &S> {
-        self.all().map(|segment| &**segment)
-    }
-
     /// Bytes of the spine and of its segments, without what those have allocated.
     pub(crate) fn own_bytes(&self) -> usize {
         // A segment with its count, and its place in a group.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listpack -> hashtable    more than hash-max-listpack-entries fields,
-//!                          or a field or value above hash-max-listpack-value bytes
+//!                          or a field or value above hash-max-listpack-value bytes, or 1 GiB altogether
 //! ```
 //! There is no way back.
 //!
@@ -166,11 +166,7 @@ impl Hash {
     /// A listpack that would outgrow its thresholds changes now.
     fn expect(&mut self, words: &[&[u8]], thresholds: Thresholds) {
         let Form::Pack(pack) = &self.0 else { return };
-        let sum_bytes = words.iter().map(|word| word.len()).sum::<usize>();
-        if words.len() / 2 > thresholds.entries
-            || words.iter().any(|word| word.len() > thresholds.value_bytes)
-            || pack.len_bytes() + sum_bytes > listpack::BYTES_MAX
-        {
+        if words.len() / 2 > thresholds.entries || !fit(pack, words, thresholds) {
             self.expand(thresholds.seed);
         }
     }
@@ -178,7 +174,7 @@ impl Hash {
     /// Sets a field; true if it is new.
     pub fn set(&mut self, name: &[u8], value: &[u8], thresholds: Thresholds) -> bool {
         match &mut self.0 {
-            Form::Pack(_) if name.len().max(value.len()) > thresholds.value_bytes => {
+            Form::Pack(pack) if !fit(pack, &[name, value], thresholds) => {
                 self.expand(thresholds.seed);
                 self.set(name, value, thresholds)
             }
@@ -261,6 +257,14 @@ impl Hash {
         }
         self.0 = Form::Table(Arc::new(table));
     }
+}
+
+/// Whether a listpack may take these words in.
+#[inline]
+fn fit(pack: &Listpack, words: &[&[u8]], thresholds: Thresholds) -> bool {
+    let sum_bytes: usize = words.iter().map(|word| word.len()).sum();
+    words.iter().all(|word| word.len() <= thresholds.value_bytes)
+        && pack.len_bytes().saturating_add(sum_bytes) <= listpack::BYTES_MAX
 }
 
 /// Whether all of these fields are different, where few are: each is compared with each.

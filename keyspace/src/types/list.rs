@@ -118,6 +118,16 @@ impl List {
         }
     }
 
+    /// A list of these elements: a listpack if one chunk takes them all.
+    pub fn of<'a>(elements: impl Iterator<Item = &'a [u8]>, limit: ChunkLimit) -> Self {
+        let mut tree = Tree::new();
+        for element in elements {
+            let end = tree.len();
+            insert_between(&mut tree, end, element, limit);
+        }
+        List::from_chunks(tree.iter().cloned().collect(), limit)
+    }
+
     /// Number of elements.
     #[inline]
     pub fn len(&self) -> usize {

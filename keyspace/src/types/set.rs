@@ -319,17 +319,22 @@ impl Set {
         popped
     }
 
-    /// Turns a listpack of nothing but integers into an intset, if it is not too long for one.
+    /// Becomes an intset, if it has nothing but integers and is not too long for one.
     pub fn prefer_intset(&mut self, thresholds: Thresholds) {
-        let Form::Pack(pack) = &self.0 else { return };
-        if pack.len() > thresholds.intset_entries {
+        if self.as_intset().is_some() || self.len() > thresholds.intset_entries {
             return;
         }
+        let integer = |element| match element {
+            Element::Int(value) => Some(value),
+            Element::Bytes(text) => number::parse_i64(text),
+        };
+        let Some(mut values) = self.iter().map(integer).collect::<Option<Vec<i64>>>() else { return };
+        // So that each is appended.
+        values.sort_unstable();
         let mut ints = Intset::new();
-        for element in pack.iter() {
-            let Element::Int(value) = element else { return };
+        values.into_iter().for_each(|value| {
             ints.insert(value);
-        }
+        });
         self.0 = Form::Ints(ints);
     }
 

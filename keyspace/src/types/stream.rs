@@ -197,8 +197,7 @@ impl Stream {
 
     /// How many allocations freeing it takes, roughly.
     pub fn free_effort(&self) -> usize {
-        let pending = self.0.groups.iter().map(|group| 1 + group.pending().len()).sum::<usize>();
-        self.0.nodes.len() + pending
+        self.0.nodes.len() + self.0.groups.weight()
     }
 
     /// The entries from `start` to `end`, both included.

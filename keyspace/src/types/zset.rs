@@ -104,7 +104,7 @@ impl ZSet {
     /// Builds a sorted set from members that are all different, in any order, in O(n log n).
     pub fn from_members(mut members: Vec<Scored>, thresholds: Thresholds) -> Self {
         members.sort_unstable_by(Scored::compare);
-        let bytes: usize = members.iter().map(|scored| scored.member.len()).sum();
+        let bytes: usize = members.iter().map(|scored| scored.member.len() + SCORE_BYTES).sum();
         let longest = members.iter().map(|scored| scored.member.len()).max().unwrap_or(0);
         if members.len() > thresholds.entries
             || longest > thresholds.value_bytes
@@ -315,15 +315,15 @@ impl ZSet {
     /// Gives a member, found in the listpack or not there, a score that it has not.
     fn set_packed(&mut self, at: Option<At>, member: &[u8], score: f64, thresholds: Thresholds) {
         let Form::Pack(pack) = &mut self.0 else { return };
-        let fits = pack.len() / 2 < thresholds.entries
-            && member.len() <= thresholds.value_bytes
-            && pack.len_bytes().saturating_add(member.len()) <= listpack::BYTES_MAX;
-        if let Some(at) = at {
-            pack.remove(at, 2);
-        } else if !fits {
+        let fits = pack.len() / 2 < thresholds.entries && member.len() <= thresholds.value_bytes;
+        let has_room = pack.len_bytes().saturating_add(member.len()) <= listpack::BYTES_MAX;
+        if !has_room || at.is_none() && !fits {
             self.grow_large(thresholds.seed);
             self.insert(member, score, thresholds);
             return;
+        }
+        if let Some(at) = at {
+            pack.remove(at, 2);
         }
         pack_insert(pack, member, score);
     }
@@ -364,6 +364,9 @@ impl ZSet {
         *self = ZSet::large(self.iter(), seed);
     }
 }
+
+/// What a listpack takes at most beside a member: both elements' frames, and the score as text.
+const SCORE_BYTES: usize = 48;
 
 /// The score that follows a member.
 fn score_behind(pack: &Listpack, member: At) -> f64 {

@@ -10,6 +10,7 @@ mod dump;
 mod effects;
 mod evict;
 mod fixtures;
+mod garbage;
 mod generic;
 mod geo;
 mod hash;

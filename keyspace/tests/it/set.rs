@@ -270,6 +270,25 @@ fn encodings_change_where_redis_7_2_changes_them() {
     case(&["SUNIONSTORE d c".into()], "d", "listpack");
     case(&["SREM c x".into(), "SUNIONSTORE d c".into()], "d", "intset");
     case(&["SDIFFSTORE d a c".into()], "d", "hashtable");
+    // What valkey-server 9.1 says, which has 7.2's encodings.
+    case(&["SADD e x".into(), "SREM e x q".into(), "SINTERSTORE d e e".into()], "d", "intset");
+    case(&[sadd("f", 1, 200, ""), "SADD f x".into(), "SREM f x".into()], "f", "hashtable");
+    case(&["SINTERSTORE d f f".into()], "d", "intset");
+    case(&["SADD f y".into(), "SINTERSTORE d f f".into()], "d", "hashtable");
+    case(&[sadd("g", 100, 700, ""), "SADD g y".into(), "SINTERSTORE d f g".into()], "d", "listpack");
+}
+
+/// It was built as an intset, and outgrew that before the member came that is no integer.
+#[test]
+fn an_intersection_of_tables_is_built_as_a_listpack() {
+    let mut session = Session::new();
+    session.run(&sadd("s", 1, 200, "x"));
+    session.keyspace.limits.set_max_intset_entries = 100;
+    session.keyspace.limits.set_max_listpack_entries = 1_000;
+    assert_eq!(
+        (session.run("SINTERSTORE d s s"), encoding(&mut session, "d")),
+        (":201\r\n".into(), "listpack")
+    );
 }
 
 #[test]

@@ -164,3 +164,17 @@ fn limit_selects_from_the_order_there_is_and_from_its_reverse() {
     session.check(&[("SORT s BY nosort DESC LIMIT 0 2 STORE d", ":2\r\n")]);
     check(&mut session, &[("LRANGE d 0 -1", "999 998")]);
 }
+
+/// The result was one listpack, however long it became.
+#[test]
+fn what_sort_stores_is_a_list_in_the_encoding_of_its_size() {
+    let mut session = Session::new();
+    session.keyspace.limits.list_max_listpack_size = 8;
+    for (len, encoding) in [(8, "listpack"), (9, "quicklist"), (300, "quicklist")] {
+        (0..len).for_each(|number| _ = session.run(&format!("RPUSH l{len} {number}")));
+        assert_eq!(session.run(&format!("SORT l{len} STORE d")), format!(":{len}\r\n"));
+        let entry = session.keyspace.entry(0, b"d", session.now_ms).unwrap();
+        assert_eq!(entry.value().encoding(), encoding, "{len} elements");
+        assert_eq!(session.run("LRANGE d -1 -1"), session.run(&format!("LRANGE l{len} -1 -1")));
+    }
+}

@@ -179,3 +179,28 @@ fn events_name_what_happened() {
         assert_eq!(session.events(), events, "{line}");
     }
 }
+
+/// Found against redis-server and valkey-server, which keep as a string what these commands compute. `raw` is `embstr` here.
+#[test]
+fn what_is_computed_is_a_string_also_where_it_spells_an_integer() {
+    let mut session = Session::new();
+    for (line, key, encoding) in [
+        ("SET k 3", "k", "int"),
+        ("INCRBYFLOAT k 1", "k", "embstr"),
+        ("INCRBYFLOAT new 5", "new", "embstr"),
+        ("INCR k", "k", "int"),
+        ("SET k 3 KEEPTTL", "k", "int"),
+        ("BITOP OR d k", "d", "embstr"),
+        ("BITOP NOT d k", "d", "embstr"),
+        ("SETRANGE r 0 12", "r", "embstr"),
+        ("APPEND a 12", "a", "int"),
+        ("APPEND a 3", "a", "embstr"),
+        ("GETSET a 123", "a", "int"),
+        ("COPY d e", "e", "embstr"),
+    ] {
+        assert!(!session.run(line).starts_with('-'), "{line}");
+        let entry = session.keyspace.entry(0, key.as_bytes(), session.now_ms).unwrap();
+        assert_eq!(entry.value().encoding(), encoding, "{line}");
+    }
+    session.check(&[("SET k 3", "+OK\r\n"), ("INCRBYFLOAT k 1.0", "$1\r\n4\r\n"), ("INCRBY k 2", ":6\r\n")]);
+}

@@ -1,6 +1,9 @@
 //! Sorted sets.
 
+use keyspace::ValueRef;
+
 use crate::Session;
+use crate::allocations::allocated_bytes;
 
 #[test]
 fn zadd_adds_updates_and_refuses_as_its_options_say() {
@@ -297,4 +300,26 @@ fn effects_replayed_on_the_state_before_give_the_state_after() {
             assert_eq!(primary.run(&all), replica.run(&all), "step {step}: {line}");
         }
     }
+}
+
+#[test]
+fn a_snapshot_of_a_big_sorted_set_allocates_nothing_that_grows_with_it() {
+    let snapshot_bytes = |members: usize| {
+        let mut session = Session::new();
+        for first in (0..members).step_by(1_000) {
+            let pairs: Vec<String> =
+                (first..members.min(first + 1_000)).map(|n| format!("{n} m{n}")).collect();
+            session.run(&format!("ZADD z {}", pairs.join(" ")));
+        }
+        let (snapshot, bytes) = allocated_bytes(|| session.keyspace.snapshot());
+        // The first write copies one chunk, one of the index, and the ways to both.
+        let (reply, written_bytes) = allocated_bytes(|| session.run("ZADD z 0.5 m7"));
+        assert_eq!(reply, ":0\r\n");
+        let seen = snapshot.dbs[0].table().iter().next().expect("a key").value();
+        assert!(matches!(seen, ValueRef::ZSet(zset) if zset.score(b"m7") == Some(7.0)), "{members}");
+        (bytes, written_bytes)
+    };
+    let [(small, _), (big, written_bytes)] = [200, 200_000].map(snapshot_bytes);
+    assert_eq!(small, big, "of 200 members, and of 200,000");
+    assert!(written_bytes < 64 << 10, "{written_bytes} bytes for one member");
 }

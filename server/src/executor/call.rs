@@ -93,7 +93,7 @@ impl Server {
     /// Carries what the unit left behind to where it belongs. `wrap`: several effects are one transaction.
     pub fn finish_unit(&mut self, client: Option<ClientId>, wrap: bool) {
         let garbage = self.keyspace.take_garbage();
-        self.lazyfree.drop_later(garbage);
+        self.lazyfree.drop_later(garbage, self.keyspace.random());
         self.propagate(client, wrap);
         self.persistence.dirty += self.unit.dirty;
         if !self.watching.is_empty() && self.unit.dirty > 0 {

@@ -169,9 +169,9 @@ impl Server {
 
     pub(super) fn step_rewrite(&mut self) {
         let Some(running) = &mut self.persistence.rewrite else { return };
-        let keyspace = &self.keyspace;
+        let (room, keyspace) = (&mut self.room, &self.keyspace);
         let (log, began) = (self.persistence.log.as_mut(), Instant::now());
-        let outcome = running.rewrite.step(log, self.clock.unix_s(), || keyspace.snapshot());
+        let outcome = running.rewrite.step(log, self.clock.unix_s(), || room.snapshot(keyspace));
         // Redis's fork: nobody is served while the snapshot is taken.
         self.note_latency("aof-rewrite-snapshot", began.elapsed());
         let Some(outcome) = outcome else { return };

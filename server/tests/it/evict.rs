@@ -184,6 +184,32 @@ fn a_snapshot_of_a_full_memory_does_not_empty_it() {
     }
 }
 
+/// What is unlinked beside a snapshot counts as held by it, also where it is a copy's live original that holds it: each copy
+/// that was unlinked made room for as much again.
+#[test]
+fn copies_that_are_unlinked_beside_a_snapshot_do_not_switch_the_limit_off() {
+    const COPIES: usize = 100;
+    let (_world, server) = start(&["--rdb-key-save-delay", "1000000"]);
+    let mut client = server.client();
+    let value = "x".repeat(VALUE_BYTES);
+    (0..1_000).for_each(|number| assert_eq!(client.ask(&format!("HSET big {number} {value}")), ":1"));
+    fill(&mut client, "k", 10);
+    let used_before = used(&mut client);
+    client.ok(&format!("CONFIG SET maxmemory {}", used_before + (1 << 20)));
+    client.ask("BGSAVE");
+    eventually("the job has what it needs", || number(&mut client, "current_save_keys_processed") > 0);
+    for _ in 0..COPIES {
+        assert_eq!(client.ask("COPY big copy"), ":1");
+        assert_eq!(client.ask("UNLINK copy"), ":1");
+    }
+    let chunk = "x".repeat(100 << 10);
+    let admitted = (0..1_000).take_while(|number| client.ask(&format!("SET more:{number} {chunk}")) == "OK");
+    let admitted_bytes = admitted.count() * chunk.len();
+    assert_eq!(client.info("rdb_bgsave_in_progress"), "1");
+    assert!(admitted_bytes < used_before + (2 << 20), "{admitted_bytes} bytes beside {used_before}");
+    client.ok("CONFIG SET rdb-key-save-delay 0");
+}
+
 #[test]
 fn use_is_kept_through_a_reload_as_the_policy_notes_it() {
     let (_world, server) =

@@ -22,7 +22,15 @@ const LIST: &[&str] = &[
     "LSET K I V", "LINSERT K BEFORE|AFTER|x V V", "LREM K I V", "LTRIM K I -1", "LPOS K V [RANK I] [COUNT I] [MAXLEN I]",
     "LMOVE K K LEFT|RIGHT LEFT|RIGHT", "RPOPLPUSH K K", "LMPOP I K K LEFT|RIGHT [COUNT I]", "MULTI ; BLPOP|BRPOP K K 0|-1 ; EXEC",
     "MULTI ; BLMOVE K K LEFT|RIGHT LEFT|RIGHT 0 ; BLMPOP 0 2 K K LEFT|RIGHT [COUNT I] ; EXEC", "SORT K ALPHA [ASC|DESC] [LIMIT I I]",
-    "SORT K BY NOSORT [GET #] [LIMIT I I] [STORE K]", "SORT K LIMIT I I STORE K",
+    "SORT K BY NOSORT [GET #] [LIMIT I I] [STORE K]", "SORT K LIMIT I I STORE K", "RPUSH K V V V V V V V V V V",
+];
+
+/// Weights and data beside the elements `V`.
+#[rustfmt::skip]
+const SORT: &[&str] = &[
+    "MSET w_v1 I w_v2 I w_v3 1.5 w_1 I w_v5 I", "HSET d_v1|d_v2|d_v4|d_7 f E g I", "HDEL d_v1|d_v2 f g", "DEL w_v2|w_v5",
+    "SORT K BY w_* [GET #] [GET d_*->f] [LIMIT I I] [DESC]", "SORT K BY d_*->g [GET w_*] [LIMIT I I] [DESC]",
+    "~SORT K BY w_* ALPHA GET # GET w_*", "SORT K BY w_* GET d_*->f STORE k5 ; LRANGE k5 0 -1", "SORT_RO K BY w_* [GET #] [DESC]",
 ];
 
 #[rustfmt::skip]
@@ -56,7 +64,7 @@ const ZSET: &[&str] = &[
 #[rustfmt::skip]
 const GENERIC: &[&str] = &[
     "SET K E|N", "RPUSH K V V", "SADD K V N", "SADD K N N", "HSET K V E", "ZADD K S V", "XADD K NEW f E", "DEL|UNLINK K [K]", "EXISTS|TOUCH K K K",
-    "TYPE K", "RENAME|RENAMENX K K", "COPY K K [REPLACE]", "MOVE K 0|1|99|x", "EXPIREAT|PEXPIREAT K 4102444800|1 [NX|XX|GT|LT]",
+    "TYPE K", "RENAME|RENAMENX K K", "COPY K K [DB 0|1|99] [REPLACE]", "MOVE K 0|1|99|x", "EXPIREAT|PEXPIREAT K 4102444800|1 [NX|XX|GT|LT]",
     "EXPIRE|PEXPIRE K -1|x|9223372036854775807 [XX]", "PEXPIREAT K 4102444800000|4102444801000 [GT|LT]", "PERSIST K", "TTL|PTTL nothing",
     "EXPIRETIME|PEXPIRETIME K", "~KEYS *", "~SCAN 0 COUNT 1000 [TYPE string|hash] [MATCH k?]", "DBSIZE", "SELECT 0|0|1", "SWAPDB 0 1",
     "FLUSHDB [ASYNC|SYNC|x]", "OBJECT REFCOUNT|FREQ nothing", "MULTI ; SET ^K E ; INCR ^K ; LPUSH K V ; GET ^K ; EXEC", "MULTI ; NONE ; EXEC",
@@ -75,10 +83,16 @@ const HYPERLOGLOG: &[&str] = &[
 const GEO: &[&str] = &[
     "GEOADD K [NX|XX] [CH] LON LAT M LON LAT M", "GEOADD K LON LAT M", "GEODIST K M M [U]", "GEOHASH K M M", "GEOPOS K M M",
     "GEORADIUS K LON LAT D U [WITHDIST] [WITHCOORD] [WITHHASH] [ASC|DESC]",
-    "GEORADIUSBYMEMBER K M D U [COUNT 3 ANY] [WITHDIST]", "GEORADIUS K LON LAT D U STORE|STOREDIST d", "ZRANGE d 0 -1",
-    "GEOSEARCH K FROMMEMBER M BYRADIUS D U [WITHDIST] [ASC|DESC]",
+    "GEORADIUS K LON LAT D U STORE|STOREDIST d", "ZRANGE d 0 -1",
     "GEOSEARCH K FROMLONLAT LON LAT BYBOX D D U [WITHCOORD] [ASC|DESC]",
-    "GEOSEARCHSTORE d K FROMLONLAT LON LAT BYBOX D D U [STOREDIST]", "GEOSEARCH K FROMMEMBER M BYRADIUS D U ANY",
+    "GEOSEARCHSTORE d K FROMLONLAT LON LAT BYBOX D D U [STOREDIST]",
+];
+
+/// Valkey has words of its own for a member that is not there.
+#[rustfmt::skip]
+const GEO_MEMBER: &[&str] = &[
+    "GEORADIUSBYMEMBER K M D U [COUNT 3 ANY] [WITHDIST]", "GEOSEARCH K FROMMEMBER M BYRADIUS D U [WITHDIST] [ASC|DESC]",
+    "GEOSEARCH K FROMMEMBER M BYRADIUS D U ANY",
 ];
 
 #[rustfmt::skip]
@@ -87,7 +101,8 @@ const STREAM: &[&str] = &[
     "XADD K MINID ~|= OLD NEW f E", "XTRIM K MAXLEN|MINID [~] I", "XTRIM K MINID ~ OLD LIMIT I", "XLEN K", "XDEL K OLD OLD",
     "XRANGE K -|ID|OLD +|ID|OLD [COUNT I]", "XREVRANGE K +|OLD -|ID [COUNT I]", "XREAD [COUNT I] STREAMS K K OLD ID|$",
     "XGROUP CREATE K G $|0|OLD [MKSTREAM] [ENTRIESREAD I]", "XGROUP SETID K G $|0|OLD [ENTRIESREAD I]",
-    "XGROUP DELCONSUMER K G C", "XGROUP DESTROY K G", "XACK K G OLD OLD", "XPENDING K G", "XINFO STREAM|GROUPS K",
+    "XGROUP DELCONSUMER K G C", "XGROUP DESTROY K G", "XACK K G OLD OLD", "XPENDING K G", "XINFO STREAM K",
+    "@XPENDING K G [IDLE 0] -|ID|OLD|x +|ID|OLD I|9 [C]",
     // 7.0 makes no consumer that gets nothing, so it is there already.
     "XGROUP CREATECONSUMER K G C ; XREADGROUP GROUP ^G ^C COUNT I [NOACK] STREAMS ^K >|>|0|ID",
     "XGROUP CREATECONSUMER K G C ; XCLAIM ^K ^G ^C 0 OLD OLD [FORCE] [JUSTID] [RETRYCOUNT I] [LASTID OLD]",
@@ -98,6 +113,12 @@ const STREAM: &[&str] = &[
     "XADD s 3-*|6-1|NEW b E ; XRANGE s 3-0|- + ; XREVRANGE s + 3-0|-", "XDEL s 3-0|3-1|5-1|6-1", "XTRIM s MAXLEN I",
     "COPY K K REPLACE",
 ];
+
+/// Valkey counts on where 7.2 and 7.0 no longer know how many entries a group has read.
+const STREAM_LAG: &[&str] = &["XINFO GROUPS K"];
+
+/// What 7.2 has added to.
+const STREAM_INFO: &[&str] = &["@XINFO CONSUMERS K G", "@XINFO STREAM K FULL [COUNT I]"];
 
 /// What is asked about these is where their keys stand, and what becomes of them: words need not make sense.
 #[rustfmt::skip]
@@ -122,22 +143,28 @@ const KEYS: &[&str] = &[
 pub(super) struct Group {
     pub(super) name: &'static str,
     pub(super) peers: &'static [&'static str],
-    pub(super) templates: &'static [&'static str],
+    /// Whether the keys hold what may be expanded.
+    pub(super) collections: bool,
+    /// Whether all that they hold is the same in the end.
+    pub(super) same_data: bool,
+    pub(super) templates: &'static [&'static [&'static str]],
 }
 
 const BOTH: &[&str] = &["redis", "valkey"];
 
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
-    Group { name: "string",      peers: BOTH,       templates: STRING },
-    Group { name: "bitmap",      peers: BOTH,       templates: BITMAP },
-    Group { name: "list",        peers: BOTH,       templates: LIST },
-    Group { name: "set",         peers: BOTH,       templates: SET },
-    Group { name: "hash",        peers: BOTH,       templates: HASH },
-    Group { name: "zset",        peers: BOTH,       templates: ZSET },
-    Group { name: "generic",     peers: BOTH,       templates: GENERIC },
-    Group { name: "hyperloglog", peers: BOTH,       templates: HYPERLOGLOG },
-    Group { name: "geo",         peers: &["redis"], templates: GEO },
-    Group { name: "stream",      peers: &["redis"], templates: STREAM },
-    Group { name: "keys",        peers: &["redis"], templates: KEYS },
+    Group { name: "string",      peers: BOTH,        collections: false, same_data: true,  templates: &[STRING] },
+    Group { name: "bitmap",      peers: BOTH,        collections: false, same_data: true,  templates: &[BITMAP] },
+    Group { name: "list",        peers: BOTH,        collections: true,  same_data: true,  templates: &[LIST, SORT] },
+    Group { name: "set",         peers: BOTH,        collections: true,  same_data: true,  templates: &[SET, SORT] },
+    Group { name: "hash",        peers: BOTH,        collections: true,  same_data: true,  templates: &[HASH] },
+    Group { name: "zset",        peers: BOTH,        collections: true,  same_data: true,  templates: &[ZSET] },
+    Group { name: "generic",     peers: BOTH,        collections: true,  same_data: true,  templates: &[GENERIC] },
+    Group { name: "hyperloglog", peers: BOTH,        collections: false, same_data: true,  templates: &[HYPERLOGLOG] },
+    Group { name: "geo",         peers: &["redis"],  collections: true,  same_data: true,  templates: &[GEO, GEO_MEMBER] },
+    Group { name: "geo-area",    peers: &["valkey"], collections: true,  same_data: true,  templates: &[GEO] },
+    Group { name: "stream",      peers: &["redis"],  collections: false, same_data: true,  templates: &[STREAM, STREAM_LAG] },
+    Group { name: "stream-info", peers: &["valkey"], collections: false, same_data: false, templates: &[STREAM, STREAM_INFO] },
+    Group { name: "keys",        peers: &["redis"],  collections: false, same_data: true,  templates: &[KEYS] },
 ];

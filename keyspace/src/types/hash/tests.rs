@@ -122,3 +122,22 @@ fn a_field_without_a_value_is_no_hash() {
 fn a_handle_is_three_words_at_most() {
     assert!(size_of::<Hash>() <= 24);
 }
+
+/// With `hash-max-listpack-value 1gb` nine fields of 500 MB ran over the 32 bits of the header.
+#[test]
+fn a_listpack_ends_at_its_greatest_size_whatever_the_thresholds_are() {
+    let boundless = Thresholds { entries: usize::MAX, value_bytes: usize::MAX, ..thresholds() };
+    let third = vec![b'x'; listpack::BYTES_MAX / 3];
+    let mut hash = Hash::default();
+    for name in [b"a", b"b"] {
+        assert!(hash.set(name, &third, boundless));
+    }
+    let (mut replaced, mut at_once) = (hash.clone(), hash.clone());
+    assert_eq!(hash.encoding(), "listpack");
+    assert!(hash.set(b"c", &third, boundless));
+    assert!(!replaced.set(b"a", &third.repeat(2), boundless), "a longer value is no new field");
+    assert_eq!(at_once.set_all(&[b"c", &third], boundless), 1);
+    assert_eq!([hash.encoding(), replaced.encoding(), at_once.encoding()], ["hashtable"; 3]);
+    assert_eq!(replaced.get(b"a"), Some(Element::Bytes(&third.repeat(2))));
+    assert_eq!((hash.len(), hash.get(b"c")), (3, Some(Element::Bytes(&third))));
+}

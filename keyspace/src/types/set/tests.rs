@@ -151,3 +151,38 @@ fn every_sample_of_two_is_as_likely_as_the_next() {
 fn a_handle_is_three_words_at_most() {
     assert!(size_of::<Set>() <= 24);
 }
+
+#[test]
+fn a_listpack_ends_at_its_greatest_size_whatever_the_thresholds_are() {
+    let boundless =
+        Thresholds { listpack_entries: usize::MAX, listpack_value_bytes: usize::MAX, ..thresholds() };
+    let mut set = Set::listpack();
+    let encodings = [b'a', b'b', b'c'].map(|letter| {
+        assert!(set.add(&vec![letter; listpack::BYTES_MAX / 3], boundless));
+        set.encoding()
+    });
+    assert_eq!((encodings, set.len()), (["listpack", "listpack", "hashtable"], 3));
+}
+
+#[test]
+fn integers_become_an_intset_from_either_form() {
+    let mut thresholds = Thresholds { intset_entries: 4, ..thresholds() };
+    for (members, encoding) in [
+        (&["3", "-1", "70000", "2"][..], "intset"),
+        (&["3", "-1", "70000", "2", "5"], "hashtable"),
+        (&["3", "01"], "hashtable"),
+    ] {
+        thresholds.listpack_entries = 0;
+        let mut set = Set::listpack();
+        members.iter().for_each(|member| assert!(set.add(member.as_bytes(), thresholds)));
+        let mut packed = Set::listpack();
+        thresholds.listpack_entries = 10;
+        members.iter().for_each(|member| assert!(packed.add(member.as_bytes(), thresholds)));
+        set.prefer_intset(thresholds);
+        packed.prefer_intset(thresholds);
+        assert_eq!(set.encoding(), encoding, "{members:?}");
+        assert_eq!(packed.encoding(), encoding.replace("hashtable", "listpack"), "{members:?}");
+        assert!(members.iter().all(|member| set.contains(member.as_bytes())));
+        assert_eq!(set.len(), members.len());
+    }
+}

@@ -51,6 +51,11 @@ impl Item for Group {
     type Key = ();
 
     fn key(&self) {}
+
+    /// How many things are freed with it, roughly.
+    fn weight(&self) -> usize {
+        1 + self.consumers.len() + self.pending.len()
+    }
 }
 
 impl Item for Pending {

@@ -296,3 +296,20 @@ fn a_handle_is_small_and_may_cross_threads() {
     crosses::<ZSet>();
     assert!(size_of::<ZSet>() <= 24);
 }
+
+#[test]
+fn a_listpack_ends_at_its_greatest_size_whatever_the_thresholds_are() {
+    let boundless = Thresholds { value_bytes: usize::MAX, ..thresholds(usize::MAX) };
+    let third = |letter: u8| vec![letter; listpack::BYTES_MAX / 3];
+    let mut zset = ZSet::default();
+    let encodings = [b'a', b'b', b'c'].map(|letter| {
+        zset.insert(&third(letter), 1.0, boundless);
+        zset.encoding()
+    });
+    assert_eq!((encodings, zset.len()), (["listpack", "listpack", "skiplist"], 3));
+    // Scores take room, too.
+    let many: Vec<Scored> = (0..30_000u32)
+        .map(|number| Scored { score: 1.0 / f64::from(number), member: Str::from(&number.to_be_bytes()[..]) })
+        .collect();
+    assert_eq!(ZSet::from_members(many, boundless).encoding(), "skiplist");
+}

@@ -160,7 +160,7 @@ pub(super) const SYNTAX: &[(&str, &str, &str)] = &[
     ("pexpire", "key milliseconds condition[NX|XX|GT|LT]+7.0.0", "O(1)"),
     ("pexpireat", "key unix-time-milliseconds condition[NX|XX|GT|LT]+7.0.0", "O(1)"),
     ("rename renamenx", "key newkey", "O(1)"),
-    ("restore", "key ttl serialized-value [REPLACE]+3.0.0 [ABSTTL]+5.0.0 [IDLETIME seconds]+5.0.0 [FREQ frequency]+5.0.0", "O(1), and O(N*M) for N elements of M bytes"),
+    ("restore restore-asking", "key ttl serialized-value [REPLACE]+3.0.0 [ABSTTL]+5.0.0 [IDLETIME seconds]+5.0.0 [FREQ frequency]+5.0.0", "O(1), and O(N*M) for N elements of M bytes"),
     ("scan", "cursor [MATCH pattern] [COUNT count] [TYPE type]+6.0.0", "O(1) a call, O(N) for all N elements"),
     ("sort", "key [BY pattern@1] [LIMIT <offset count>] [GET pattern@1]... order[ASC|DESC] [sorting=ALPHA] [STORE destination]", "O(N+M*log(M)), N elements, M returned; O(N) unsorted"),
     ("sort_ro", "key [BY pattern@1] [LIMIT <offset count>] [GET pattern@1]... order[ASC|DESC] [sorting=ALPHA]", "O(N+M*log(M)), N elements, M returned; O(N) unsorted"),
@@ -296,4 +296,4 @@ pub(super) const HISTORY: &[(&str, &str, &str)] = &[
 ];
 
 /// Of no use to a client.
-pub(super) const SYSTEM: &str = "debug pfdebug pfselftest replconf";
+pub(super) const SYSTEM: &str = "debug pfdebug pfselftest replconf restore-asking";
