@@ -182,7 +182,7 @@ fn records_bytes<'a, S: Segment>(
     let judge = |place: usize| {
         let segment = table.segment(place * segments / len)?;
         let at = place * segments % len * segment.records() / len;
-        segment.iter().nth(at).map(|record| segment.records() * bytes(record))
+        segment.nth(at).map(|record| segment.records() * bytes(record))
     };
     scale(samples.places(len).filter_map(judge).sum(), segments, count)
 }

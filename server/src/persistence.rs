@@ -13,7 +13,7 @@ mod info;
 mod promise;
 mod rewriting;
 mod shutdown;
-mod stale;
+pub(crate) mod stale;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -308,12 +308,8 @@ impl Server {
             self.persistence.note_hold(running.save.hold());
             running.save.abort(None);
             if running.for_replicas {
-                // One that had just been renamed. What only its name holds falls free on another thread.
-                let file = File::open(&running.target);
-                let _ = std::fs::remove_file(&running.target);
-                if let Ok(file) = file {
-                    aof::fs::discard(file);
-                }
+                // One that had just been renamed.
+                let _ = aof::fs::remove_and_discard(&*self.persistence.fs(), &running.target);
                 self.full_sync_failed("the background save was killed");
             }
         }

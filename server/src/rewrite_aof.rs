@@ -19,6 +19,7 @@ use crate::bar;
 use crate::config::{Config, ReplayErrors};
 use crate::executor::Server;
 use crate::logger::{Level, Logger};
+use crate::persistence::stale::{BASE_PREFIX, remove_all, stale_files};
 use crate::startup::Loader;
 
 const MANIFEST_SUFFIX: &str = ".manifest";
@@ -42,7 +43,10 @@ pub fn run(args: impl Iterator<Item = OsString>, out: &mut dyn Write) -> std::io
     config.aof_use_rdb_preamble = matches.get_one::<String>("format").is_none_or(|format| format == "rdb");
     config.aof_replay_errors = ReplayErrors::Fail;
     match compact(config, &dir) {
-        Ok((report, summary, took)) => writeln!(out, "{}", sum_up(&report, &summary, took))?,
+        Ok((report, summary, took)) => {
+            writeln!(out, "{}", sum_up(&report, &summary, took))?;
+            remove_stale_bases(&dir, out)?;
+        }
         Err(error) => {
             writeln!(out, "{error:#}")?;
             return Ok(false);
@@ -70,7 +74,6 @@ fn compact(config: Config, dir: &Path) -> Result<(Report, Summary, Duration)> {
     let _lock = DirLock::take(&Disk, &options.dir)?;
     let logger = Logger::open(Path::new(""), Level::Warning)?;
     let mut server = Server::new(config, logger, crate::random_u64()?);
-    server.remove_stale_files(&options.adopt_from);
     let mut directory = Directory::open(server.persistence.fs(), &options)?;
     let report = directory.replay(&mut Loader::new(&mut server, None).with_bar(bar::bytes()), &options);
     let report = report.map_err(|error| advise(error, &options))?;
@@ -86,6 +89,14 @@ fn compact(config: Config, dir: &Path) -> Result<(Report, Summary, Duration)> {
     let summary = server.run_to_end(begin, |progress| bar::show_keys(&bar, progress));
     bar.finish_and_clear();
     Ok((report, summary?, began.elapsed()))
+}
+
+/// Removes the bases that killed rewrites have left beside the log, and nothing else: whose folder that is nobody knows
+/// here.
+fn remove_stale_bases(dir: &Path, out: &mut dyn Write) -> std::io::Result<()> {
+    let dir = std::path::absolute(dir)?;
+    let paths = stale_files(&Disk, dir.parent().unwrap_or(&dir), BASE_PREFIX);
+    remove_all(&Disk, &paths).try_for_each(|line| writeln!(out, "{line}"))
 }
 
 /// The log whose manifest stands in `dir`.

@@ -280,10 +280,7 @@ impl Server {
             false => Vec::new(),
         };
         self.start_log(directory, &options)?;
-        let fs = self.persistence.fs();
-        for path in leftovers.iter().filter(|path| fs.remove(path).is_ok()) {
-            self.log(Level::Notice, format!("Removed {}, left by a process that was killed", path.display()));
-        }
+        self.remove_left(&leftovers);
         Ok(())
     }
 

@@ -133,6 +133,20 @@ pub fn discard(file: impl Send + 'static) {
     spawn_or_do("discard", move || drop(file));
 }
 
+/// Removes a name here, and what only the name held on a [thread](discard).
+///
+/// # Errors
+/// That of removing the name.
+pub fn remove_and_discard(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    let file = fs.open_read(path, 0);
+    fs.remove(path)?;
+    // What could not be opened is freed by now.
+    if let Ok(file) = file {
+        discard(file);
+    }
+    Ok(())
+}
+
 /// A whole small file.
 pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

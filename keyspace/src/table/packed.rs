@@ -526,7 +526,7 @@ impl<N: Note> Clone for Arena<N> {
 }
 
 impl<N: Note> Segment for Arena<N> {
-    /// The segment itself and its last block, half empty, are 7 bytes to a record of 64, and 5 to one of 96; but the more
+    /// The segment itself and its last block, half empty, are 8 bytes to a record of 64, and 5 to one of 96; but the more
     /// records there are, the more the first write after a snapshot copies.
     const MEAN_RECORDS: usize = 96;
 
@@ -549,6 +549,10 @@ impl<N: Note> Segment for Arena<N> {
 
     fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         self.slots.iter().map(|slot| self.entry_of(slot))
+    }
+
+    fn nth(&self, at: usize) -> Option<Entry<'_>> {
+        self.slots.get(at).map(|slot| self.entry_of(slot))
     }
 
     fn split(&mut self, bit: u32) -> Self {

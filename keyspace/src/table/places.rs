@@ -53,6 +53,10 @@ impl Segment for Marks {
         self.as_slice().iter().copied()
     }
 
+    fn nth(&self, at: usize) -> Option<Mark> {
+        self.get(at).copied()
+    }
+
     fn split(&mut self, bit: u32) -> Self {
         let mask = (1u32 << 31).checked_shr(bit).unwrap_or(0);
         let mut moved = Vec::new();

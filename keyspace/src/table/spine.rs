@@ -45,6 +45,9 @@ pub trait Segment: Clone + Default {
     /// All records, in an order that stays while nothing is written.
     fn iter(&self) -> impl Iterator<Item = Self::Item<'_>>;
 
+    /// The record at a place in that order, found without looking at those before it.
+    fn nth(&self, at: usize) -> Option<Self::Item<'_>>;
+
     /// Moves the records whose hash has bit `bit` to a segment of their own; they agree in all bits below.
     fn split(&mut self, bit: u32) -> Self;
 
@@ -326,7 +329,7 @@ impl<S: Segment> Spine<S> {
             };
             let place = random.below(places);
             if place < segment.records() {
-                return segment.iter().nth(place);
+                return segment.nth(place);
             }
         }
     }

@@ -316,7 +316,8 @@ impl ZSet {
     fn set_packed(&mut self, at: Option<At>, member: &[u8], score: f64, thresholds: Thresholds) {
         let Form::Pack(pack) = &mut self.0 else { return };
         let fits = pack.len() / 2 < thresholds.entries && member.len() <= thresholds.value_bytes;
-        let has_room = pack.len_bytes().saturating_add(member.len()) <= listpack::BYTES_MAX;
+        let added_bytes = if at.is_none() { member.len() } else { 0 };
+        let has_room = pack.len_bytes().saturating_add(added_bytes) <= listpack::BYTES_MAX;
         if !has_room || at.is_none() && !fits {
             self.grow_large(thresholds.seed);
             self.insert(member, score, thresholds);

@@ -8,72 +8,111 @@
 //! | `temp-sync-<pid>.rdb` | a full sync of ours |
 //! | `temp-<unix time>.<pid>.rdb` | a stock replica, of what its primary sends |
 //!
-//! The lock on the log's directory says nothing of them: other servers may share the folder. So one is nobody's where its
-//! process is gone, or does not have it open. A process that is there is given a minute, in which it may be between
-//! closing and renaming what it wrote.
+//! The lock on the log's directory says nothing of them: other servers may share the folder, and those of another
+//! container or host cannot be looked for by their numbers. So a file is nobody's only where nobody has written to it for
+//! ten minutes, and its process is gone or does not have it open; a stock server also closes a finished file a while
+//! before it renames it. A file of another owner stays, and so does any name that no server would give: dates are not
+//! numbers of processes.
 //! Source: redis 7.2 `src/aof.c` `rewriteAppendOnlyFileBackground`, `src/rdb.c`, `src/replication.c`.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use aof::Fs;
+use aof::fs::remove_and_discard;
 use rustix::io::Errno;
-use rustix::process::{Pid, getpid, test_kill_process};
+use rustix::process::{Pid, geteuid, test_kill_process};
 
 use crate::executor::Server;
 use crate::logger::Level;
 
-/// What stands around the number of the process; the longer ones of the same beginning come first.
-const NAMES: &[(&str, &str)] = &[
-    ("temp-rewriteaof-bg-", ".aof"),
-    ("temp-rewriteaof-", ".aof"),
-    ("temp-sync-", ".rdb"),
-    ("temp-", ".rdb"),
-];
+/// What begins the name of a base while a rewrite writes it.
+pub(crate) const BASE_PREFIX: &str = "temp-rewriteaof-bg-";
 
-/// How long a file is left alone once somebody has written to it.
-const QUIET: Duration = Duration::from_secs(60);
+/// What stands around the number of the process; the longer ones of the same beginning come first.
+const NAMES: &[(&str, &str)] =
+    &[(BASE_PREFIX, ".aof"), ("temp-rewriteaof-", ".aof"), ("temp-sync-", ".rdb"), ("temp-", ".rdb")];
+
+/// Linux gives no process a higher number: PID_MAX_LIMIT.
+const PID_MAX: u64 = 1 << 22;
+
+/// A time of ten digits: what is earlier is no time of a stock replica.
+const TIME_MIN_UNIX_S: u64 = 1_000_000_000;
+
+/// How long nobody may have written to a file.
+const QUIET: Duration = Duration::from_secs(600);
 
 impl Server {
     /// Removes what killed processes have left in `dir`.
     pub(crate) fn remove_stale_files(&mut self, dir: &Path) {
+        let paths = stale_files(&*self.persistence.fs(), dir, "");
+        self.remove_left(&paths);
+    }
+
+    /// Removes files that nobody will finish.
+    pub(crate) fn remove_left(&mut self, paths: &[PathBuf]) {
         let fs = self.persistence.fs();
-        for name in fs.list(dir).unwrap_or_default() {
-            let path = dir.join(&name);
-            if writer_of(&name).is_some_and(|pid| !may_finish(pid, &path)) && fs.remove(&path).is_ok() {
-                self.log(Level::Notice, format!("Removed {name}, left by a process that was killed"));
-            }
+        for line in remove_all(&*fs, paths) {
+            self.log(Level::Notice, line);
         }
     }
 }
 
+/// Removes files that nobody will finish; a line of each that is gone.
+pub(crate) fn remove_all(fs: &dyn Fs, paths: &[PathBuf]) -> impl Iterator<Item = String> {
+    let gone = paths.iter().filter(|path| remove_and_discard(fs, path).is_ok());
+    gone.map(|path| format!("Removed {}, left by a process that was killed", path.display()))
+}
+
+/// What killed processes have left in `dir`, of the names that begin so.
+pub(crate) fn stale_files(fs: &dyn Fs, dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    let names = fs.list(dir).unwrap_or_default().into_iter().filter(|name| name.starts_with(prefix));
+    let written = names.filter_map(|name| Some((writer_of(&name)?, dir.join(name))));
+    written.filter(|(pid, path)| is_stale(*pid, path)).map(|(_, path)| path).collect()
+}
+
 /// The process in a temporary file's name.
 fn writer_of(name: &str) -> Option<Pid> {
-    NAMES.iter().find_map(|(prefix, suffix)| {
+    NAMES.iter().find_map(|&(prefix, suffix)| {
         let number = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
         let number = match number.split_once('.') {
-            Some((time, pid)) if *prefix == "temp-" && time.parse::<u64>().is_ok() => pid,
+            Some((time, pid)) if prefix == "temp-" => {
+                decimal(time).filter(|&time| time >= TIME_MIN_UNIX_S)?;
+                pid
+            }
             _ => number,
         };
-        // Below zero it would be a group of processes.
-        let number = number.parse::<u32>().ok()?;
-        Pid::from_raw(i32::try_from(number).ok()?)
+        let pid = decimal(number).filter(|&pid| pid <= PID_MAX)?;
+        Pid::from_raw(i32::try_from(pid).ok()?)
     })
 }
 
-/// Whether a process may be at a file. In a container everybody's number is the same as ours.
-fn may_finish(pid: Pid, path: &Path) -> bool {
-    let is_there = pid != getpid() && test_kill_process(pid) != Err(Errno::SRCH);
-    is_there && fs::metadata(path).map_or(true, |file| !is_quiet(&file) || may_have_open(pid, &file))
+/// A number as a server prints it: digits, of which the first is no zero.
+fn decimal(text: &str) -> Option<u64> {
+    let is_printed = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    is_printed.then(|| text.parse().ok())?
 }
 
+fn is_stale(pid: Pid, path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| {
+        file.is_file() && file.uid() == geteuid().as_raw() && is_quiet(&file) && !may_have_open(pid, &file)
+    })
+}
+
+/// A time as far ahead is that of a clock which was set back.
 fn is_quiet(file: &Metadata) -> bool {
-    file.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > QUIET)
+    let age = |at: SystemTime| at.elapsed().unwrap_or_else(|ahead| ahead.duration());
+    file.modified().is_ok_and(|at| age(at) > QUIET)
 }
 
-/// False only where all that the process has open can be looked at.
+/// False only where there is no such process, or all that it has open can be looked at. It may be this one, for in a
+/// container everybody has the same number.
 fn may_have_open(pid: Pid, file: &Metadata) -> bool {
+    if test_kill_process(pid) == Err(Errno::SRCH) {
+        return false;
+    }
     let Ok(open) = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())) else { return true };
     open.into_iter().any(|descriptor| {
         // What it has closed meanwhile is gone.
@@ -99,12 +138,24 @@ mod tests {
             ("temp-sync-1.rdb", Some(1)),
             ("temp-42.rdb", Some(42)),
             ("temp-1700000000.42.rdb", Some(42)),
+            ("temp-4194304.rdb", Some(4_194_304)),
+            ("temp-4194305.rdb", None),
+            // What people name by the day, and by the month.
+            ("temp-20240115.rdb", None),
+            ("temp-2024.01.rdb", None),
+            ("temp-2024.1.rdb", None),
+            ("temp-999999999.42.rdb", None),
+            ("temp-01700000000.42.rdb", None),
+            ("temp-1700000000.042.rdb", None),
+            ("temp-042.rdb", None),
+            ("temp-+42.rdb", None),
             ("temp-1.2.3.rdb", None),
+            ("temp-1700000000.2.3.rdb", None),
             ("temp-a.42.rdb", None),
             ("temp-sync-1.2.rdb", None),
             ("temp--1.rdb", None),
             ("temp-0.rdb", None),
-            ("temp-4294967295.rdb", None),
+            ("temp-99999999999999999999.rdb", None),
             ("temp-.rdb", None),
             ("temp-42.aof", None),
             ("dump.rdb", None),

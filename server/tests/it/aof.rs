@@ -4,11 +4,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, World, eventually, names, request, show};
+use crate::harness::{Client, World, eventually, let_rest, names, reaped, request, show};
 
 const INCR: &str = "appendonly.aof.1.incr.aof";
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -781,46 +781,50 @@ fn the_base_of_a_killed_rewrite_is_removed_and_that_of_a_living_one_is_not() {
     eventually("the base is being written", || names(world.path()).len() == 3);
     server.kill();
     let left = names(world.path()).into_iter().find(|name| name.starts_with("temp-rewriteaof-bg-")).unwrap();
-    // Process 1 is always there.
-    fs::write(world.path().join("temp-rewriteaof-bg-1.aof"), "another's").unwrap();
+    // This process is there, and has it open.
+    let another = format!("temp-rewriteaof-bg-{}.aof", std::process::id());
+    let _open = fs::File::create(world.path().join(&another)).unwrap();
+    world.let_temps_rest();
     let server = world.start_aof(&[]);
     assert_eq!(server.client().ask("DBSIZE"), ":10000");
-    assert_eq!(names(world.path()), ["appendonlydir", "server.log", "temp-rewriteaof-bg-1.aof"]);
-    assert!(world.log().contains(&format!("Removed {left}, left by a process that was killed")));
+    assert_eq!(names(world.path()), ["appendonlydir", "server.log", &another]);
+    assert!(world.log().contains(&format!("{left}, left by a process that was killed")));
 }
 
-/// A stock server's stayed for ever, and so did any whose process had the number of another one by then.
+/// A stock server's stayed for ever, and so did any whose process had the number of another one by then. Then a backup
+/// went that was named by its day, and the base of a server in another container.
 #[test]
 fn what_any_killed_process_has_left_is_removed_and_what_somebody_may_finish_is_not() {
-    const NOBODY: u32 = i32::MAX as u32;
-    let (world, me) = (World::new(), std::process::id());
-    let long_ago = SystemTime::now() - Duration::from_secs(3600);
-    let put = |name: &str, is_old: bool| {
-        let file = fs::File::create(world.path().join(name)).unwrap();
-        if is_old {
-            file.set_modified(long_ago).unwrap();
-        }
-        file
-    };
+    let (world, me, nobody) = (World::new(), std::process::id(), reaped());
+    let put = |name: &String| fs::File::create(world.path().join(name)).unwrap();
+    let rest = |name: &String| let_rest(&world.path().join(name));
     let gone = [
-        format!("temp-rewriteaof-{NOBODY}.aof"),
-        format!("temp-rewriteaof-bg-{NOBODY}.aof"),
-        format!("temp-{NOBODY}.rdb"),
-        format!("temp-1700000000.{NOBODY}.rdb"),
+        format!("temp-rewriteaof-{nobody}.aof"),
+        format!("temp-rewriteaof-bg-{nobody}.aof"),
+        format!("temp-sync-{nobody}.rdb"),
+        format!("temp-{nobody}.rdb"),
+        format!("temp-1700000000.{nobody}.rdb"),
+        // This process is there, but has closed it.
+        format!("temp-{me}.rdb"),
     ];
-    gone.iter().for_each(|name| drop(put(name, false)));
-    // This process has closed the first long ago and the second just now, and has the third open.
-    let [closed, written, open] =
-        [format!("temp-{me}.rdb"), format!("temp-1.{me}.rdb"), format!("temp-2.{me}.rdb")];
-    put(&closed, true);
-    put(&written, false);
-    let _open = put(&open, true);
-    put("temp-of-mine.rdb", true);
+    gone.iter().for_each(|name| drop(put(name)));
+    let names_of_mine = ["temp-20240115.rdb", "temp-2024.01.rdb", "temp-of-mine.rdb"].map(str::to_owned);
+    names_of_mine.iter().for_each(|name| drop(put(name)));
+    let link = format!("temp-1700000001.{nobody}.rdb");
+    std::os::unix::fs::symlink("temp-of-mine.rdb", world.path().join(&link)).unwrap();
+    let open = format!("temp-1700000000.{me}.rdb");
+    let _open = put(&open);
+    gone.iter().chain(&names_of_mine).chain([&link, &open]).for_each(rest);
+    // Whoever wrote it just now need not be a process of this machine.
+    let written = format!("temp-1700000002.{nobody}.rdb");
+    put(&written);
+
     let _server = world.start(&[]);
-    let left = ["server.log", &written, &open, "temp-of-mine.rdb"];
+    let mut left = [&names_of_mine[..], &["server.log".to_owned(), link, open, written]].concat();
+    left.sort();
     assert_eq!(names(world.path()), left);
-    for name in gone.iter().chain([&closed]) {
-        assert!(world.log().contains(&format!("Removed {name}, left by a process that was killed")));
+    for name in &gone {
+        assert!(world.log().contains(&format!("{name}, left by a process that was killed")));
     }
 }
 
@@ -837,6 +841,7 @@ fn a_kill_before_the_first_base_leaves_the_log_that_was() {
     client.ok("SET new 1");
     assert_eq!(client.info("aof_rewrite_in_progress"), "1");
     server.kill();
+    world.let_temps_rest();
     let server = world.start_aof(&[]);
     assert_eq!(server.client().ask("MGET old new"), "[1 nil]");
     assert_eq!(names(world.path()), ["appendonlydir", "server.log"]);

@@ -8,9 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use resp::{Decoder, Reply};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -29,6 +30,22 @@ pub(crate) fn eventually_or(mut is_so: impl FnMut() -> bool, what: impl Fn() -> 
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {}", what());
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// The number of a process that is gone.
+pub(crate) fn reaped() -> u32 {
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    child.id()
+}
+
+/// Makes it an hour since anybody has written to what has this name, which may be a link.
+pub(crate) fn let_rest(path: &Path) {
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    let tv_sec = long_ago.duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let time = Timespec { tv_sec, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
 const SERVER: &str = env!("CARGO_BIN_EXE_everlog-server");
@@ -85,6 +102,12 @@ impl World {
     /// What all servers here have printed.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.path().join("server.log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Lets temporary files beside the log [rest](let_rest), so that the next start removes those of the dead.
+    pub(crate) fn let_temps_rest(&self) {
+        let temps = names(self.path()).into_iter().filter(|name| name.starts_with("temp-"));
+        temps.for_each(|name| let_rest(&self.path().join(name)));
     }
 
     fn spawn(&self, port: u16, options: &[&str]) -> Child {

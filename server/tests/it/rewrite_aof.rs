@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{World, eventually, names};
+use crate::harness::{World, eventually, let_rest, names, reaped};
 
 const REWRITER: &str = env!("CARGO_BIN_EXE_everlog-rewrite");
 const CHECKER: &str = env!("CARGO_BIN_EXE_everlog-check-aof");
@@ -63,14 +63,21 @@ fn the_new_base_is_all_there_is_and_loads_to_the_same_data() {
     for (preamble, format) in [("yes", "rdb"), ("yes", "resp"), ("no", "rdb"), ("no", "resp")] {
         let (world, options) = (World::new(), ["--aof-use-rdb-preamble", preamble]);
         let expected = fill(&world, &options);
-        // An earlier run was killed.
-        fs::write(world.path().join(format!("temp-rewriteaof-bg-{}.aof", i32::MAX)), "").unwrap();
+        // An earlier run was killed; the other file may be a stock server's.
+        let nobody = reaped();
+        let (killed, other) = (format!("temp-rewriteaof-bg-{nobody}.aof"), format!("temp-{nobody}.rdb"));
+        for name in [&killed, &other] {
+            fs::write(world.path().join(name), "").unwrap();
+            let_rest(&world.path().join(name));
+        }
         let (text, is_done) = rewrite(&world, &["--format", format]);
         assert!(is_done && text.contains(" keys from ") && text.contains(" bytes in one after ("), "{text}");
+        assert!(text.ends_with(&format!("{killed}, left by a process that was killed\n")), "{text}");
         let suffix = if format == "rdb" { "rdb" } else { "aof" };
         let base = format!("appendonly.aof.2.base.{suffix}");
         assert_eq!(world.aof_names(), [&base, MANIFEST], "{preamble} to {format}");
-        assert_eq!(names(world.path()), ["appendonlydir", "server.log"]);
+        assert_eq!(names(world.path()), ["appendonlydir", "server.log", &other]);
+        fs::remove_file(world.path().join(other)).unwrap();
         assert_eq!(digest(&world, &options), expected, "{preamble} to {format}");
     }
 }
@@ -107,7 +114,11 @@ fn a_damaged_log_is_left_alone_and_the_repair_is_told() {
     for (damaged, action) in [(&flipped[..], "repair"), (&sound[..sound.len() / 2], "--fix")] {
         fs::write(&incr, damaged).unwrap();
         let before = contents(&world.aof_dir());
+        let left = world.path().join(format!("temp-rewriteaof-bg-{}.aof", reaped()));
+        fs::write(&left, "").unwrap();
+        let_rest(&left);
         let (text, is_done) = rewrite(&world, &[]);
+        assert!(left.exists(), "what is beside it stays, too");
         let advice =
             format!("\nNothing was rewritten. Use: everlog-check-aof {action} {}\n", manifest.display());
         assert!(!is_done && text.ends_with(&advice), "{text}");

@@ -21,6 +21,17 @@ fn fullest(table: &Fields) -> usize {
     table.all().map(|segment| segment.records()).max().unwrap()
 }
 
+#[test]
+fn a_segment_s_nth_record_is_that_of_its_order() {
+    let table = filled(0..1_000);
+    for segment in table.all() {
+        let keys = |entry: crate::entry::Entry<'_>| entry.key().to_vec();
+        let by_place: Vec<_> = (0..segment.records()).filter_map(|at| segment.nth(at)).map(keys).collect();
+        assert!(!by_place.is_empty() && by_place == segment.iter().map(keys).collect::<Vec<_>>());
+        assert!(segment.nth(segment.records()).is_none());
+    }
+}
+
 /// How many segments two tables do not share.
 fn copied(a: &Fields, b: &Fields) -> usize {
     a.all().zip(b.all()).filter(|(a, b)| !Arc::ptr_eq(a, b)).count() + a.segments.abs_diff(b.segments)

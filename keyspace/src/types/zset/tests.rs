@@ -302,6 +302,12 @@ fn a_listpack_ends_at_its_greatest_size_whatever_the_thresholds_are() {
     let boundless = Thresholds { value_bytes: usize::MAX, ..thresholds(usize::MAX) };
     let third = |letter: u8| vec![letter; listpack::BYTES_MAX / 3];
     let mut zset = ZSet::default();
+    // Another score takes no room for the member a second time.
+    [b'a', b'b', b'a'].iter().enumerate().for_each(|(score, &letter)| {
+        zset.insert(&third(letter), score as f64, boundless);
+    });
+    assert_eq!((zset.encoding(), zset.len()), ("listpack", 2));
+    let mut zset = ZSet::default();
     let encodings = [b'a', b'b', b'c'].map(|letter| {
         zset.insert(&third(letter), 1.0, boundless);
         zset.encoding()
