@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
