@@ -152,6 +152,7 @@ fn the_file_of_a_killed_save_is_removed() {
     assert_eq!(server.client().ask("BGSAVE"), "Background saving started");
     eventually("the file is being written", || names(world.path()).len() == 2);
     server.kill();
+    world.let_temps_rest();
     let _server = world.start(&[]);
     assert_eq!(names(world.path()), ["server.log"]);
 }
