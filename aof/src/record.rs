@@ -89,7 +89,7 @@ impl Framer {
 
 /// How every server begins that goes on with a file, whoever wrote it until then: what it has selected, nobody knows. A stamp
 /// may stand before that.
-pub(crate) const OPENINGS: [&[u8]; 2] = [SELECT, MULTI];
+const OPENINGS: [&[u8]; 2] = [SELECT, MULTI];
 
 /// Each `0` may be any digit.
 const STAMP: &[u8] = b"#TS:0000000000\r\n";

@@ -22,7 +22,10 @@ use crate::fs::Reader;
 use crate::manifest::{Entry, FileSeq};
 use crate::replay::{Course, Damage, Find, Kind};
 
-const RDB_SUFFIX: &str = ".rdb";
+/// Whether a base begins as an RDB, by its name.
+fn has_rdb_name(entry: &Entry) -> bool {
+    entry.name.ends_with(".rdb")
+}
 
 /// A file of the log, as far as it counts.
 #[derive(Debug, Clone)]
@@ -51,7 +54,7 @@ impl Part {
 
     /// Commands from the start.
     pub(crate) fn is_resp(&self) -> bool {
-        !self.entry.name.ends_with(RDB_SUFFIX)
+        !has_rdb_name(&self.entry)
     }
 
     /// Bytes behind its end: whoever took over crashed before it cut them.
@@ -192,8 +195,7 @@ impl Directory {
     /// What a base of ours says of itself: in its first line, or behind an RDB in its last one. Without it an incr that a bit
     /// of the manifest has turned into history would belong to nothing.
     pub(crate) fn base_head(&self, base: &Entry) -> Result<Option<Head>, Error> {
-        let line =
-            if base.name.ends_with(RDB_SUFFIX) { self.last_line(base)? } else { self.first_line(base)? };
+        let line = if has_rdb_name(base) { self.last_line(base)? } else { self.first_line(base)? };
         Ok(line.and_then(|line| line.head))
     }
 

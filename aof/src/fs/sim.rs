@@ -18,7 +18,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::record::OPENINGS;
+use crate::record::Opening;
 
 /// What arrives whole or not, unless it is torn, in bytes.
 pub const PAGE_BYTES: usize = 4096;
@@ -229,7 +229,7 @@ impl World {
     fn old_block(&self, dice: &mut Dice) -> &[u8] {
         let files: Vec<&Content> = self.contents.iter().filter(|content| !content.is_temporary).collect();
         let old = files.get(dice.below(files.len())).map_or(&[][..], |content| &content.disk);
-        let is_told = |from: &usize| !OPENINGS.iter().any(|opening| old[*from..].starts_with(opening));
+        let is_told = |from: &usize| Opening::of(&old[*from..]) != Opening::Whole;
         let from = (dice.below(old.len())..old.len()).find(is_told);
         &old[from.unwrap_or(old.len())..]
     }

@@ -120,12 +120,14 @@ impl List {
 
     /// A list of these elements: a listpack if one chunk takes them all.
     pub fn of<'a>(elements: impl Iterator<Item = &'a [u8]>, limit: ChunkLimit) -> Self {
-        let mut tree = Tree::new();
+        let mut chunks: Vec<Listpack> = Vec::new();
         for element in elements {
-            let end = tree.len();
-            insert_between(&mut tree, end, element, limit);
+            match chunks.last_mut().filter(|last| limit.has_room(last, element)) {
+                Some(last) => last.push_back(element),
+                None => chunks.push(single(element)),
+            }
         }
-        List::from_chunks(tree.iter().cloned().collect(), limit)
+        List::from_chunks(chunks, limit)
     }
 
     /// Number of elements.

@@ -185,7 +185,7 @@ fn reload(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     Ok(())
 }
 
-/// DEBUG RESTART [milliseconds]: with its configuration as it is now, and nothing lost.
+/// DEBUG RESTART [milliseconds]: as SHUTDOWN ends the server, and with the configuration of now if it has a file for that.
 fn restart(server: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
     let after = delay(argv)?;
     if server.config.config_file.is_some() {

@@ -27,7 +27,7 @@ pub(super) struct LastRewrite {
     error: Option<String>,
     /// Why the next one is not begun although it is due.
     pub(super) refusal: Option<String>,
-    /// However it ended.
+    /// Whether it succeeded or failed, but not if it was aborted or never begun: then it is that of the one before.
     pub(super) took: Option<Duration>,
     /// What the log measured when it ended: the base and all that was logged meanwhile. After a start, the base alone.
     pub(super) log_bytes: u64,
