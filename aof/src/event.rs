@@ -30,6 +30,12 @@ pub enum Event {
     Publish(Duration),
     /// The tail of a file that failed has moved to another.
     MoveTail(Duration),
+    /// Space ahead was asked for: fallocate, and how much is free.
+    Reserve(Duration),
+    /// Step 2 of a rewrite: the next file takes over, and what the last one owned behind its end is given back.
+    Switch(Duration),
+    /// What is superseded is taken from the manifest, or a temporary file is removed.
+    Forget(Duration),
 }
 
 impl Event {
@@ -44,7 +50,10 @@ impl Event {
             | Event::Stat(took)
             | Event::OpenNext(took)
             | Event::Publish(took)
-            | Event::MoveTail(took) => took,
+            | Event::MoveTail(took)
+            | Event::Reserve(took)
+            | Event::Switch(took)
+            | Event::Forget(took) => took,
         }
     }
 }

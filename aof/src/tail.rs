@@ -683,13 +683,11 @@ impl Tail {
             Job::OpenNext => Some(Event::OpenNext),
             Job::Publish(_) => Some(Event::Publish),
             Job::Recover => Some(Event::MoveTail),
-            Job::Switch(_)
-            | Job::Reserve(_)
-            | Job::CollectHistory
-            | Job::Forget(_)
-            | Job::RemoveTemp
-            | Job::Exit
-            | Job::Wait(_) => None,
+            Job::Reserve(_) => Some(Event::Reserve),
+            Job::Switch(_) => Some(Event::Switch),
+            Job::Forget(_) | Job::RemoveTemp => Some(Event::Forget),
+            // The first is a thread's own, and behind the others there is nothing that could wait.
+            Job::CollectHistory | Job::Exit | Job::Wait(_) => None,
         }
     }
 

@@ -382,7 +382,9 @@ impl Writer {
     fn remove_temp(&self) {
         // If it stays, the next attempt removes it, or the next start.
         let _ = self.volume.remove_temp_incr();
+        let ended = self.shared.clock.now();
         let mut tail = self.shared.tail.lock();
+        tail.note_call(ended);
         tail.temp_is_left = false;
         self.shared.changed(tail);
     }
@@ -393,8 +395,10 @@ impl Writer {
         let _ = last.as_ref().map(|last| last.file.trim());
         // Nobody will look at it again.
         let is_named = last.is_none_or(|last| last.is_named());
+        let ended = self.shared.clock.now();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
+        tail.note_call(ended);
         if !is_named && !tail.waiting_rewrite {
             tail.lose_name();
         }
@@ -407,8 +411,10 @@ impl Writer {
     /// Asks for space behind the end of the live file.
     fn reserve(&self, live: &LiveFile, place: Option<Range<u64>>) {
         let claim = space::claim(&*self.volume.fs(), live, place);
+        let ended = self.shared.clock.now();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
+        tail.note_call(ended);
         tail.note_claim(live, claim);
         self.shared.changed(tail);
     }
@@ -482,7 +488,9 @@ impl Writer {
     fn forget(&mut self, removed: &[Entry]) {
         // What stays listed is history still, and the next rewrite tries again.
         let forgotten = self.volume.forget(removed);
+        let ended = self.shared.clock.now();
         let mut tail = self.shared.tail.lock();
+        tail.note_call(ended);
         tail.collect = Collect::Idle;
         if forgotten.is_ok() && !removed.is_empty() && tail.auto_gc && !self.volume.history().is_empty() {
             // More has become history meanwhile.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::clock::{self, Jump};
 use crate::disk::Wish;
 use crate::executor::{PauseMode, Server};
 use crate::logger::Level;
@@ -107,15 +108,23 @@ impl Server {
         self.keyspace.keeps_expired = until.is_some();
     }
 
-    /// Times to live are the wall clock's: whoever sets it is to learn what becomes of them. Nothing else goes by it.
+    /// Times to live are the wall clock's, and so are idle times, the IDs of XADD and what LASTSAVE tells: whoever sets it
+    /// is to learn what becomes of keys. While the machine sleeps it goes on as it should.
     fn report_clock_jump(&mut self) {
-        let Some(jump_ms) = self.clock.jump_ms() else { return };
-        let (way, then) = match jump_ms > 0 {
-            true => ("forward", "keys expire that much earlier"),
-            false => ("back", "keys live that much longer"),
-        };
-        let seconds = jump_ms.unsigned_abs() as f64 / 1000.0;
-        self.log(Level::Warning, format!("The wall clock was set {way} by {seconds:.3} seconds: {then}"));
+        let Jump { slept_ms, set_ms } = self.clock.jump(clock::slept_ms());
+        let seconds = |ms: i64| ms.unsigned_abs() as f64 / 1000.0;
+        if slept_ms != 0 {
+            let (seconds, then) = (seconds(slept_ms), "keys that were due meanwhile expire now");
+            self.log(Level::Notice, format!("The machine slept for {seconds:.3} seconds: {then}"));
+        }
+        if set_ms != 0 {
+            let (way, then) = match set_ms > 0 {
+                true => ("forward", "keys expire that much earlier"),
+                false => ("back", "keys live that much longer"),
+            };
+            let text = format!("The wall clock was set {way} by {:.3} seconds: {then}", seconds(set_ms));
+            self.log(Level::Warning, text);
+        }
     }
 
     fn close_idle_clients(&mut self) {
@@ -145,14 +154,14 @@ mod tests {
 
     #[test]
     fn a_wall_clock_that_is_set_stands_in_the_log() {
-        let path = std::env::temp_dir().join(format!("everlog-clock-{}.log", std::process::id()));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("server.log");
         let mut server = Server::new(Config::default(), Logger::open(&path, Level::Notice).unwrap(), 1);
         server.cron();
         server.clock.unix_ms -= 3_600_000;
         server.cron();
         server.cron();
         let log = std::fs::read_to_string(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
         let line = "# The wall clock was set back by 3600.000 seconds: keys live that much longer";
         assert_eq!(log.matches("The wall clock").count(), 1, "{log}");
         assert!(log.contains(line), "{log}");

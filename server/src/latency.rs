@@ -21,7 +21,7 @@ pub struct LatencyMonitor {
     series: BTreeMap<&'static str, Series>,
 }
 
-/// One event's worst moments, at most one a second.
+/// One event's worst moments: one a second, and [`KEPT`] of them, at most.
 #[derive(Debug, Default, Clone)]
 pub struct Series {
     /// Oldest first.
@@ -33,9 +33,19 @@ pub struct Series {
 }
 
 impl Series {
-    /// Oldest first. What is still going on is the last, as it stands now.
+    /// Oldest first. What is still going on is the last, as it stands now: with what else its second has had, or in place
+    /// of the oldest.
     pub fn samples(&self) -> impl DoubleEndedIterator<Item = Sample> {
-        self.over.iter().copied().chain(self.running)
+        let of_its_second = self.running.and_then(|running| {
+            self.over.back().filter(|last| last.unix_s == running.unix_s).map(|last| last.took_ms)
+        });
+        let until = self.over.len() - usize::from(of_its_second.is_some());
+        let from = (until + usize::from(self.running.is_some())).saturating_sub(KEPT);
+        let last = self.running.map(|running| Sample {
+            took_ms: running.took_ms.max(of_its_second.unwrap_or_default()),
+            ..running
+        });
+        self.over.range(from..until).copied().chain(last)
     }
 }
 
@@ -108,6 +118,9 @@ pub fn names(event: Event) -> &'static [&'static str] {
         Event::OpenNext(_) => &["aof-rewrite-open"],
         Event::Publish(_) => &["aof-rename"],
         Event::MoveTail(_) => &["aof-move-tail"],
+        Event::Reserve(_) => &["aof-reserve"],
+        Event::Switch(_) => &["aof-rewrite-switch"],
+        Event::Forget(_) => &["aof-forget"],
     }
 }
 

@@ -13,9 +13,9 @@
 //! | `disk` | reads beside synced writes, writes while an fsync runs, and a disk that another process keeps busy |
 //!
 //! The servers take turns within a round, in another order each round, and medians over the rounds are printed: a
-//! noisy machine then harms all alike. `--row`: of `commands`, `memory` and `growth` only the rows with these words in their names.
-//! `ratio` is ours to the better peer's. The floor (`server/examples/floor.rs`)
-//! parses and answers and does nothing else.
+//! noisy machine then harms all alike. `--row`: of `commands`, `memory` and `growth` only the rows with these
+//! words, whole, in their names. `ratio` is ours to the better peer's. The floor (`server/examples/floor.rs`) parses and
+//! answers and does nothing else.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -117,7 +117,7 @@ impl Bench {
 
     /// Of a part's rows, by their names, those that are wanted.
     fn rows<'a, R>(&self, rows: &'a [R], name: impl Fn(&R) -> &str) -> Vec<&'a R> {
-        rows.iter().filter(|row| name(row).contains(&self.row)).collect()
+        rows.iter().filter(|row| has_words(name(row), &self.row)).collect()
     }
 
     fn names(&self) -> impl Iterator<Item = &'static str> {
@@ -141,6 +141,16 @@ impl Bench {
         }
         Ok(samples)
     }
+}
+
+/// Whether a name has these words, and not as a part of others: `SET` is none of `HSET`'s.
+fn has_words(name: &str, words: &str) -> bool {
+    let goes_on = |next: Option<char>| next.is_some_and(char::is_alphanumeric);
+    words.is_empty()
+        || name.match_indices(words).any(|(at, _)| {
+            let (before, behind) = (name[..at].chars().next_back(), name[at + words.len()..].chars().next());
+            !goes_on(before) && !goes_on(behind)
+        })
 }
 
 /// Load and server on cores of their own, where there is more than one: half of them each.
@@ -437,7 +447,7 @@ fn fresh_dir(name: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::memory::resident_bytes;
-    use super::{cpu_us, median, quantile};
+    use super::{cpu_us, has_words, median, quantile};
 
     #[test]
     fn medians_and_quantiles_take_the_nearest_rank() {
@@ -445,6 +455,15 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         let values: Vec<f64> = (1..=1000).map(f64::from).collect();
         assert_eq!([quantile(&values, 0.999), quantile(&values, 1.0)], [999.0, 1000.0]);
+    }
+
+    #[test]
+    fn a_row_is_wanted_by_whole_words() {
+        for name in ["SET", "HSET, one hash", "a SET"] {
+            assert_eq!(has_words(name, "SET"), !name.starts_with('H'), "{name}");
+        }
+        assert!(has_words("HSET, one hash", "one hash") && has_words("HDEL", ""));
+        assert!(!has_words("DELETED", "DEL"));
     }
 
     #[test]

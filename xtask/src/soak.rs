@@ -2,13 +2,15 @@
 //!
 //! A part is tests with their variables set, in release, or `differ` until its CPU minutes are used. What a test has tried
 //! it says itself, in a line `tried: <number> <what>`, and these lines are added up; of a part whose tests say nothing the
-//! variable is told. All parts run even after one has failed. `--seed` is where all seeds begin, and is the time unless given;
-//! `--minutes` are those of `differ`; `--quick` is a hundredth of everything, to see that it runs.
+//! variable is told. All parts run even after one has failed, and all tests of one. `--seed` is where all seeds begin,
+//! those of proptest too, and is the time unless given; when a thread or a SIGKILL has its turn is chance that no seed
+//! repeats. `--minutes` are those of `differ`, the servers' that it asks included; `--quick` is a hundredth of everything,
+//! to see that it runs.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
@@ -95,71 +97,106 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
 impl Soak {
     fn part(&self, name: &'static str, work: &Work) -> Row {
         println!("\n==== {name}");
-        let (mut tried, mut cpu_s) = (Tried::new(), 0.0);
-        let outcome = match work {
+        let mut row = Row { name, tried: Tried::new(), cpu_s: 0.0, outcome: Ok(()) };
+        row.outcome = match work {
             Work::Tests(selections, variable, amount) => {
                 let setting = (*variable, (amount / self.scale).max(1));
-                let mut tests = |selection: &&str| self.tests(selection, setting, &mut tried, &mut cpu_s);
-                let outcome = selections.iter().try_for_each(&mut tests);
-                if tried.is_empty() {
-                    tried.insert(format!("times ({variable})"), setting.1);
-                }
-                outcome
+                self.selections(selections, setting, &mut row)
             }
-            Work::Differ => self.differ(&mut tried, &mut cpu_s),
+            Work::Differ => self.differ(&mut row),
         };
-        if let Err(error) = &outcome {
+        if let Err(error) = &row.outcome {
             println!("{name}: {error:#}");
         }
-        Row { name, tried, cpu_s, outcome }
+        row
     }
 
-    fn tests(
-        &self,
-        selection: &str,
-        (variable, amount): (&str, u64),
-        tried: &mut Tried,
-        cpu_s: &mut f64,
-    ) -> Result<()> {
+    /// All of them, also behind one that fails.
+    fn selections(&self, selections: &[&str], setting: (&str, u64), row: &mut Row) -> Result<()> {
+        let outcomes = selections.iter().map(|selection| self.tests(selection, setting, row));
+        let failures: Vec<String> =
+            outcomes.filter_map(|outcome| Some(format!("{:#}", outcome.err()?))).collect();
+        ensure!(failures.is_empty(), "{}", failures.join("; "));
+        if row.tried.is_empty() {
+            row.tried.insert(format!("times ({})", setting.0), setting.1);
+        }
+        Ok(())
+    }
+
+    fn tests(&self, selection: &str, (variable, amount): (&str, u64), row: &mut Row) -> Result<()> {
         let cargo = |words: &str| {
             let mut command = Command::new("cargo");
             command.args(["test", "--release"]).args(selection.split(' ')).args(words.split(' '));
             command
         };
-        ensure!(cargo("--no-run").status()?.success(), "it does not build");
-        // Compiling is no soak.
-        let before_s = cpu_used_s()?;
-        println!("{variable}={amount} EVERLOG_SEED={} cargo test --release {selection}", self.seed);
+        ensure!(cargo("--no-run").status()?.success(), "{selection}: it does not build");
+        let (amount, seed) = (amount.to_string(), self.seed.to_string());
+        let variables = [(variable, &amount), ("EVERLOG_SEED", &seed), ("PROPTEST_RNG_SEED", &seed)];
+        let shown = variables.map(|(name, value)| format!("{name}={value}")).join(" ");
+        println!("{shown} cargo test --release {selection}");
         let mut command = cargo("-- --show-output");
-        command.env(variable, amount.to_string()).env("EVERLOG_SEED", self.seed.to_string());
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
-        for line in BufReader::new(child.stdout.take().context("it has an output")?).lines() {
-            let line = line?;
-            println!("{line}");
-            if let Some((what, amount)) = told(&line) {
-                *tried.entry(what.to_owned()).or_default() += amount;
-            }
-        }
-        let status = child.wait()?;
-        *cpu_s += cpu_used_s()? - before_s;
+        command.envs(variables).stdout(Stdio::piped());
+        // Compiling is no soak.
+        let Row { tried, cpu_s, .. } = row;
+        let (status, passed) = timed(cpu_s, || listen(command.spawn()?, tried))?;
         ensure!(status.success(), "{selection}: {status}");
+        // A filter that matches nothing is all right to cargo.
+        ensure!(passed > 0, "{selection}: no such test");
         Ok(())
     }
 
-    fn differ(&self, tried: &mut Tried, cpu_s: &mut f64) -> Result<()> {
-        workspace::build("everlog-server", &["--bins"])?;
-        let (before_s, enough_s) = (cpu_used_s()?, self.minutes as f64 * 60.0 / self.scale as f64);
+    fn differ(&self, row: &mut Row) -> Result<()> {
+        let server = workspace::build("everlog-server", &["--bins"])?.display().to_string();
+        let enough_s = self.minutes as f64 * 60.0 / self.scale as f64;
+        let what = format!("seeds of {} commands to a group", differ::COMMANDS);
         for seed in self.seed.. {
-            let words = ["--seed".to_owned(), seed.to_string()];
-            differ::run(&mut Args::new(words.into_iter()))?;
-            *tried.entry(format!("seeds of {} commands to a group", differ::COMMANDS)).or_default() += 1;
-            *cpu_s = cpu_used_s()? - before_s;
-            if *cpu_s >= enough_s {
+            let words = ["--server".to_owned(), server.clone(), "--seed".to_owned(), seed.to_string()];
+            timed(&mut row.cpu_s, || differ::run(&mut Args::new(words.into_iter())))?;
+            *row.tried.entry(what.clone()).or_default() += 1;
+            if row.cpu_s >= enough_s {
                 break;
             }
         }
         Ok(())
     }
+}
+
+/// Does some work, and adds the CPU time that it took, whatever came of it.
+fn timed<T>(cpu_s: &mut f64, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before_s = cpu_used_s()?;
+    let outcome = work();
+    *cpu_s += cpu_used_s()? - before_s;
+    outcome
+}
+
+/// Shows what tests say, and adds up what they have tried; how they ended, and how many have passed.
+fn listen(mut tests: Child, tried: &mut Tried) -> Result<(ExitStatus, u64)> {
+    let output = tests.stdout.take().context("it has an output")?;
+    let passed = add_up(BufReader::new(output), tried);
+    // Also if nothing more can be read.
+    let status = tests.wait()?;
+    Ok((status, passed?))
+}
+
+/// Values that tests print need not be UTF-8.
+fn add_up(output: impl BufRead, tried: &mut Tried) -> Result<u64> {
+    let mut passed_so_far = 0;
+    for line in output.split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        if let Some((what, amount)) = told(&line) {
+            *tried.entry(what.to_owned()).or_default() += amount;
+        }
+        passed_so_far += passed(&line).unwrap_or(0);
+    }
+    Ok(passed_so_far)
+}
+
+/// How many tests have passed, from the last line of a test program.
+fn passed(line: &str) -> Option<u64> {
+    let words = line.strip_prefix("test result: ")?.split_once(" passed")?.0;
+    words.rsplit(' ').next()?.parse().ok()
 }
 
 /// What a test has tried, and how often.
@@ -190,13 +227,34 @@ fn table(rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Row, Tried, cpu_used_s, table, told};
+    use std::process::Command;
+
+    use anyhow::ensure;
+
+    use super::{Row, Tried, add_up, passed, table, timed, told};
 
     #[test]
     fn what_tests_tell_is_read_and_nothing_else() {
         assert_eq!(told("tried: 12 damaged files"), Some(("damaged files", 12)));
         assert_eq!(told("  tried: 3 SIGKILLs"), Some(("SIGKILLs", 3)));
         assert_eq!([told("tried: many"), told("12 damaged files"), told("tried: x y")], [None; 3]);
+    }
+
+    #[test]
+    fn tests_that_passed_are_counted_and_none_is_none() {
+        let line =
+            |passed, others| format!("test result: ok. {passed} passed; 0 failed; {others} filtered out");
+        assert_eq!([line(0, 7), line(12, 0)].map(|line| passed(&line)), [Some(0), Some(12)]);
+        assert_eq!(passed("test result: FAILED. 3 passed; 1 failed; 0 ignored"), Some(3));
+        assert_eq!(passed("test a::b ... ok"), None);
+    }
+
+    #[test]
+    fn whatever_tests_print_is_read_to_its_end() {
+        let output = b"value \xff\ntried: 2 things\ntest result: ok. 1 passed; 0 failed\ntried: 3 things";
+        let mut tried = Tried::new();
+        assert_eq!(add_up(&output[..], &mut tried).unwrap(), 1);
+        assert_eq!(tried, Tried::from([("things".to_owned(), 5)]));
     }
 
     #[test]
@@ -212,10 +270,13 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_children_counts() {
-        let before_s = cpu_used_s().unwrap();
-        let busy = "n=0; while [ $n -lt 200000 ]; do n=$((n+1)); done";
-        assert!(std::process::Command::new("sh").args(["-c", busy]).status().unwrap().success());
-        assert!(cpu_used_s().unwrap() > before_s);
+    fn the_time_of_children_counts_and_that_of_what_fails() {
+        let busy = "n=0; while [ $n -lt 200000 ]; do n=$((n+1)); done; false";
+        let mut cpu_s = 0.0;
+        let outcome = timed(&mut cpu_s, || {
+            ensure!(Command::new("sh").args(["-c", busy]).status()?.success(), "it failed");
+            Ok(())
+        });
+        assert!(outcome.is_err() && cpu_s > 0.0, "{outcome:?}, {cpu_s} s");
     }
 }

@@ -27,6 +27,8 @@ pub enum Call {
     Read,
     Write,
     SyncData,
+    Reserve,
+    Trim,
 }
 
 /// A call that is about to be made.
@@ -298,12 +300,15 @@ impl File for Handle {
     }
 
     fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {
-        self.mem.lock().reserve(self.id, from.saturating_add(len_bytes))
+        self.mem
+            .call(Call::Reserve, &self.path, |world| world.reserve(self.id, from.saturating_add(len_bytes)))
     }
 
     fn trim(&self) -> io::Result<()> {
-        self.with(Content::trim);
-        Ok(())
+        self.mem.call(Call::Trim, &self.path, |world| {
+            world.content(self.id).trim();
+            Ok(())
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {

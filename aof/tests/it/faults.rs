@@ -399,6 +399,39 @@ fn what_has_not_returned_is_told_and_a_head_counts_as_an_fdatasync() {
     assert!(log.take_events().iter().any(|event| matches!(event, Event::FsyncAlways(_))));
 }
 
+/// Both block the writer as a write does, blocks piled up behind them, and nothing told why.
+#[test]
+fn space_that_is_asked_for_or_given_back_is_told_while_the_call_hangs() {
+    let mem = Mem::new();
+    mem.set_capacity(8 << 20);
+    let hanging = Arc::new(Mutex::new(None));
+    let theirs = Arc::clone(&hanging);
+    mem.fail_with(move |call, _| {
+        while *theirs.lock().unwrap() == Some(call) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        None
+    });
+    let mut log = start(mem, &options(Fsync::Everysec));
+    let waits = |log: &mut Log, is_it: fn(&Event) -> bool| {
+        let hangs = |event: &Event| is_it(event) && event.took() >= Duration::from_millis(20);
+        until("it has hung for a while", || log.running(Instant::now()).iter().any(hangs));
+        *hanging.lock().unwrap() = None;
+        until("it is over", || !log.running(Instant::now()).iter().any(is_it));
+        assert!(log.take_events().iter().any(hangs));
+    };
+    // What the start has asked for is just enough for an empty file.
+    *hanging.lock().unwrap() = Some(Call::Reserve);
+    turn(&mut log, &[("k", 0)]);
+    waits(&mut log, |event| matches!(event, Event::Reserve(_)));
+    log.begin_rotation().unwrap();
+    until("the next file is there", || log.rotation_ready().is_some());
+    *hanging.lock().unwrap() = Some(Call::Trim);
+    log.switch();
+    waits(&mut log, |event| matches!(event, Event::Switch(_)));
+    log.stop().unwrap();
+}
+
 /// The process that dies is this test again, told so by its environment.
 #[test]
 fn a_thread_that_panics_ends_the_process_instead_of_acknowledging_nothing_for_ever() {

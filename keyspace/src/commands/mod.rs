@@ -239,7 +239,7 @@ pub fn unknown_command(argv: &[&[u8]]) -> CommandError {
 pub fn unknown_subcommand(argv: &[&[u8]]) -> CommandError {
     let word = |at: usize| shown(argv.get(at).copied().unwrap_or_default(), SHOWN_BYTES);
     CommandError::other(format!(
-        "ERR unknown subcommand '{:.128}'. Try {} HELP.",
+        "ERR unknown subcommand '{}'. Try {} HELP.",
         word(1),
         word(0).to_ascii_uppercase()
     ))

@@ -87,6 +87,9 @@ const EVENTS: &[(&str, &[Advice])] = &[
     ("aof-rename", &[Disk]),
     ("aof-rewrite-open", &[Disk]),
     ("aof-move-tail", &[Disk]),
+    ("aof-reserve", &[Disk]),
+    ("aof-rewrite-switch", &[Disk]),
+    ("aof-forget", &[Disk]),
     ("expire-cycle", &[LargeValues]),
 ];
 

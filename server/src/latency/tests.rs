@@ -26,7 +26,7 @@ fn what_hangs_is_one_sample_that_grows_until_it_is_over() {
         series.into_iter().flat_map(Series::samples).map(|at| (at.unix_s, at.took_ms)).collect::<Vec<_>>()
     };
     monitor.add("aof-fsync", 10, ms(200));
-    for second in [10, 11, 15] {
+    for second in [11, 12, 15] {
         monitor.set_running([("aof-fsync", ms(100 * second as u64))], second);
         assert_eq!(samples(&monitor), [(10, 200), (second, 100 * second as u64)]);
     }
@@ -38,6 +38,24 @@ fn what_hangs_is_one_sample_that_grows_until_it_is_over() {
     assert_eq!(samples(&monitor), [(17, 5)], "it goes on whoever forgets it");
     monitor.set_running([], 18);
     assert_eq!(monitor.all().len(), 0);
+}
+
+#[test]
+fn what_hangs_shares_its_second_and_takes_the_place_of_the_oldest() {
+    let mut monitor = LatencyMonitor::default();
+    for second in 0..KEPT as i64 {
+        monitor.add("aof-fsync", second, ms(20));
+    }
+    let last = KEPT as i64 - 1;
+    for (took, second, oldest, expected) in
+        [(10, last, 0, (last, 20)), (30, last, 0, (last, 30)), (10, last + 1, 1, (last + 1, 10))]
+    {
+        monitor.set_running([("aof-fsync", ms(took))], second);
+        let (_, series) = monitor.series(b"aof-fsync").unwrap();
+        let samples: Vec<(i64, u64)> = series.samples().map(|at| (at.unix_s, at.took_ms)).collect();
+        assert_eq!((samples.len(), samples[0], samples[KEPT - 1]), (KEPT, (oldest, 20), expected));
+        assert!(samples.is_sorted_by(|one, next| one.0 < next.0));
+    }
 }
 
 #[test]
@@ -114,6 +132,9 @@ const NAMES: &[&str] = &[
     "aof-fsync",
     "aof-rewrite-open",
     "aof-move-tail",
+    "aof-reserve",
+    "aof-rewrite-switch",
+    "aof-forget",
 ];
 
 #[test]
@@ -129,6 +150,9 @@ fn what_the_log_does_has_the_names_of_redis_where_it_has_one() {
         (Event::OpenNext, &["aof-rewrite-open"]),
         (Event::Publish, &["aof-rename"]),
         (Event::MoveTail, &["aof-move-tail"]),
+        (Event::Reserve, &["aof-reserve"]),
+        (Event::Switch, &["aof-rewrite-switch"]),
+        (Event::Forget, &["aof-forget"]),
     ];
     for (kind, expected) in table {
         assert_eq!(names(kind(ms(1))), *expected);

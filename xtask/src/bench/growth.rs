@@ -7,22 +7,21 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::memory::words_of;
-use super::{Bench, Better, Samples, fresh_dir, quantile, table};
+use super::memory::{fill, words_of};
+use super::{Bench, Better, Samples, fresh_dir, has_words, quantile, table};
 use crate::client::{Client, Value};
 use crate::server::{Party, Server, free_port};
 use crate::workspace;
 
-/// What happens, the request in [`words_of`]'s words, and how many of them. In this order: what shrinks has grown before.
-const SERIES: &[(&str, &str, u64)] = &[
-    ("SET", "SET key:# a-value-of-32-bytes:...#", 5_000_000),
-    ("DEL", "DEL key:#", 4_000_000),
-    ("HSET, one hash", "HSET hash elt:# val:#", 1_000_000),
-    ("HDEL", "HDEL hash elt:#", 800_000),
-    ("SADD, one set", "SADD set a-member:#", 1_000_000),
-    ("SPOP", "SPOP set", 800_000),
-    ("ZADD, one sorted set", "ZADD zset # a-member:#", 1_000_000),
-    ("ZPOPMIN", "ZPOPMIN zset", 800_000),
+/// What happens, the request in [`words_of`]'s words, and how many of them.
+type Series = (&'static str, &'static str, u64);
+
+/// A table grows, and then it shrinks.
+const SERIES: &[[Series; 2]] = &[
+    [("SET", "SET key:# a-value-of-32-bytes:#", 5_000_000), ("DEL", "DEL key:#", 4_000_000)],
+    [("HSET, one hash", "HSET hash elt:# val:#", 1_000_000), ("HDEL", "HDEL hash elt:#", 800_000)],
+    [("SADD, one set", "SADD set a-member:#", 1_000_000), ("SPOP", "SPOP set", 800_000)],
+    [("ZADD, one sorted set", "ZADD zset # a-member:#", 1_000_000), ("ZPOPMIN", "ZPOPMIN zset", 800_000)],
 ];
 /// What is told of each.
 const ROWS: [&str; 5] =
@@ -33,7 +32,7 @@ const OPTIONS: [&str; 6] =
 /// The part `growth`.
 pub(super) fn growth(bench: &Bench) -> Result<String> {
     let floor = Party { name: "floor", program: workspace::build("floor", &["--example", "floor"])? };
-    let series = bench.rows(SERIES, |series| series.0);
+    let steps = steps(&bench.row, bench.scale);
     let name = |series: &str, row: &str| format!("{series}: {row}");
     let mut samples = Samples::new();
     for round in 0..bench.rounds {
@@ -41,18 +40,47 @@ pub(super) fn growth(bench: &Bench) -> Result<String> {
             let dir = fresh_dir(&format!("growth-{}", party.name))?;
             let server = Server::start_by(bench.cores.server(&party.program), &dir, free_port(), &OPTIONS)?;
             let mut client = server.connect()?;
-            for (what, words, count) in &series {
-                let values = values(&mut client, words, count / bench.scale, party.name == "floor")?;
+            for &Step { what, words, count, is_timed } in &steps {
+                if !is_timed {
+                    fill(&mut client, count, count, words)?;
+                    continue;
+                }
+                let values = values(&mut client, words, count, party.name == "floor")?;
                 for (row, value) in ROWS.iter().zip(values).filter(|(_, value)| !value.is_nan()) {
                     samples.entry((name(what, row), party.name)).or_default().push(value);
                 }
             }
         }
     }
-    let rows: Vec<String> =
-        series.iter().flat_map(|(what, ..)| ROWS.iter().map(|row| name(what, row))).collect();
-    let keys = SERIES[0].2 / bench.scale;
-    Ok(table(&format!("{keys} keys and less, one by one"), bench, &rows, &samples, 2, Better::Lower))
+    let timed = || steps.iter().filter(|step| step.is_timed);
+    let rows: Vec<String> = timed().flat_map(|step| ROWS.map(|row| name(step.what, row))).collect();
+    let most = timed().map(|step| step.count).max().unwrap_or(0);
+    Ok(table(&format!("{most} requests or fewer, one by one"), bench, &rows, &samples, 2, Better::Lower))
+}
+
+/// A series of this run.
+struct Step {
+    what: &'static str,
+    words: &'static str,
+    count: u64,
+    /// Else it only makes what another is to delete.
+    is_timed: bool,
+}
+
+/// The series whose names have the words of `row`, and before each that deletes the one that it deletes from.
+fn steps(row: &str, scale: u64) -> Vec<Step> {
+    let step = |&(what, words, count): &Series| Step {
+        what,
+        words,
+        count: count / scale,
+        is_timed: has_words(what, row),
+    };
+    let wanted = SERIES.iter().flat_map(|pair| {
+        let [grows, shrinks] = pair.each_ref().map(step);
+        let grows = (grows.is_timed || shrinks.is_timed).then_some(grows);
+        grows.into_iter().chain(Some(shrinks).filter(|shrinks| shrinks.is_timed))
+    });
+    wanted.collect()
 }
 
 /// The values of [`ROWS`] for one server.
@@ -81,4 +109,22 @@ fn values(client: &mut Client, words: &str, count: u64, is_floor: bool) -> Resul
         said(slow_ms.iter().copied().fold(0.0, f64::max)),
         said(slow_ms.len() as f64),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::steps;
+
+    #[test]
+    fn what_is_deleted_was_there_and_only_what_is_asked_for_is_timed() {
+        let shown = |row: &str| -> Vec<(&str, bool)> {
+            steps(row, 1).iter().map(|step| (step.what, step.is_timed)).collect()
+        };
+        assert_eq!(shown("DEL"), [("SET", false), ("DEL", true)]);
+        assert_eq!(shown("HDEL"), [("HSET, one hash", false), ("HDEL", true)]);
+        assert_eq!(shown("SET"), [("SET", true)]);
+        assert_eq!(shown("ZPOPMIN"), [("ZADD, one sorted set", false), ("ZPOPMIN", true)]);
+        assert!(shown("").len() == 8 && shown("").iter().all(|step| step.1));
+        assert!(shown("no such row").is_empty());
+    }
 }

@@ -39,7 +39,10 @@ pub(super) fn instructions(bench: &Bench) -> Result<String> {
         }
         rows.extend(names);
     }
-    let title = format!("instructions per SET, everysec, 1 conn., least of {}", bench.rounds);
+    let title = format!(
+        "instructions per SET, everysec, 1 conn., ours with aof-direct-write no, least of {}",
+        bench.rounds
+    );
     Ok(table(&title, bench, &rows, &samples, 1, Better::Lower))
 }
 

@@ -10,8 +10,8 @@
 //! held to all of the above.
 //!
 //! Nothing here knows the format, but that a manifest names files. A failure prints its seed and all that happened, indented
-//! where it happened inside a call; `EVERLOG_SOAK` multiplies how much is tried, and `EVERLOG_SIM_SEED` repeats one seed of
-//! the histories by chance.
+//! where it happened inside a call; `EVERLOG_SOAK` multiplies how much is tried, `EVERLOG_SEED` is where the seeds begin,
+//! and `EVERLOG_SIM_SEED` repeats one of the histories by chance.
 
 mod executor;
 mod history;
@@ -19,6 +19,7 @@ mod run;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Mutex;
 
 use aof::fs::{Mem, PowerCut, Request, Verdict};
@@ -124,7 +125,7 @@ fn shown(options: &Options) -> String {
 }
 
 /// Chance that a seed repeats: splitmix64.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
@@ -134,13 +135,21 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.roll() % limit.max(1) as u64) as usize
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
+}
+
+/// So many seeds from `EVERLOG_SEED` on.
+#[expect(clippy::print_stdout, reason = "a failure is repeated by it")]
+fn seeds(count: u64) -> Range<u64> {
+    let first = number("EVERLOG_SEED").unwrap_or(0);
+    println!("EVERLOG_SEED={first}");
+    first..first.saturating_add(count)
 }
 
 /// How many images of power cuts the tests below try together, at each multiple of `EVERLOG_SOAK` as many again.
@@ -202,8 +211,7 @@ impl Tally {
 #[test]
 fn whatever_happens_by_chance_a_start_finds_a_prefix_and_all_that_was_promised() {
     let one = number("EVERLOG_SIM_SEED");
-    let first = number("EVERLOG_SEED").unwrap_or(0);
-    let seeds = one.map_or(first..first + 150 * soak(), |seed: u64| seed..seed + 1);
+    let seeds = one.map_or_else(|| seeds(150 * soak()), |seed| seed..seed.saturating_add(1));
     let mut tally = Tally::default();
     for seed in seeds {
         let mut dice = Dice(seed);
@@ -261,7 +269,7 @@ const SCRIPTS: &[(&str, &[&str])] = &[("a log that goes on", &[
 #[test]
 fn whichever_call_of_a_rewrite_or_a_take_over_suffers_nothing_promised_is_lost() {
     let mut tally = Tally::default();
-    for (seed, options) in (0..soak()).flat_map(|seed| kinds(3).map(move |options| (seed, options))) {
+    for (seed, options) in seeds(soak()).flat_map(|seed| kinds(3).map(move |options| (seed, options))) {
         for (&(name, script), &fault) in
             SCRIPTS.iter().flat_map(|script| FAULTS.iter().map(move |fault| (script, fault)))
         {
@@ -285,11 +293,11 @@ fn whichever_call_of_a_rewrite_or_a_take_over_suffers_nothing_promised_is_lost()
 /// no manifest listed, or names without a file.
 #[test]
 fn a_crash_before_any_call_of_a_script_loses_nothing_promised() {
-    let mut tally = Tally::default();
+    let (mut tally, seeds) = (Tally::default(), seeds(soak().min(20)));
     for (options, &(name, script)) in
         kinds(12).flat_map(|options| SCRIPTS.iter().map(move |script| (options.clone(), script)))
     {
-        for seed in 0..soak().min(20) {
+        for seed in seeds.clone() {
             let sim = Sim::new(seed, options.clone(), Faults::None, Looks::EveryWay);
             tally.add(&format!("{name}, {}, seed {seed}", shown(&options)), sim.perform(script));
         }
@@ -304,12 +312,12 @@ const ALPHABET: [&str; 6] = ["turn", "write", "begin sync", "end sync", "rewrite
 
 #[test]
 fn every_small_history_survives_a_crash_before_every_call() {
-    let len = 4 + soak().ilog(6);
+    let (len, first) = (4 + soak().ilog(6), seeds(1).start);
     let mut tally = Tally::default();
     for options in kinds(3) {
         let mut n = 0;
         while n < ALPHABET.len().pow(len) {
-            let sim = Sim::new(n as u64, options.clone(), Faults::None, Looks::EveryWay);
+            let sim = Sim::new(first.wrapping_add(n as u64), options.clone(), Faults::None, Looks::EveryWay);
             sim.start();
             // The first act is the highest digit: one that does nothing makes all that begin like this superfluous.
             let idle = (0..len).rev().find(|&digit| {
