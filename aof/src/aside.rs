@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! appendonly.aof.3.incr.aof.torn-81        cut off behind offset 81, by a start
-//! appendonly.aof.3.incr.aof.cut-81         the same, by the checker
+//! appendonly.aof.3.incr.aof.tail-81        damaged at offset 81 and cut off with all behind it, by a start
+//! appendonly.aof.3.incr.aof.cut-81         cut off behind offset 81, by the checker
 //! appendonly.aof.3.incr.aof.corrupt-81     damaged at offset 81, and still in its file
 //! appendonly.aof.manifest.replaced-0       the manifest that a repair replaced
 //! ```
 
-use std::io::{IoSlice, Read};
+use std::io::{BufRead, BufReader, IoSlice, Read};
 use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
@@ -78,8 +79,14 @@ impl Directory {
         for name in names {
             side = name;
             match self.len_bytes_if_there(&side)? {
-                // Nothing damaged is cut, so each start meets it again.
-                Some(found) if why == "corrupt" && found == len_bytes => return Ok(side),
+                // What stays in its file each start meets again. What is cut may have stood there before and was cut then.
+                Some(found)
+                    if why == "corrupt"
+                        && found == len_bytes
+                        && self.holds(&side, &source, from, len_bytes)? =>
+                {
+                    return Ok(side);
+                }
                 Some(_) => {}
                 None => break,
             }
@@ -89,6 +96,26 @@ impl Directory {
         // Half a copy is none, and takes the room that a whole one needs.
         copied.inspect_err(|_| drop(fs.remove(&side)))?;
         Ok(side)
+    }
+
+    /// Whether `side` is what stands in `source` behind `from`.
+    fn holds(&self, side: &Path, source: &Path, from: u64, len_bytes: u64) -> Result<bool, Error> {
+        let mut copy = BufReader::with_capacity(CHUNK_BYTES, Reader::open(&**self.fs(), side, 0)?);
+        let reader = Reader::open(&**self.fs(), source, from)?.take(len_bytes);
+        let mut reader = BufReader::with_capacity(CHUNK_BYTES, reader);
+        loop {
+            let here = reader.fill_buf().map_err(io_error("read", source))?;
+            let there = copy.fill_buf().map_err(io_error("read", side))?;
+            if here.is_empty() || there.is_empty() {
+                return Ok(here.is_empty() && there.is_empty());
+            }
+            let count = here.len().min(there.len());
+            if here[..count] != there[..count] {
+                return Ok(false);
+            }
+            reader.consume(count);
+            copy.consume(count);
+        }
     }
 
     /// Durably.

@@ -281,7 +281,15 @@ fn note_repeated(part: &Part, path: PathBuf, file: &mut FileReport) {
     }
     let offset_bytes = part.counted_bytes();
     let found = "it stands again in the file that took over".to_owned();
-    let damage = Damage { path, offset_bytes, position: None, len_bytes, found, keys: Vec::new() };
+    let damage = Damage {
+        path,
+        offset_bytes,
+        position: None,
+        len_bytes,
+        found,
+        keys: Vec::new(),
+        are_more_keys: false,
+    };
     // Cut there, the file would keep what is damaged before.
     let can_cut = file.places.is_empty();
     file.places.push(Place { verdict: Verdict::Repeated, at_bytes: offset_bytes, can_cut, damage });

@@ -118,7 +118,8 @@ pub use log::{Log, Wake};
 pub use options::{Fsync, LoadCorrupt, Options};
 pub use record::Op;
 pub use replay::{
-    Damage, Hasher, Progress, Quarantine, RdbDamage, Repeated, Report, Request, Sink, SinkError, Truncation,
+    Damage, Executed, Hasher, Progress, Quarantine, RdbDamage, Repeated, Report, Request, Sink, SinkError,
+    Truncation,
 };
 pub use rotate::NewBase;
 pub use stats::{Failure, Health, Stats};

@@ -188,7 +188,7 @@ pub struct Report {
     pub truncated: Option<Truncation>,
     /// What a take-over that was cut short left in retired files.
     pub repeated: Vec<Repeated>,
-    /// Damage that was stepped over.
+    /// Damage that the start went on in spite of.
     pub quarantined: Vec<Quarantine>,
     /// Blocks whose checksums were right.
     pub blocks_verified: u64,
@@ -196,14 +196,27 @@ pub struct Report {
     pub unverified_bytes: u64,
 }
 
-/// Damaged bytes that were not executed: copied beside their file, and still in it; or missing ones. A start goes on
-/// without them where `aof-load-corrupt` says so, and where they were [lost](crate::Stats::lost_below) before it.
+/// Damaged bytes: copied beside their file, and still in it; or missing ones. A start goes on in spite of them where
+/// `aof-load-corrupt` says so, and where they were [lost](crate::Stats::lost_below) before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {
     /// What is damaged.
     pub damage: Damage,
     /// Where the copy is; none of what is missing.
     pub side_file: Option<PathBuf>,
+    /// What was executed all the same.
+    pub executed: Executed,
+}
+
+/// How much of [damaged bytes](Quarantine) was executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Executed {
+    /// They were stepped over.
+    Nothing,
+    /// What of an RDB can be read.
+    Readable,
+    /// All of them: they are commands, and not those that were recorded.
+    All,
 }
 
 /// Bytes that were safe once and cannot be executed now.
@@ -221,6 +234,8 @@ pub struct Damage {
     pub found: String,
     /// Keys of the commands in it, as far as they can still be read, each once.
     pub keys: Vec<Vec<u8>>,
+    /// It names more keys than those, which are a MiB.
+    pub are_more_keys: bool,
 }
 
 /// A line names so many keys.
@@ -228,7 +243,7 @@ const NAMED_KEYS: usize = 16;
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Damage { path, offset_bytes, len_bytes, found, keys, .. } = self;
+        let Damage { path, offset_bytes, len_bytes, found, keys, are_more_keys, .. } = self;
         let path = path.display();
         match len_bytes {
             0 => write!(f, "{path} is damaged at offset {offset_bytes}: {found}")?,
@@ -238,9 +253,11 @@ impl std::fmt::Display for Damage {
             let before = if n == 0 { "; keys that they name: " } else { ", " };
             write!(f, "{before}{}", key.escape_ascii())?;
         }
-        match keys.len().saturating_sub(NAMED_KEYS) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
+        match (keys.len().saturating_sub(NAMED_KEYS), are_more_keys) {
+            (0, false) => Ok(()),
+            (0, true) => write!(f, " and more"),
+            (more, false) => write!(f, " and {more} more"),
+            (more, true) => write!(f, " and more than {more} more"),
         }
     }
 }

@@ -239,6 +239,7 @@ impl Directory {
             len_bytes: end_bytes.saturating_sub(part.len_bytes),
             found: format!("bytes are missing: {found}"),
             keys: Vec::new(),
+            are_more_keys: false,
         };
         Find { directory: self, part, is_last: false, kind: Kind::Missing, damage, lines: 0 }
     }

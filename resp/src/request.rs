@@ -275,7 +275,10 @@ impl Parser {
     /// The line at the cursor, without its end. Redis looks for CR and takes the byte after it on trust.
     fn line(&mut self, buf: &[u8], limits: &Limits, too_long: Kind) -> Result<Option<Line>, ProtocolError> {
         let start = self.cursor;
-        match memchr::memchr(b'\r', rest(buf, start + self.scanned)).map(|at| start + self.scanned + at) {
+        // A longer one is refused in whatever pieces it comes, and behind it there may be much.
+        let window = rest(buf, start);
+        let window = &window[..window.len().min(MAX_LINE_BYTES + 1)];
+        match memchr::memchr(b'\r', rest(window, self.scanned)).map(|at| start + self.scanned + at) {
             Some(end) if end + 2 <= buf.len() => {
                 if limits.check_crlf && buf[end + 1] != b'\n' {
                     return Err(error(end, Kind::ExpectedCrlf));
@@ -287,7 +290,7 @@ impl Parser {
                 Ok(None)
             }
             None => {
-                self.scanned = rest(buf, start).len();
+                self.scanned = window.len();
                 if self.scanned > MAX_LINE_BYTES { Err(error(start, too_long)) } else { Ok(None) }
             }
         }

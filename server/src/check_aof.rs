@@ -337,7 +337,8 @@ fn describe(place: &Place) -> String {
         text += &format!(", position {position}");
     }
     if !damage.keys.is_empty() {
-        text += &format!(", keys: {}", keys(place).join(" "));
+        let more = if damage.are_more_keys { " and more" } else { "" };
+        text += &format!(", keys: {}{more}", keys(place).join(" "));
     }
     text
 }
@@ -390,6 +391,7 @@ fn report_place(file: &FileReport, place: &Place) -> Value {
         "position": place.damage.position,
         "found": place.damage.found,
         "keys": keys(place),
+        "more_keys": place.damage.are_more_keys,
         "can_cut": place.can_cut,
     })
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use aof::{
-    Directory, Hasher, Options, Progress, Quarantine, Repeated, Report, Request, Sink, SinkError, Truncation,
+    Directory, Executed, Hasher, Options, Progress, Quarantine, Repeated, Report, Request, Sink, SinkError,
+    Truncation,
 };
 use bytes::BytesMut;
 use indicatif::ProgressBar;
@@ -308,9 +309,14 @@ impl Server {
             let line = format!("{place} stand again in the file behind it and were not executed twice");
             self.log(Level::Warning, line);
         }
-        for Quarantine { damage, side_file } in &report.quarantined {
+        for Quarantine { damage, side_file, executed } in &report.quarantined {
+            let fate = match executed {
+                Executed::Nothing => "stepped over",
+                Executed::Readable => "loaded as far as they can be read",
+                Executed::All => "executed all the same",
+            };
             let copy = side_file.as_ref().map(|copy| format!(", and copied to {}", copy.display()));
-            self.log(Level::Warning, format!("{damage}; stepped over{}", copy.unwrap_or_default()));
+            self.log(Level::Warning, format!("{damage}; {fate}{}", copy.unwrap_or_default()));
         }
         // What memory holds now is all there is: a new base leaves the damage behind.
         self.persistence.scheduled |= !report.quarantined.is_empty();

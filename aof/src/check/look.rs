@@ -74,6 +74,10 @@ impl Course for Look {
         Ok(self.until_unix_s.is_none_or(|until| unix_s.is_some_and(|unix_s| unix_s <= until)))
     }
 
+    fn wants_keys(&self, kind: Kind) -> bool {
+        kind != Kind::Unwanted
+    }
+
     fn bad(&mut self, find: Find<'_>) -> Result<(), Error> {
         let Some(file) = self.findings.files.last_mut() else { return Ok(()) };
         let start = find.damage.offset_bytes;
@@ -88,7 +92,7 @@ impl Course for Look {
             Kind::Wrong(at_bytes) => (Verdict::Wrong, at_bytes),
             Kind::Rdb { at_bytes } => (Verdict::Corrupt, at_bytes),
             Kind::Missing => (Verdict::Missing, start),
-            Kind::NotAsRecorded => (Verdict::NotAsRecorded, start),
+            Kind::NotAsRecorded { .. } => (Verdict::NotAsRecorded, start),
             Kind::Unwanted => (Verdict::Later, start),
         };
         file.places.push(Place { verdict, at_bytes, can_cut: find.is_last, damage: find.damage });

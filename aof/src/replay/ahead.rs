@@ -20,6 +20,7 @@ use std::time::Duration;
 use resp::request::Argv;
 
 use super::{Hasher, Progress, Request, Sink, SinkError};
+use crate::clock::Clock;
 use crate::error::{Error, io_error};
 use crate::sync::{Builder, Receiver, RecvTimeoutError, Sender, SyncSender, channel, scope, sync_channel};
 
@@ -218,13 +219,15 @@ fn execute(
     messages: Receiver<Message>,
     executed: Sender<Emptied>,
 ) -> Result<(), Error> {
+    let clock = Clock::monotonic();
+    let mut told_at = clock.now();
     loop {
         match messages.recv_timeout(PATIENCE) {
             Ok(Message::Batch(batch, progress)) => {
                 batch.execute(sink).map_err(|(at, source)| refused(path, at, source))?;
                 if let Some(progress) = progress {
                     sink.progress(progress);
-                    told = progress;
+                    (told, told_at) = (progress, clock.now());
                 }
                 // A reader that has ended needs none.
                 let _ = executed.send(batch.emptied());
@@ -232,8 +235,16 @@ fn execute(
             Ok(Message::KeysOf(argv, keys)) => {
                 let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
                 let _ = keys.send(sink.keys_of(&argv));
+                // Damage may be long, and all that comes of it are such questions.
+                if clock.now().duration_since(told_at) >= PATIENCE {
+                    sink.progress(told);
+                    told_at = clock.now();
+                }
             }
-            Err(RecvTimeoutError::Timeout) => sink.progress(told),
+            Err(RecvTimeoutError::Timeout) => {
+                sink.progress(told);
+                told_at = clock.now();
+            }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
     }

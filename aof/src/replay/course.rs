@@ -1,6 +1,6 @@
 //! What becomes of what a reading finds: the one difference between loading a log, looking at it, and mending it.
 
-use super::{Damage, Quarantine, Trail, Truncation};
+use super::{Damage, Executed, Quarantine, Trail, Truncation};
 use crate::block::Line;
 use crate::dir::Directory;
 use crate::error::Error;
@@ -37,6 +37,12 @@ pub(crate) trait Course {
     /// Whether damage of that kind, so many bytes from the end of the last file, is [`Kind::Tail`].
     fn is_tail(&self, kind: Kind, left_bytes: u64) -> bool {
         let _ = (kind, left_bytes);
+        false
+    }
+
+    /// Whether a place of that kind is to be told with the keys in it: for that all of it is read once more.
+    fn wants_keys(&self, kind: Kind) -> bool {
+        let _ = kind;
         false
     }
 
@@ -101,9 +107,23 @@ pub(crate) enum Kind {
     /// Bytes that stood at the end of the file.
     Missing,
     /// All of the file is readable, and it is not what its successor recorded.
-    NotAsRecorded,
+    NotAsRecorded {
+        /// Nor was all of it durable, says that one.
+        was_lost: bool,
+    },
     /// Sound, and unwanted.
     Unwanted,
+}
+
+impl Kind {
+    /// What was executed of it where a start goes on.
+    fn executed(self) -> Executed {
+        match self {
+            Kind::Rdb { .. } => Executed::Readable,
+            Kind::NotAsRecorded { .. } => Executed::All,
+            _ => Executed::Nothing,
+        }
+    }
 }
 
 /// What a start does: cuts and sets aside where the options allow it, and refuses the rest.
@@ -120,7 +140,7 @@ impl<'a> Load<'a> {
 
     fn cut_tail(&mut self, find: &Find<'_>) -> Result<(), Error> {
         let offset_bytes = find.damage.offset_bytes;
-        let cut = find.directory.cut(&find.part.entry, offset_bytes, "corrupt", "damaged up to the end")?;
+        let cut = find.directory.cut(&find.part.entry, offset_bytes, "tail", "damaged up to the end")?;
         self.truncated = Some(Truncation { is_corrupt: true, ..cut });
         Ok(())
     }
@@ -149,7 +169,7 @@ impl<'a> Load<'a> {
         let side_file = (kind != Kind::Missing)
             .then(|| directory.copy_aside(&part.entry, from, len_bytes, "corrupt"))
             .transpose()?;
-        self.quarantined.push(Quarantine { damage, side_file });
+        self.quarantined.push(Quarantine { damage, side_file, executed: kind.executed() });
         Ok(())
     }
 }
@@ -169,12 +189,19 @@ impl Course for Load<'_> {
         is_damage && left_bytes <= self.options.load_corrupt_tail_max_bytes
     }
 
+    /// Nobody is told of others than those.
+    fn wants_keys(&self, kind: Kind) -> bool {
+        matches!(kind, Kind::Corrupt | Kind::Lost)
+    }
+
     fn bad(&mut self, find: Find<'_>) -> Result<(), Error> {
         match find.kind {
             Kind::Torn(reason) => self.tear(&find, reason),
             Kind::Tail => self.cut_tail(&find),
-            Kind::Corrupt | Kind::Rdb { .. } | Kind::Missing | Kind::NotAsRecorded => self.quarantine(find),
-            Kind::Lost => self.set_aside(find),
+            Kind::Lost | Kind::NotAsRecorded { was_lost: true } => self.set_aside(find),
+            Kind::Corrupt | Kind::Rdb { .. } | Kind::Missing | Kind::NotAsRecorded { .. } => {
+                self.quarantine(find)
+            }
             Kind::Wrong(offset_bytes) => {
                 let Damage { path, found, .. } = find.damage;
                 Err(Error::BadFormat { path, offset_bytes, found })

@@ -290,6 +290,8 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
             if line.position < expected { Bad::wrong(found) } else { Bad::Misplaced(found) }
         });
         match line.head {
+            // Others wrote between two blocks of ours, and nothing is missing.
+            None if self.loose_bytes > 0 && self.trail.expected == Some(line.position) => None,
             None if self.loose_bytes > 0 => misplaced("a block behind commands that no head vouches for"),
             None if !self.is_base && self.scan.offset_bytes() == 0 => stale("a block before any head"),
             None => gap,
@@ -359,10 +361,11 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
         self.trail.blocks += 1;
         self.trail.expected = Some(line.end());
         self.trail.unsure = false;
+        self.is_foreign = line.head.is_some_and(|head| !head.precedes_blocks());
         if let Some(head) = line.head {
             self.trail.epoch = Some(head.epoch());
             // It vouches for all that precedes it.
-            (self.is_foreign, self.loose_bytes) = (!head.precedes_blocks(), 0);
+            self.loose_bytes = 0;
         }
         if let Some(Head::Base(head)) = line.head {
             self.covers = Some(head.covers);

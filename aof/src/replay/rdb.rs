@@ -69,7 +69,8 @@ fn find<'a>(context: &Context<'a>, found: String, rdb: RdbDamage) -> Find<'a> {
     let RdbDamage { at_bytes, end_bytes, keys, .. } = rdb;
     let path = directory.path(&part.entry.name);
     let len_bytes = end_bytes.unwrap_or(u64::MAX).min(part.counted_bytes());
-    let damage = Damage { path, offset_bytes: 0, position: None, len_bytes, found, keys };
+    let damage =
+        Damage { path, offset_bytes: 0, position: None, len_bytes, found, keys, are_more_keys: false };
     Find { directory, part, is_last: false, kind: Kind::Rdb { at_bytes }, damage, lines: 0 }
 }
 

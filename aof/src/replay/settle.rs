@@ -3,7 +3,7 @@
 use resp::Parser;
 
 use super::file::{Bad, Replay};
-use super::keys::keys_between;
+use super::keys::{Keys, keys_between};
 use super::{Context, Course, Damage, Find, Kind, Trail};
 use crate::Position;
 use crate::block::{Epoch, FilePoint, Head, Line, MAGIC, Stands};
@@ -14,6 +14,8 @@ use crate::scan::{Scan, Survey};
 
 /// A length line is damaged by zeros that begin this soon after its start.
 const LENGTH_LINE_BYTES: usize = 32;
+/// What a head tells of the file before it.
+const WAS_LOST: &str = "an fdatasync of it had failed under appendfsync no";
 
 /// What is no block where one should stand.
 struct Misfit {
@@ -73,7 +75,10 @@ impl<C: Course> Replay<'_, '_, C> {
             Bad::Wrong { at, found, line } if self.is_place_of_block() || self.begins_as_block() => {
                 self.judge(Misfit { at, line, ..Misfit::new(found) }, is_last, context)?
             }
-            Bad::Wrong { at, found, .. } => self.wrong(at, found, context)?,
+            Bad::Wrong { at, found, .. } => {
+                let next = self.survey(self.trail.epoch, context)?.next_block(self.trail.epoch);
+                self.wrong(at, found, next)?
+            }
             Bad::Senseless { offset_bytes, found } => {
                 let lines = self.whole_lines((offset_bytes - boundary.offset_bytes) as usize);
                 let next = self.survey(self.trail.epoch, context)?.next_block(self.trail.epoch);
@@ -94,7 +99,7 @@ impl<C: Course> Replay<'_, '_, C> {
         if !is_lost {
             return finding;
         }
-        let found = format!("{}; an fdatasync of it had failed under appendfsync no", finding.found);
+        let found = format!("{}; {WAS_LOST}", finding.found);
         Finding { kind: Kind::Lost, found, ..finding }
     }
 
@@ -120,6 +125,7 @@ impl<C: Course> Replay<'_, '_, C> {
     }
 
     /// It merely stops among commands of others; unless what it stops in goes over a head that was written where it stands.
+    /// Where some of them were never durable, that is where they end.
     fn stops(&self, reason: &'static str, is_last: bool, context: &Context<'_>) -> Result<Finding, Error> {
         let survey = self.survey(self.trail.epoch, context)?;
         let finding = self.ends(reason);
@@ -127,7 +133,8 @@ impl<C: Course> Replay<'_, '_, C> {
             let kind = Kind::Wrong(self.scan.offset_bytes() + self.parsed as u64);
             return Ok(Finding { kind, next: survey.next_block(self.trail.epoch), ..finding });
         }
-        Ok(if is_last || !self.ours { finding } else { Finding { kind: Kind::Corrupt, ..finding } })
+        let may_stop = is_last || !self.ours || context.part.lost_from.is_some();
+        Ok(if may_stop { finding } else { Finding { kind: Kind::Corrupt, ..finding } })
     }
 
     fn judge(&mut self, misfit: Misfit, is_last: bool, context: &Context<'_>) -> Result<Finding, Error> {
@@ -160,7 +167,7 @@ impl<C: Course> Replay<'_, '_, C> {
         let position = Some(position);
         Ok(match verdict {
             Verdict::Torn => Finding { position, ..self.ends(torn) },
-            Verdict::Foreign => self.wrong(at, found, context)?,
+            Verdict::Foreign => self.wrong(at, found, survey.next_block(epoch))?,
             Verdict::Corrupt => {
                 let next = survey.next_block(epoch);
                 Finding { kind: Kind::Corrupt, found, position, next, ..self.ends(torn) }
@@ -169,10 +176,9 @@ impl<C: Course> Replay<'_, '_, C> {
     }
 
     /// Bytes that no block vouches for are no commands. Zeros up to the end are what a crash leaves.
-    fn wrong(&mut self, at: usize, found: String, context: &Context<'_>) -> Result<Finding, Error> {
+    fn wrong(&mut self, at: usize, found: String, next: Option<FilePoint>) -> Result<Finding, Error> {
         let offset_bytes = self.scan.offset_bytes() + (self.parsed + at) as u64;
         let finding = self.ends("it ends in zeros");
-        let next = self.survey(self.trail.epoch, context)?.next_block(self.trail.epoch);
         let zeros = self.scan.rest()[self.parsed..].iter().skip(at).take(LENGTH_LINE_BYTES);
         let text = zeros.take_while(|&&byte| byte != 0).count();
         self.scan.consume((self.parsed + at + text).min(self.scan.rest().len()));
@@ -241,16 +247,16 @@ impl<C: Course> Replay<'_, '_, C> {
         let Context { directory, part, .. } = *context;
         let Finding { kind, found, lines, position, next } = finding;
         let end = next.map_or(part.counted_bytes(), |point| point.offset_bytes);
-        let keys = match kind {
-            Kind::Unwanted => Vec::new(),
-            _ => {
+        let Keys { named: keys, are_more: are_more_keys, .. } = match self.course.wants_keys(kind) {
+            true => {
                 let mut place = Scan::open(&**directory.fs(), self.scan.path(), boundary, end)?;
                 keys_between(&mut place, |argv| self.feed.keys_of(argv))?
             }
+            false => Keys::default(),
         };
         let (path, offset_bytes) = (self.scan.path().to_path_buf(), boundary.offset_bytes);
-        let damage =
-            Damage { path, offset_bytes, position, len_bytes: end.saturating_sub(offset_bytes), found, keys };
+        let len_bytes = end.saturating_sub(offset_bytes);
+        let damage = Damage { path, offset_bytes, position, len_bytes, found, keys, are_more_keys };
         self.feed.settle(offset_bytes)?;
         self.course.bad(Find { directory, part, is_last, kind, damage, lines })?;
         self.trail.unsure = true;
@@ -270,7 +276,8 @@ impl<C: Course> Replay<'_, '_, C> {
         Ok(None)
     }
 
-    /// A file that is whole, and not what another says of it.
+    /// A file that is whole, and not what another says of it. Commands without blocks may hold what a power cut has left of
+    /// a value that was never durable.
     pub(super) fn not_as_recorded(
         &mut self,
         expected: FilePoint,
@@ -278,20 +285,23 @@ impl<C: Course> Replay<'_, '_, C> {
     ) -> Result<(), Error> {
         let Context { directory, part, .. } = *context;
         let end = self.scan.point();
+        let was_lost = part.lost_from.is_some() && self.loose_bytes > 0;
+        let reason =
+            if was_lost { WAS_LOST } else { "no block is, so it is something that no checksum covers" };
         let damage = Damage {
             path: self.scan.path().to_path_buf(),
             offset_bytes: 0,
             position: None,
             len_bytes: end.offset_bytes,
             found: format!(
-                "they hash to {:08x}, and to {:08x} when the file that follows took over; no block is, so it is \
-                 something that no checksum covers",
+                "they hash to {:08x}, and to {:08x} when the file that follows took over; {reason}",
                 end.crc, expected.crc
             ),
             keys: Vec::new(),
+            are_more_keys: false,
         };
         self.feed.settle(end.offset_bytes)?;
-        let kind = Kind::NotAsRecorded;
+        let kind = Kind::NotAsRecorded { was_lost };
         self.course.bad(Find { directory, part, is_last: false, kind, damage, lines: 0 })
     }
 

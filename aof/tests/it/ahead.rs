@@ -225,17 +225,27 @@ fn the_sink_is_told_again_while_nothing_comes() {
     assert!(sink.tellings.is_sorted_by_key(|progress| (progress.commands, progress.loaded_bytes)));
 }
 
-/// Knows the keys of commands.
+/// Knows the keys of commands, after a while.
 #[derive(Default)]
-struct Keyed(Recorder);
+struct Keyed {
+    seen: Recorder,
+    asked: AtomicUsize,
+    takes: Duration,
+}
 
 impl Sink for Keyed {
     fn command(&mut self, db: u32, argv: &[&[u8]]) -> Result<(), SinkError> {
-        self.0.command(db, argv)
+        self.seen.command(db, argv)
     }
 
     fn keys_of(&self, argv: &[&[u8]]) -> Vec<Vec<u8>> {
-        vec![argv[1].to_vec()]
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(self.takes);
+        argv.get(1).map(|key| key.to_vec()).into_iter().collect()
+    }
+
+    fn progress(&mut self, progress: aof::Progress) {
+        self.seen.progress(progress);
     }
 }
 
@@ -258,6 +268,58 @@ fn the_keys_of_damage_are_asked_of_the_sink() {
     let mut sink = Keyed::default();
     let report = replay(&mem, &mut sink, &options).unwrap();
     assert_eq!(report.quarantined[0].damage.keys, [b"second".to_vec()]);
-    let loaded: Vec<_> = sink.0.commands.iter().map(|command| &command[..12]).collect();
+    let loaded: Vec<_> = sink.seen.commands.iter().map(|command| &command[..12]).collect();
     assert_eq!(loaded, ["0:SET first ", "0:SET third "]);
+}
+
+/// A log of one block that sets each of `keys` to `value`, between two others, with a wrong byte at its end.
+fn damaged(keys: impl Iterator<Item = String>, value: &str) -> Mem {
+    let mem = Mem::new();
+    let mut log = crate::world::start(mem.clone(), &options(Fsync::Always));
+    crate::world::turn(&mut log, &[("first", 1)]);
+    let commands: Vec<_> = keys.map(|key| request(&["SET", &key, value])).collect();
+    let unit: Vec<_> = commands.iter().map(|command| aof::Op { db: 0, command }).collect();
+    log.append(0, &unit);
+    log.seal(std::time::Instant::now());
+    crate::world::turn(&mut log, &[("last", 1)]);
+    log.stop().unwrap();
+    let mut bytes = mem.bytes(&path(INCR)).unwrap();
+    // That of its EXEC.
+    let end = bytes.windows(4).rposition(|window| window == b"EXEC").unwrap();
+    bytes[end] ^= 1;
+    mem.put(&path(INCR), &bytes);
+    mem
+}
+
+#[test]
+fn clients_are_answered_while_the_keys_of_long_damage_are_looked_for() {
+    let mem = damaged((0..5).map(|n| format!("key:{n}")), &"v".repeat(20_000));
+    let mut sink = Keyed { takes: Duration::from_millis(20), ..Keyed::default() };
+    let error = replay(&mem, &mut sink, &options(Fsync::Always)).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    let asked = sink.asked.into_inner();
+    let tellings = sink.seen.tellings.len();
+    assert!(asked >= 5 && tellings > asked, "{tellings} for {asked} questions");
+}
+
+#[test]
+fn of_very_many_keys_a_mib_is_named() {
+    let mem = damaged((0..50_000).map(|n| format!("key:{n}")), "* a list\r\n* in a text");
+    let error = replay(&mem, &mut Keyed::default(), &options(Fsync::Always)).unwrap_err();
+    let text = error.to_string();
+    let Error::Corrupt { damage, .. } = error else { panic!("{text}") };
+    let named: Vec<_> = (0..damage.keys.len()).map(|n| format!("key:{n}").into_bytes()).collect();
+    assert!(damage.keys == named && (20_000..50_000).contains(&named.len()), "{} keys", named.len());
+    assert!(damage.are_more_keys);
+    assert!(text.contains(&format!("key:15 and more than {} more", named.len() - 16)), "{text}");
+}
+
+#[test]
+fn nobody_asks_for_keys_that_are_not_told() {
+    let (mut bytes, starts, _) = sample();
+    bytes[starts[10]] = b'?';
+    let mut sink = Keyed::default();
+    let error = replay(&world(&bytes), &mut sink, &options(Fsync::Always)).unwrap_err();
+    assert!(matches!(error, Error::BadFormat { .. }), "{error}");
+    assert_eq!(sink.asked.into_inner(), 0);
 }

@@ -10,8 +10,8 @@ use aof::block::crc32c;
 use aof::check::{Findings, Repaired, Verdict};
 use aof::fs::{Fs, Mem};
 use aof::{
-    BaseFormat, BaseFrame, Checkup, Directory, Error, Fsync, Log, NewBase, Options, RdbDamage, Report, Sink,
-    SinkError,
+    BaseFormat, BaseFrame, Checkup, Directory, Error, Executed, Fsync, Log, NewBase, Options, Quarantine,
+    RdbDamage, Report, Sink, SinkError,
 };
 
 use crate::corruption::{MANIFEST, a_log, quarantine, rotate};
@@ -307,8 +307,9 @@ fn damage_to_an_rdb_base_is_named_and_what_can_be_read_is_kept_only_when_asked_t
             (commands.len(), &commands[kept..]),
             (kept + 2, &["0:SET k 1", "0:SET k 2"].map(String::from)[..])
         );
-        let copy = report.quarantined[0].side_file.clone().unwrap();
-        assert_eq!(image.bytes(&copy).unwrap(), bytes[..len]);
+        let Quarantine { side_file, executed, .. } = &report.quarantined[0];
+        assert_eq!(image.bytes(side_file.as_ref().unwrap()).unwrap(), bytes[..len]);
+        assert_eq!(*executed, Executed::Readable);
         assert_eq!(is_repaired(&image, Verdict::Corrupt), commands);
     }
 }

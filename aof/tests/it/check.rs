@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use aof::check::{Findings, Place, Repaired, Verdict};
 use aof::fs::{Fs, Mem};
-use aof::{Checkup, Error, Fsync, Op, Options};
+use aof::{Checkup, Error, Executed, Fsync, Op, Options, Quarantine};
 use proptest::prelude::ProptestConfig;
 use resp::{Limits, Parser};
 
@@ -289,8 +289,9 @@ fn what_a_successor_says_of_a_file_is_held_against_it() {
     let image = mem.kill();
     let (loaded, report) = load(&image, &quarantine()).unwrap();
     assert_eq!(loaded, ["0:SET k odd", "0:SET k 1"]);
-    let copy = report.quarantined[0].side_file.clone().unwrap();
-    assert_eq!(image.bytes(&copy), mem.bytes(&path(INCR)));
+    let Quarantine { side_file, executed, .. } = &report.quarantined[0];
+    assert_eq!(image.bytes(side_file.as_ref().unwrap()), mem.bytes(&path(INCR)));
+    assert_eq!(*executed, Executed::All);
     let (seen, findings) = look(&mem).unwrap();
     assert_eq!(place(&findings).verdict, Verdict::NotAsRecorded);
     repair(&mem).unwrap();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use aof::block::{Epoch, Head, IncrHead, Line, crc32c};
 use aof::fs::Mem;
-use aof::{BaseFormat, BaseFrame, Error, Fsync, LoadCorrupt, Log, NewBase, Op, Options, Report};
+use aof::{BaseFormat, BaseFrame, Error, Executed, Fsync, LoadCorrupt, Log, NewBase, Op, Options, Report};
 
 use crate::bases::{a_log_behind_an_rdb, load_rdb, publish, rdb, started};
 use crate::sim::Dice;
@@ -234,6 +234,7 @@ fn quarantine_drops_the_damaged_block_alone_and_keeps_a_copy() {
             assert!(commands.iter().all(|command| left.any(|other| other == command)), "{name}, bit {bit}");
             assert!(commands.len() + 3 >= expected.len(), "{name}, bit {bit}: {commands:?}");
             let Some(place) = report.quarantined.first() else { continue };
+            assert_eq!(place.executed, Executed::Nothing);
             let damage = &place.damage;
             let range = damage.offset_bytes as usize..(damage.offset_bytes + damage.len_bytes) as usize;
             let damaged = image.bytes(&path(name)).unwrap();
@@ -281,6 +282,55 @@ fn a_damaged_block_near_the_end_is_cut_with_all_behind_it_if_the_operator_says_s
         let middle = mem.bytes(&path(name)).unwrap().len() / 2;
         assert!(load(&flipped(&mem, name, middle * 8), &with(1 << 30)).is_err(), "{name}");
     }
+}
+
+/// What is cut may come back: the log goes on where it ended, and there, too, a bit may rot.
+#[test]
+fn each_damaged_tail_that_is_cut_at_one_place_has_a_copy_of_its_own() {
+    let mem = Mem::new();
+    let options = Options { load_corrupt_tail_max_bytes: 1 << 20, ..options(Fsync::Always) };
+    let mut log = start(mem.clone(), &options);
+    turn(&mut log, &[("k", 0)]);
+    log.stop().unwrap();
+    let end = mem.bytes(&path(FIRST)).unwrap().len();
+    let mut copies = Vec::new();
+    for n in 1..4 {
+        let mut log = start(mem.clone(), &options);
+        turn(&mut log, &[("k", n)]);
+        log.stop().unwrap();
+        let image = flipped(&mem, FIRST, (end + 5) * 8);
+        let damaged = image.bytes(&path(FIRST)).unwrap();
+        mem.put(&path(FIRST), &damaged);
+        let (commands, report) = load(&mem, &options).unwrap();
+        assert_eq!(commands, ["0:SET k 0"]);
+        let cut = report.truncated.unwrap();
+        assert_eq!((cut.is_corrupt, cut.offset_bytes as usize), (true, end));
+        copies.push((cut.side_file.unwrap(), damaged[end..].to_vec()));
+    }
+    for (copy, bytes) in &copies {
+        assert_eq!((mem.bytes(copy).as_ref(), bytes.len()), (Some(bytes), copies[0].1.len()));
+    }
+}
+
+#[test]
+fn a_file_of_the_same_name_and_length_that_is_no_copy_of_the_damage_is_left_alone() {
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    let position = turn(&mut log, &[("k", 0)]);
+    until("durable", || log.durable() == position);
+    let damaged = mem.bytes(&path(FIRST)).unwrap().len();
+    turn(&mut log, &[("k", 1)]);
+    log.stop().unwrap();
+    let image = flipped(&mem, FIRST, (damaged + 5) * 8);
+    let copy = |image: &Mem| load(image, &quarantine()).unwrap().1.quarantined[0].side_file.clone().unwrap();
+    let first = copy(&image);
+    let mut other = image.bytes(&first).unwrap();
+    *other.last_mut().unwrap() ^= 1;
+    image.put(&first, &other);
+    let second = copy(&image);
+    assert_ne!(first, second);
+    assert_eq!(image.bytes(&first).unwrap(), other);
+    assert_eq!(copy(&image), second, "each start meets it again");
 }
 
 /// Three turns that nothing calls durable, and the offsets behind each.

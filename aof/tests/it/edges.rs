@@ -216,6 +216,29 @@ fn lines_of_other_formats_are_skipped_wherever_an_item_ends() {
     }
 }
 
+/// Two servers at once: what a stock one appends between two blocks of ours says of both that nothing is missing.
+#[test]
+fn the_block_that_comes_next_is_kept_behind_what_another_server_wrote() {
+    let log = blocks(Fsync::Always);
+    for (foreign, _) in foreign() {
+        let bytes = [&log.bytes[..log.ends[1]], &foreign, &log.bytes[log.ends[1]..]].concat();
+        let image = log.mem.kill();
+        image.put(&path(FIRST), &bytes);
+        let (commands, report) = load(&image, &options(Fsync::Always)).unwrap();
+        let ours: Vec<_> = commands.iter().filter(|command| !command.contains("theirs")).cloned().collect();
+        assert_eq!((ours, commands.len() >= 44), (sets("abcd"), true), "{commands:?}");
+        let stamp_bytes = if foreign.starts_with(b"#TS:") { 16 } else { 0 };
+        assert_eq!(
+            (report.unverified_bytes as usize, report.quarantined.len()),
+            (foreign.len() - stamp_bytes, 0)
+        );
+        // With a block missing it is damage.
+        let without = [&log.bytes[..log.ends[1]], &foreign, &log.bytes[log.ends[2]..]].concat();
+        let error = start_on(&log.mem, &without, &options(Fsync::Always)).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    }
+}
+
 /// Behind them there may be a crash, too.
 #[test]
 fn what_another_server_appended_may_be_torn_anywhere() {
@@ -244,6 +267,7 @@ fn nothing_of_what_a_head_vouches_for_is_executed_if_a_bit_of_it_is_wrong() {
         again.stop().unwrap();
         let whole = image.bytes(&path(FIRST)).unwrap();
         let quarantine = Options { load_corrupt: LoadCorrupt::Quarantine, ..options(Fsync::Always) };
+        let mut loaded = 0;
         for at in (log.bytes.len()..log.bytes.len() + foreign.len()).filter(|at| at % 7 < 2) {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
@@ -251,6 +275,7 @@ fn nothing_of_what_a_head_vouches_for_is_executed_if_a_bit_of_it_is_wrong() {
             let is_told = matches!(error, Error::Corrupt { .. } | Error::BadFormat { .. });
             assert!(is_told, "byte {at}: {error}");
             if let Ok((commands, _)) = start_on(&log.mem, &bytes, &quarantine) {
+                loaded += 1;
                 assert!(
                     commands.iter().all(|command| !command.contains("theirs")),
                     "byte {at}: {commands:?}"
@@ -258,6 +283,7 @@ fn nothing_of_what_a_head_vouches_for_is_executed_if_a_bit_of_it_is_wrong() {
                 assert_eq!(commands.last().unwrap(), "0:SET ours 1", "byte {at}");
             }
         }
+        assert!(loaded > 300, "{loaded}");
         // The head itself.
         let head_at = log.bytes.len() + foreign.len();
         let mut bytes = whole.clone();

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aof::fs::{Call, Disk, Mem};
-use aof::{BaseFormat, Directory, Error, Fs, Fsync, Health, Log, NewBase};
+use aof::{BaseFormat, Directory, Error, Executed, Fs, Fsync, Health, Log, NewBase};
 
 use crate::corruption::rotate;
-use crate::world::{Recorder, eio, load, options, path, request, start, turn, until};
+use crate::world::{Recorder, eio, load, options, path, plain, request, start, turn, until};
 
 const FIRST: &str = "appendonly.aof.1.incr.aof";
 const SECOND: &str = "appendonly.aof.2.incr.aof";
@@ -126,6 +126,55 @@ fn what_no_lost_to_a_failed_fsync_and_a_power_cut_is_named_and_stepped_over() {
         let error = load(&image, &options(Fsync::No)).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "{error}");
     }
+}
+
+/// Commands without blocks have no positions: what is left of them ends in the midst of one, in zeros, or has some in a value.
+#[test]
+fn what_no_lost_of_commands_without_blocks_is_stepped_over_too() {
+    let (mem, options) = (Mem::new(), plain(Fsync::No));
+    let mut log = start(mem.clone(), &options);
+    turn(&mut log, &[("k", 0)]);
+    log.sync_now();
+    until("durable", || log.durable() == log.end());
+    let durable = mem.bytes(&path(FIRST)).unwrap().len();
+    turn(&mut log, &[("k", 1)]);
+    until("written", || log.written() == log.end());
+    let second = mem.bytes(&path(FIRST)).unwrap().len();
+    turn(&mut log, &[("k", 2)]);
+    until("written", || log.written() == log.end());
+    mem.fail_with(|call, path| (path.ends_with(FIRST) && call == Call::SyncData).then(eio).flatten());
+    log.sync_now();
+    until("moved", || log.stats(Instant::now()).lost_below.is_some());
+    turn(&mut log, &[("k", 3)]);
+    log.sync_now();
+    until("synced", || !mem.power_cut().bytes(&path(SECOND)).unwrap_or_default().is_empty());
+    until("idle", || mem.power_cut().bytes(&path(SECOND)) == mem.bytes(&path(SECOND)));
+    let whole = mem.bytes(&path(FIRST)).unwrap();
+    drop(log);
+    let found = |first: &[u8]| {
+        let image = mem.power_cut();
+        image.put(&path(FIRST), first);
+        let (commands, report) = load(&image, &options).unwrap();
+        assert!(report.quarantined.iter().all(|place| place.damage.path == path(FIRST)));
+        assert_eq!((image.bytes(&path(FIRST)).unwrap(), report.truncated), (first.to_vec(), None));
+        (commands, report.quarantined)
+    };
+    for len in durable..whole.len() {
+        let zeros = vec![0; whole.len() - len];
+        for fill in [&[][..], &zeros[..]] {
+            let (commands, places) = found(&[&whole[..len], fill].concat());
+            let kept = if len < second { 1 } else { 2 };
+            let left = (0..kept).chain([3]).map(|n| format!("0:SET k {n}"));
+            assert_eq!(commands, left.collect::<Vec<_>>(), "{len} bytes, and {} zeros", fill.len());
+            assert!(!places.is_empty() && places.iter().all(|place| place.executed == Executed::Nothing));
+        }
+    }
+    // The `1` of the second.
+    let mut bytes = whole.clone();
+    bytes[second - 3] = 0;
+    let (commands, places) = found(&bytes);
+    assert_eq!(commands, ["0:SET k 0", "0:SET k \0", "0:SET k 2", "0:SET k 3"]);
+    assert_eq!((places.len(), places[0].executed), (1, Executed::All));
 }
 
 #[test]

@@ -278,7 +278,8 @@ impl Sim {
         let image = {
             let state = &mut *self.state();
             state.is_healed = true;
-            let (seed, reboots) = (state.dice.roll(), state.deceives());
+            // With a hole, what a start finds is no prefix.
+            let (seed, reboots) = (state.dice.roll(), state.deceives() && !state.is_lossy);
             state.has_lost_pages &= !reboots;
             reboots.then(|| {
                 // What only the kernel had is gone, and no later kill brings it back.
@@ -307,7 +308,9 @@ impl Sim {
             None => state.complain(Complaint::new(Wrong::NotPrefix, format!("start: {:?}", found.commands))),
         }
         state.steps = Some(Arc::new(steps));
-        (state.is_waiting, state.is_lossy, state.has_forgotten) = (false, false, options.fsync == Fsync::No);
+        // What a start without checksums does not know to be lost, it does not write again.
+        state.is_lossy &= state.deceives();
+        (state.is_waiting, state.has_forgotten) = (false, options.fsync == Fsync::No);
         *self.log.lock().expect("not poisoned") = Some(log);
         Ok(())
     }

@@ -219,7 +219,7 @@ fn whatever_happens_by_chance_a_start_finds_a_prefix_and_all_that_was_promised()
             fsync: dice.pick(&POLICIES),
             timestamps: dice.below(2) == 0,
             checksum: dice.below(4) > 0,
-            empty_base_rdb: (seed % 2 == 0).then(|| rdb(&[])),
+            empty_base_rdb: (dice.below(2) == 0).then(|| rdb(&[])),
             disable_auto_gc: dice.below(4) == 0,
             no_fsync_on_rewrite: dice.below(4) == 0,
             ..options(Fsync::No)
