@@ -21,7 +21,7 @@ pub struct LatencyMonitor {
     series: BTreeMap<&'static str, Series>,
 }
 
-/// One event's worst moments: one a second, and [`KEPT`] of them, at most.
+/// One event's worst moments: one a second, and `KEPT` of them, at most.
 #[derive(Debug, Default, Clone)]
 pub struct Series {
     /// Oldest first.
