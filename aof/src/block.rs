@@ -37,7 +37,6 @@
 //! its line says.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 
 use crc_fast::{CrcAlgorithm, Digest};
 
@@ -54,6 +53,7 @@ const MAX_CLAIM: u64 = 1 << 62;
 
 const CRLF: &[u8] = b"\r\n";
 const CRC_DIGITS: usize = 8;
+const EPOCH_DIGITS: usize = 16;
 
 /// Names a sequence of positions; two positions compare only within one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -216,18 +216,17 @@ impl Line {
         let start = out.len();
         let Line { payload_bytes, position, lag, time_ms, payload_crc, .. } = self;
         out.extend_from_slice(MAGIC);
-        // Writing to a vector cannot fail.
-        let _ = write!(out, "{payload_bytes:x} {position:x} {lag:x} ");
-        let _ = match self.db {
-            Some(db) => write!(out, "{db:x} {time_ms:x} "),
-            None => write!(out, "- {time_ms:x} "),
-        };
+        for number in [*payload_bytes, *position, *lag] {
+            push_word(out, Some(number), 1);
+        }
+        push_word(out, self.db.map(u64::from), 1);
+        push_word(out, Some(time_ms.cast_unsigned()), 1);
         if let Some(head) = &self.head {
             head.encode(out);
         }
-        let _ = write!(out, "{payload_crc:08x} ");
+        push_word(out, Some(u64::from(*payload_crc)), CRC_DIGITS);
         let crc = line_crc(epoch, &out[start..]);
-        let _ = write!(out, "{crc:08x}");
+        push_hex(out, u64::from(crc), CRC_DIGITS);
         out.extend_from_slice(CRLF);
     }
 
@@ -252,18 +251,22 @@ impl Line {
 
 impl Head {
     fn encode(&self, out: &mut Vec<u8>) {
-        let _ = match self {
+        match *self {
             Head::Incr(IncrHead { epoch, seq, base, moved_bytes, behind }) => {
                 let (behind_seq, FilePoint { offset_bytes, crc }) = behind.unwrap_or_default();
-                let epoch = epoch.0;
-                let moved = moved_bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{bytes:x}"));
-                write!(
-                    out,
-                    "i {epoch:016x} {seq:x} {base:x} {moved} {behind_seq:x} {offset_bytes:x} {crc:08x} "
-                )
+                out.extend_from_slice(b"i ");
+                push_word(out, Some(epoch.0), EPOCH_DIGITS);
+                for number in [Some(seq), Some(base), moved_bytes, Some(behind_seq), Some(offset_bytes)] {
+                    push_word(out, number, 1);
+                }
+                push_word(out, Some(u64::from(crc)), CRC_DIGITS);
             }
-            Head::Base(BaseHead { epoch, covers }) => write!(out, "b {:016x} {covers:x} ", epoch.0),
-        };
+            Head::Base(BaseHead { epoch, covers }) => {
+                out.extend_from_slice(b"b ");
+                push_word(out, Some(epoch.0), EPOCH_DIGITS);
+                push_word(out, Some(covers), 1);
+            }
+        }
     }
 }
 
@@ -358,6 +361,22 @@ impl<'a> Words<'a> {
             _ => Some(None),
         }
     }
+}
+
+/// Appends a number, or the `-` that stands for none, and the blank behind it.
+fn push_word(out: &mut Vec<u8>, number: Option<u64>, min_digits: usize) {
+    match number {
+        Some(number) => push_hex(out, number, min_digits),
+        None => out.push(b'-'),
+    }
+    out.push(b' ');
+}
+
+/// By hand: the standard formatting of its numbers took longer than the checksum of a line does.
+fn push_hex(out: &mut Vec<u8>, number: u64, min_digits: usize) {
+    let significant = (u64::BITS - number.leading_zeros()).div_ceil(4) as usize;
+    let digit = |at: usize| b"0123456789abcdef"[(number >> (4 * at) & 15) as usize];
+    out.extend((0..significant.max(min_digits)).rev().map(digit));
 }
 
 fn parse_hex(digits: &[u8]) -> Option<u64> {
