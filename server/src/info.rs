@@ -121,7 +121,7 @@ fn server(server: &Server, fields: &mut Fields) {
     fields.add("hz", server.config.hz);
     fields.add("configured_hz", server.config.hz);
     fields.add("lru_clock", server.clock.unix_s() & LRU_CLOCK_MAX);
-    fields.add("executable", std::env::current_exe().unwrap_or_default().display());
+    fields.add("executable", server.restart.program.display());
     fields.add("config_file", server.config.config_file.as_deref().unwrap_or(Path::new("")).display());
     fields.add("io_threads_active", 0);
 }

@@ -109,15 +109,12 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
         server.tell_supervisor(Supervisor::is_ready);
     }
     let code = turn.run(&mut server)?;
+    let code = server.restart(&mut turn, code)?;
     server.tell_supervisor(|supervisor| supervisor.notify("STOPPING=1\n"));
     server.log(Level::Warning, "Everlog is now ready to exit, bye bye...");
     let _ = fs::remove_file(&server.config.pidfile);
     if !server.config.unixsocket.as_os_str().is_empty() {
         let _ = fs::remove_file(&server.config.unixsocket);
-    }
-    if let Some(after) = server.restart.wanted.filter(|_| code == 0) {
-        let error = server.restart.exec(after);
-        return Err(fail(&mut server, &format!("The server cannot be started again: {error}")));
     }
     Ok(code)
 }

@@ -107,6 +107,33 @@ impl Turn {
         }
     }
 
+    /// Serves nobody for a time, or until a signal asks for the end; says whether one did.
+    ///
+    /// # Errors
+    /// When epoll fails.
+    pub(crate) fn rest(&mut self, time: Duration) -> io::Result<bool> {
+        /// epoll_wait(2) counts milliseconds in 31 bits.
+        const LONGEST: Duration = Duration::from_secs(3600);
+        let asks_for_end = |event: &Event| {
+            let at = event.token().0.checked_sub(FIRST_SIGNAL);
+            at.and_then(|at| SIGNALS.get(at)).is_some_and(|&signal| signal != SIGHUP)
+        };
+        let began = Instant::now();
+        loop {
+            let left = time.saturating_sub(began.elapsed());
+            match self.poll.poll(&mut self.events, Some(left.min(LONGEST))) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            if self.events.iter().any(asks_for_end) {
+                return Ok(true);
+            }
+            if left.is_zero() {
+                return Ok(false);
+            }
+        }
+    }
+
     /// One turn, waiting at most `timeout` for something to do.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use crate::client::ClientId;
 use crate::executor::Server;
 use crate::logger::Level;
 use crate::rdb::LoadOptions;
+use crate::restart::Wanted;
 
 type Result = std::result::Result<(), CommandError>;
 
@@ -188,19 +189,27 @@ fn reload(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
 /// DEBUG RESTART [milliseconds]: as SHUTDOWN ends the server, and with the configuration of now if it has a file for that.
 fn restart(server: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
     let after = delay(argv)?;
+    check_restart(server)?;
     if server.config.config_file.is_some() {
         server.config.rewrite().map_err(|error| cannot_restart(server, &error.to_string()))?;
     }
     server.shut_down(false, None).map_err(|_| cannot_restart(server, "it cannot be shut down"))?;
-    server.restart.wanted = Some(after);
+    server.restart.wanted = Some(Wanted { after, crash: false });
     Ok(())
 }
 
 /// DEBUG CRASH-AND-RECOVER [milliseconds].
 fn crash_and_recover(server: &mut Server, _: ClientId, argv: &[&[u8]]) -> Result {
     let after = delay(argv)?;
-    let error = server.restart.exec(after);
-    Err(cannot_restart(server, &error.to_string()))
+    check_restart(server)?;
+    server.restart.wanted = Some(Wanted { after, crash: true });
+    // With this code nothing more is logged, and nobody is answered.
+    server.exit = Some(1);
+    Ok(())
+}
+
+fn check_restart(server: &mut Server) -> Result {
+    server.restart.check(&server.config).map_err(|why| cannot_restart(server, &why))
 }
 
 fn delay(argv: &[&[u8]]) -> std::result::Result<Duration, CommandError> {

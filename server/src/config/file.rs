@@ -170,6 +170,7 @@ impl Config {
             let read = io::stdin().read_to_end(&mut text);
             read.map_err(|source| ConfigError::Open { path: "standard input".into(), source })?;
             loader.text(&text, "standard input")?;
+            loader.config.is_from_stdin = true;
         }
         loader.text(&command_line.options, "the command line")?;
         loader.config.check_logfile()?;

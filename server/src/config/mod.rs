@@ -186,6 +186,8 @@ pub struct Config {
     pub renamed_commands: Vec<RenamedCommand>,
     /// The file that CONFIG REWRITE writes to; none if there was none on the command line.
     pub config_file: Option<PathBuf>,
+    /// A part was read from standard input, which nobody can read again.
+    pub is_from_stdin: bool,
     /// The values of directives without a field, where they are not at their default.
     kept: BTreeMap<&'static str, Value>,
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, World, eventually, let_rest, names, reaped, request, show};
+use crate::harness::{Client, World, eventually, let_rest, names, reaped};
 
 const INCR: &str = "appendonly.aof.1.incr.aof";
 const MANIFEST: &str = "appendonly.aof.manifest";
@@ -937,37 +937,4 @@ fn a_log_whose_file_is_gone_is_not_turned_off() {
     eventually("a rewrite has repaired it", || client.ask("CONFIG SET appendonly no") == "OK");
     drop(server);
     assert_eq!(world.start_aof(&[]).client().ask("GET k"), "v");
-}
-
-#[test]
-fn debug_restart_and_crash_and_recover_begin_again_with_the_same_data_under_the_same_number() {
-    for command in ["DEBUG RESTART", "DEBUG CRASH-AND-RECOVER 1"] {
-        let world = World::new();
-        let server = world.start_aof(&["--appendfsync", "always"]);
-        let mut client = server.client();
-        client.ok("SET k v");
-        let (run_id, pid) = (client.info("run_id"), client.info("process_id"));
-        client.send(command);
-        assert!(client.try_reply().is_none(), "{command}");
-        // The old one's queue may take a connection yet, which ends with it.
-        let again = || {
-            let mut client = Client::try_connect(server.port()).ok()?;
-            let is_sent = client.try_send_bytes(&request(&[b"PING"]));
-            let reply = client.try_reply().filter(|_| is_sent)?;
-            (show(&reply) == "PONG").then_some(client)
-        };
-        let mut client = None;
-        eventually("it is there again", || {
-            client = again();
-            client.is_some()
-        });
-        let mut client = client.unwrap();
-        assert_eq!((client.ask("GET k"), client.info("process_id")), ("v".into(), pid), "{command}");
-        assert_ne!(client.info("run_id"), run_id);
-        assert_eq!(client.ask("DEBUG RESTART x"), "-ERR value is not an integer or out of range");
-        let shut_down = || world.log().matches("Calling fsync() on the AOF file.").count();
-        assert_eq!(shut_down(), usize::from(command == "DEBUG RESTART"), "{command}");
-        assert!(server.terminate().success());
-        assert_eq!(shut_down(), 1 + usize::from(command == "DEBUG RESTART"), "{command}");
-    }
 }

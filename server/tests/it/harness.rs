@@ -48,7 +48,8 @@ pub(crate) fn let_rest(path: &Path) {
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-const SERVER: &str = env!("CARGO_BIN_EXE_everlog-server");
+/// The server's program.
+pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_everlog-server");
 
 /// A port that nobody listens on.
 pub(crate) fn free_port() -> u16 {
@@ -217,16 +218,19 @@ impl World {
 
     /// Starts a server that gets no thread beside its own.
     pub(crate) fn start_without_threads(&self, options: &[&str]) -> Server {
-        let port = free_port();
-        let process = self.spawn_by(without_threads(), port, options);
-        self.accepting(Server { process, port, traced: None })
+        self.start_by(without_threads(), options)
     }
 
     /// Starts a server with something more in its environment (`NAME=value`).
     pub(crate) fn start_in(&self, environment: &str, options: &[&str]) -> Server {
-        let port = free_port();
         let mut command = Command::new("env");
         command.args([environment, SERVER]);
+        self.start_by(command, options)
+    }
+
+    /// Starts a server by a command of the caller's.
+    pub(crate) fn start_by(&self, command: Command, options: &[&str]) -> Server {
+        let port = free_port();
         self.accepting(Server { process: self.spawn_by(command, port, options), port, traced: None })
     }
 
@@ -339,6 +343,11 @@ impl Server {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Whether SIGSTOP has stopped it.
+    pub(crate) fn is_stopped(&self) -> bool {
+        fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap().contains("State:\tT")
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -15,6 +15,7 @@ mod migrate;
 mod observation;
 mod rdb;
 mod replication;
+mod restart;
 mod rewrite_aof;
 mod seed;
 mod waiting;
