@@ -210,7 +210,7 @@ fn persistence(server: &Server, fields: &mut Fields) {
 
 fn stats(server: &Server, fields: &mut Fields) {
     let stats = &server.stats;
-    let [ops, input, output, to_replicas] = stats.rates;
+    let [ops, input, output, to_replicas, cycles, cycles_ns] = stats.rates;
     let kilobytes = |bytes: f64| format!("{:.2}", bytes / 1024.0);
     fields.add("total_connections_received", stats.connections);
     fields.add("total_commands_processed", stats.commands);
@@ -253,6 +253,9 @@ fn stats(server: &Server, fields: &mut Fields) {
     fields.add("eventloop_cycles", count);
     fields.add("eventloop_duration_sum", total_ns / 1000);
     fields.add("eventloop_duration_cmd_sum", commands_ns / 1000);
+    fields.add("instantaneous_eventloop_cycles_per_sec", cycles as u64);
+    let cycle_us = if cycles > 0.0 { cycles_ns / cycles / 1000.0 } else { 0.0 };
+    fields.add("instantaneous_eventloop_duration_usec", cycle_us as u64);
     fields.add("rewrite_turn_cpu_max_usec", stats.rewrite_turn_cpu_us_max);
     fields.add("usual_turn_cpu_max_usec", stats.usual_turn_cpu_us_max);
 }
@@ -334,5 +337,40 @@ fn keyspace(server: &Server, fields: &mut Fields) {
             &format!("db{number}"),
             format!("keys={},expires={},avg_ttl={average}", db.len(), db.expires_len()),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::logger::{Level, Logger};
+
+    #[test]
+    fn turns_are_counted_a_second_and_timed_on_the_average() {
+        let logger = Logger::open(Path::new("/dev/null"), Level::Warning).unwrap();
+        let mut server = Server::new(Config::default(), logger, 1);
+        let start = server.clock.now;
+        let fields = |server: &Server| {
+            let text = server.info(&[b"stats"]);
+            text.lines()
+                .filter(|line| line.starts_with("instantaneous_eventloop_"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let expected = |cycles: u32, us: u32| {
+            format!(
+                "instantaneous_eventloop_cycles_per_sec:{cycles} instantaneous_eventloop_duration_usec:{us}"
+            )
+        };
+        server.stats.note_rates(start);
+        assert_eq!(fields(&server), expected(0, 0));
+        [50_000, 100_000, 150_000, 300_000]
+            .into_iter()
+            .for_each(|took_ns| server.stats.cycles.note(took_ns, 1));
+        server.stats.note_rates(start + Duration::from_secs(2));
+        assert_eq!(fields(&server), expected(2, 150));
     }
 }

@@ -97,7 +97,10 @@ impl Server {
     #[inline]
     pub fn finished(&mut self, id: ClientId, command: &Command, argv: &[&[u8]], took_ns: u64, failed: bool) {
         self.stats.commands += 1;
-        self.stats.cycles.commands_ns += took_ns;
+        // EXEC counts what it executes.
+        if !self.in_exec {
+            self.stats.cycles.commands_ns += took_ns;
+        }
         self.observer.commands.called(command, took_ns, failed, self.config.latency_tracking);
         if took_ns >= self.observer.notable_ns {
             self.note_slow(id, command, argv, Duration::from_nanos(took_ns));

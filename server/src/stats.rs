@@ -10,7 +10,7 @@ pub struct Cycles {
     pub count: u64,
     /// What they took, without the poll.
     pub total_ns: u64,
-    /// Of that, commands.
+    /// Of that, commands; what EXEC executes is in its time.
     pub commands_ns: u64,
     /// The end of the log's turn: sealing, writing or handing over.
     pub log_ns: u64,
@@ -58,10 +58,10 @@ pub struct Stats {
     pub errors: BTreeMap<String, u64>,
     /// Error replies of all codes.
     pub error_replies: u64,
-    /// Commands, bytes received, bytes sent, and those to replicas, a second.
-    pub rates: [f64; 4],
+    /// Commands, bytes received, bytes sent, those to replicas, turns, and what turns took in nanoseconds, a second.
+    pub rates: [f64; 6],
     /// What was counted of each when they were computed, and when that was.
-    rates_seen: ([u64; 4], Option<Instant>),
+    rates_seen: ([u64; 6], Option<Instant>),
     /// The longest turn while a rewrite was running: CPU time of this thread, microseconds.
     pub rewrite_turn_cpu_us_max: u64,
     /// The longest of as many turns behind rewrites, for comparison.
@@ -80,7 +80,14 @@ impl Stats {
         let (seen, since) = self.rates_seen;
         let elapsed = since.map_or(Duration::MAX, |since| now.saturating_duration_since(since));
         if elapsed >= Duration::from_secs(1) {
-            let counts = [self.commands, self.input_bytes, self.output_bytes, self.replica_output_bytes];
+            let counts = [
+                self.commands,
+                self.input_bytes,
+                self.output_bytes,
+                self.replica_output_bytes,
+                self.cycles.count,
+                self.cycles.total_ns,
+            ];
             for (rate, (count, seen)) in self.rates.iter_mut().zip(counts.into_iter().zip(seen)) {
                 *rate = count.saturating_sub(seen) as f64 / elapsed.as_secs_f64();
             }

@@ -312,6 +312,19 @@ fn info_says_what_turns_are_spent_on() {
     assert!(log_us.parse::<u64>().unwrap() < 20_000, "{text}");
 }
 
+/// Commands had taken more time than the turns that they were executed in.
+#[test]
+fn what_exec_executes_is_timed_once() {
+    let (_world, server) = server(&[]);
+    let mut client = server.client();
+    client.ok("MULTI");
+    assert_eq!(client.ask("DEBUG SLEEP 0.1"), "QUEUED");
+    assert_eq!(client.ask("EXEC"), "[OK]");
+    let mut us = |name: &str| client.info(name).parse::<u64>().unwrap();
+    let (commands, turns) = (us("eventloop_duration_cmd_sum"), us("eventloop_duration_sum"));
+    assert!((100_000..=turns).contains(&commands), "{commands} of {turns}");
+}
+
 /// Fields that dashboards are made of.
 #[test]
 fn info_has_the_fields_that_monitors_ask_for() {
@@ -321,6 +334,8 @@ fn info_has_the_fields_that_monitors_ask_for() {
     for field in [
         "instantaneous_input_kbps",
         "instantaneous_output_kbps",
+        "instantaneous_eventloop_cycles_per_sec",
+        "instantaneous_eventloop_duration_usec",
         "io_threads_active",
         "used_memory_lua",
         "expired_stale_perc",
