@@ -149,10 +149,9 @@ impl Turn {
         server.notice_first_base();
         let idle = self.events.is_empty() && self.unread.is_empty();
         let writing = server.is_writing_snapshot();
-        server.turn_ends_ns = if writing { server.clock.now_ns + SNAPSHOT_EXECUTE_NS } else { u64::MAX };
         let measured = (writing || server.stats.turns_to_compare > 0).then(thread_cpu);
         self.dispatch(server);
-        self.work(server);
+        self.work(server, writing);
         server.unit.shrink();
         // The order that everything rests on: the block is written (or handed over), then the gate forgets what is
         // settled, then replies leave. After a shutdown that failed none may: a closed connection means "perhaps".
@@ -175,7 +174,9 @@ impl Turn {
     }
 
     /// Everything that executes commands. Once the server has decided to end, nothing does: its log is closed.
-    fn work(&mut self, server: &mut Server) {
+    /// `writing`: a snapshot is being written. The time for commands begins here: connections would take all of it.
+    fn work(&mut self, server: &mut Server, writing: bool) {
+        server.turn_ends_ns = if writing { monotonic_ns() + SNAPSHOT_EXECUTE_NS } else { u64::MAX };
         self.read_all(server);
         server.time_out_parked();
         server.end_migration();

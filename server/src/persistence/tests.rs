@@ -390,6 +390,25 @@ fn an_aborted_job_counts_until_it_has_let_go_of_its_snapshot() {
     }
 }
 
+/// Its time began with the turn, and what accepting connections took of it was missing.
+#[test]
+fn a_turn_beside_a_snapshot_has_all_its_time_for_commands() {
+    let mem = Mem::new();
+    let mut server = server(&mem);
+    let dir = tempfile::tempdir().unwrap();
+    server.config.port = 0;
+    server.config.unixsocket = dir.path().join("socket");
+    server.listeners = crate::listening::Listeners::open(&server.config).unwrap();
+    let connect = || std::os::unix::net::UnixStream::connect(dir.path().join("socket")).unwrap();
+    let connections: Vec<_> = std::iter::repeat_with(connect).take(100).collect();
+    let mut turn = crate::turn::Turn::new().unwrap();
+    server.start_rewrite().unwrap();
+    turn.once(&mut server, Duration::ZERO).unwrap();
+    assert_eq!(server.clients.len(), connections.len());
+    // No command has read the clock again, so that it tells of the turn's begin.
+    assert!(server.turn_ends_ns > server.clock.now_ns + 300_000);
+}
+
 /// A value that a job writes in the midst of its walk.
 fn set(server: &mut Server, value: &[u8]) {
     let mut out = BytesMut::new();
