@@ -295,9 +295,10 @@ impl Output {
     }
 
     /// The position that the oldest of the replies waits for which the watermark has not passed.
-    #[inline]
     pub fn waits_for(&self, watermark: Position) -> Option<Position> {
-        self.held.iter().map(|&(_, position)| position).find(|&position| position > watermark)
+        // What the watermark has passed stands in front until the socket takes it.
+        let passed = self.held.partition_point(|&(_, position)| position <= watermark);
+        self.held.get(passed).map(|&(_, position)| position)
     }
 
     /// Lets everything leave: the log that positions belong to has ended, durably.
@@ -317,7 +318,7 @@ impl Output {
         self.given_up
     }
 
-    /// Whether replies wait for a watermark.
+    /// Whether replies wait for a watermark, as of the last [`released`](Self::released).
     #[inline]
     pub fn is_held(&self) -> bool {
         !self.held.is_empty()
@@ -391,7 +392,6 @@ impl Client {
     }
 
     /// Notes which reply waits for the disk now, if one does.
-    #[inline]
     pub fn note_held(&mut self, watermark: Position, now: Instant) {
         let Some(position) = self.output.waits_for(watermark) else {
             self.held = None;

@@ -1,5 +1,9 @@
 //! The table of connected clients.
 
+use std::time::Instant;
+
+use aof::Position;
+
 use crate::client::{Client, ClientId};
 
 /// What clients are told apart by: CLIENT LIST, CLIENT KILL, `client-output-buffer-limit`.
@@ -101,6 +105,11 @@ impl Clients {
     /// Forgets which positions replies waited for: the log that they belong to has ended.
     pub fn forget_positions(&mut self) {
         self.slots.iter_mut().flatten().for_each(|client| client.output.forget_positions());
+    }
+
+    /// Notes which reply of each client waits for the disk now, if one does.
+    pub fn note_held(&mut self, watermark: Position, now: Instant) {
+        self.slots.iter_mut().flatten().for_each(|client| client.note_held(watermark, now));
     }
 
     /// All clients, by slot.

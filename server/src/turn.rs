@@ -345,7 +345,7 @@ impl Turn {
 
     /// Sends what the watermark allows.
     fn release(&mut self, server: &mut Server) {
-        let watermark = server.persistence.reply_watermark();
+        let watermark = server.persistence.release_replies();
         server.gate.settle(watermark);
         server.settle_stream(watermark);
         // Both lists' buffers are used again.
@@ -367,7 +367,6 @@ impl Turn {
             return drop(server.forget(id));
         }
         client.output.end_turn(watermark);
-        client.note_held(watermark, server.clock.now);
         loop {
             let released = client.output.released(watermark);
             if released.is_empty() {

@@ -93,7 +93,8 @@ impl Server {
         }
         let holds = self.persistence.writes_are_held();
         let held = self.held.iter().filter(|&&id| holds && self.clients.get(id).is_some());
-        let unanswered = self.clients.iter().filter(|client| client.output.is_held());
+        let watermark = self.persistence.reply_watermark();
+        let unanswered = self.clients.iter().filter(|client| client.output.waits_for(watermark).is_some());
         fields.add("aof_writes_held", u8::from(holds));
         fields.add("aof_held_clients", held.count());
         fields.add("aof_unanswered_clients", unanswered.count());

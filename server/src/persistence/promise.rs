@@ -11,12 +11,23 @@ use crate::logger::Level;
 use crate::persistence::Persistence;
 
 impl Persistence {
-    /// The position up to which replies may leave: whoever asks lets them.
+    /// The position up to which replies may leave.
     #[inline]
-    pub fn reply_watermark(&mut self) -> Position {
-        let Some(log) = &self.log else { return self.last_watermark };
-        let watermark = if self.was_waiting { log.end() } else { log.reply_watermark() };
-        self.told = self.told.max(watermark);
+    pub(crate) fn reply_watermark(&self) -> Position {
+        match &self.log {
+            None => self.last_watermark,
+            Some(log) if self.was_waiting => log.end(),
+            Some(log) => log.reply_watermark(),
+        }
+    }
+
+    /// The same, for who lets them leave.
+    #[inline]
+    pub(crate) fn release_replies(&mut self) -> Position {
+        let watermark = self.reply_watermark();
+        if self.log.is_some() {
+            self.told = self.told.max(watermark);
+        }
         watermark
     }
 
@@ -37,6 +48,7 @@ impl Server {
     /// clients repeat a write that has happened, and a closed connection means perhaps.
     pub(crate) fn close_unanswered(&mut self) {
         let (timeout_s, now) = (u64::from(self.config.aof_outcome_timeout_s), self.clock.now);
+        self.clients.note_held(self.persistence.reply_watermark(), now);
         if timeout_s == 0 {
             return;
         }

@@ -1,5 +1,7 @@
 //! Aborts and refusals at moments that only a disk in memory can hold still.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -7,11 +9,14 @@ use aof::Op;
 use aof::fs::{Call, Mem, Request, Verdict};
 use bytes::BytesMut;
 use resp::{Encoder, Version};
+use tempfile::TempDir;
 
 use super::shutdown::Hindrance;
 use super::*;
+use crate::listening::Listeners;
 use crate::logger::Logger;
 use crate::settings::Setting;
+use crate::turn::Turn;
 
 /// A server whose files are in memory.
 fn server(mem: &Mem) -> Server {
@@ -394,19 +399,70 @@ fn an_aborted_job_counts_until_it_has_let_go_of_its_snapshot() {
 #[test]
 fn a_turn_beside_a_snapshot_has_all_its_time_for_commands() {
     let mem = Mem::new();
-    let mut server = server(&mem);
-    let dir = tempfile::tempdir().unwrap();
-    server.config.port = 0;
-    server.config.unixsocket = dir.path().join("socket");
-    server.listeners = crate::listening::Listeners::open(&server.config).unwrap();
-    let connect = || std::os::unix::net::UnixStream::connect(dir.path().join("socket")).unwrap();
-    let connections: Vec<_> = std::iter::repeat_with(connect).take(100).collect();
-    let mut turn = crate::turn::Turn::new().unwrap();
+    let (mut server, mut turn) = (server(&mem), Turn::new().unwrap());
+    let dir = listen(&mut server);
+    let connections: Vec<_> = std::iter::repeat_with(|| connect(&dir)).take(100).collect();
     server.start_rewrite().unwrap();
     turn.once(&mut server, Duration::ZERO).unwrap();
     assert_eq!(server.clients.len(), connections.len());
     // No command has read the clock again, so that it tells of the turn's begin.
     assert!(server.turn_ends_ns > server.clock.now_ns + 300_000);
+}
+
+/// Its last reply counted until the socket took it, and its connection was closed for that.
+#[test]
+fn who_reads_slowly_does_not_wait_for_the_disk() {
+    let mem = Mem::new();
+    let (mut server, mut turn) = (server(&mem), Turn::new().unwrap());
+    server.persistence.set_waker(turn.waker());
+    server.config.appendonly = true;
+    server.config.appendfsync = AppendFsync::Always;
+    server.load(&mut turn).unwrap();
+    let dir = listen(&mut server);
+    let unanswered = |server: &Server| {
+        let text = server.info(&[b"persistence"]);
+        let count = text.lines().find_map(|line| line.strip_prefix("aof_unanswered_clients:"));
+        count.unwrap().to_owned()
+    };
+    let mut until = |server: &mut Server, is_so: &dyn Fn(&Server) -> bool| {
+        eventually(|| {
+            turn.once(server, Duration::from_millis(1)).unwrap();
+            is_so(server)
+        });
+    };
+    let is_durable = |server: &Server| server.persistence.log().is_some_and(|log| log.durable() == log.end());
+    let mut slow = connect(&dir);
+    slow.write_all(b"SETRANGE long 4000000 x\r\nGET long\r\n").unwrap();
+    let has_long_reply = |server: &Server| {
+        server.clients.iter().any(|client| client.output.len_bytes() > 1 << 20 && !client.output.is_held())
+    };
+    until(&mut server, &has_long_reply);
+    slow.write_all(b"SET k v\r\n").unwrap();
+    until(&mut server, &|server| server.stats.commands == 3 && is_durable(server));
+    assert_eq!(unanswered(&server), "0");
+    let hung = Hung::on(&mem, |request| request.call == Call::SyncData);
+    let mut waiting = connect(&dir);
+    waiting.write_all(b"SET k w\r\n").unwrap();
+    until(&mut server, &|server| server.stats.commands == 4);
+    assert_eq!((unanswered(&server).as_str(), server.clients.len()), ("1", 2));
+    server.close_unanswered();
+    server.clock.now += Duration::from_secs(u64::from(server.config.aof_outcome_timeout_s));
+    server.close_unanswered();
+    hung.end();
+    assert_eq!((unanswered(&server).as_str(), server.clients.len()), ("0", 1));
+}
+
+/// Lets a server be connected to.
+fn listen(server: &mut Server) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    server.config.port = 0;
+    server.config.unixsocket = dir.path().join("socket");
+    server.listeners = Listeners::open(&server.config).unwrap();
+    dir
+}
+
+fn connect(dir: &TempDir) -> UnixStream {
+    UnixStream::connect(dir.path().join("socket")).unwrap()
 }
 
 /// A value that a job writes in the midst of its walk.
