@@ -61,7 +61,10 @@ const MAX_REPAIR: Duration = Duration::from_secs(300);
 /// Puts off rewrites that keep failing: after the third failure in a row by 1 minute, then 2, 4, ... 60.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backoff {
+    /// Since the last success, or since [`reset_stats`](Self::reset_stats).
     failures: u32,
+    /// Since the last success.
+    in_a_row: u32,
     failed_at: Option<Instant>,
 }
 
@@ -69,7 +72,14 @@ impl Backoff {
     /// A rewrite failed.
     pub fn failed(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
+        self.in_a_row = self.in_a_row.saturating_add(1);
         self.failed_at = Some(now);
+    }
+
+    /// CONFIG RESETSTAT. As in Redis, failures that it forgets put off no rewrite any more; but a repair, which Redis does
+    /// not have, comes no sooner on a disk that fails it.
+    pub fn reset_stats(&mut self) {
+        self.failures = 0;
     }
 
     /// A rewrite succeeded; or somebody asked for one that has to wait for another job, and shall not wait for this as
@@ -85,7 +95,7 @@ impl Backoff {
 
     /// Whether one has to wait that brings back what the log has lost.
     pub fn limits_repair(&self, now: Instant) -> bool {
-        let doublings = self.failures.saturating_sub(1).min(MAX_REPAIR.as_secs().ilog2());
+        let doublings = self.in_a_row.saturating_sub(1).min(MAX_REPAIR.as_secs().ilog2());
         self.is_within((REPAIR * (1 << doublings)).min(MAX_REPAIR), now)
     }
 
@@ -93,7 +103,7 @@ impl Backoff {
         self.failed_at.is_some_and(|at| now.saturating_duration_since(at) < delay)
     }
 
-    /// Failures since the last success: `aof_rewrites_consecutive_failures`.
+    /// `aof_rewrites_consecutive_failures`.
     pub fn failures(&self) -> u32 {
         self.failures
     }

@@ -201,10 +201,10 @@ impl Persistence {
         self.log.as_ref().map_or(0, |log| log.stats(Instant::now()).retained_bytes)
     }
 
-    /// CONFIG RESETSTAT. As in Redis, failures that it forgets put off no rewrite any more.
+    /// CONFIG RESETSTAT.
     pub fn reset_stats(&mut self) {
         self.rewrites = 0;
-        self.backoff.reset();
+        self.backoff.reset_stats();
         self.saving.reset_stats();
         if let Some(log) = &mut self.log {
             log.reset_stats();

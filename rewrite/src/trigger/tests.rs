@@ -63,6 +63,21 @@ fn a_success_or_a_request_forgives_all_failures() {
     assert_eq!((backoff.limits(now), backoff.failures()), (false, 1));
 }
 
+/// They forgot that it had failed a moment ago, and it was tried again at once.
+#[test]
+fn statistics_that_start_over_do_not_hasten_a_repair() {
+    let (start, mut backoff) = (Instant::now(), Backoff::default());
+    let delay_s = |backoff: &Backoff| (0..).find(|&s| !backoff.limits_repair(start + Duration::from_secs(s)));
+    (0..3).for_each(|_| backoff.failed(start));
+    assert_eq!((backoff.failures(), backoff.limits(start), delay_s(&backoff)), (3, true, Some(20)));
+    backoff.reset_stats();
+    assert_eq!((backoff.failures(), backoff.limits(start), delay_s(&backoff)), (0, false, Some(20)));
+    backoff.failed(start);
+    assert_eq!((backoff.failures(), backoff.limits(start), delay_s(&backoff)), (1, false, Some(40)));
+    backoff.reset();
+    assert_eq!((backoff.failures(), delay_s(&backoff)), (0, Some(0)));
+}
+
 #[test]
 fn a_base_is_as_long_for_each_byte_of_memory_as_the_last_one_that_tells() {
     let after = |bases: &[(u64, u64)]| {

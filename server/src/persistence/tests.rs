@@ -330,6 +330,7 @@ fn a_rewrite_that_fails_has_taken_time_and_resetstat_forgets_that_it_failed() {
     let trouble = server.persistence.last.trouble().map(str::to_owned);
     server.persistence.reset_stats();
     assert_eq!(server.persistence.backoff.failures(), 0);
+    assert!(server.persistence.backoff.limits_repair(server.clock.now), "a repair is put off as before");
     assert!(trouble.is_some() && server.persistence.last.trouble() == trouble.as_deref(), "it is no count");
 }
 
