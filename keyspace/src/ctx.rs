@@ -236,12 +236,17 @@ impl<'a> Ctx<'a> {
         change: impl FnOnce(&mut Value) -> Option<T>,
     ) -> Result<T, CommandError> {
         let held = self.peek(key);
-        let (is_new, before) = (held.is_none(), StringRef::of_key(held)?);
+        let (is_new, is_int) = (held.is_none(), matches!(held, Some(ValueRef::Int(_))));
+        let before = StringRef::of_key(held)?;
         let mut value = Value::Str(copied(&before.contiguous()));
         let result = change(&mut value).ok_or(CommandError::WrongType)?;
         // What stays as it was leaves no trace: a WATCH of it still holds.
         if is_new || StringRef::of(value.view())? != before {
             self.set_keep_ttl(key, value);
+        } else if is_int {
+            // But as in Redis, an integer that could have been edited is a string from then on.
+            let hash = self.hash(key);
+            self.keyspace.dbs[self.db].restate(hash, key, value.into());
         }
         Ok(result)
     }

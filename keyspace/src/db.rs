@@ -201,6 +201,14 @@ impl Db {
         }
     }
 
+    /// Stores a short string or an integer in another form, by which nothing else of its key changes.
+    pub(crate) fn restate(&mut self, hash: u64, key: &[u8], value: New<'_>) {
+        let Some((index, slot)) = self.table.seek(hash, key) else { return };
+        let Some(segment) = self.table.segment_mut(index) else { return };
+        let at = segment.entry(slot).expire_at_ms;
+        segment.replace(slot, value, at);
+    }
+
     /// Removes a key; returns its value (`None` for a short string or an integer) and when it would have expired.
     pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<(Option<Value>, Option<i64>)> {
         let (index, slot) = self.table.seek(hash, key)?;

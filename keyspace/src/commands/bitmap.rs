@@ -32,12 +32,17 @@ fn setbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         _ => return Err(CommandError::other("ERR bit is not an integer or out of range")),
     };
     let (byte, mask) = (bit / 8, 0x80 >> (bit % 8));
-    let held = StringRef::of_key(ctx.lookup_write(key))?.byte(byte);
+    let value = ctx.lookup_write(key);
+    let is_int = matches!(value, Some(ValueRef::Int(_)));
+    let held = StringRef::of_key(value)?.byte(byte);
     let old = held.unwrap_or_default();
     let was_on = old & mask != 0;
-    if was_on != on || held.is_none() {
+    let differs = was_on != on || held.is_none();
+    if differs || is_int {
         let new = if on { old | mask } else { old & !mask };
         ctx.edit(key, byte + 1, |mut string| string.write(byte, &[new]))?;
+    }
+    if differs {
         ctx.changed(key, '$', "setbit", 1);
     }
     out.integer(i64::from(was_on));

@@ -59,9 +59,16 @@ fn keys_are_counted_named_and_deleted() {
 #[test]
 fn what_changes_nothing_leaves_no_effect_and_breaks_no_watch() {
     let mut session = Session::new();
-    for line in
-        ["DEL none", "UNLINK none", "EXPIRE none 10", "PERSIST none", "MOVE none 1", "COPY none other"]
-    {
+    session.run("SET n 1 EX 100");
+    for line in [
+        "DEL none",
+        "UNLINK none",
+        "EXPIRE none 10",
+        "PERSIST none",
+        "MOVE none 1",
+        "COPY none other",
+        "SETBIT n 0 0",
+    ] {
         assert_eq!(session.run(line), ":0\r\n", "{line}");
         assert!(session.effects().is_empty() && session.events().is_empty(), "{line}");
         let wrote =
@@ -69,6 +76,7 @@ fn what_changes_nothing_leaves_no_effect_and_breaks_no_watch() {
         assert!(!session.unit.touched.iter().any(wrote), "{line}");
         assert!(!session.unit.touched.is_empty(), "its reply depends on the key: {line}");
     }
+    session.check(&[("GET n", "$1\r\n1\r\n"), ("TTL n", ":100\r\n")]);
 }
 
 #[test]

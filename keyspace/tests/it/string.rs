@@ -197,6 +197,17 @@ fn what_is_computed_is_a_string_also_where_it_spells_an_integer() {
         ("APPEND a 3", "a", "embstr"),
         ("GETSET a 123", "a", "int"),
         ("COPY d e", "e", "embstr"),
+        // Also where it is what it was.
+        ("SET k 123", "k", "int"),
+        ("SETRANGE k 0 \"\"", "k", "int"),
+        ("BITFIELD k GET u8 0", "k", "int"),
+        ("SETRANGE k 0 1", "k", "embstr"),
+        ("SET k 123", "k", "int"),
+        ("APPEND k \"\"", "k", "embstr"),
+        ("SET k 123", "k", "int"),
+        ("SETBIT k 0 0", "k", "embstr"),
+        ("SET k 123", "k", "int"),
+        ("BITFIELD k SET u8 0 49", "k", "embstr"),
     ] {
         assert!(!session.run(line).starts_with('-'), "{line}");
         let entry = session.keyspace.entry(0, key.as_bytes(), session.now_ms).unwrap();
