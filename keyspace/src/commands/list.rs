@@ -162,9 +162,9 @@ fn lset(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 
 fn linsert(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let (key, pivot, element) = (argv[1], argv[3], argv[4]);
-    let behind = match &argv[2].to_ascii_lowercase()[..] {
-        b"before" => 0,
-        b"after" => 1,
+    let side = match &argv[2].to_ascii_lowercase()[..] {
+        b"before" => End::Left,
+        b"after" => End::Right,
         _ => return Err(CommandError::Syntax),
     };
     let limit = ChunkLimit::of(ctx.limits());
@@ -176,7 +176,7 @@ fn linsert(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     match (found, list_mut(ctx, key)?) {
         (Some(index), Some(list)) => {
             list.make_room(&[element], limit);
-            list.insert(index + behind, element, limit);
+            list.insert(index, side, element, limit);
             out.count(list.len());
             ctx.changed(key, 'l', "linsert", 1);
         }
@@ -336,6 +336,7 @@ fn move_element(
         let index = if from == End::Left { 0 } else { list.len() - 1 };
         list.remove(index, 1);
         push_all(list, &[&element], to, limit);
+        list.shrink(limit);
     }
     ctx.changed(destination, 'l', push_event(to), 0);
     if source != destination {

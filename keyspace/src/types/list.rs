@@ -4,10 +4,14 @@
 //! listpack    [a b c]
 //! quicklist   tree of chunks  [a b c] [d e] [a very long element] [f g h]      weight of a chunk: its elements
 //! ```
-//! A chunk stays within `list-max-listpack-size`; an element beyond it has a chunk of its own. A write after a clone
+//! A chunk stays about within `list-max-listpack-size`; an element beyond it has a chunk of its own. A write after a clone
 //! copies one chunk and the tree's path to it.
 //!
-//! Source of the conversions: redis 7.2 `src/t_list.c` `listTypeTryConvertListpack`, `listTypeTryConvertQuicklist`.
+//! Where chunks end shows, for a quicklist of which one is left may become a listpack again: they end where Redis's nodes
+//! do, but for what [`ChunkLimit::has_room`] and [`ChunkLimit::may_replace`] say.
+//!
+//! Source of the conversions: redis 7.2 `src/t_list.c` `listTypeTryConvertListpack`, `listTypeTryConvertQuicklist`; of the
+//! chunks: valkey 8.0 `src/quicklist.c`.
 
 use crate::Limits;
 use crate::types::listpack::{At, Element, Listpack};
@@ -64,25 +68,24 @@ impl ChunkLimit {
     pub fn of(limits: &Limits) -> Self {
         /// Where the number of elements is the limit, this is too.
         const SAFE_BYTES: usize = 8192;
-        let packed = limits.list_packed_threshold;
-        match limits.list_max_listpack_size {
-            level @ ..0 => {
-                let bytes = 2048 << level.unsigned_abs().min(5);
-                ChunkLimit { bytes, count: usize::MAX, by_size: true, packed }
-            }
-            count => ChunkLimit { bytes: SAFE_BYTES, count: count.max(1) as usize, by_size: false, packed },
-        }
+        let (bytes, count, by_size) = match limits.list_max_listpack_size {
+            level @ ..0 => (2048 << level.unsigned_abs().min(5), usize::MAX, true),
+            count => (SAFE_BYTES, count.max(1) as usize, false),
+        };
+        ChunkLimit { bytes, count, by_size, packed: limits.list_packed_threshold.min(bytes) }
     }
 
     fn admits(&self, bytes: usize, count: usize) -> bool {
         bytes <= self.bytes && count <= self.count
     }
 
-    /// Whether a quicklist of one chunk is small enough to become a listpack: half of the limit, so that a list about
-    /// as long as the limit does not go back and forth.
-    fn admits_back(&self, chunk: &Listpack) -> bool {
-        let bytes = if self.by_size { self.bytes / 2 } else { self.bytes };
-        chunk.len_bytes() <= bytes && chunk.len() <= self.count / 2
+    /// Whether a quicklist of this one chunk may be a listpack. What is left of a longer one must be within half of the
+    /// limit, so that a list about as long as the limit does not go back and forth.
+    fn admits_as_listpack(&self, chunk: &Listpack, is_left: bool) -> bool {
+        let share = if is_left { 2 } else { 1 };
+        let is_small =
+            if self.by_size { chunk.len_bytes() <= self.bytes / share } else { chunk.len() <= self.count / share };
+        is_small && !self.holds_plain(chunk)
     }
 
     fn is_packed(&self, element_bytes: usize) -> bool {
@@ -95,10 +98,25 @@ impl ChunkLimit {
             && chunk.iter().any(|element| !element.with_bytes(|bytes| self.is_packed(bytes.len())))
     }
 
+    /// By Redis's estimate, and by what a chunk takes in memory: a little beyond the limit that is a fifth more.
     fn has_room(&self, chunk: &Listpack, element: &[u8]) -> bool {
-        self.is_packed(element.len())
-            && !self.holds_plain(chunk)
-            && self.admits(chunk.heap_bytes_with(element), chunk.len() + 1)
+        const ESTIMATED_HEAD_BYTES: usize = 8;
+        let estimated_bytes = chunk.len_bytes() + element.len() + ESTIMATED_HEAD_BYTES;
+        let bytes = estimated_bytes.max(chunk.heap_bytes_with(element));
+        self.is_packed(element.len()) && !self.holds_plain(chunk) && self.admits(bytes, chunk.len() + 1)
+    }
+
+    /// Whether an element may take the place of another. In Redis a node grows by that without a limit; here the next write
+    /// behind a snapshot would copy all of it.
+    fn may_replace(&self, chunk: &Listpack, at: At, element: &[u8]) -> bool {
+        let bytes = chunk.heap_bytes_replacing(at, element);
+        self.is_packed(element.len()) && !self.holds_plain(chunk) && bytes <= self.bytes.max(chunk.heap_bytes())
+    }
+
+    /// Whether two chunks are to be one.
+    fn may_merge(&self, one: &Listpack, other: &Listpack) -> bool {
+        let bytes = one.len_bytes() + other.len_bytes();
+        !self.holds_plain(one) && !self.holds_plain(other) && self.admits(bytes, one.len() + other.len())
     }
 }
 
@@ -110,10 +128,10 @@ impl List {
 
     /// A list of these listpacks in a row, none of them empty: a single one that is small enough stays one.
     pub fn from_chunks(mut chunks: Vec<Listpack>, limit: ChunkLimit) -> Self {
-        let is_small =
-            |chunk: &Listpack| limit.admits(chunk.len_bytes(), chunk.len()) && !limit.holds_plain(chunk);
         match chunks.pop() {
-            Some(chunk) if chunks.is_empty() && is_small(&chunk) => List(Repr::Listpack(chunk)),
+            Some(chunk) if chunks.is_empty() && limit.admits_as_listpack(&chunk, false) => {
+                List(Repr::Listpack(chunk))
+            }
             last => List(Repr::Quicklist(chunks.into_iter().chain(last).collect())),
         }
     }
@@ -242,7 +260,7 @@ impl List {
     pub fn shrink(&mut self, limit: ChunkLimit) {
         if let Repr::Quicklist(tree) = &self.0
             && tree.len() <= 1
-            && tree.first().is_none_or(|chunk| limit.admits_back(chunk) && !limit.holds_plain(chunk))
+            && tree.first().is_none_or(|chunk| limit.admits_as_listpack(chunk, true))
         {
             self.0 = Repr::Listpack(tree.first().cloned().unwrap_or_default());
         }
@@ -250,39 +268,30 @@ impl List {
 
     /// Adds an element at an end.
     pub fn push(&mut self, end: End, element: &[u8], limit: ChunkLimit) {
-        let index = if end == End::Left { 0 } else { self.len() };
-        self.insert(index, element, limit);
+        match &mut self.0 {
+            Repr::Listpack(pack) => push_in(pack, end, element),
+            Repr::Quicklist(tree) => {
+                let chunk = if end == End::Left { 0 } else { tree.len().saturating_sub(1) };
+                push_in_tree(tree, chunk, end, element, limit);
+            }
+        }
     }
 
-    /// Puts an element before the one at `index`, or at the end.
-    pub fn insert(&mut self, index: usize, element: &[u8], limit: ChunkLimit) {
+    /// Puts an element beside the one at `index`; nothing happens if there is none.
+    pub fn insert(&mut self, index: usize, side: End, element: &[u8], limit: ChunkLimit) {
         match &mut self.0 {
-            Repr::Listpack(pack) => insert_at(pack, index, element),
-            Repr::Quicklist(tree) => insert_in_tree(tree, index, element, limit),
+            Repr::Listpack(pack) if index >= pack.len() => {}
+            Repr::Listpack(pack) => insert_at(pack, index + usize::from(side == End::Right), element),
+            Repr::Quicklist(tree) => insert_in_tree(tree, index, side, element, limit),
         }
     }
 
     /// Puts an element in the place of the one at `index`; false if there is none.
     pub fn set(&mut self, index: usize, element: &[u8], limit: ChunkLimit) -> bool {
-        if index >= self.len() {
-            return false;
+        match &mut self.0 {
+            Repr::Listpack(pack) => seek(pack, index).map(|at| pack.replace(at, element)).is_some(),
+            Repr::Quicklist(tree) => replace_in_tree(tree, index, element, limit).is_some(),
         }
-        let replaced = match &mut self.0 {
-            Repr::Listpack(pack) => {
-                replace_at(pack, index, element);
-                true
-            }
-            Repr::Quicklist(tree) => tree.seek_weight(index).is_some_and(|(chunk, offset)| {
-                let fits =
-                    tree.get(chunk).is_some_and(|pack| pack.len() == 1 || limit.has_room(pack, element));
-                fits && tree.update(chunk, |pack| replace_at(pack, offset, element)).is_some()
-            }),
-        };
-        if !replaced {
-            self.remove(index, 1);
-            self.insert(index, element, limit);
-        }
-        true
     }
 
     /// Removes `count` elements from `start` on, or as many as there are.
@@ -357,29 +366,100 @@ impl<'a> Iter<'a> {
     }
 }
 
-fn insert_in_tree(tree: &mut Tree<Listpack>, index: usize, element: &[u8], limit: ChunkLimit) {
-    // Behind the last element there is no chunk to stand before.
-    let (chunk, offset) = tree.seek_weight(index).unwrap_or((tree.len(), 0));
-    if offset > 0 && !has_room(tree, chunk, element, limit) {
-        let right = tree.update(chunk, |pack| split_off(pack, offset));
-        right.into_iter().for_each(|right| tree.insert(chunk + 1, right));
-        insert_between(tree, chunk + 1, element, limit);
-    } else if offset > 0 {
-        tree.update(chunk, |pack| insert_at(pack, offset, element));
+/// Adds an element at an end of a chunk, or as a chunk of its own there.
+fn push_in_tree(tree: &mut Tree<Listpack>, chunk: usize, end: End, element: &[u8], limit: ChunkLimit) {
+    if has_room(tree, chunk, element, limit) {
+        tree.update(chunk, |pack| push_in(pack, end, element));
     } else {
-        insert_between(tree, chunk, element, limit);
+        let beside = chunk + usize::from(end == End::Right);
+        tree.insert(beside.min(tree.len()), single(element));
     }
 }
 
-/// Adds an element between two chunks: to one of them, or as a chunk of its own.
-fn insert_between(tree: &mut Tree<Listpack>, chunk: usize, element: &[u8], limit: ChunkLimit) {
-    if chunk > 0 && has_room(tree, chunk - 1, element, limit) {
-        tree.update(chunk - 1, |pack| pack.push_back(element));
-    } else if has_room(tree, chunk, element, limit) {
-        tree.update(chunk, |pack| pack.push_front(element));
+/// The chunk of the element beside which it is to stand is the first choice, the chunk on the other side the second.
+fn insert_in_tree(tree: &mut Tree<Listpack>, index: usize, side: End, element: &[u8], limit: ChunkLimit) {
+    let Some((chunk, offset)) = tree.seek_weight(index) else { return };
+    let len = tree.get(chunk).map_or(0, Listpack::len);
+    let at = offset + usize::from(side == End::Right);
+    if has_room(tree, chunk, element, limit) {
+        tree.update(chunk, |pack| insert_at(pack, at, element));
+    } else if at == 0 {
+        match chunk.checked_sub(1) {
+            Some(before) => push_in_tree(tree, before, End::Right, element, limit),
+            None => tree.insert(0, single(element)),
+        }
+    } else if at == len {
+        push_in_tree(tree, chunk + 1, End::Left, element, limit);
+    } else if !limit.is_packed(element.len()) {
+        split(tree, chunk, at);
+        tree.insert(chunk + 1, single(element));
     } else {
-        tree.insert(chunk, single(element));
+        split(tree, chunk, at);
+        // Away from the one beside which it stands.
+        let (to, end, center) = match side {
+            End::Left => (chunk, End::Right, chunk + 1),
+            End::Right => (chunk + 1, End::Left, chunk),
+        };
+        tree.update(to, |pack| push_in(pack, end, element));
+        merge_around(tree, center, limit);
     }
+}
+
+/// `None` if there is no such element.
+fn replace_in_tree(tree: &mut Tree<Listpack>, index: usize, element: &[u8], limit: ChunkLimit) -> Option<()> {
+    let (chunk, offset) = tree.seek_weight(index)?;
+    let pack = tree.get(chunk)?;
+    let at = seek(pack, offset)?;
+    if limit.may_replace(pack, at, element) || pack.len() == 1 && !limit.is_packed(element.len()) {
+        tree.update(chunk, |pack| pack.replace(at, element));
+    } else if pack.len() == 1 {
+        tree.remove(chunk);
+        push_in_tree(tree, chunk, End::Left, element, limit);
+    } else {
+        // It stands alone between what was in front of the other and what was behind it.
+        if offset + 1 < pack.len() {
+            split(tree, chunk, offset + 1);
+        }
+        if offset == 0 {
+            tree.update(chunk, |pack| *pack = single(element));
+        } else {
+            tree.update(chunk, |pack| remove_at(pack, offset, 1));
+            tree.insert(chunk + 1, single(element));
+            merge_around(tree, chunk + 1, limit);
+        }
+    }
+    Some(())
+}
+
+/// Makes two chunks of one: what was at `offset` begins the second.
+fn split(tree: &mut Tree<Listpack>, chunk: usize, offset: usize) {
+    let right = tree.update(chunk, |pack| split_off(pack, offset));
+    right.into_iter().for_each(|right| tree.insert(chunk + 1, right));
+}
+
+/// Makes one of neighbours that are small enough, around a place where chunks were split: first of the two on either side,
+/// then of the one in the middle with what is in front of it, and of that with what is behind.
+fn merge_around(tree: &mut Tree<Listpack>, center: usize, limit: ChunkLimit) {
+    let mut center = center;
+    if center >= 2 && merge(tree, center - 2, limit) {
+        center -= 1;
+    }
+    merge(tree, center + 1, limit);
+    if center >= 1 && merge(tree, center - 1, limit) {
+        center -= 1;
+    }
+    merge(tree, center, limit);
+}
+
+/// Makes one chunk of this one and the next, if they are small enough; false if they are not.
+fn merge(tree: &mut Tree<Listpack>, chunk: usize, limit: ChunkLimit) -> bool {
+    let pair = tree.get(chunk).zip(tree.get(chunk + 1));
+    let may_merge = pair.is_some_and(|(one, other)| limit.may_merge(one, other));
+    if may_merge {
+        let behind = tree.remove(chunk + 1);
+        tree.update(chunk, |pack| pack.extend(behind.iter()));
+    }
+    may_merge
 }
 
 fn has_room(tree: &Tree<Listpack>, chunk: usize, element: &[u8], limit: ChunkLimit) -> bool {
@@ -427,9 +507,10 @@ fn insert_at(pack: &mut Listpack, index: usize, element: &[u8]) {
     }
 }
 
-fn replace_at(pack: &mut Listpack, index: usize, element: &[u8]) {
-    if let Some(at) = seek(pack, index) {
-        pack.replace(at, element);
+fn push_in(pack: &mut Listpack, end: End, element: &[u8]) {
+    match end {
+        End::Left => pack.push_front(element),
+        End::Right => pack.push_back(element),
     }
 }
 

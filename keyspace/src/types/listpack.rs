@@ -152,6 +152,11 @@ impl Listpack {
         Blob::bytes_for(self.len_bytes() + Encoded::new(element).len_bytes())
     }
 
+    /// The same, with an element in the place of another.
+    pub(crate) fn heap_bytes_replacing(&self, At(at): At, element: &[u8]) -> usize {
+        self.heap_bytes_with(element) - span(&self.0, at)
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         match u16::from_le_bytes([self.0[4], self.0[5]]) {

@@ -184,3 +184,33 @@ fn the_encoding_follows_the_size_both_ways() {
     session.run("RPOP l");
     session.check(&[("OBJECT ENCODING l", "$8\r\nlistpack\r\n")]);
 }
+
+#[test]
+fn an_element_that_fits_in_the_place_of_another_takes_it() {
+    let mut session = Session::new();
+    session.keyspace.limits.list_max_listpack_size = -1;
+    // As a listpack it has more bytes than a chunk may have, for their heads do not count.
+    session.run(&format!("RPUSH l {}", vec!["elements"; 511].join(" ")));
+    session.check(&[
+        ("OBJECT ENCODING l", "$8\r\nlistpack\r\n"),
+        ("RPUSH l elements", ":512\r\n"),
+        ("OBJECT ENCODING l", "$9\r\nquicklist\r\n"),
+        ("LSET l 0 x", "+OK\r\n"),
+        ("LTRIM l 0 200", "+OK\r\n"),
+        ("OBJECT ENCODING l", "$8\r\nlistpack\r\n"),
+    ]);
+}
+
+#[test]
+fn a_long_list_that_is_turned_round_may_become_a_listpack() {
+    let mut session = Session::new();
+    session.keyspace.limits.list_max_listpack_size = 8;
+    session.run(&format!("RPUSH l a b c d e f g {}", "x".repeat(8200)));
+    session.check(&[
+        ("LTRIM l -3 -1", "+OK\r\n"),
+        ("LSET l 2 h", "+OK\r\n"),
+        ("OBJECT ENCODING l", "$9\r\nquicklist\r\n"),
+        ("LMOVE l l RIGHT LEFT", "$1\r\nh\r\n"),
+        ("OBJECT ENCODING l", "$8\r\nlistpack\r\n"),
+    ]);
+}

@@ -44,9 +44,11 @@ pub(super) fn compare(ours: &Path, dir: &Path, chance: &mut Chance) -> Result<()
             let (ours, theirs) = (encodings(&mut ours, &steps)?, encodings(&mut theirs, &steps)?);
             let is_other = |at: &usize| differ(&steps[*at], &ours[*at], &theirs[*at]);
             if let Some(at) = (0..steps.len()).find(is_other) {
-                let request: String = steps[at].request.join(" ").chars().take(200).collect();
+                let short = |step: &Step| step.request.join(" ").chars().take(200).collect::<String>();
+                let requests: Vec<String> = steps[..=at].iter().map(short).collect();
                 differences.push(format!(
-                    "{request}: ours {}, {} {}",
+                    "{}: ours {}, {} {}",
+                    requests.join("; "),
                     ours[at].text(),
                     valkey.name,
                     theirs[at].text()

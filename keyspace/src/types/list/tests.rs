@@ -8,7 +8,7 @@ use super::*;
 fn limits() -> impl Strategy<Value = ChunkLimit> {
     prop_oneof![
         (1usize..6).prop_map(|count| ChunkLimit { bytes: 8192, count, by_size: false, packed: usize::MAX }),
-        (24usize..90, 4usize..40).prop_map(|(bytes, packed)| ChunkLimit {
+        (24usize..90, 4usize..24).prop_map(|(bytes, packed)| ChunkLimit {
             bytes,
             count: usize::MAX,
             by_size: true,
@@ -20,7 +20,7 @@ fn limits() -> impl Strategy<Value = ChunkLimit> {
 #[derive(Debug, Clone)]
 enum Op {
     Push(End, Vec<Vec<u8>>),
-    Insert(usize, Vec<u8>),
+    Insert(usize, End, Vec<u8>),
     Set(usize, Vec<u8>),
     Remove(usize, usize),
     RemoveEqual(Vec<u8>, usize, End),
@@ -43,7 +43,7 @@ fn end() -> impl Strategy<Value = End> {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (end(), prop::collection::vec(element(), 1..12)).prop_map(|(end, elements)| Op::Push(end, elements)),
-        3 => (any::<usize>(), element()).prop_map(|(at, element)| Op::Insert(at, element)),
+        3 => (any::<usize>(), end(), element()).prop_map(|(at, side, element)| Op::Insert(at, side, element)),
         3 => (any::<usize>(), element()).prop_map(|(at, element)| Op::Set(at, element)),
         3 => (any::<usize>(), 0usize..20).prop_map(|(at, count)| Op::Remove(at, count)),
         2 => (element(), 0usize..4, end()).prop_map(|(element, max, end)| Op::RemoveEqual(element, max, end)),
@@ -60,11 +60,13 @@ fn apply(list: &mut List, model: &mut Vec<Vec<u8>>, op: Op, limit: ChunkLimit) {
                 model.insert(if end == End::Left { 0 } else { model.len() }, element.clone());
             }
         }
-        Op::Insert(at, element) => {
+        Op::Insert(at, side, element) => {
             let at = at % (model.len() + 1);
             list.make_room(&[&element], limit);
-            list.insert(at, &element, limit);
-            model.insert(at, element);
+            list.insert(at, side, &element, limit);
+            if at < model.len() {
+                model.insert(at + usize::from(side == End::Right), element);
+            }
         }
         Op::Set(at, element) => {
             let at = at % (model.len() + 1);
@@ -197,8 +199,67 @@ fn an_element_beyond_a_chunk_has_one_of_its_own() {
         list.make_room(&[element], limit);
         list.push(End::Right, element, limit);
     }
-    assert_eq!(list.chunks().map(Listpack::len).collect::<Vec<_>>(), [2, 1, 1]);
+    assert_eq!(chunk_lens(&list), [2, 1, 1]);
     list.remove(2, 1);
     list.shrink(limit);
     assert_eq!(contents(list.iter()), [b"a", b"b", b"c"]);
+}
+
+fn chunk_lens(list: &List) -> Vec<usize> {
+    list.chunks().map(Listpack::len).collect()
+}
+
+#[test]
+fn chunks_end_where_the_nodes_of_redis_do() {
+    let limit = ChunkLimit { bytes: 8192, count: 8, by_size: false, packed: 10 };
+    // Elements in three chunks of eight, of which the first loses some; then a change.
+    type Change = fn(&mut List, ChunkLimit);
+    let table: &[(usize, Change, &[usize])] = &[
+        (2, |list, limit| assert!(list.set(6, b"x", limit)), &[6, 8, 8]),
+        (2, |list, limit| list.insert(6, End::Left, b"x", limit), &[7, 8, 8]),
+        (2, |list, limit| list.insert(5, End::Right, b"x", limit), &[7, 8, 8]),
+        (0, |list, limit| list.insert(7, End::Right, b"x", limit), &[8, 1, 8, 8]),
+        (0, |list, limit| list.insert(0, End::Left, b"x", limit), &[1, 8, 8, 8]),
+        (0, |list, limit| list.insert(10, End::Left, b"x", limit), &[8, 3, 6, 8]),
+        (0, |list, limit| list.insert(10, End::Right, b"x", limit), &[8, 3, 6, 8]),
+        (6, |list, limit| list.insert(4, End::Left, b"x", limit), &[5, 6, 8]),
+        (6, |list, limit| list.insert(4, End::Right, b"x", limit), &[5, 6, 8]),
+        (0, |list, limit| list.insert(10, End::Left, b"stands alone", limit), &[8, 2, 1, 6, 8]),
+        (6, |list, limit| assert!(list.set(4, b"stands alone", limit)), &[4, 1, 5, 8]),
+        (6, |list, limit| assert!(list.set(2, b"stands alone", limit)), &[2, 1, 7, 8]),
+    ];
+    for (row, (removed, change, expected)) in table.iter().enumerate() {
+        let mut list = List::new();
+        list.make_room(&[&b"a"[..]; 24], limit);
+        (0..24).for_each(|_| list.push(End::Right, b"a", limit));
+        list.remove(0, *removed);
+        change(&mut list, limit);
+        assert_eq!(chunk_lens(&list), *expected, "row {row}");
+    }
+}
+
+#[test]
+fn an_element_that_need_not_stand_alone_any_more_joins_what_is_behind_it() {
+    let limit = ChunkLimit { bytes: 8192, count: 8, by_size: false, packed: 10 };
+    let mut list = List::new();
+    for element in [&b"a"[..], b"stands alone", b"c"] {
+        list.make_room(&[element], limit);
+        list.push(End::Right, element, limit);
+    }
+    assert_eq!(chunk_lens(&list), [1, 1, 1]);
+    assert!(list.set(1, b"b", limit));
+    assert_eq!(chunk_lens(&list), [1, 2]);
+    assert_eq!(contents(list.iter()), [b"a", b"b", b"c"]);
+}
+
+#[test]
+fn a_longer_element_does_not_let_a_chunk_grow_beyond_the_limit() {
+    let limit = ChunkLimit::of(&Limits { list_max_listpack_size: -1, ..Limits::default() });
+    let mut list = List::new();
+    list.make_room(&[&b"a"[..]; 5000], limit);
+    (0..5000).for_each(|_| list.push(End::Right, b"a", limit));
+    let long = [b'l'; 3000];
+    (0..5000).for_each(|at| assert!(list.set(at, &long, limit)));
+    assert!(list.chunks().all(|chunk| chunk.len_bytes() <= 4096));
+    assert_eq!(list.len(), 5000);
 }
