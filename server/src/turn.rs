@@ -174,14 +174,18 @@ impl Turn {
     }
 
     /// Everything that executes commands. Once the server has decided to end, nothing does: its log is closed.
-    /// `writing`: a snapshot is being written. The time for commands begins here: connections would take all of it.
+    /// `writing`: a snapshot is being written. The time for commands begins here: connections would take all of it. What
+    /// is due by the clock, above all the allocator's count, takes as long, so it has a turn of its own then.
     fn work(&mut self, server: &mut Server, writing: bool) {
         server.turn_ends_ns = if writing { monotonic_ns() + SNAPSHOT_EXECUTE_NS } else { u64::MAX };
-        self.read_all(server);
+        let cron_is_due = server.clock.now >= self.next_cron;
+        if !(writing && cron_is_due) {
+            self.read_all(server);
+        }
         server.time_out_parked();
         server.end_migration();
         server.resume_all();
-        if server.exit.is_none() && server.clock.now >= self.next_cron {
+        if server.exit.is_none() && cron_is_due {
             let began_ns = monotonic_ns();
             self.next_cron = server.clock.now + server.cron();
             server.stats.cycles.cron_ns += monotonic_ns().saturating_sub(began_ns);
@@ -417,5 +421,29 @@ mod tests {
             turn.once(&mut server, timeout).unwrap();
         }
         assert!(turn.timeout(&server) > Duration::from_secs(500), "which cron did not do");
+    }
+    #[test]
+    fn beside_a_snapshot_what_is_due_by_the_clock_has_a_turn_of_its_own() {
+        let logger = Logger::open(std::path::Path::new("/dev/null"), Level::Warning).unwrap();
+        let mut server = Server::new(crate::config::Config::default(), logger, 1);
+        let dir = tempfile::tempdir().unwrap();
+        server.config.port = 0;
+        server.config.unixsocket = dir.path().join("socket");
+        server.listeners = crate::listening::Listeners::open(&server.config).unwrap();
+        let mut turn = Turn::new().unwrap();
+        let mut client = std::os::unix::net::UnixStream::connect(&server.config.unixsocket).unwrap();
+        io::Write::write_all(&mut client, b"PING\r\n").unwrap();
+        turn.next_cron = Instant::now() + Duration::from_secs(1000);
+        server.listeners.watch(turn.poll.registry(), |at| Token(FIRST_LISTENER + at)).unwrap();
+        while turn.unread.is_empty() {
+            turn.poll.poll(&mut turn.events, None).unwrap();
+            turn.dispatch(&mut server);
+        }
+        turn.next_cron = server.clock.now;
+        turn.work(&mut server, true);
+        assert_eq!(server.stats.commands, 0);
+        assert!(turn.next_cron > server.clock.now);
+        turn.work(&mut server, true);
+        assert_eq!(server.stats.commands, 1);
     }
 }
