@@ -9,6 +9,8 @@
 //!
 //! Source of the conversions: redis 7.2 `src/t_list.c` `listTypeTryConvertListpack`, `listTypeTryConvertQuicklist`.
 
+use triomphe::Arc;
+
 use crate::Limits;
 use crate::types::listpack::{At, Element, Listpack};
 use crate::types::tree::{self, Item, Tree};
@@ -20,7 +22,14 @@ pub struct List(Repr);
 #[derive(Debug, Clone)]
 enum Repr {
     Listpack(Listpack),
-    Quicklist(Tree<Listpack>),
+    /// Behind a pointer: a value has a place in its segment's vector, which is to be no wider than most values need.
+    Quicklist(Arc<Tree<Listpack>>),
+}
+
+impl Repr {
+    fn quicklist(chunks: impl Iterator<Item = Listpack>) -> Self {
+        Repr::Quicklist(Arc::new(chunks.collect()))
+    }
 }
 
 impl Default for Repr {
@@ -114,7 +123,7 @@ impl List {
             |chunk: &Listpack| limit.admits(chunk.len_bytes(), chunk.len()) && !limit.holds_plain(chunk);
         match chunks.pop() {
             Some(chunk) if chunks.is_empty() && is_small(&chunk) => List(Repr::Listpack(chunk)),
-            last => List(Repr::Quicklist(chunks.into_iter().chain(last).collect())),
+            last => List(Repr::quicklist(chunks.into_iter().chain(last))),
         }
     }
 
@@ -233,7 +242,7 @@ impl List {
                 || elements.iter().any(|element| !limit.is_packed(element.len()))
             {
                 let pack = std::mem::take(pack);
-                self.0 = Repr::Quicklist(Some(pack).filter(|pack| !pack.is_empty()).into_iter().collect());
+                self.0 = Repr::quicklist(Some(pack).filter(|pack| !pack.is_empty()).into_iter());
             }
         }
     }
@@ -258,7 +267,7 @@ impl List {
     pub fn insert(&mut self, index: usize, element: &[u8], limit: ChunkLimit) {
         match &mut self.0 {
             Repr::Listpack(pack) => insert_at(pack, index, element),
-            Repr::Quicklist(tree) => insert_in_tree(tree, index, element, limit),
+            Repr::Quicklist(tree) => insert_in_tree(Arc::make_mut(tree), index, element, limit),
         }
     }
 
@@ -275,7 +284,7 @@ impl List {
             Repr::Quicklist(tree) => tree.seek_weight(index).is_some_and(|(chunk, offset)| {
                 let fits =
                     tree.get(chunk).is_some_and(|pack| pack.len() == 1 || limit.has_room(pack, element));
-                fits && tree.update(chunk, |pack| replace_at(pack, offset, element)).is_some()
+                fits && Arc::make_mut(tree).update(chunk, |pack| replace_at(pack, offset, element)).is_some()
             }),
         };
         if !replaced {
@@ -291,7 +300,7 @@ impl List {
         match &mut self.0 {
             _ if count == 0 => {}
             Repr::Listpack(pack) => remove_at(pack, start, count),
-            Repr::Quicklist(tree) => remove_in_tree(tree, start, start + count - 1),
+            Repr::Quicklist(tree) => remove_in_tree(Arc::make_mut(tree), start, start + count - 1),
         }
     }
 
@@ -300,6 +309,7 @@ impl List {
         match &mut self.0 {
             Repr::Listpack(pack) => remove_equal(pack, element, max, from),
             Repr::Quicklist(tree) => {
+                let tree = Arc::make_mut(tree);
                 let mut removed = 0;
                 // Walked by the number of chunks still to visit, because chunks that become empty go.
                 let mut left = tree.len();
