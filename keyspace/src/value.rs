@@ -183,3 +183,13 @@ impl ValueRef<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Value;
+
+    #[test]
+    fn a_segment_has_three_words_for_a_value() {
+        assert_eq!(size_of::<Option<Value>>(), 24);
+    }
+}

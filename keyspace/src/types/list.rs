@@ -13,6 +13,8 @@
 //! Source of the conversions: redis 7.2 `src/t_list.c` `listTypeTryConvertListpack`, `listTypeTryConvertQuicklist`; of the
 //! chunks: valkey 8.0 `src/quicklist.c`.
 
+use triomphe::Arc;
+
 use crate::Limits;
 use crate::types::listpack::{At, Element, Listpack};
 use crate::types::tree::{self, Item, Tree};
@@ -24,7 +26,14 @@ pub struct List(Repr);
 #[derive(Debug, Clone)]
 enum Repr {
     Listpack(Listpack),
-    Quicklist(Tree<Listpack>),
+    /// Behind a pointer: a value has a place in its segment's vector, which is to be no wider than most values need.
+    Quicklist(Arc<Tree<Listpack>>),
+}
+
+impl Repr {
+    fn quicklist(chunks: impl Iterator<Item = Listpack>) -> Self {
+        Repr::Quicklist(Arc::new(chunks.collect()))
+    }
 }
 
 impl Default for Repr {
@@ -137,7 +146,7 @@ impl List {
             Some(chunk) if chunks.is_empty() && limit.admits_as_listpack(&chunk, false) => {
                 List(Repr::Listpack(chunk))
             }
-            last => List(Repr::Quicklist(chunks.into_iter().chain(last).collect())),
+            last => List(Repr::quicklist(chunks.into_iter().chain(last))),
         }
     }
 
@@ -256,7 +265,7 @@ impl List {
                 || elements.iter().any(|element| !limit.is_packed(element.len()))
             {
                 let pack = std::mem::take(pack);
-                self.0 = Repr::Quicklist(Some(pack).filter(|pack| !pack.is_empty()).into_iter().collect());
+                self.0 = Repr::quicklist(Some(pack).filter(|pack| !pack.is_empty()).into_iter());
             }
         }
     }
@@ -277,7 +286,7 @@ impl List {
             Repr::Listpack(pack) => push_in(pack, end, element),
             Repr::Quicklist(tree) => {
                 let chunk = if end == End::Left { 0 } else { tree.len().saturating_sub(1) };
-                push_in_tree(tree, chunk, end, element, limit);
+                push_in_tree(Arc::make_mut(tree), chunk, end, element, limit);
             }
         }
     }
@@ -287,7 +296,7 @@ impl List {
         match &mut self.0 {
             Repr::Listpack(pack) if index >= pack.len() => {}
             Repr::Listpack(pack) => insert_at(pack, index + usize::from(side == End::Right), element),
-            Repr::Quicklist(tree) => insert_in_tree(tree, index, side, element, limit),
+            Repr::Quicklist(tree) => insert_in_tree(Arc::make_mut(tree), index, side, element, limit),
         }
     }
 
@@ -295,7 +304,7 @@ impl List {
     pub fn set(&mut self, index: usize, element: &[u8], limit: ChunkLimit) -> bool {
         match &mut self.0 {
             Repr::Listpack(pack) => seek(pack, index).map(|at| pack.replace(at, element)).is_some(),
-            Repr::Quicklist(tree) => replace_in_tree(tree, index, element, limit).is_some(),
+            Repr::Quicklist(tree) => replace_in_tree(Arc::make_mut(tree), index, element, limit).is_some(),
         }
     }
 
@@ -305,7 +314,7 @@ impl List {
         match &mut self.0 {
             _ if count == 0 => {}
             Repr::Listpack(pack) => remove_at(pack, start, count),
-            Repr::Quicklist(tree) => remove_in_tree(tree, start, start + count - 1),
+            Repr::Quicklist(tree) => remove_in_tree(Arc::make_mut(tree), start, start + count - 1),
         }
     }
 
@@ -314,6 +323,7 @@ impl List {
         match &mut self.0 {
             Repr::Listpack(pack) => remove_equal(pack, element, max, from),
             Repr::Quicklist(tree) => {
+                let tree = Arc::make_mut(tree);
                 let mut removed = 0;
                 // Walked by the number of chunks still to visit, because chunks that become empty go.
                 let mut left = tree.len();

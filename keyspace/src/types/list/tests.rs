@@ -151,11 +151,6 @@ proptest! {
 }
 
 #[test]
-fn a_list_takes_no_more_room_in_a_value_than_a_tree_does() {
-    assert_eq!(size_of::<List>(), 24);
-}
-
-#[test]
 fn limits_are_those_of_list_max_listpack_size() {
     let limit = |size| ChunkLimit::of(&Limits { list_max_listpack_size: size, ..Limits::default() });
     for (size, bytes) in
