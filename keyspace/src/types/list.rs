@@ -83,8 +83,11 @@ impl ChunkLimit {
     /// limit, so that a list about as long as the limit does not go back and forth.
     fn admits_as_listpack(&self, chunk: &Listpack, is_left: bool) -> bool {
         let share = if is_left { 2 } else { 1 };
-        let is_small =
-            if self.by_size { chunk.len_bytes() <= self.bytes / share } else { chunk.len() <= self.count / share };
+        let is_small = if self.by_size {
+            chunk.len_bytes() <= self.bytes / share
+        } else {
+            chunk.len() <= self.count / share
+        };
         is_small && !self.holds_plain(chunk)
     }
 
@@ -110,7 +113,9 @@ impl ChunkLimit {
     /// behind a snapshot would copy all of it.
     fn may_replace(&self, chunk: &Listpack, at: At, element: &[u8]) -> bool {
         let bytes = chunk.heap_bytes_replacing(at, element);
-        self.is_packed(element.len()) && !self.holds_plain(chunk) && bytes <= self.bytes.max(chunk.heap_bytes())
+        self.is_packed(element.len())
+            && !self.holds_plain(chunk)
+            && bytes <= self.bytes.max(chunk.heap_bytes())
     }
 
     /// Whether two chunks are to be one.
