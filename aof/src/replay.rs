@@ -26,6 +26,7 @@ mod keys;
 mod rdb;
 mod settle;
 mod sure;
+mod survey;
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};

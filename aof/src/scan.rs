@@ -1,4 +1,4 @@
-//! One file of the log as a window that moves over it, and what lies behind a place where it cannot be read.
+//! One file of the log as a window that moves over it.
 //!
 //! The window holds no more than its user has not consumed, and it knows the crc of what he has.
 
@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
 
-use crate::Position;
-use crate::block::{Epoch, FilePoint, Head, Line, MAGIC, MAX_LINE_BYTES, Stands};
+use crate::block::{Epoch, FilePoint, Head, Line, MAGIC, MAX_LINE_BYTES};
 use crate::error::{Error, io_error};
 use crate::fs::{Counted, Fs, Reader};
-use crate::manifest::FileSeq;
 
 const READ_BYTES: usize = 1024 * 1024;
 
@@ -92,14 +90,21 @@ impl Scan {
         &mut self.source
     }
 
-    /// Consumes the rest.
-    pub(crate) fn drain(&mut self) -> Result<(), Error> {
+    /// Consumes what is in front of an offset, or the rest.
+    pub(crate) fn go_to(&mut self, offset_bytes: u64) -> Result<(), Error> {
         loop {
-            self.consume(self.buf.len());
-            if !self.more()? {
+            let wanted = offset_bytes.saturating_sub(self.point.offset_bytes);
+            let count = self.buf.len().min(usize::try_from(wanted).unwrap_or(usize::MAX));
+            self.consume(count);
+            if count as u64 == wanted || !self.more()? {
                 return Ok(());
             }
         }
+    }
+
+    /// Consumes the rest.
+    pub(crate) fn drain(&mut self) -> Result<(), Error> {
+        self.go_to(u64::MAX)
     }
 
     /// Whether all the rest is zeros.
@@ -114,24 +119,6 @@ impl Scan {
                 return Ok(true);
             }
         }
-    }
-
-    /// Looks through the rest for lines of ours that check, behind `boundary`, from position `from` on, in incr number `seq`.
-    pub(crate) fn survey(
-        &mut self,
-        epoch: Option<Epoch>,
-        boundary: FilePoint,
-        from: Position,
-        seq: FileSeq,
-    ) -> Result<Survey, Error> {
-        let mut survey = Survey::default();
-        self.lines(epoch, |here, line| {
-            if here != boundary && line.position >= from {
-                survey.note(here, line, seq);
-            }
-            true
-        })?;
-        Ok(survey)
     }
 
     /// Shows where in the rest lines of ours stand, and what they say, for as long as more are asked for. Whose epoch is not
@@ -172,39 +159,5 @@ impl Scan {
             Some(head) => epoch.is_none_or(|epoch| head.epoch() == epoch) && matches!(head, Head::Incr(_)),
             None => true,
         })
-    }
-}
-
-/// What stands behind damage.
-#[derive(Debug, Default)]
-pub(crate) struct Survey {
-    /// The next line that checks.
-    next: Option<FilePoint>,
-    /// The highest position that a line calls durable.
-    pub(crate) durable: Position,
-    /// When the first of them was written, and when the latest.
-    pub(crate) first_ms: Option<i64>,
-    pub(crate) last_ms: Option<i64>,
-    /// Where the last of them stands in the file.
-    pub(crate) last_offset_bytes: Option<u64>,
-    /// A head among them was written where it stands: what precedes it was durable before.
-    pub(crate) is_vouched_for: bool,
-}
-
-impl Survey {
-    /// Where the log goes on. Without a known epoch any value might pretend to be that.
-    pub(crate) fn next_block(&self, epoch: Option<Epoch>) -> Option<FilePoint> {
-        epoch.and(self.next)
-    }
-
-    fn note(&mut self, here: FilePoint, line: &Line, seq: FileSeq) {
-        self.durable = self.durable.max(line.durable());
-        self.first_ms.get_or_insert(line.time_ms);
-        self.last_ms = self.last_ms.max(Some(line.time_ms));
-        self.last_offset_bytes = Some(here.offset_bytes);
-        self.next.get_or_insert(here);
-        if let Some(Head::Incr(head)) = line.head {
-            self.is_vouched_for |= head.stands(seq, here) != Stands::Elsewhere;
-        }
     }
 }

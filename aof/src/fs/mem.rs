@@ -38,7 +38,7 @@ pub struct Request<'a> {
     pub call: Call,
     /// On what; of a rename, the old name.
     pub path: &'a Path,
-    /// What a write is to write.
+    /// What a write is to write, and what a read finds.
     pub len_bytes: usize,
 }
 
@@ -268,9 +268,11 @@ impl Handle {
 
 impl File for Handle {
     fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.mem.call(Call::Read, &self.path, |world| {
+        let at = self.read_at.load(Ordering::Relaxed);
+        let found = self.with(|content| content.bytes().len().saturating_sub(at).min(buf.len()));
+        self.mem.call_with(Call::Read, &self.path, found, |world| {
             let bytes = world.content(self.id).bytes();
-            let at = self.read_at.load(Ordering::Relaxed).min(bytes.len());
+            let at = at.min(bytes.len());
             let count = (bytes.len() - at).min(buf.len());
             buf[..count].copy_from_slice(&bytes[at..at + count]);
             self.read_at.store(at + count, Ordering::Relaxed);

@@ -5,6 +5,7 @@ use resp::{Limits, Parser};
 
 use super::ahead::Feed;
 use super::sure::{FileEnd, Sure};
+use super::survey::Survey;
 use super::{
     Context, Course, Good, MAX_ANNOTATION_BYTES, PROGRESS_BYTES, PROGRESS_COMMANDS, Progress, Trail,
 };
@@ -43,6 +44,8 @@ pub(super) struct Replay<'a, 'f, C> {
     pub(super) parser: Parser,
     pub(super) place: Place,
     sure: Sure,
+    /// What was seen of the rest where it was damaged last.
+    pub(super) survey: Option<Survey>,
     pub(super) told: Progress,
     /// Loaded bytes when this file began.
     pub(super) start_bytes: u64,
@@ -118,6 +121,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
             parser: Parser::default(),
             place: Place { db: 0, progress },
             sure: Sure::default(),
+            survey: None,
             told: progress,
             start_bytes: progress.loaded_bytes,
         }

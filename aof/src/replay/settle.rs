@@ -4,13 +4,14 @@ use resp::Parser;
 
 use super::file::{Bad, Replay};
 use super::keys::{Keys, keys_between};
+use super::survey::{Behind, Survey};
 use super::{Context, Course, Damage, Find, Kind, Trail};
 use crate::Position;
 use crate::block::{Epoch, FilePoint, Head, Line, MAGIC, Stands};
 use crate::error::Error;
 use crate::record::{OPENING_BYTES, Opening};
 use crate::recover::{Evidence, Verdict, judge};
-use crate::scan::{Scan, Survey};
+use crate::scan::Scan;
 
 /// A length line is damaged by zeros that begin this soon after its start.
 const LENGTH_LINE_BYTES: usize = 32;
@@ -76,12 +77,12 @@ impl<C: Course> Replay<'_, '_, C> {
                 self.judge(Misfit { at, line, ..Misfit::new(found) }, is_last, context)?
             }
             Bad::Wrong { at, found, .. } => {
-                let next = self.survey(self.trail.epoch, context)?.next_block(self.trail.epoch);
+                let next = self.behind(self.trail.epoch, context)?.next_block(self.trail.epoch);
                 self.wrong(at, found, next)?
             }
             Bad::Senseless { offset_bytes, found } => {
                 let lines = self.whole_lines((offset_bytes - boundary.offset_bytes) as usize);
-                let next = self.survey(self.trail.epoch, context)?.next_block(self.trail.epoch);
+                let next = self.behind(self.trail.epoch, context)?.next_block(self.trail.epoch);
                 Finding { kind: Kind::Wrong(offset_bytes), found, lines, next, ..self.ends("") }
             }
         };
@@ -126,12 +127,17 @@ impl<C: Course> Replay<'_, '_, C> {
 
     /// It merely stops among commands of others; unless what it stops in goes over a head that was written where it stands.
     /// Where some of them were never durable, that is where they end.
-    fn stops(&self, reason: &'static str, is_last: bool, context: &Context<'_>) -> Result<Finding, Error> {
-        let survey = self.survey(self.trail.epoch, context)?;
+    fn stops(
+        &mut self,
+        reason: &'static str,
+        is_last: bool,
+        context: &Context<'_>,
+    ) -> Result<Finding, Error> {
+        let behind = self.behind(self.trail.epoch, context)?;
         let finding = self.ends(reason);
-        if survey.is_vouched_for {
+        if behind.is_vouched_for {
             let kind = Kind::Wrong(self.scan.offset_bytes() + self.parsed as u64);
-            return Ok(Finding { kind, next: survey.next_block(self.trail.epoch), ..finding });
+            return Ok(Finding { kind, next: behind.next_block(self.trail.epoch), ..finding });
         }
         let may_stop = is_last || !self.ours || context.part.lost_from.is_some();
         Ok(if may_stop { finding } else { Finding { kind: Kind::Corrupt, ..finding } })
@@ -148,28 +154,28 @@ impl<C: Course> Replay<'_, '_, C> {
         let known = expected.filter(|_| !unsure);
         let position = known.or(line.as_ref().map(|line| line.position)).unwrap_or(least);
         let is_almost_foreign = self.opening()? == Opening::Damaged;
-        let survey = self.survey(epoch, context)?;
-        let durable = durable.max(survey.durable);
+        let behind = self.behind(epoch, context)?;
+        let durable = durable.max(behind.durable);
         // What was durable says nothing of how long a crash had to tear what came behind it: the log may have been idle.
-        let about_ms = if least > durable { time_ms } else { survey.first_ms };
+        let about_ms = if least > durable { time_ms } else { behind.first_ms };
         let explained_bytes = line.as_ref().map_or(0, |line| line.payload_bytes.saturating_add(at as u64));
         let verdict = judge(&Evidence {
             is_last: is_last && epoch.is_some(),
             position,
             durable,
-            is_vouched_for: survey.is_vouched_for,
-            behind_bytes: survey.last_offset_bytes.map(|last| last - self.scan.offset_bytes()),
+            is_vouched_for: behind.is_vouched_for,
+            behind_bytes: behind.last_offset_bytes.map(|last| last - self.scan.offset_bytes()),
             rest_bytes: self.scan.left_bytes().saturating_sub(explained_bytes),
             is_almost_foreign,
             before_ms: line.map(|line| line.time_ms).or(about_ms),
-            behind_ms: survey.last_ms,
+            behind_ms: behind.last_ms,
         });
         let position = Some(position);
         Ok(match verdict {
             Verdict::Torn => Finding { position, ..self.ends(torn) },
-            Verdict::Foreign => self.wrong(at, found, survey.next_block(epoch))?,
+            Verdict::Foreign => self.wrong(at, found, behind.next_block(epoch))?,
             Verdict::Corrupt => {
-                let next = survey.next_block(epoch);
+                let next = behind.next_block(epoch);
                 Finding { kind: Kind::Corrupt, found, position, next, ..self.ends(torn) }
             }
         })
@@ -179,19 +185,26 @@ impl<C: Course> Replay<'_, '_, C> {
     fn wrong(&mut self, at: usize, found: String, next: Option<FilePoint>) -> Result<Finding, Error> {
         let offset_bytes = self.scan.offset_bytes() + (self.parsed + at) as u64;
         let finding = self.ends("it ends in zeros");
-        let zeros = self.scan.rest()[self.parsed..].iter().skip(at).take(LENGTH_LINE_BYTES);
-        let text = zeros.take_while(|&&byte| byte != 0).count();
-        self.scan.consume((self.parsed + at + text).min(self.scan.rest().len()));
-        if self.scan.left_bytes() > 0 && self.scan.skip_zeros()? {
-            return Ok(finding);
+        let rest = self.scan.rest();
+        let from = (self.parsed + at).min(rest.len());
+        let text = rest[from..].iter().take(LENGTH_LINE_BYTES).take_while(|&&byte| byte != 0).count();
+        if rest[from + text..].iter().all(|&byte| byte == 0) {
+            self.scan.consume(from + text);
+            if self.scan.left_bytes() > 0 && self.scan.skip_zeros()? {
+                return Ok(finding);
+            }
         }
         Ok(Finding { kind: Kind::Wrong(offset_bytes), found, next, ..finding })
     }
 
-    /// What of ours stands behind the boundary. What is there itself is passed over: its line may be what lies.
-    fn survey(&self, epoch: Option<Epoch>, context: &Context<'_>) -> Result<Survey, Error> {
-        let boundary = self.scan.point();
-        self.ahead(context)?.survey(epoch, boundary, self.trail.expected.unwrap_or(0), self.seq)
+    /// What of ours stands behind the boundary.
+    fn behind(&mut self, epoch: Option<Epoch>, context: &Context<'_>) -> Result<Behind, Error> {
+        let (boundary, from) = (self.scan.point(), self.trail.expected.unwrap_or(0));
+        let survey = match self.survey.take().filter(|survey| survey.holds(epoch, boundary, from)) {
+            Some(survey) => survey,
+            None => Survey::of(|| self.ahead(context), epoch, boundary, from, self.seq)?,
+        };
+        self.survey.insert(survey).behind(boundary, from)
     }
 
     /// The file once more, from the boundary on.
@@ -272,7 +285,10 @@ impl<C: Course> Replay<'_, '_, C> {
             self.scan.drain()?;
             return Ok(Some(self.scan.point()));
         };
-        self.scan = Scan::open(&**directory.fs(), self.scan.path(), point, part.counted_bytes())?;
+        if self.scan.offset_bytes() > point.offset_bytes {
+            self.scan = Scan::open(&**directory.fs(), self.scan.path(), point, part.counted_bytes())?;
+        }
+        self.scan.go_to(point.offset_bytes)?;
         Ok(None)
     }
 

@@ -1,10 +1,12 @@
 //! Damage of every kind, everywhere: nothing that a checksum could have told is ever executed, what a crash explains is
 //! cut, and what none explains is named. redis-server 7.0 loads most flipped bits of a value without a word.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use aof::block::{Epoch, Head, IncrHead, Line, crc32c};
-use aof::fs::Mem;
+use aof::fs::{Call, Mem, Verdict};
 use aof::{BaseFormat, BaseFrame, Error, Executed, Fsync, LoadCorrupt, Log, NewBase, Op, Options, Report};
 
 use crate::bases::{a_log_behind_an_rdb, load_rdb, publish, rdb, started};
@@ -649,4 +651,42 @@ fn a_value_that_imitates_a_log_of_its_own_is_not_taken_for_the_next_block() {
     log.stop().unwrap();
     let (commands, report) = load(&flipped(&mem, FIRST, 8 * 10), &quarantine()).unwrap();
     assert_eq!((commands, report.quarantined.len()), (vec!["0:SET old 1".to_owned()], 1));
+}
+
+/// Bytes that are read of a file from now on.
+fn count_reads(mem: &Mem, name: &str) -> Arc<AtomicU64> {
+    let (read_bytes, wanted) = (Arc::new(AtomicU64::new(0)), path(name));
+    let counter = Arc::clone(&read_bytes);
+    mem.on_call(move |request| {
+        if request.call == Call::Read && request.path == wanted {
+            counter.fetch_add(request.len_bytes as u64, Ordering::Relaxed);
+        }
+        Verdict::Pass
+    });
+    read_bytes
+}
+
+#[test]
+fn a_file_with_many_damaged_places_is_not_read_through_for_each_of_them() {
+    const DAMAGED: usize = 300;
+    let mem = Mem::new();
+    let mut log = start(mem.clone(), &options(Fsync::Always));
+    for n in 0..2 * DAMAGED as u64 {
+        turn(&mut log, &[("k", n)]);
+        until("durable", || log.durable() == log.end());
+    }
+    log.stop().unwrap();
+    let mut bytes = mem.bytes(&path(FIRST)).unwrap();
+    let lines: Vec<usize> = memchr::memmem::find_iter(&bytes, b"#EV1").collect();
+    // Behind the head every other block, by turns its line and its payload.
+    for (n, pair) in lines[1..].chunks_exact(2).take(DAMAGED).enumerate() {
+        bytes[if n % 2 == 0 { pair[0] + 9 } else { pair[1] - 4 }] ^= 1;
+    }
+    mem.put(&path(FIRST), &bytes);
+    let read_bytes = count_reads(&mem, FIRST);
+    let (commands, report) = load(&mem, &quarantine()).unwrap();
+    assert_eq!(report.quarantined.len(), DAMAGED);
+    assert_eq!(commands.len(), DAMAGED);
+    let (read_bytes, len_bytes) = (read_bytes.load(Ordering::Relaxed), bytes.len() as u64);
+    assert!(read_bytes <= 6 * len_bytes, "{read_bytes} of {len_bytes} bytes");
 }

@@ -10,7 +10,7 @@ use std::thread;
 
 use resp::Reply;
 
-use crate::harness::{Client, Random, Server, World, eventually, eventually_or, names, request};
+use crate::harness::{Client, Random, Server, Victim, World, eventually, eventually_or, names, request};
 
 const POLICIES: [&str; 3] = ["always", "everysec", "no"];
 const WRITERS: usize = 6;
@@ -49,10 +49,16 @@ fn write(kind: usize, writer: usize, number: i64) -> (Vec<u8>, usize) {
     }
 }
 
-/// Writes until the connection breaks; returns what was sent and acknowledged.
-fn write_until_killed(port: u16, writer: usize, mut ledger: Ledger, seed: u64, acked: &AtomicU64) -> Ledger {
+/// Writes until the server is killed; returns what was sent and acknowledged.
+fn write_until_killed(
+    victim: &Victim,
+    writer: usize,
+    mut ledger: Ledger,
+    seed: u64,
+    acked: &AtomicU64,
+) -> Ledger {
     let mut random = Random(seed);
-    let Ok(mut client) = Client::try_connect(port) else { return ledger };
+    let Some(mut client) = victim.client() else { return ledger };
     // Half of the connections wait for each reply.
     let depth = if writer.is_multiple_of(2) { 1 } else { 24 };
     loop {
@@ -66,12 +72,12 @@ fn write_until_killed(port: u16, writer: usize, mut ledger: Ledger, seed: u64, a
             batch.extend_from_slice(&bytes);
             expected.push((kind, number, replies));
         }
-        if !client.try_send_bytes(&batch) {
+        if !victim.takes(&mut client, &batch) {
             return ledger;
         }
         for (kind, number, replies) in expected {
             for _ in 0..replies {
-                let Some(reply) = client.try_reply() else { return ledger };
+                let Some(reply) = victim.reply(&mut client) else { return ledger };
                 assert!(!matches!(reply, Reply::Error(_)), "{reply:?}");
             }
             ledger.kinds[kind].1 = number;
@@ -183,26 +189,26 @@ fn live_and_die(
     random: &mut Random,
 ) -> i64 {
     let mut server = world.start_aof(options);
-    let port = server.port();
+    let victim = server.victim();
     let acked = AtomicU64::new(0);
     let seen = AtomicI64::new(0);
     let target = 50 + random.below(1_500);
     let seeds: Vec<u64> = ledgers.iter().map(|_| random.below(u64::MAX)).collect();
     *ledgers = thread::scope(|scope| {
-        let acked = &acked;
+        let (victim, acked) = (&victim, &acked);
         let writers: Vec<_> = ledgers
             .iter()
             .cloned()
             .zip(seeds)
             .enumerate()
             .map(|(writer, (ledger, seed))| {
-                scope.spawn(move || write_until_killed(port, writer, ledger, seed, acked))
+                scope.spawn(move || write_until_killed(victim, writer, ledger, seed, acked))
             })
             .collect();
         scope.spawn(|| {
-            let mut client = Client::connect(port);
-            while client.try_send_bytes(&request(&[b"GET", b"incr:1"])) {
-                let Some(reply) = client.try_reply() else { return };
+            let Some(mut client) = victim.client() else { return };
+            while victim.takes(&mut client, &request(&[b"GET", b"incr:1"])) {
+                let Some(reply) = victim.reply(&mut client) else { return };
                 seen.fetch_max(number(&crate::harness::show(&reply)), Relaxed);
             }
         });
@@ -261,16 +267,16 @@ fn rewrite_cycles() -> u64 {
 }
 
 /// Writes one counter and one growing list, as one, until killed; returns the last number that was acknowledged.
-fn count_until_killed(port: u16, from: i64) -> i64 {
-    let Ok(mut client) = Client::try_connect(port) else { return from };
+fn count_until_killed(victim: &Victim, from: i64) -> i64 {
+    let Some(mut client) = victim.client() else { return from };
     let mut acked = from;
     loop {
         let (bytes, replies) = write(3, 0, acked + 1);
-        if !client.try_send_bytes(&bytes) {
+        if !victim.takes(&mut client, &bytes) {
             return acked;
         }
         for _ in 0..replies {
-            let Some(reply) = client.try_reply() else { return acked };
+            let Some(reply) = victim.reply(&mut client) else { return acked };
             assert!(!matches!(reply, Reply::Error(_)), "{reply:?}");
         }
         acked += 1;
@@ -294,9 +300,9 @@ fn kill_9_during_a_rewrite_loses_nothing_and_leaves_nothing_behind() {
         server.client().ok(&format!("CONFIG SET appendfsync {}", POLICIES[random.below(3) as usize]));
         // Anywhere in a rewrite, which takes some milliseconds, and a little behind it.
         let moment = std::time::Duration::from_micros(random.below(30_000));
-        let (port, base) = (server.port(), base_line(&world));
+        let (victim, base) = (server.victim(), base_line(&world));
         acked = thread::scope(|scope| {
-            let writer = scope.spawn(move || count_until_killed(port, acked));
+            let writer = scope.spawn(move || count_until_killed(&victim, acked));
             server.client().ask("BGREWRITEAOF");
             thread::sleep(moment);
             server.kill();
@@ -321,4 +327,18 @@ fn kill_9_during_a_rewrite_loses_nothing_and_leaves_nothing_behind() {
 fn base_line(world: &World) -> Option<String> {
     let manifest = fs::read_to_string(world.aof_file("appendonly.aof.manifest")).unwrap();
     manifest.lines().find(|line| line.ends_with(" type b")).map(str::to_owned)
+}
+
+#[test]
+fn only_a_kill_excuses_that_nobody_listens() {
+    let world = World::new();
+    let mut server = world.start(&[]);
+    let victim = server.victim();
+    assert!(victim.client().is_some());
+    server.kill();
+    assert!(victim.client().is_none());
+    let server = world.start(&[]);
+    let victim = server.victim();
+    assert!(server.terminate().success());
+    assert!(std::panic::catch_unwind(|| victim.client().is_some()).is_err());
 }

@@ -7,7 +7,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use resp::{Decoder, Reply};
@@ -151,7 +152,7 @@ impl World {
     /// Starts a server and waits until it accepts connections, which it does while it loads.
     pub(crate) fn start_loading(&self, options: &[&str]) -> Server {
         let port = free_port();
-        self.accepting(Server { process: self.spawn(port, options), port, traced: None })
+        self.accepting(Server::adopt(self.spawn(port, options), port))
     }
 
     fn accepting(&self, mut server: Server) -> Server {
@@ -178,8 +179,7 @@ impl World {
             .arg(SERVER);
         let port = free_port();
         let options = [&["--appendonly", "yes", "--enable-debug-command", "yes"], options].concat();
-        let mut server =
-            self.accepting(Server { process: self.spawn_by(strace, port, &options), port, traced: None });
+        let mut server = self.accepting(Server::adopt(self.spawn_by(strace, port, &options), port));
         eventually("the server has loaded", || server.client().ask("PING") == "PONG");
         server.traced = server.info("process_id").parse().ok().and_then(Pid::from_raw);
         Some(server)
@@ -231,7 +231,7 @@ impl World {
     /// Starts a server by a command of the caller's.
     pub(crate) fn start_by(&self, command: Command, options: &[&str]) -> Server {
         let port = free_port();
-        self.accepting(Server { process: self.spawn_by(command, port, options), port, traced: None })
+        self.accepting(Server::adopt(self.spawn_by(command, port, options), port))
     }
 
     /// Starts a server that must refuse to run.
@@ -247,7 +247,7 @@ impl World {
     fn refused_by(&self, command: Command, options: &[&str]) -> Refusal {
         let before = self.log().len();
         let process = self.spawn_by(command, free_port(), options);
-        let mut process = Server { process, port: 0, traced: None };
+        let mut process = Server::adopt(process, 0);
         let status = process.wait();
         Refusal { code: status.code(), output: self.log().split_off(before) }
     }
@@ -322,12 +322,54 @@ pub(crate) struct Server {
     port: u16,
     /// The server itself, where `process` is strace.
     traced: Option<Pid>,
+    /// Set before its [`kill`](Self::kill).
+    is_killed: Arc<AtomicBool>,
+}
+
+/// A server that is killed while others are at it: that excuses what fails, and nothing else does.
+#[derive(Clone)]
+pub(crate) struct Victim {
+    port: u16,
+    is_killed: Arc<AtomicBool>,
+}
+
+impl Victim {
+    /// A client, unless it comes too late.
+    pub(crate) fn client(&self) -> Option<Client> {
+        match Client::try_connect(self.port) {
+            Ok(client) => Some(client),
+            Err(error) => {
+                let is_of_the_dead =
+                    matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset);
+                assert!(is_of_the_dead && self.is_killed(), "cannot connect: {error}");
+                None
+            }
+        }
+    }
+
+    /// Sends bytes to it; false once it is killed.
+    pub(crate) fn takes(&self, client: &mut Client, bytes: &[u8]) -> bool {
+        let is_sent = client.try_send_bytes(bytes);
+        assert!(is_sent || self.is_killed(), "the connection is broken");
+        is_sent
+    }
+
+    /// Its next reply; `None` once it is killed.
+    pub(crate) fn reply(&self, client: &mut Client) -> Option<Reply> {
+        let reply = client.try_reply();
+        assert!(reply.is_some() || self.is_killed(), "the connection is closed or broken");
+        reply
+    }
+
+    fn is_killed(&self) -> bool {
+        self.is_killed.load(Ordering::SeqCst)
+    }
 }
 
 impl Server {
     /// A server that somebody else has started.
     pub(crate) fn adopt(process: Child, port: u16) -> Self {
-        Server { process, port, traced: None }
+        Server { process, port, traced: None, is_killed: Arc::default() }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -356,8 +398,14 @@ impl Server {
         kill_process(pid, signal).unwrap();
     }
 
+    /// As those see it who are at it while it is killed.
+    pub(crate) fn victim(&self) -> Victim {
+        Victim { port: self.port, is_killed: Arc::clone(&self.is_killed) }
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
+        self.is_killed.store(true, Ordering::SeqCst);
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
