@@ -1,11 +1,11 @@
 //! The directory that holds the log: its names, its manifest, and every step that changes either.
 //!
 //! ```text
-//! <dir>/temp-rewriteaof-bg-<pid>.aof                       a base being written by a rewrite
 //! <dir>/<appenddirname>/appendonly.aof.manifest            what counts, see `manifest`
 //! <dir>/<appenddirname>/appendonly.aof.1.base.aof|rdb      the base
 //! <dir>/<appenddirname>/appendonly.aof.1.incr.aof          an incr
 //! <dir>/<appenddirname>/appendonly.aof.1.incr.aof.torn-81  bytes cut off after offset 81, kept for whoever wants them
+//! <dir>/<appenddirname>/temp-rewriteaof-bg-<pid>.aof       a base being written by a rewrite
 //! <dir>/<appenddirname>/temp-appendonly.aof.manifest       left by a crash, removed at start; so below
 //! <dir>/<appenddirname>/temp-appendonly.aof.incr           the log between CONFIG SET appendonly yes and its first base
 //! <dir>/<appenddirname>/temp-appendonly.aof.base           that base, or the one of a log that begins empty, until the manifest
@@ -477,11 +477,14 @@ impl Directory {
         Ok(())
     }
 
-    /// Brings a file of the parent directory in. Its new name is durable before its old one is
-    /// forgotten: a power cut between the two leaves one of them at least.
+    /// Gives a file of this directory or of its parent another name here. That is durable before its old one is forgotten:
+    /// a power cut between the two leaves one of them at least.
     pub(crate) fn bring_in(&self, from: &Path, to: &Path) -> Result<(), Error> {
         retry(|| self.fs.rename(from, to)).map_err(io_error("rename", from))?;
         retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))?;
+        if from.parent() == Some(&self.dir) {
+            return Ok(());
+        }
         retry(|| self.fs.sync_dir(&self.parent)).map_err(io_error("fsync", &self.parent))
     }
 

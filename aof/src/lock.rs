@@ -3,18 +3,17 @@
 //! A server holds it as long as it has a log, the tools while they change files. The kernel gives it back when its holder
 //! ends, however that is. Redis and Valkey know nothing of it.
 
-use std::any::Any;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::dir::make;
 use crate::error::{Error, io_error};
-use crate::fs::Fs;
+use crate::fs::{Fs, Guard};
 use crate::options::Options;
 
 /// Keeps others away from a directory for as long as it lives.
 pub struct DirLock {
-    _guard: Box<dyn Any + Send + Sync>,
+    guard: Option<Guard>,
 }
 
 impl std::fmt::Debug for DirLock {
@@ -24,6 +23,11 @@ impl std::fmt::Debug for DirLock {
 }
 
 impl DirLock {
+    /// False where the file system has no such locks.
+    pub fn keeps_others_away(&self) -> bool {
+        self.guard.is_some()
+    }
+
     /// As [`take`](Self::take), of the directory of a log that is about to be used: it is made, durably, if it is not there.
     ///
     /// # Errors
@@ -44,7 +48,7 @@ impl DirLock {
     /// [`Error::InUse`]; [`Error::Io`].
     pub fn take(fs: &dyn Fs, dir: &Path) -> Result<Option<DirLock>, Error> {
         match fs.lock_dir(dir) {
-            Ok(guard) => Ok(Some(DirLock { _guard: guard })),
+            Ok(guard) => Ok(Some(DirLock { guard })),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 Err(Error::InUse { path: dir.to_path_buf() })

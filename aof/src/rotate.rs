@@ -31,8 +31,8 @@ use crate::tail::{LiveFile, NextFile, Tail, head_line};
 /// A finished base, to be published.
 #[derive(Debug, Clone)]
 pub struct NewBase {
-    /// Where it is: `temp-rewriteaof-bg-<pid>.aof` in `dir`, whole and synced; and not empty, even if there are no keys:
-    /// a start would take it for one that has lost all its bytes.
+    /// Where it is: `temp-rewriteaof-bg-<pid>.aof` in the log's directory, whole and synced; and not empty, even if there
+    /// are no keys: a start would take it for one that has lost all its bytes.
     pub temp_path: PathBuf,
     /// Which kind of file it is.
     pub format: BaseFormat,

@@ -25,7 +25,7 @@ type Noting = ();
 /// What the configuration says about rewrites.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the base is written: [`temp_path`](crate::temp_path) in `dir`, on the file system of the log.
+    /// Where the base is written: [`temp_path`](crate::temp_path), on the file system of the log.
     pub temp_path: PathBuf,
     /// `aof-timestamp-enabled`.
     pub timestamps: bool,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use aof::fs::retry;
+use aof::fs::{create_dir_all, retry};
 use aof::{BaseFormat, BaseFrame, Directory, Epoch, Fs, NewBase, Position};
 
 use crate::control::{Control, Written};
@@ -113,6 +113,12 @@ impl Offline {
         Ok(match destination {
             Destination::File(path) => Offline::File(path),
             Destination::Directory(options) => {
+                // The file is to stand in it, and there may never have been a log.
+                create_dir_all(&**fs, &options.dir).map_err(|source| Error::Io {
+                    op: "mkdir",
+                    path: options.dir.clone(),
+                    source,
+                })?;
                 let directory = Directory::open_to_supersede(Arc::clone(fs), &options)?;
                 Offline::Directory(Box::new((directory, options)))
             }

@@ -11,7 +11,7 @@
 //! | 3 | executor | between two units: seals at position S, takes the snapshot (O(1)), starts the job | the same |
 //! | 4 | log's threads | write and sync the rest of n; only then the head of n+1, synced, too, and its blocks | the old base, n, and n+1 |
 //! | 5 | job | walks the snapshot, consuming it, into `temp-rewriteaof-bg-<pid>.aof`; syncs it | the same, and a temporary file that counts nowhere |
-//! | 6 | log's writer | renames that into the directory, syncs both directories, publishes the manifest: new base, n+1 live, the rest history | the same and an unlisted base, removed by the next start; or, once the manifest is renamed, new base and n+1 |
+//! | 6 | log's writer | renames that, syncs the directory, publishes the manifest: new base, n+1 live, the rest history | the same and an unlisted base, removed by the next start; or, once the manifest is renamed, new base and n+1 |
 //! | 7 | history | removes superseded files, then their lines | history files, removed by the next start |
 //!
 //! We load every one of these directories; stock Redis refuses a torn n beside an empty n+1.
@@ -76,9 +76,10 @@ pub use handover::{Format, RdbFormat, Rewrite, Settings, Summary};
 pub use job::{Hold, Source, Wake};
 pub use output::Output;
 
-/// Where a rewrite of process `pid` writes its base: `<dir>/temp-rewriteaof-bg-<pid>.aof`, as Redis.
+/// Where a rewrite of process `pid` writes its base: `temp-rewriteaof-bg-<pid>.aof`, as Redis, but in the log's directory.
+/// Who has the lock on that knows of each such file whether somebody is still at it.
 pub fn temp_path(options: &aof::Options, pid: u32) -> PathBuf {
-    options.adopt_from.join(format!("temp-rewriteaof-bg-{pid}.aof"))
+    options.dir.join(format!("temp-rewriteaof-bg-{pid}.aof"))
 }
 
 /// The README's example, kept compiling.

@@ -341,6 +341,7 @@ impl Server {
         let wake = self.persistence.wake();
         let options = self.log_options();
         self.lock_log_directory(&options, Duration::ZERO)?;
+        self.remove_unfinished_bases();
         let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))
             .inspect_err(|_| self.unlock_log_directory())?;
         self.set_log(Some(log));

@@ -19,7 +19,7 @@ use crate::bar;
 use crate::config::{Config, ReplayErrors};
 use crate::executor::Server;
 use crate::logger::{Level, Logger};
-use crate::persistence::stale::{BASE_PREFIX, remove_all, stale_files};
+use crate::persistence::stale::{BASE_PREFIX, remove_all, stale_files, unfinished_bases};
 use crate::startup::Loader;
 
 const MANIFEST_SUFFIX: &str = ".manifest";
@@ -91,11 +91,14 @@ fn compact(config: Config, dir: &Path) -> Result<(Report, Summary, Duration)> {
     Ok((report, summary?, began.elapsed()))
 }
 
-/// Removes the bases that killed rewrites have left beside the log, and nothing else: whose folder that is nobody knows
-/// here.
+/// Removes the bases that killed rewrites have left in the log's directory and beside it, and nothing else: whose folder
+/// that is nobody knows here.
 fn remove_stale_bases(dir: &Path, out: &mut dyn Write) -> std::io::Result<()> {
     let dir = std::path::absolute(dir)?;
-    let paths = stale_files(&Disk, dir.parent().unwrap_or(&dir), BASE_PREFIX);
+    let mut paths = stale_files(&Disk, dir.parent().unwrap_or(&dir), BASE_PREFIX);
+    // A server that has started since sees to it itself.
+    let lock = DirLock::take(&Disk, &dir).ok().flatten();
+    paths.extend(lock.iter().flat_map(|lock| unfinished_bases(&Disk, &dir, lock)));
     remove_all(&Disk, &paths).try_for_each(|line| writeln!(out, "{line}"))
 }
 

@@ -259,6 +259,7 @@ impl Server {
             if self.exit.is_some() {
                 return Ok(());
             }
+            self.remove_unfinished_bases();
             let directory = self.adopt_rdb(&options)?;
             self.start_log(directory, &options)?;
             return Ok(());
@@ -276,12 +277,13 @@ impl Server {
         let report = report?;
         self.report_load(&report, &options, started);
         // What cannot be looked at stays where it is; so does all of it beside damage, for it may be the only copy.
-        let leftovers = match report.quarantined.is_empty() {
-            true => directory.leftovers().unwrap_or_default(),
-            false => Vec::new(),
-        };
+        let is_whole = report.quarantined.is_empty();
+        let leftovers = if is_whole { directory.leftovers().unwrap_or_default() } else { Vec::new() };
         self.start_log(directory, &options)?;
         self.remove_left(&leftovers);
+        if is_whole {
+            self.remove_unfinished_bases();
+        }
         Ok(())
     }
 

@@ -1,6 +1,5 @@
 //! The real file system.
 
-use std::any::Any;
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
-use super::{File, Fs};
+use super::{File, Fs, Guard};
 
 /// The file system of the machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,12 +75,13 @@ impl Fs for Disk {
         fs::File::open(dir)?.sync_all()
     }
 
-    fn lock_dir(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+    fn lock_dir(&self, dir: &Path) -> io::Result<Option<Guard>> {
         let dir = fs::File::open(dir)?;
         match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(io::ErrorKind::WouldBlock.into()),
             // Whatever else it says: this file system has no such locks.
-            Ok(()) | Err(_) => Ok(Box::new(dir)),
+            Err(_) => Ok(None),
+            Ok(()) => Ok(Some(Box::new(dir))),
         }
     }
 

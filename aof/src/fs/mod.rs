@@ -47,10 +47,10 @@ pub trait Fs: Debug + Send + Sync + 'static {
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Keeps everybody else who asks for the same away from a directory, in whatever process, until the guard is dropped;
-    /// `WouldBlock` if somebody has it. Where there are no locks nobody is kept away.
-    fn lock_dir(&self, dir: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
+    /// `WouldBlock` if somebody has it. Where there are no locks nobody is kept away, and there is no guard.
+    fn lock_dir(&self, dir: &Path) -> io::Result<Option<Guard>> {
         let _ = dir;
-        Ok(Box::new(()))
+        Ok(None)
     }
     /// Bytes that may still be written to the file system of a directory; `Unsupported` if nobody can tell.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
@@ -58,6 +58,9 @@ pub trait Fs: Debug + Send + Sync + 'static {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
+
+/// A lock, until it is dropped.
+pub type Guard = Box<dyn Any + Send + Sync>;
 
 /// An open file; dropping it closes it.
 pub trait File: Debug + Send + Sync + 'static {

@@ -12,7 +12,7 @@ use rewrite::{Output, Progress, Rewrite, Settings, Source};
 
 use super::{KINDS, Kind, PATIENCE, World, exists, load};
 
-const TEMP: &str = "/d/temp-rewriteaof-bg-7.aof";
+const TEMP: &str = "/d/appendonlydir/temp-rewriteaof-bg-7.aof";
 const A_DAY_US: u32 = 3_600_000_000;
 
 fn world_of(kind: Kind, keys: usize) -> (Mem, World) {

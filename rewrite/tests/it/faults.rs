@@ -12,7 +12,7 @@ use rewrite::{Error, Rewrite};
 
 use super::{KINDS, Kind, World, exists, load, manifest};
 
-const TEMP: &str = "/d/temp-rewriteaof-bg-7.aof";
+const TEMP: &str = "/d/appendonlydir/temp-rewriteaof-bg-7.aof";
 const NO_SPACE: i32 = 28;
 
 /// Small keys, and one value that is written apart from them, and that nothing compresses.
@@ -54,7 +54,8 @@ fn a_call_that_fails_fails_the_rewrite_and_nothing_else() {
         (Call::SyncData, 0, "temp-rewriteaof-bg-7.aof"),
         (Call::SyncData, 1, "temp-rewriteaof-bg-7.aof"),
         (Call::Rename, 0, "temp-rewriteaof-bg-7.aof"),
-        (Call::SyncDir, 0, "/d"),
+        (Call::SyncDir, 2, "/d/appendonlydir"),
+        (Call::SyncDir, 3, "/d/appendonlydir"),
         (Call::Create, 0, "incr.aof"),
         (Call::SyncData, 0, "2.incr.aof"),
         // The manifest of step 1, and that of step 6.

@@ -103,6 +103,10 @@ impl Server {
         if let Err(error) = self.lock_log_directory(&options, Duration::ZERO) {
             return self.rewrite_not_begun(error);
         }
+        if self.persistence.log.is_none() {
+            // The lock is new, and no start has looked.
+            self.remove_unfinished_bases();
+        }
         let wake = self.persistence.wake();
         let begun = match &mut self.persistence.log {
             Some(log) => {

@@ -1,18 +1,21 @@
-//! Temporary files beside the log that nobody will finish: their writer was killed. Redis leaves them, one for each kill.
+//! Temporary files that nobody will finish: their writer was killed. Redis leaves them, one for each kill.
 //!
-//! | name | written by |
-//! |---|---|
-//! | `temp-rewriteaof-bg-<pid>.aof` | a rewrite: ours, everlog-rewrite's, and in the end a stock server's |
-//! | `temp-rewriteaof-<pid>.aof` | a stock server's, before that |
-//! | `temp-<pid>.rdb` | a save, ours or a stock server's |
-//! | `temp-sync-<pid>.rdb` | a full sync of ours |
-//! | `temp-<unix time>.<pid>.rdb` | a stock replica, of what its primary sends |
+//! | name | where | written by |
+//! |---|---|---|
+//! | `temp-rewriteaof-bg-<pid>.aof` | the log's directory | a rewrite, ours or everlog-rewrite's |
+//! | the same | `dir` | in the end a stock server's rewrite; those of our first builds |
+//! | `temp-rewriteaof-<pid>.aof` | `dir` | a stock server's, before that |
+//! | `temp-<pid>.rdb` | `dir` | a save, ours or a stock server's |
+//! | `temp-sync-<pid>.rdb` | `dir` | a full sync of ours |
+//! | `temp-<unix time>.<pid>.rdb` | `dir` | a stock replica, of what its primary sends |
 //!
-//! The lock on the log's directory says nothing of them: other servers may share the folder, and those of another
-//! container or host cannot be looked for by their numbers. So a file is nobody's only where nobody has written to it for
-//! ten minutes, and its process is gone or does not have it open; a stock server also closes a finished file a while
-//! before it renames it. A file of another owner stays, and so does any name that no server would give: dates are not
-//! numbers of processes.
+//! Who writes a base into the log's directory has the lock on that, until the base is published or gone; the kernel gives
+//! it back once the last thread of a killed process has ended. So who has the lock, and writes none, knows that nobody
+//! does. Of `dir` it says nothing: other servers may share the folder, and those of another container or host cannot be
+//! looked for by their numbers. A file there, or where the file system has no locks, is nobody's only if nobody has written
+//! to it for ten minutes, and its process is gone or does not have it open; a stock server also closes a finished file a
+//! while before it renames it. A file of another owner stays, and so does any name that no server would give: dates are
+//! not numbers of processes.
 //! Source: redis 7.2 `src/aof.c` `rewriteAppendOnlyFileBackground`, `src/rdb.c`, `src/replication.c`.
 
 use std::fs::{self, Metadata};
@@ -20,8 +23,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use aof::Fs;
 use aof::fs::remove_and_discard;
+use aof::{DirLock, Fs};
 use rustix::io::Errno;
 use rustix::process::{Pid, geteuid, test_kill_process};
 
@@ -51,6 +54,13 @@ impl Server {
         self.remove_left(&paths);
     }
 
+    /// Removes the bases that killed rewrites have left in the log's directory. The lock on that is ours, and no rewrite runs.
+    pub(crate) fn remove_unfinished_bases(&mut self) {
+        let Some((dir, lock)) = &self.persistence.lock else { return };
+        let paths = unfinished_bases(&*self.persistence.fs(), dir, lock);
+        self.remove_left(&paths);
+    }
+
     /// Removes files that nobody will finish.
     pub(crate) fn remove_left(&mut self, paths: &[PathBuf]) {
         let fs = self.persistence.fs();
@@ -68,9 +78,18 @@ pub(crate) fn remove_all(fs: &dyn Fs, paths: &[PathBuf]) -> impl Iterator<Item =
 
 /// What killed processes have left in `dir`, of the names that begin so.
 pub(crate) fn stale_files(fs: &dyn Fs, dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    left_files(fs, dir, prefix, false)
+}
+
+/// The bases in a log's directory that nobody will finish. `lock` is that on it, and who has it writes none.
+pub(crate) fn unfinished_bases(fs: &dyn Fs, dir: &Path, lock: &DirLock) -> Vec<PathBuf> {
+    left_files(fs, dir, BASE_PREFIX, lock.keeps_others_away())
+}
+
+fn left_files(fs: &dyn Fs, dir: &Path, prefix: &str, nobody_writes: bool) -> Vec<PathBuf> {
     let names = fs.list(dir).unwrap_or_default().into_iter().filter(|name| name.starts_with(prefix));
     let written = names.filter_map(|name| Some((writer_of(&name)?, dir.join(name))));
-    written.filter(|(pid, path)| is_stale(*pid, path)).map(|(_, path)| path).collect()
+    written.filter(|(pid, path)| is_left(*pid, path, nobody_writes)).map(|(_, path)| path).collect()
 }
 
 /// The process in a temporary file's name.
@@ -95,9 +114,10 @@ fn decimal(text: &str) -> Option<u64> {
     is_printed.then(|| text.parse().ok())?
 }
 
-fn is_stale(pid: Pid, path: &Path) -> bool {
+fn is_left(pid: Pid, path: &Path, nobody_writes: bool) -> bool {
     fs::symlink_metadata(path).is_ok_and(|file| {
-        file.is_file() && file.uid() == geteuid().as_raw() && is_quiet(&file) && !may_have_open(pid, &file)
+        let is_own_file = file.is_file() && file.uid() == geteuid().as_raw();
+        is_own_file && (nobody_writes || is_quiet(&file) && !may_have_open(pid, &file))
     })
 }
 

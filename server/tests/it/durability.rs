@@ -218,7 +218,6 @@ fn live_and_die(
         }
         eventually("enough is acknowledged", || acked.load(Relaxed) > target);
         server.kill();
-        world.let_temps_rest();
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
     seen.load(Relaxed)
@@ -306,7 +305,6 @@ fn kill_9_during_a_rewrite_loses_nothing_and_leaves_nothing_behind() {
             server.client().ask("BGREWRITEAOF");
             thread::sleep(moment);
             server.kill();
-            world.let_temps_rest();
             writer.join().unwrap()
         });
         unfinished += u64::from(base_line(&world) == base);

@@ -70,9 +70,11 @@ fn the_new_base_is_all_there_is_and_loads_to_the_same_data() {
             fs::write(world.path().join(name), "").unwrap();
             let_rest(&world.path().join(name));
         }
+        fs::write(world.aof_file(&killed), "").unwrap();
         let (text, is_done) = rewrite(&world, &["--format", format]);
         assert!(is_done && text.contains(" keys from ") && text.contains(" bytes in one after ("), "{text}");
-        assert!(text.ends_with(&format!("{killed}, left by a process that was killed\n")), "{text}");
+        let removed = format!("{killed}, left by a process that was killed\n");
+        assert!(text.ends_with(&removed) && text.matches(&removed).count() == 2, "{text}");
         let suffix = if format == "rdb" { "rdb" } else { "aof" };
         let base = format!("appendonly.aof.2.base.{suffix}");
         assert_eq!(world.aof_names(), [&base, MANIFEST], "{preamble} to {format}");

@@ -333,7 +333,7 @@ fn what_the_log_holds_in_memory_does_not_count_against_maxmemory() {
 
 /// What stands in the way of the next base.
 fn obstacle(world: &World, server: &Server) -> PathBuf {
-    world.path().join(format!("temp-rewriteaof-bg-{}.aof", server.info("process_id")))
+    world.aof_file(&format!("temp-rewriteaof-bg-{}.aof", server.info("process_id")))
 }
 
 /// 2.6.4 said `aof_last_bgrewrite_status:ok` of a rewrite that could not even be started.
@@ -367,7 +367,7 @@ fn a_first_base_that_fails_is_tried_again() {
     let mut client = server.client();
     client.ok("SET k v");
     let obstacle = obstacle(&world, &server);
-    fs::create_dir(&obstacle).unwrap();
+    fs::create_dir_all(&obstacle).unwrap();
     client.send("CONFIG SET appendonly yes");
     client.reply();
     server.wait_for_info("aof_last_bgrewrite_status", "err");

@@ -115,6 +115,7 @@ const DERIVED: &[(&str, &str)] = &[
     ("SET", "SETRANGE ^ 0 x"), ("SET", "SETRANGE D 0 12"), ("SET", "APPEND ^ 1"), ("SET", "GETSET ^ 12"),
     ("RPUSH LPUSH", "SORT ^ BY nosort STORE D"), ("RPUSH LPUSH", "SORT ^ ALPHA LIMIT 0 I STORE D"), ("RPUSH LPUSH", "LTRIM ^ 0 I"),
     ("RPUSH LPUSH", "LTRIM ^ I -1"), ("RPUSH LPUSH", "LPOP ^ I"), ("RPUSH LPUSH", "LMOVE ^ D LEFT RIGHT"), ("RPUSH LPUSH", "LSET ^ 0 x"),
+    ("RPUSH LPUSH", "LSET ^ -1 x"), ("RPUSH LPUSH", "RPOP ^ I"), ("RPUSH LPUSH", "LMOVE ^ ^ LEFT RIGHT"),
     ("SADD", "SINTERSTORE D ^ K"), ("SADD", "SINTERSTORE D ^ ^"), ("SADD", "SUNIONSTORE D ^ K"), ("SADD", "SDIFFSTORE D ^ K"),
     ("SADD", "SORT ^ ALPHA STORE D"),
     ("HSET", "HINCRBYFLOAT ^ f 1.5"), ("HSET", "HINCRBY ^ f 1"), ("HSET", "HSETNX ^ a-name-of-many-letters 1"),
@@ -191,6 +192,8 @@ impl Kind {
             (true, "SET") => "1".repeat(string_length(length)),
             (false, "SET") => "x".repeat(string_length(length)),
             (true, _) => (at * 1009).to_string(),
+            // No number: what becomes of a set of both depends on the order in which a table gives its members.
+            (false, "SADD") => format!("{:x>length$}", format!("e{at}")),
             (false, _) => format!("{at:x>length$}"),
         }
     }
