@@ -8,7 +8,7 @@
 //! copies one chunk and the tree's path to it.
 //!
 //! Where chunks end shows, for a quicklist of which one is left may become a listpack again: they end where Redis's nodes
-//! do, but for what [`ChunkLimit::has_room`] and [`ChunkLimit::may_replace`] say.
+//! do, but for what `ChunkLimit::has_room` and `ChunkLimit::may_replace` say.
 //!
 //! Source of the conversions: redis 7.2 `src/t_list.c` `listTypeTryConvertListpack`, `listTypeTryConvertQuicklist`; of the
 //! chunks: valkey 8.0 `src/quicklist.c`.
