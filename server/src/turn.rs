@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn beside_a_snapshot_what_is_due_by_the_clock_has_a_turn_of_its_own() {
         let logger = Logger::open(std::path::Path::new("/dev/null"), Level::Warning).unwrap();
-        let mut server = Server::new(crate::config::Config::default(), logger, 1);
+        let mut server = Server::new(crate::config::Config::redis_defaults(), logger, 1);
         let dir = tempfile::tempdir().unwrap();
         server.config.port = 0;
         server.config.unixsocket = dir.path().join("socket");
