@@ -162,6 +162,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn what_is_kept_of_a_survey_says_the_same_as_a_new_one(
             chances in prop::collection::vec((0u64..6, 0u64..6, 0i64..6, 0u8..6), 1..12),

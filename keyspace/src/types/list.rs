@@ -110,7 +110,7 @@ impl ChunkLimit {
             && chunk.iter().any(|element| !element.with_bytes(|bytes| self.is_packed(bytes.len())))
     }
 
-    /// By Redis's estimate, and by what a chunk takes in memory: a little beyond the limit that is a fifth more.
+    /// By Redis's estimate, and by what a chunk takes in memory: a little beyond the limit that is a quarter more.
     fn has_room(&self, chunk: &Listpack, element: &[u8]) -> bool {
         const ESTIMATED_HEAD_BYTES: usize = 8;
         let estimated_bytes = chunk.len_bytes() + element.len() + ESTIMATED_HEAD_BYTES;
