@@ -76,7 +76,7 @@ pub struct Client {
     pub held: Option<(Position, Instant)>,
     /// Since when its unsent replies are above the soft limit.
     pub output_over_since: Option<Instant>,
-    /// The turn was over before all that it has sent was executed: the rest is in `input`.
+    /// It was not let execute all that it has sent: the rest is in `input`, and it is to be read on.
     pub cut: bool,
     /// It waits in the list of sockets to be read.
     pub to_be_read: bool,

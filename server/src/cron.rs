@@ -17,10 +17,10 @@ impl Server {
         self.close_unanswered();
         self.limit_lasting_output();
         self.make_room(true);
-        self.weigh();
+        let used = crate::memory::used_bytes();
+        self.weigh(used);
         self.room.doubt_clients();
         self.migrations.links.close_idle(self.clock.now);
-        let used = crate::memory::used_bytes();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
         self.tick_replication();
         self.start_full_sync_if_due();
@@ -50,7 +50,7 @@ impl Server {
         }
     }
 
-    /// Looks again at what clients sent while they were parked, paused or held back.
+    /// Has those read again who were parked, paused or held back.
     pub fn resume_all(&mut self) {
         self.end_pause();
         if !self.held.is_empty() && !self.writes_are_held() {
@@ -63,7 +63,7 @@ impl Server {
             if let Some(client) = self.clients.get_mut(id) {
                 client.postponed = false;
             }
-            self.resume(id);
+            self.read_on(id);
         }
     }
 

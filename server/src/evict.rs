@@ -140,14 +140,14 @@ fn budget(tenacity: u32) -> Option<Duration> {
 }
 
 impl Server {
-    /// Opens the allocator's books.
-    pub fn weigh(&mut self) {
+    /// Takes over what the allocator says is in use.
+    pub fn weigh(&mut self, used_bytes: u64) {
         if !self.is_writing_snapshot() {
             self.room.held_bytes = 0;
             self.lazyfree.forget_held();
         }
         if self.config.maxmemory_bytes > 0 {
-            self.room.weighed_bytes = memory::used_bytes().saturating_sub(self.uncounted_bytes());
+            self.room.weighed_bytes = used_bytes.saturating_sub(self.uncounted_bytes());
             self.room.thread_bytes = memory::thread_bytes();
             self.room.weighed_at = Some(self.clock.now);
         }
@@ -196,7 +196,7 @@ impl Server {
         if !self.may_log_by_itself() {
             return State::Enough;
         }
-        self.weigh();
+        self.weigh(memory::used_bytes());
         let excess = self.room.weighed_bytes.saturating_sub(limit);
         if excess == 0 {
             State::Enough
@@ -269,7 +269,7 @@ impl Server {
 
     /// `maxmemory` was set.
     pub fn limit_memory(&mut self) {
-        self.weigh();
+        self.weigh(memory::used_bytes());
         let (limit, used) = (self.config.maxmemory_bytes, self.room.weighed_bytes);
         if limit == 0 {
             self.room.weighed_bytes = 0;

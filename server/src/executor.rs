@@ -67,6 +67,8 @@ pub struct Server {
     pub clock: Clock,
     /// When this turn executes no further command, on the clock of [`Clock::now_ns`].
     pub turn_ends_ns: u64,
+    /// How long a client executes commands before the others have their turn.
+    pub slice_ns: u64,
     /// Where clients come from.
     pub(crate) listeners: Listeners,
     /// Who is told that the server is ready.
@@ -183,6 +185,7 @@ impl Server {
             logger,
             clock: Clock::start(),
             turn_ends_ns: u64::MAX,
+            slice_ns: u64::MAX,
             listeners: Listeners::default(),
             supervisor: Supervisor::default(),
             stats: Stats::default(),

@@ -1,7 +1,7 @@
 //! THE TURN: one pass of the event loop through every room of the server.
 //!
 //! ```text
-//! poll -> accept -> read + parse + execute -> parked, resumed, due -> cron -> expire -> seal the block -> release replies
+//! poll -> accept -> resumed -> read + parse + execute -> due -> cron -> expire -> seal the block -> release replies
 //!  ^                                                                                                         |
 //!  '---------------------------------------------------------------------------------------------------------'
 //! ```
@@ -34,6 +34,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// How long a turn executes commands while a snapshot is being written. Many writes copy first what they share with it:
 /// that lets a turn do less, not take longer.
 const SNAPSHOT_EXECUTE_NS: u64 = 300_000;
+/// How long one client executes commands then, before the others have theirs: a few commands that copy. Else a PING would
+/// wait for a whole turn of each client that sent a pipeline before it.
+const SNAPSHOT_SLICE_NS: u64 = 30_000;
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
 
@@ -55,6 +58,8 @@ pub struct Turn {
     /// Accepting has failed while clients waited.
     missed: bool,
     next_cron: Instant,
+    /// The last turn read nobody, so that this one does whatever the clock says.
+    was_cron_alone: bool,
 }
 
 impl Turn {
@@ -85,6 +90,7 @@ impl Turn {
             due: Vec::new(),
             missed: false,
             next_cron: Instant::now(),
+            was_cron_alone: false,
         })
     }
 
@@ -175,16 +181,19 @@ impl Turn {
 
     /// Everything that executes commands. Once the server has decided to end, nothing does: its log is closed.
     /// `writing`: a snapshot is being written. The time for commands begins here: connections would take all of it. What
-    /// is due by the clock, above all the allocator's count, takes as long, so it has a turn of its own then.
+    /// is due by the clock, above all the allocator's count, takes as long, so it has a turn of its own then; never two
+    /// in a row, as long as it may take.
     fn work(&mut self, server: &mut Server, writing: bool) {
-        server.turn_ends_ns = if writing { monotonic_ns() + SNAPSHOT_EXECUTE_NS } else { u64::MAX };
         let cron_is_due = server.clock.now >= self.next_cron;
-        if !(writing && cron_is_due) {
-            self.read_all(server);
+        self.was_cron_alone = writing && cron_is_due && !self.was_cron_alone;
+        if !self.was_cron_alone {
+            let limits = writing.then(|| (monotonic_ns() + SNAPSHOT_EXECUTE_NS, SNAPSHOT_SLICE_NS));
+            (server.turn_ends_ns, server.slice_ns) = limits.unwrap_or((u64::MAX, u64::MAX));
+            server.resume_all();
+            self.read_all(server, writing);
         }
         server.time_out_parked();
         server.end_migration();
-        server.resume_all();
         if server.exit.is_none() && cron_is_due {
             let began_ns = monotonic_ns();
             self.next_cron = server.clock.now + server.cron();
@@ -293,17 +302,23 @@ impl Turn {
         server.clients.insert(Client::new(id, connection, authenticated, server.clock.now));
     }
 
-    fn read_all(&mut self, server: &mut Server) {
-        for id in std::mem::take(&mut server.readable) {
-            if let Some(client) = server.clients.get_mut(id) {
-                self.read_soon(client);
+    /// Reads every client once, or, beside a snapshot, slice after slice until the turn is over.
+    fn read_all(&mut self, server: &mut Server, writing: bool) {
+        loop {
+            for id in std::mem::take(&mut server.readable) {
+                if let Some(client) = server.clients.get_mut(id) {
+                    self.read_soon(client);
+                }
             }
-        }
-        for _ in 0..self.unread.len() {
-            if let Some(id) = self.unread.pop_front() {
-                self.read(server, id);
+            for _ in 0..self.unread.len() {
+                if let Some(id) = self.unread.pop_front() {
+                    self.read(server, id);
+                }
+                if server.turn_is_over() {
+                    return;
+                }
             }
-            if server.turn_is_over() {
+            if !writing || server.readable.is_empty() {
                 return;
             }
         }

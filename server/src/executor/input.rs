@@ -73,6 +73,7 @@ impl Server {
         self.observer.begin(self.clock.now_ns);
         self.executing_bytes = input.len();
         self.answered.push(id);
+        let ends_ns = self.turn_ends_ns.min(self.clock.now_ns.saturating_add(self.slice_ns));
         loop {
             // Once the log is closed nothing may be acknowledged any more.
             if self.exit.is_some() {
@@ -97,8 +98,8 @@ impl Server {
                         return used;
                     }
                     used += len;
-                    if used < input.len() && self.turn_is_over() {
-                        self.cut(id);
+                    if used < input.len() && self.observer.mark_ns() >= ends_ns {
+                        self.read_on(id);
                         return used;
                     }
                 }
@@ -119,8 +120,8 @@ impl Server {
         self.observer.mark_ns() >= self.turn_ends_ns
     }
 
-    /// Leaves what else a client has sent to the next turn, where it stands behind those that this one did not reach.
-    fn cut(&mut self, id: ClientId) {
+    /// Leaves what else a client has sent until those have been read that wait already.
+    pub(crate) fn read_on(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(id) {
             client.cut = true;
             self.readable.push(id);
