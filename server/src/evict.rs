@@ -24,10 +24,10 @@ use crate::memory;
 pub struct Room {
     /// Bytes in use before anything was loaded.
     pub startup_bytes: u64,
-    /// Bytes of data when they were weighed last.
+    /// What the allocator said last.
+    pub(crate) count: memory::Count,
+    /// Bytes of data by then.
     weighed_bytes: u64,
-    /// What the executor had allocated by then.
-    thread_bytes: i64,
     weighed_at: Option<Instant>,
     /// What evictions have not freed because a snapshot holds it, copies that they had to make among it.
     held_bytes: u64,
@@ -81,7 +81,7 @@ impl Room {
     /// About how many bytes of data there are now.
     #[inline]
     fn estimated_bytes(&self) -> u64 {
-        self.weighed_bytes.saturating_add_signed(memory::thread_bytes().wrapping_sub(self.thread_bytes))
+        self.weighed_bytes.saturating_add_signed(memory::thread_bytes().wrapping_sub(self.count.by_thread))
     }
 
     /// So many bytes of data have gone that did not fall free.
@@ -92,7 +92,7 @@ impl Room {
 
     /// Takes a snapshot.
     pub fn snapshot(&mut self, keyspace: &Keyspace) -> Snapshot {
-        self.snapshot_bytes = memory::used_bytes();
+        self.snapshot_bytes = self.count.used_by_now();
         keyspace.snapshot()
     }
 
@@ -140,15 +140,15 @@ fn budget(tenacity: u32) -> Option<Duration> {
 }
 
 impl Server {
-    /// Takes over what the allocator says is in use.
-    pub fn weigh(&mut self, used_bytes: u64) {
+    /// Opens the allocator's books.
+    pub fn weigh(&mut self) {
         if !self.is_writing_snapshot() {
             self.room.held_bytes = 0;
             self.lazyfree.forget_held();
         }
+        self.room.count = memory::Count::take();
         if self.config.maxmemory_bytes > 0 {
-            self.room.weighed_bytes = used_bytes.saturating_sub(self.uncounted_bytes());
-            self.room.thread_bytes = memory::thread_bytes();
+            self.room.weighed_bytes = self.room.count.used.saturating_sub(self.uncounted_bytes());
             self.room.weighed_at = Some(self.clock.now);
         }
     }
@@ -196,7 +196,7 @@ impl Server {
         if !self.may_log_by_itself() {
             return State::Enough;
         }
-        self.weigh(memory::used_bytes());
+        self.weigh();
         let excess = self.room.weighed_bytes.saturating_sub(limit);
         if excess == 0 {
             State::Enough
@@ -269,7 +269,7 @@ impl Server {
 
     /// `maxmemory` was set.
     pub fn limit_memory(&mut self) {
-        self.weigh(memory::used_bytes());
+        self.weigh();
         let (limit, used) = (self.config.maxmemory_bytes, self.room.weighed_bytes);
         if limit == 0 {
             self.room.weighed_bytes = 0;
@@ -381,8 +381,7 @@ mod tests {
 
     #[test]
     fn what_a_snapshot_holds_is_no_data() {
-        let mut room =
-            Room { weighed_bytes: 1 << 20, thread_bytes: memory::thread_bytes(), ..Room::default() };
+        let mut room = Room { weighed_bytes: 1 << 20, count: memory::Count::take(), ..Room::default() };
         room.hold(1 << 19);
         assert!(room.estimated_bytes() < 600_000, "{room:?}");
         assert_eq!(room.held_bytes, 1 << 19);
@@ -395,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_holds_no_more_than_was_in_use_when_it_was_taken() {
-        let mut room = Room { snapshot_bytes: 1_000, ..Room::default() };
+        let mut room = Room { snapshot_bytes: 1_000, count: memory::Count::take(), ..Room::default() };
         assert_eq!(room.held_bytes(999), 999);
         room.hold(600);
         assert_eq!(
@@ -424,7 +423,7 @@ mod tests {
 
     #[test]
     fn what_the_thread_allocates_is_known_without_weighing() {
-        let mut room = Room { weighed_bytes: 1_000, thread_bytes: memory::thread_bytes(), ..Room::default() };
+        let mut room = Room { weighed_bytes: 1_000, count: memory::Count::take(), ..Room::default() };
         let bytes = vec![0u8; 1 << 20];
         assert!(room.estimated_bytes() >= 1_000 + (1 << 20));
         drop(bytes);

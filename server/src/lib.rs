@@ -85,7 +85,8 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     server.restart = restart;
     server.persistence.run_id = random_id()?;
     server.replication.id = random_id()?;
-    server.room.startup_bytes = memory::used_bytes();
+    server.weigh();
+    server.room.startup_bytes = server.room.count.used;
     server.greet(warnings);
     match Supervisor::find(server.config.supervised) {
         Ok(supervisor) => server.supervisor = supervisor,

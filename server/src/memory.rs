@@ -12,13 +12,39 @@ use crate::executor::Server;
 /// All arenas together: jemalloc's `MALLCTL_ARENAS_ALL`.
 const CACHED: &[u8] = b"stats.arenas.4096.tcache_bytes\0";
 
-/// Bytes that live allocations take, as of now.
-pub(crate) fn used_bytes() -> u64 {
-    // Statistics are cached until the epoch advances.
-    let _ = tikv_jemalloc_ctl::epoch::advance();
-    // What threads hold ready for their next allocations counts as allocated.
-    let cached = Access::<usize>::read(CACHED.name()).unwrap_or(0);
-    stats::allocated::read().unwrap_or(0).saturating_sub(cached) as u64
+/// The allocator's books, bytes, as they stood when they were opened: that takes its locks, and a millisecond where other
+/// threads allocate, too.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Count {
+    /// What live allocations took.
+    pub used: u64,
+    /// The allocator's pages: in use.
+    pub active: u64,
+    /// And resident.
+    pub resident: u64,
+    /// What [`thread_bytes`] was then.
+    pub by_thread: i64,
+}
+
+impl Count {
+    /// Opens the books.
+    pub(crate) fn take() -> Self {
+        // Statistics are cached until the epoch advances.
+        let _ = tikv_jemalloc_ctl::epoch::advance();
+        // What threads hold ready for their next allocations counts as allocated.
+        let cached = Access::<usize>::read(CACHED.name()).unwrap_or(0);
+        Count {
+            used: stats::allocated::read().unwrap_or(0).saturating_sub(cached) as u64,
+            active: stats::active::read().unwrap_or(0) as u64,
+            resident: stats::resident::read().unwrap_or(0) as u64,
+            by_thread: thread_bytes(),
+        }
+    }
+
+    /// What live allocations take by now, as far as this thread has made and freed them since.
+    pub(crate) fn used_by_now(&self) -> u64 {
+        self.used.saturating_add_signed(thread_bytes().wrapping_sub(self.by_thread))
+    }
 }
 
 /// Bytes that this thread has allocated, less those that it has freed, whoever allocated them: its changes are exact,
@@ -53,13 +79,6 @@ pub(crate) fn report() -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Bytes of the allocator's pages: in use, and resident.
-pub(crate) fn allocator_bytes() -> (u64, u64) {
-    let active = stats::active::read().unwrap_or(0) as u64;
-    let resident = stats::resident::read().unwrap_or(0) as u64;
-    (active, resident)
-}
-
 /// Resident bytes of the process, by the kernel's count; 0 where there is no `/proc`.
 pub(crate) fn resident_bytes() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm")
@@ -69,11 +88,10 @@ pub(crate) fn resident_bytes() -> u64 {
     pages * rustix::param::page_size() as u64
 }
 
-/// Bytes of memory that the machine has; 0 where there is no `/proc`.
+/// Bytes of memory that the machine has.
 pub(crate) fn system_bytes() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
+    let machine = rustix::system::sysinfo();
+    machine.totalram as u64 * u64::from(machine.mem_unit)
 }
 
 /// The books of memory, bytes: what INFO and MEMORY say.
@@ -187,8 +205,9 @@ impl Books {
 impl Server {
     /// Looks everything up that is known of memory.
     pub(crate) fn memory_books(&self) -> Books {
-        let used = used_bytes();
-        let (active, resident) = allocator_bytes();
+        let used = self.room.count.used_by_now();
+        let active = self.room.count.active.max(used);
+        let resident = self.room.count.resident.max(active);
         let startup = self.room.startup_bytes;
         let (replicas, clients): (Vec<&Client>, Vec<&Client>) =
             self.clients.iter().partition(|client| self.replication.has(client.id));

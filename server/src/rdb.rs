@@ -148,7 +148,7 @@ impl Server {
     pub(crate) fn rdb_format(&self, aof_base: bool) -> RdbFormat {
         RdbFormat {
             redis_version: crate::REDIS_VERSION.to_owned(),
-            used_memory_bytes: crate::memory::used_bytes(),
+            used_memory_bytes: self.room.count.used_by_now(),
             aof_base,
             compress: self.config.rdbcompression,
             checksum: self.config.rdbchecksum,

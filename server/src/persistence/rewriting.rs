@@ -120,7 +120,7 @@ impl Server {
                 self.persistence.scheduled = false;
                 self.persistence.rewrites += 1;
                 self.persistence.last.refusal = None;
-                let memory_bytes = crate::memory::used_bytes().saturating_sub(self.uncounted_bytes());
+                let memory_bytes = self.room.count.used_by_now().saturating_sub(self.uncounted_bytes());
                 let started = self.clock.now;
                 self.persistence.rewrite = Some(Running { rewrite, started, memory_bytes });
                 self.log(Level::Notice, "Background append only file rewriting started");
