@@ -955,3 +955,29 @@ fn a_log_whose_file_is_gone_is_not_turned_off() {
     drop(server);
     assert_eq!(world.start_aof(&[]).client().ask("GET k"), "v");
 }
+
+/// What the first rewrites of Redis did: the writes beside one came twice.
+#[test]
+fn what_is_counted_beside_rewrites_is_counted_once() {
+    const CLIENTS: u64 = 20;
+    const EACH: u64 = 1_000;
+    for format in ["yes", "no"] {
+        let world = World::new();
+        let options = ["--aof-use-rdb-preamble", format];
+        let server = world.start_aof(&options);
+        std::thread::scope(|scope| {
+            let count = || {
+                let mut client = server.client();
+                (0..EACH).for_each(|_| assert!(client.ask("INCR foo").starts_with(':')));
+            };
+            let counting: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(count)).collect();
+            while !counting.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+                server.rewrite();
+            }
+        });
+        let count = (CLIENTS * EACH).to_string();
+        assert_eq!(server.client().ask("GET foo"), count);
+        assert!(server.terminate().success());
+        assert_eq!(world.start_aof(&options).client().ask("GET foo"), count, "{format}");
+    }
+}
