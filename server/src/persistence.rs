@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aof::fs::{Disk, Fs};
+use aof::fs::{Disk, Fs, remove_and_discard};
 use aof::{DirLock, Directory, Log, Options, Position, Report};
 use mio::Waker;
 use rewrite::Hold;
@@ -341,7 +341,7 @@ impl Server {
         let wake = self.persistence.wake();
         let options = self.log_options();
         self.lock_log_directory(&options, Duration::ZERO)?;
-        self.remove_unfinished_bases();
+        self.remove_unfinished_bases(remove_and_discard);
         let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))
             .inspect_err(|_| self.unlock_log_directory())?;
         self.set_log(Some(log));

@@ -99,7 +99,7 @@ fn remove_stale_bases(dir: &Path, out: &mut dyn Write) -> std::io::Result<()> {
     // A server that has started since sees to it itself.
     let lock = DirLock::take(&Disk, &dir).ok().flatten();
     paths.extend(lock.iter().flat_map(|lock| unfinished_bases(&Disk, &dir, lock)));
-    remove_all(&Disk, &paths).try_for_each(|line| writeln!(out, "{line}"))
+    remove_all(&Disk, &paths, |fs, path| fs.remove(path)).try_for_each(|line| writeln!(out, "{line}"))
 }
 
 /// The log whose manifest stands in `dir`.

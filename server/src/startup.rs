@@ -4,6 +4,7 @@ use std::io::BufRead;
 use std::path::Path;
 use std::time::Instant;
 
+use aof::fs::remove_and_discard;
 use aof::{
     Directory, Executed, Hasher, Options, Progress, Quarantine, Repeated, Report, Request, Sink, SinkError,
     Truncation,
@@ -259,7 +260,7 @@ impl Server {
             if self.exit.is_some() {
                 return Ok(());
             }
-            self.remove_unfinished_bases();
+            self.remove_unfinished_bases(|fs, path| fs.remove(path));
             let directory = self.adopt_rdb(&options)?;
             self.start_log(directory, &options)?;
             return Ok(());
@@ -276,14 +277,14 @@ impl Server {
         }
         let report = report?;
         self.report_load(&report, &options, started);
-        // What cannot be looked at stays where it is; so does all of it beside damage, for it may be the only copy.
+        // What cannot be looked at stays where it is; so does a whole base beside damage that was stepped over, for it may
+        // be the only copy. Behind a tail that was cut no leftover holds anything.
         let is_whole = report.quarantined.is_empty();
         let leftovers = if is_whole { directory.leftovers().unwrap_or_default() } else { Vec::new() };
+        // Before the log starts: that may need their space.
+        self.remove_unfinished_bases(|fs, path| fs.remove(path));
         self.start_log(directory, &options)?;
-        self.remove_left(&leftovers);
-        if is_whole {
-            self.remove_unfinished_bases();
-        }
+        self.remove_left(&leftovers, remove_and_discard);
         Ok(())
     }
 

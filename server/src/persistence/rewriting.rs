@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use aof::fs::remove_and_discard;
 use aof::{Log, Options, Stats};
 use rewrite::trigger::{Decision, Estimate, Growth, Reason, Situation, Space, decide};
 use rewrite::{Format, Hold, Rewrite, Settings, Summary};
@@ -105,7 +106,7 @@ impl Server {
         }
         if self.persistence.log.is_none() {
             // The lock is new, and no start has looked.
-            self.remove_unfinished_bases();
+            self.remove_unfinished_bases(remove_and_discard);
         }
         let wake = self.persistence.wake();
         let begun = match &mut self.persistence.log {

@@ -19,6 +19,7 @@
 //! Source: redis 7.2 `src/aof.c` `rewriteAppendOnlyFileBackground`, `src/rdb.c`, `src/replication.c`.
 
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -51,28 +52,36 @@ impl Server {
     /// Removes what killed processes have left in `dir`.
     pub(crate) fn remove_stale_files(&mut self, dir: &Path) {
         let paths = stale_files(&*self.persistence.fs(), dir, "");
-        self.remove_left(&paths);
+        self.remove_left(&paths, remove_and_discard);
     }
 
     /// Removes the bases that killed rewrites have left in the log's directory. The lock on that is ours, and no rewrite runs.
-    pub(crate) fn remove_unfinished_bases(&mut self) {
+    pub(crate) fn remove_unfinished_bases(&mut self, remove: Removal) {
         let Some((dir, lock)) = &self.persistence.lock else { return };
         let paths = unfinished_bases(&*self.persistence.fs(), dir, lock);
-        self.remove_left(&paths);
+        self.remove_left(&paths, remove);
     }
 
     /// Removes files that nobody will finish.
-    pub(crate) fn remove_left(&mut self, paths: &[PathBuf]) {
+    pub(crate) fn remove_left(&mut self, paths: &[PathBuf], remove: Removal) {
         let fs = self.persistence.fs();
-        for line in remove_all(&*fs, paths) {
+        for line in remove_all(&*fs, paths, remove) {
             self.log(Level::Notice, line);
         }
     }
 }
 
+/// How a file is removed: [`remove_and_discard`] where clients wait meanwhile, and where somebody waits for its space,
+/// [`Fs::remove`].
+pub(crate) type Removal = fn(&dyn Fs, &Path) -> io::Result<()>;
+
 /// Removes files that nobody will finish; a line of each that is gone.
-pub(crate) fn remove_all(fs: &dyn Fs, paths: &[PathBuf]) -> impl Iterator<Item = String> {
-    let gone = paths.iter().filter(|path| remove_and_discard(fs, path).is_ok());
+pub(crate) fn remove_all(
+    fs: &dyn Fs,
+    paths: &[PathBuf],
+    remove: Removal,
+) -> impl Iterator<Item = String> {
+    let gone = paths.iter().filter(move |path| remove(fs, path).is_ok());
     gone.map(|path| format!("Removed {}, left by a process that was killed", path.display()))
 }
 
