@@ -239,10 +239,9 @@ impl Server {
     /// [`aof::Error::InUse`]; when the directory cannot be made.
     pub fn claim_log(&mut self) -> Result<(), aof::Error> {
         if self.config.appendonly {
-            self.lock_log_directory(&self.log_options(), LOCK_PATIENCE)
-        } else {
-            Ok(())
+            self.lock_log_directory(&self.log_options(), LOCK_PATIENCE)?;
         }
+        Ok(())
     }
 
     /// Loads what the data directory holds and starts the log behind it.
@@ -278,7 +277,7 @@ impl Server {
         let report = report?;
         self.report_load(&report, &options, started);
         // What cannot be looked at stays where it is; so does a whole base beside damage that was stepped over, for it may
-        // be the only copy. Behind a tail that was cut no leftover holds anything.
+        // be the only copy. A tail that was cut stood behind all that a leftover holds.
         let is_whole = report.quarantined.is_empty();
         let leftovers = if is_whole { directory.leftovers().unwrap_or_default() } else { Vec::new() };
         // Before the log starts: that may need their space.
