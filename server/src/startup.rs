@@ -276,9 +276,8 @@ impl Server {
         }
         let report = report?;
         self.report_load(&report, &options, started);
-        // What cannot be looked at stays where it is; so does a whole base beside damage that was stepped over, for it may
-        // be the only copy. A tail that was cut stood behind all that a leftover holds.
-        let is_whole = report.quarantined.is_empty();
+        // What cannot be looked at stays where it is; so does a whole base beside damage, for it may be the only copy.
+        let is_whole = report.quarantined.is_empty() && !report.truncated.is_some_and(|cut| cut.is_corrupt);
         let leftovers = if is_whole { directory.leftovers().unwrap_or_default() } else { Vec::new() };
         // Before the log starts: that may need their space.
         self.remove_unfinished_bases(|fs, path| fs.remove(path));

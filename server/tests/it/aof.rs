@@ -843,6 +843,30 @@ fn killed_repairs_of_a_damaged_log_do_not_pile_up() {
     assert_eq!(copies, 1, "{:?}", world.aof_names());
 }
 
+/// A kill between its rename and its manifest leaves one. The damage may be in what it holds, too.
+#[test]
+fn a_whole_base_that_is_not_listed_stays_beside_damage_and_goes_once_there_is_none() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    server.client().ok("SET k 1");
+    server.rewrite();
+    server.client().ok("SET last value");
+    assert!(server.terminate().success());
+    let unlisted = "appendonly.aof.3.base.rdb";
+    fs::copy(world.aof_file("appendonly.aof.2.base.rdb"), world.aof_file(unlisted)).unwrap();
+    let incr = "appendonly.aof.2.incr.aof";
+    let mut bytes = fs::read(world.aof_file(incr)).unwrap();
+    let at = bytes.windows(5).position(|window| window == b"value").unwrap();
+    bytes[at] ^= 1;
+    fs::write(world.aof_file(incr), &bytes).unwrap();
+    for is_damaged in [true, false] {
+        let server = world.start_aof(&["--aof-load-corrupt-tail-max-size", "1mb"]);
+        assert_eq!(server.client().ask("MGET k last"), "[1 nil]");
+        assert_eq!(world.aof_names().iter().any(|name| name == unlisted), is_damaged);
+        assert!(server.terminate().success());
+    }
+}
+
 /// A stock server's stayed for ever, and so did any whose process had the number of another one by then. Then a backup
 /// went that was named by its day, and the base of a server in another container.
 #[test]
