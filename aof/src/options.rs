@@ -27,7 +27,7 @@ pub enum LoadCorrupt {
 pub struct Options {
     /// `<dir>/<appenddirname>`, where the files are.
     pub dir: PathBuf,
-    /// `dir`, where a single-file log of an older server may stand, and where a rewrite puts its temporary base.
+    /// `dir`, where a single-file log of an older server may stand.
     pub adopt_from: PathBuf,
     /// `appendfilename`. Default: appendonly.aof.
     pub filename: String,

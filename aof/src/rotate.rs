@@ -333,8 +333,8 @@ impl Volume {
         manifest: impl FnOnce(Entry) -> Manifest,
     ) -> Result<(), Error> {
         let entry = self.directory.new_base_entry(base.format)?;
-        self.directory.bring_in(&base.temp_path, &self.directory.path(&entry.name))?;
-        let published = self.directory.publish(manifest(entry.clone()));
+        let brought_in = self.directory.bring_in(&base.temp_path, &self.directory.path(&entry.name));
+        let published = brought_in.and_then(|()| self.directory.publish(manifest(entry.clone())));
         published.inspect_err(|_| self.directory.remove_unlisted(&[entry]))
     }
 

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aof::fs::{Disk, Fs};
+use aof::fs::{Disk, Fs, remove_and_discard};
 use aof::{DirLock, Directory, Log, Options, Position, Report};
 use mio::Waker;
 use rewrite::Hold;
@@ -79,8 +79,8 @@ pub struct Persistence {
     left_held: Vec<Hold>,
     /// Why the log cannot take all writes, since the last turn.
     trouble: Trouble,
-    /// Keeps our tools and other servers of ours away from the log, in this directory.
-    lock: Option<(PathBuf, DirLock)>,
+    /// Keeps our tools and other servers of ours away from the log's directory.
+    lock: Option<DirLock>,
     /// Files of the log that failed, as far as the server's log tells of them.
     told_retired: u64,
 }
@@ -278,7 +278,8 @@ impl Server {
     }
 
     /// Locks the log's directory, unless that is done; whoever else has it may give it back within `patience`. Made first
-    /// if it is not there: two servers may begin in it at once.
+    /// if it is not there: two servers may begin in it at once. True if the lock is new; of a directory that was removed
+    /// under the server, the old one is kept until then.
     ///
     /// # Errors
     /// [`aof::Error::InUse`]; when it cannot be made.
@@ -286,15 +287,29 @@ impl Server {
         &mut self,
         options: &Options,
         patience: Duration,
-    ) -> Result<(), aof::Error> {
+    ) -> Result<bool, aof::Error> {
+        if self.persistence.lock.as_ref().is_some_and(|lock| lock.is_on(&options.dir)) {
+            return Ok(false);
+        }
         let began = Instant::now();
-        while self.persistence.lock.as_ref().is_none_or(|(dir, _)| *dir != options.dir) {
+        loop {
             match DirLock::take_or_make(&*self.persistence.fs, options) {
                 Err(aof::Error::InUse { .. }) if began.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
-                taken => self.persistence.lock = Some((options.dir.clone(), taken?)),
+                taken => {
+                    self.persistence.lock = Some(taken?);
+                    return Ok(true);
+                }
             }
+        }
+    }
+
+    /// Locks the log's directory for a base that is about to be written. If the lock is new no start has looked what killed
+    /// rewrites have left there.
+    pub(super) fn claim_log_directory(&mut self, options: &Options) -> Result<(), aof::Error> {
+        if self.lock_log_directory(options, Duration::ZERO)? {
+            self.remove_unfinished_bases(remove_and_discard);
         }
         Ok(())
     }
@@ -340,8 +355,7 @@ impl Server {
         self.abort_rewrite();
         let wake = self.persistence.wake();
         let options = self.log_options();
-        self.lock_log_directory(&options, Duration::ZERO)?;
-        self.remove_unfinished_bases();
+        self.claim_log_directory(&options)?;
         let log = Log::start_waiting_rewrite(self.persistence.fs(), &options, Box::new(move || wake()))
             .inspect_err(|_| self.unlock_log_directory())?;
         self.set_log(Some(log));

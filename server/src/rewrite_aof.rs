@@ -1,7 +1,7 @@
 //! `everlog-rewrite`: compacts a log that no server is using, whoever wrote it.
 //!
 //! It loads the directory as a start would, and lets the job of BGREWRITEAOF write and publish the new base: temporary
-//! file, its sync, rename, the directories' syncs, manifest, and only then the old files go. So a crash at any moment
+//! file, its sync, rename, the directory's sync, manifest, and only then the old files go. So a crash at any moment
 //! leaves the old log or the new one. What a start would cut, set aside or complain of is refused here.
 
 use std::ffi::OsString;
@@ -98,8 +98,8 @@ fn remove_stale_bases(dir: &Path, out: &mut dyn Write) -> std::io::Result<()> {
     let mut paths = stale_files(&Disk, dir.parent().unwrap_or(&dir), BASE_PREFIX);
     // A server that has started since sees to it itself.
     let lock = DirLock::take(&Disk, &dir).ok().flatten();
-    paths.extend(lock.iter().flat_map(|lock| unfinished_bases(&Disk, &dir, lock)));
-    remove_all(&Disk, &paths).try_for_each(|line| writeln!(out, "{line}"))
+    paths.extend(lock.iter().flat_map(|lock| unfinished_bases(&Disk, lock)));
+    remove_all(&Disk, &paths, |fs, path| fs.remove(path)).try_for_each(|line| writeln!(out, "{line}"))
 }
 
 /// The log whose manifest stands in `dir`.

@@ -4,6 +4,7 @@ use std::io::BufRead;
 use std::path::Path;
 use std::time::Instant;
 
+use aof::fs::remove_and_discard;
 use aof::{
     Directory, Executed, Hasher, Options, Progress, Quarantine, Repeated, Report, Request, Sink, SinkError,
     Truncation,
@@ -238,10 +239,9 @@ impl Server {
     /// [`aof::Error::InUse`]; when the directory cannot be made.
     pub fn claim_log(&mut self) -> Result<(), aof::Error> {
         if self.config.appendonly {
-            self.lock_log_directory(&self.log_options(), LOCK_PATIENCE)
-        } else {
-            Ok(())
+            self.lock_log_directory(&self.log_options(), LOCK_PATIENCE)?;
         }
+        Ok(())
     }
 
     /// Loads what the data directory holds and starts the log behind it.
@@ -259,7 +259,7 @@ impl Server {
             if self.exit.is_some() {
                 return Ok(());
             }
-            self.remove_unfinished_bases();
+            self.remove_unfinished_bases(|fs, path| fs.remove(path));
             let directory = self.adopt_rdb(&options)?;
             self.start_log(directory, &options)?;
             return Ok(());
@@ -276,14 +276,13 @@ impl Server {
         }
         let report = report?;
         self.report_load(&report, &options, started);
-        // What cannot be looked at stays where it is; so does all of it beside damage, for it may be the only copy.
-        let is_whole = report.quarantined.is_empty();
+        // What cannot be looked at stays where it is; so does a whole base beside damage, for it may be the only copy.
+        let is_whole = report.quarantined.is_empty() && !report.truncated.is_some_and(|cut| cut.is_corrupt);
         let leftovers = if is_whole { directory.leftovers().unwrap_or_default() } else { Vec::new() };
+        // Before the log starts: that may need their space.
+        self.remove_unfinished_bases(|fs, path| fs.remove(path));
         self.start_log(directory, &options)?;
-        self.remove_left(&leftovers);
-        if is_whole {
-            self.remove_unfinished_bases();
-        }
+        self.remove_left(&leftovers, remove_and_discard);
         Ok(())
     }
 

@@ -75,19 +75,26 @@ impl Fs for Disk {
         fs::File::open(dir)?.sync_all()
     }
 
-    fn lock_dir(&self, dir: &Path) -> io::Result<Option<Guard>> {
+    fn lock_dir(&self, dir: &Path) -> io::Result<Box<dyn Guard>> {
         let dir = fs::File::open(dir)?;
         match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(io::ErrorKind::WouldBlock.into()),
-            // Whatever else it says: this file system has no such locks.
-            Err(_) => Ok(None),
-            Ok(()) => Ok(Some(Box::new(dir))),
+            // Of a directory the kernel keeps this lock itself, whatever the file system is, but for those of clusters, which
+            // may be mounted without. There nobody is kept away, as by Redis.
+            _ => Ok(Box::new(dir)),
         }
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl Guard for fs::File {
+    fn is_on(&self, dir: &Path) -> bool {
+        // What cannot be looked at now is as it was.
+        self.is_named(dir).unwrap_or(true)
     }
 }
 

@@ -5,7 +5,6 @@ mod disk;
 mod mem;
 mod sim;
 
-use std::any::Any;
 use std::fmt::Debug;
 use std::io::{self, BufRead, IoSlice, Read};
 use std::path::Path;
@@ -46,11 +45,11 @@ pub trait Fs: Debug + Send + Sync + 'static {
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Keeps everybody else who asks for the same away from a directory, in whatever process, until the guard is dropped;
-    /// `WouldBlock` if somebody has it. Where there are no locks nobody is kept away, and there is no guard.
-    fn lock_dir(&self, dir: &Path) -> io::Result<Option<Guard>> {
+    /// Keeps everybody else who asks for the same away from a directory, in whatever process of this machine, until the
+    /// guard is dropped; `WouldBlock` if somebody has it. Nobody else is at files in memory.
+    fn lock_dir(&self, dir: &Path) -> io::Result<Box<dyn Guard>> {
         let _ = dir;
-        Ok(None)
+        Ok(Box::new(()))
     }
     /// Bytes that may still be written to the file system of a directory; `Unsupported` if nobody can tell.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
@@ -59,8 +58,17 @@ pub trait Fs: Debug + Send + Sync + 'static {
     }
 }
 
-/// A lock, until it is dropped.
-pub type Guard = Box<dyn Any + Send + Sync>;
+/// The lock of a directory, until it is dropped.
+pub trait Guard: Debug + Send + Sync + 'static {
+    /// Whether `dir` still names that directory, and not another one or none.
+    fn is_on(&self, dir: &Path) -> bool;
+}
+
+impl Guard for () {
+    fn is_on(&self, _: &Path) -> bool {
+        true
+    }
+}
 
 /// An open file; dropping it closes it.
 pub trait File: Debug + Send + Sync + 'static {

@@ -196,6 +196,19 @@ fn a_single_file_log_with_a_torn_tail_is_not_gone_on_with_before_there_is_room_f
 }
 
 #[test]
+fn a_lock_is_that_of_a_directory_and_not_of_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(dir.path());
+    let take = || aof::DirLock::take_or_make(&Disk, &options);
+    let old = take().unwrap();
+    assert!(old.is_on(&options.dir) && matches!(take(), Err(Error::InUse { .. })));
+    std::fs::remove_dir(&options.dir).unwrap();
+    assert!(!old.is_on(&options.dir));
+    let new = take().unwrap();
+    assert!(!old.is_on(&options.dir) && new.is_on(&options.dir));
+}
+
+#[test]
 fn a_link_to_nowhere_is_no_directory_to_lock() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options::new(dir.path());

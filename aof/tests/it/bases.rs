@@ -15,12 +15,11 @@ use aof::{
 };
 
 use crate::corruption::{MANIFEST, a_log, quarantine, rotate};
-use crate::world::{Recorder, load, options, path, request, turn, until};
+use crate::world::{Recorder, TEMP, load, options, path, request, turn, until};
 
 const INCR: &str = "appendonly.aof.2.incr.aof";
 const RESP: &str = "appendonly.aof.2.base.aof";
 const RDB: &str = "appendonly.aof.2.base.rdb";
-const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
 
 const HEADER: &[u8] = b"REDIS0010";
 

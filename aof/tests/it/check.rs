@@ -12,7 +12,7 @@ use proptest::prelude::ProptestConfig;
 use resp::{Limits, Parser};
 
 use crate::corruption::{MANIFEST, a_log, files, flipped, quarantine, rotate};
-use crate::world::{Recorder, eio, load, options, path, plain, request, start, turn};
+use crate::world::{Recorder, TEMP, eio, load, options, path, plain, request, start, turn};
 
 const INCR: &str = "appendonly.aof.1.incr.aof";
 
@@ -439,11 +439,11 @@ fn what_a_repair_left_beside_the_log_is_no_part_of_it_once_that_is_compacted() {
     repair(&image).unwrap();
     assert!(image.bytes(&path(INCR)).is_some(), "the damaged file stays");
     let options = options(Fsync::Always);
-    let temp_path = path("temp-rewriteaof-bg-1.aof");
-    image.put(&temp_path, &request(&["SET", "compacted", "1"]));
+    image.put(TEMP.as_ref(), &request(&["SET", "compacted", "1"]));
     let mut directory = aof::Directory::open(Arc::new(image.clone()), &options).unwrap();
     directory.replay(&mut Recorder::default(), &options).unwrap();
-    let base = aof::NewBase { temp_path, format: aof::BaseFormat::Resp, covers: 0, len_bytes: 0 };
+    let (temp_path, format) = (TEMP.into(), aof::BaseFormat::Resp);
+    let base = aof::NewBase { temp_path, format, covers: 0, len_bytes: 0 };
     directory.supersede(&base, &options).unwrap();
     assert!(image.bytes(&path(INCR)).is_some());
     assert_eq!(load(&image, &options).unwrap().0, ["0:SET compacted 1"]);

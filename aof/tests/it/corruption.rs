@@ -11,12 +11,11 @@ use aof::{BaseFormat, BaseFrame, Error, Executed, Fsync, LoadCorrupt, Log, NewBa
 
 use crate::bases::{a_log_behind_an_rdb, load_rdb, publish, rdb, started};
 use crate::sim::Dice;
-use crate::world::{load, number, options, path, plain, request, soak, start, turn, until};
+use crate::world::{TEMP, load, number, options, path, plain, request, soak, start, turn, until};
 
 pub(crate) const MANIFEST: &str = "appendonly.aof.manifest";
 const FIRST: &str = "appendonly.aof.1.incr.aof";
 const BASE: &str = "appendonly.aof.1.base.aof";
-const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
 
 pub(crate) fn quarantine() -> Options {
     Options { load_corrupt: LoadCorrupt::Quarantine, ..options(Fsync::Always) }

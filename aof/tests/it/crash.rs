@@ -10,7 +10,7 @@ use aof::fs::{Call, Mem, Verdict, create_dir_all};
 use aof::{BaseFormat, Directory, Fsync, Health, Log, NewBase, Op, Options, Steps};
 
 use crate::stepping::{Stepper, Turns};
-use crate::world::{eio, load, options, path, plain, rdb, request, start, turn, until};
+use crate::world::{TEMP, eio, load, options, path, plain, rdb, request, start, turn, until};
 
 /// A seed's pseudo-random numbers: xorshift.
 fn next(state: &mut u64) -> u64 {
@@ -122,7 +122,6 @@ fn a_log_with_rewrites_and_faults_is_one_unbroken_run_of_commands() {
 }
 
 fn rewrites_and_faults(seed: u64) {
-    const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let fsync = [Fsync::Always, Fsync::Everysec, Fsync::No][seed as usize % 3];
     let mem = Mem::new();

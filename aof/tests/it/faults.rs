@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use aof::fs::{Call, Mem, Verdict};
 use aof::{Error, Event, Fs, Fsync, Health, Log, Options};
 
-use crate::world::{append, eio, load, options, path, request, start, stepped, turn, until};
+use crate::world::{TEMP, append, eio, load, options, path, request, start, stepped, turn, until};
 
 fn expected(count: u64) -> Vec<String> {
     (0..count).map(|n| format!("0:SET k {n}")).collect()
@@ -265,9 +265,13 @@ fn under_no_a_failed_fsync_holds_the_durable_watermark_until_a_base_covers_it() 
     log.begin_rotation().unwrap();
     until("rotation", || log.rotation_ready().is_some());
     let covers = log.switch();
-    mem.put("/data/temp-rewriteaof-bg-1.aof".as_ref(), &request(&["SELECT", "0"]));
-    let temp_path = "/data/temp-rewriteaof-bg-1.aof".into();
-    log.publish_base(aof::NewBase { temp_path, format: aof::BaseFormat::Resp, covers, len_bytes: 0 });
+    mem.put(TEMP.as_ref(), &request(&["SELECT", "0"]));
+    log.publish_base(aof::NewBase {
+        temp_path: TEMP.into(),
+        format: aof::BaseFormat::Resp,
+        covers,
+        len_bytes: 0,
+    });
     until("published", || log.base_published().is_some_and(|outcome| outcome.is_ok()));
     until("durable", || log.durable() == log.end());
     assert_eq!(log.stats(Instant::now()).lost_below, None);

@@ -7,9 +7,7 @@ use std::time::Instant;
 use aof::fs::{Call, Mem};
 use aof::{BaseFormat, Error, Fsync, Log, NewBase, Options};
 
-use crate::world::{append, eio, load, options, path, request, start, stepped, turn, until};
-
-const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
+use crate::world::{TEMP, append, eio, load, options, path, request, start, stepped, turn, until};
 
 fn rotate(log: &mut Log) -> u64 {
     log.begin_rotation().unwrap();

@@ -9,16 +9,15 @@ use aof::fs::{Call, Disk, Mem};
 use aof::{BaseFormat, Directory, Error, Executed, Fs, Fsync, Health, Log, NewBase};
 
 use crate::corruption::rotate;
-use crate::world::{Recorder, eio, load, options, path, plain, request, start, turn, until};
+use crate::world::{Recorder, TEMP, eio, load, options, path, plain, request, start, turn, until};
 
 const FIRST: &str = "appendonly.aof.1.incr.aof";
 const SECOND: &str = "appendonly.aof.2.incr.aof";
 
 fn publish_empty_base(mem: &Mem, log: &mut Log) {
     let covers = rotate(log);
-    let temp = "/data/temp-rewriteaof-bg-1.aof";
-    mem.put(temp.as_ref(), &request(&["SELECT", "0"]));
-    log.publish_base(NewBase { temp_path: temp.into(), format: BaseFormat::Resp, covers, len_bytes: 0 });
+    mem.put(TEMP.as_ref(), &request(&["SELECT", "0"]));
+    log.publish_base(NewBase { temp_path: TEMP.into(), format: BaseFormat::Resp, covers, len_bytes: 0 });
     until("published", || log.base_published().is_some_and(|outcome| outcome.is_ok()));
 }
 

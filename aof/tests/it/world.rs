@@ -9,6 +9,9 @@ use aof::fs::Mem;
 use aof::{Directory, Error, Fs, Fsync, Log, Op, Options, Report, Sink, SinkError, Steps};
 use bytes::BytesMut;
 
+/// Where a rewrite writes its base.
+pub(crate) const TEMP: &str = "/data/appendonlydir/temp-rewriteaof-bg-1.aof";
+
 pub(crate) fn options(fsync: Fsync) -> Options {
     Options { fsync, ..Options::new("/data") }
 }

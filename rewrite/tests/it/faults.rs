@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aof::Options;
-use aof::fs::{Call, Mem};
+use aof::fs::{Call, Fs, Mem};
 use keyspace::Random;
 use rewrite::{Error, Rewrite};
 
@@ -38,6 +38,13 @@ fn fail_once(mem: &Mem, nth: u32, call: Call, suffix: &'static str, errno: i32) 
     });
 }
 
+/// Each would be as long as the data, and no rewrite takes its number.
+fn unlisted_bases(mem: &Mem, options: &Options) -> Vec<String> {
+    let listed = manifest(mem, options);
+    let names = mem.list(&options.dir).expect("it is there").into_iter();
+    names.filter(|name| name.contains(".base.") && !listed.contains(name.as_str())).collect()
+}
+
 /// As an RDB file and as commands.
 fn in_both_formats<Row: Copy>(table: &[Row]) -> impl Iterator<Item = (Row, Kind)> {
     let with_checksums = KINDS.into_iter().filter(|kind| kind.checksum);
@@ -56,6 +63,8 @@ fn a_call_that_fails_fails_the_rewrite_and_nothing_else() {
         (Call::Rename, 0, "temp-rewriteaof-bg-7.aof"),
         (Call::SyncDir, 2, "/d/appendonlydir"),
         (Call::SyncDir, 3, "/d/appendonlydir"),
+        // The manifest that lists the base may be durable: it stays.
+        (Call::SyncDir, 4, "/d/appendonlydir"),
         (Call::Create, 0, "incr.aof"),
         (Call::SyncData, 0, "2.incr.aof"),
         // The manifest of step 1, and that of step 6.
@@ -77,6 +86,7 @@ fn a_call_that_fails_fails_the_rewrite_and_nothing_else() {
         assert!(error.to_string().contains("os error 28"), "{context}: {error}");
         assert!(!exists(&mem, Path::new(TEMP)), "{context}: the temporary file stays");
         mem.heal();
+        assert_eq!(unlisted_bases(&mem, &world.options), [""; 0], "{context}");
         world.run_line("INCR after");
         world.settle();
         let cut = Arc::new(mem.power_cut());

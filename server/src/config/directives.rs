@@ -146,11 +146,13 @@ const COUNT: Kind = num(0, I32);
 const PORT: Kind = num(0, 65535);
 const PROTECTED_ACTION: Kind = Kind::OneOf(ProtectedAction::WORDS);
 
-/// A plain file name, as the names of the AOF and of its folder must be.
+/// A plain file name, as the names of the AOF and of its folder must be. Redis takes `.` for the folder; but what the lock
+/// on that allows must not be done to `dir`, which other servers may share.
 macro_rules! file_name {
     ($name:literal, $what:literal) => {
         Kind::Text(|text| match text {
             b"" => Err(concat!($name, " can't be empty")),
+            b"." | b".." => Err(concat!($name, " can't be a path, just a ", $what)),
             _ if text.contains(&b'/') => Err(concat!($name, " can't be a path, just a ", $what)),
             _ => Ok(()),
         })

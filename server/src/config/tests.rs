@@ -426,6 +426,18 @@ fn errors_on_the_command_line_name_the_option() {
             "appenddirname \"a/b\"",
             "appenddirname can't be a path, just a dirname",
         ),
+        (
+            &["--appenddirname", "."],
+            1,
+            "appenddirname \".\"",
+            "appenddirname can't be a path, just a dirname",
+        ),
+        (
+            &["--appenddirname", ".."],
+            1,
+            "appenddirname \"..\"",
+            "appenddirname can't be a path, just a dirname",
+        ),
         (&["--dbfilename", "a/b"], 1, "dbfilename \"a/b\"", "dbfilename can't be a path, just a filename"),
         (&["--dir", "/nonexistent"], 1, "dir \"/nonexistent\"", "No such file or directory"),
         (

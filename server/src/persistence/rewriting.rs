@@ -100,12 +100,8 @@ impl Server {
             max_bytes_per_s: self.config.rewrite_max_bytes_per_s(),
             ..self.rewrite_settings(&options)
         };
-        if let Err(error) = self.lock_log_directory(&options, Duration::ZERO) {
+        if let Err(error) = self.claim_log_directory(&options) {
             return self.rewrite_not_begun(error);
-        }
-        if self.persistence.log.is_none() {
-            // The lock is new, and no start has looked.
-            self.remove_unfinished_bases();
         }
         let wake = self.persistence.wake();
         let begun = match &mut self.persistence.log {

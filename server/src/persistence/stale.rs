@@ -11,14 +11,16 @@
 //!
 //! Who writes a base into the log's directory has the lock on that, until the base is published or gone; the kernel gives
 //! it back once the last thread of a killed process has ended. So who has the lock, and writes none, knows that nobody
-//! does. Of `dir` it says nothing: other servers may share the folder, and those of another container or host cannot be
-//! looked for by their numbers. A file there, or where the file system has no locks, is nobody's only if nobody has written
-//! to it for ten minutes, and its process is gone or does not have it open; a stock server also closes a finished file a
-//! while before it renames it. A file of another owner stays, and so does any name that no server would give: dates are
-//! not numbers of processes.
+//! does: of this machine, and another one that writes to this log has destroyed it anyway. An unfinished base counts
+//! nowhere, and goes beside damage, too: a rewrite by the same number, as in a container, would empty it.
+//! Of `dir` the lock says nothing: other servers may share the folder, and those of another container or host cannot be
+//! looked for by their numbers. A file there is nobody's only if nobody has written to it for ten minutes, and its process
+//! is gone or does not have it open; a stock server also closes a finished file a while before it renames it. A file of
+//! another owner stays, and so does any name that no server would give: dates are not numbers of processes.
 //! Source: redis 7.2 `src/aof.c` `rewriteAppendOnlyFileBackground`, `src/rdb.c`, `src/replication.c`.
 
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -51,28 +53,32 @@ impl Server {
     /// Removes what killed processes have left in `dir`.
     pub(crate) fn remove_stale_files(&mut self, dir: &Path) {
         let paths = stale_files(&*self.persistence.fs(), dir, "");
-        self.remove_left(&paths);
+        self.remove_left(&paths, remove_and_discard);
     }
 
     /// Removes the bases that killed rewrites have left in the log's directory. The lock on that is ours, and no rewrite runs.
-    pub(crate) fn remove_unfinished_bases(&mut self) {
-        let Some((dir, lock)) = &self.persistence.lock else { return };
-        let paths = unfinished_bases(&*self.persistence.fs(), dir, lock);
-        self.remove_left(&paths);
+    pub(crate) fn remove_unfinished_bases(&mut self, remove: Removal) {
+        let Some(lock) = &self.persistence.lock else { return };
+        let paths = unfinished_bases(&*self.persistence.fs(), lock);
+        self.remove_left(&paths, remove);
     }
 
     /// Removes files that nobody will finish.
-    pub(crate) fn remove_left(&mut self, paths: &[PathBuf]) {
+    pub(crate) fn remove_left(&mut self, paths: &[PathBuf], remove: Removal) {
         let fs = self.persistence.fs();
-        for line in remove_all(&*fs, paths) {
+        for line in remove_all(&*fs, paths, remove) {
             self.log(Level::Notice, line);
         }
     }
 }
 
+/// How a file is removed: [`remove_and_discard`] where clients wait meanwhile, and where somebody waits for its space,
+/// [`Fs::remove`].
+pub(crate) type Removal = fn(&dyn Fs, &Path) -> io::Result<()>;
+
 /// Removes files that nobody will finish; a line of each that is gone.
-pub(crate) fn remove_all(fs: &dyn Fs, paths: &[PathBuf]) -> impl Iterator<Item = String> {
-    let gone = paths.iter().filter(|path| remove_and_discard(fs, path).is_ok());
+pub(crate) fn remove_all(fs: &dyn Fs, paths: &[PathBuf], remove: Removal) -> impl Iterator<Item = String> {
+    let gone = paths.iter().filter(move |path| remove(fs, path).is_ok());
     gone.map(|path| format!("Removed {}, left by a process that was killed", path.display()))
 }
 
@@ -82,8 +88,8 @@ pub(crate) fn stale_files(fs: &dyn Fs, dir: &Path, prefix: &str) -> Vec<PathBuf>
 }
 
 /// The bases in a log's directory that nobody will finish. `lock` is that on it, and who has it writes none.
-pub(crate) fn unfinished_bases(fs: &dyn Fs, dir: &Path, lock: &DirLock) -> Vec<PathBuf> {
-    left_files(fs, dir, BASE_PREFIX, lock.keeps_others_away())
+pub(crate) fn unfinished_bases(fs: &dyn Fs, lock: &DirLock) -> Vec<PathBuf> {
+    left_files(fs, lock.dir(), BASE_PREFIX, true)
 }
 
 fn left_files(fs: &dyn Fs, dir: &Path, prefix: &str, nobody_writes: bool) -> Vec<PathBuf> {

@@ -772,6 +772,12 @@ fn a_server_that_is_told_to_end_while_it_loads_ends() {
     assert_eq!(fs::read(world.aof_file(INCR)).unwrap(), before);
 }
 
+/// Bases that a rewrite has begun.
+fn unfinished(world: &World) -> Vec<String> {
+    let names = world.aof_names().into_iter();
+    names.filter(|name| name.starts_with("temp-rewriteaof-bg-")).collect()
+}
+
 #[test]
 fn the_base_of_a_killed_rewrite_is_removed_and_that_of_a_living_one_is_not() {
     let world = World::new();
@@ -782,10 +788,6 @@ fn the_base_of_a_killed_rewrite_is_removed_and_that_of_a_living_one_is_not() {
     let another = format!("temp-rewriteaof-bg-{}.aof", std::process::id());
     let _open = fs::File::create(world.path().join(&another)).unwrap();
     world.let_temps_rest();
-    let unfinished = || {
-        let names = world.aof_names().into_iter();
-        names.filter(|name| name.starts_with("temp-rewriteaof-bg-")).collect::<Vec<_>>()
-    };
     let mut left = String::new();
     // As a supervisor starts it, again and again. While there is no log the next rewrite looks, and not the start.
     for log in ["yes", "yes", "no", "no"] {
@@ -794,19 +796,75 @@ fn the_base_of_a_killed_rewrite_is_removed_and_that_of_a_living_one_is_not() {
         if log == "no" {
             server.client().ok("DEBUG POPULATE 10000");
         } else {
-            assert_eq!(unfinished(), [""; 0]);
+            assert_eq!(unfinished(&world), [""; 0]);
         }
         assert_eq!(server.client().ask("BGREWRITEAOF"), "Background append only file rewriting started");
-        eventually("the base is being written", || unfinished().iter().any(|name| *name != left));
-        assert_eq!(unfinished().len(), 1);
+        eventually("the base is being written", || unfinished(&world).iter().any(|name| *name != left));
+        assert_eq!(unfinished(&world).len(), 1);
         server.kill();
-        left = unfinished().remove(0);
+        left = unfinished(&world).remove(0);
     }
     let server = world.start_aof(&[]);
     assert_eq!(server.client().ask("DBSIZE"), ":10000");
-    assert_eq!(unfinished(), [""; 0]);
+    assert_eq!(unfinished(&world), [""; 0]);
     assert_eq!(names(world.path()), ["appendonlydir", "server.log", &another]);
     assert!(world.log().contains(&format!("{left}, left by a process that was killed")));
+}
+
+/// Each start wrote its repair beside those of the starts before, until the disk was full.
+#[test]
+fn killed_repairs_of_a_damaged_log_do_not_pile_up() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    let mut client = server.client();
+    client.ok("SET damaged value");
+    client.ok("DEBUG POPULATE 10000");
+    drop(client);
+    assert!(server.terminate().success());
+    let mut bytes = fs::read(world.aof_file(INCR)).unwrap();
+    let at = bytes.windows(7).position(|window| window == b"damaged").unwrap();
+    bytes[at] ^= 1;
+    fs::write(world.aof_file(INCR), &bytes).unwrap();
+    let mut left = String::new();
+    for _ in 0..3 {
+        let options = ["--aof-load-corrupt", "quarantine", "--rdb-key-save-delay", "10000"];
+        let mut server = world.start_aof(&options);
+        eventually("the repair is written", || unfinished(&world).iter().any(|name| *name != left));
+        assert_eq!(unfinished(&world).len(), 1);
+        server.kill();
+        left = unfinished(&world).remove(0);
+    }
+    let server = world.start_aof(&["--aof-load-corrupt", "quarantine"]);
+    assert_eq!(server.client().ask("DBSIZE"), ":10000");
+    eventually("the repair is there", || server.client().info("aof_rewrites") == "1");
+    server.wait_for_info("aof_rewrite_in_progress", "0");
+    assert_eq!(unfinished(&world), [""; 0]);
+    let copies = world.aof_names().into_iter().filter(|name| name.contains(".corrupt-")).count();
+    assert_eq!(copies, 1, "{:?}", world.aof_names());
+}
+
+/// A kill between its rename and its manifest leaves one. The damage may be in what it holds, too.
+#[test]
+fn a_whole_base_that_is_not_listed_stays_beside_damage_and_goes_once_there_is_none() {
+    let world = World::new();
+    let server = world.start_aof(&[]);
+    server.client().ok("SET k 1");
+    server.rewrite();
+    server.client().ok("SET last value");
+    assert!(server.terminate().success());
+    let unlisted = "appendonly.aof.3.base.rdb";
+    fs::copy(world.aof_file("appendonly.aof.2.base.rdb"), world.aof_file(unlisted)).unwrap();
+    let incr = "appendonly.aof.2.incr.aof";
+    let mut bytes = fs::read(world.aof_file(incr)).unwrap();
+    let at = bytes.windows(5).position(|window| window == b"value").unwrap();
+    bytes[at] ^= 1;
+    fs::write(world.aof_file(incr), &bytes).unwrap();
+    for is_damaged in [true, false] {
+        let server = world.start_aof(&["--aof-load-corrupt-tail-max-size", "1mb"]);
+        assert_eq!(server.client().ask("MGET k last"), "[1 nil]");
+        assert_eq!(world.aof_names().iter().any(|name| name == unlisted), is_damaged);
+        assert!(server.terminate().success());
+    }
 }
 
 /// A stock server's stayed for ever, and so did any whose process had the number of another one by then. Then a backup

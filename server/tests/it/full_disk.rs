@@ -162,6 +162,23 @@ fn a_server_starts_on_a_full_disk_and_cuts_a_torn_tail_when_there_is_room_for_it
     assert_eq!(server.client().ask("GET k"), "2");
 }
 
+/// It took the space that the start needed to create a file, and stayed since the start failed.
+#[test]
+fn a_start_that_must_create_a_file_has_the_space_that_a_killed_rewrite_took() {
+    let world = World::new();
+    let Some(disk) = SmallDisk::mount(&world, 4) else { return };
+    let server = start(&world, &disk, &[]);
+    server.client().ok("SET k 1");
+    assert_eq!(server.terminate().code(), Some(0));
+    let dir = disk.path.join("appendonlydir");
+    let rewriter = Command::new(env!("CARGO_BIN_EXE_everlog-rewrite")).arg(&dir).output().unwrap();
+    assert!(rewriter.status.success(), "a log without incrs: {rewriter:?}");
+    fs::write(dir.join("temp-rewriteaof-bg-1.aof"), vec![1; 1 << 20]).unwrap();
+    disk.fill();
+    let server = start(&world, &disk, &[]);
+    assert_eq!(server.client().ask("GET k"), "1");
+}
+
 /// Each attempt filled the disk, failed, and was repeated.
 #[test]
 fn a_rewrite_that_would_fill_the_disk_waits_for_room_and_info_says_why() {

@@ -226,6 +226,27 @@ fn the_lock_is_that_of_the_directory_in_use() {
     assert!(!is_done && text.contains("another program is using this log"), "{text}");
 }
 
+/// The repair made it anew, and the lock was on the one that is gone: the tool superseded the log under its writer.
+#[test]
+fn a_directory_that_was_removed_under_the_server_is_locked_again_before_its_repair() {
+    let world = World::new();
+    let server = world.start_aof(&["--appendfsync", "always"]);
+    let mut client = server.client();
+    client.ok("SET k 1");
+    fs::remove_dir_all(world.aof_dir()).unwrap();
+    eventually("its loss is noticed and repaired", || {
+        client.ok("SET k 2");
+        client.info("aof_rewrites") == "1" && client.info("aof_rewrite_in_progress") == "0"
+    });
+    assert_eq!(client.info("aof_last_bgrewrite_status"), "ok");
+    let (text, is_done) = rewrite(&world, &[]);
+    assert!(!is_done && text.contains("another program is using this log"), "{text}");
+    server.rewrite();
+    client.ok("SET k 3");
+    assert!(server.terminate().success());
+    assert_eq!(world.start_aof(&[]).client().ask("GET k"), "3");
+}
+
 #[test]
 fn of_two_servers_that_begin_a_log_in_one_place_the_second_is_refused_before_it_loads() {
     let world = World::new();

@@ -10,9 +10,8 @@ use aof::{BaseFormat, BaseFrame, Directory, Error, Fs, Fsync, Health, Log, NewBa
 use super::POLICIES;
 use super::history::{Complaint, History, Promised, TIME_MS, Wrong};
 use super::run::{Rewrite, Sim};
-use crate::world::Recorder;
+use crate::world::{Recorder, TEMP};
 
-const TEMP: &str = "/data/temp-rewriteaof-bg-1.aof";
 /// More steps than any log needs to come to rest.
 const PATIENCE: usize = 300;
 
