@@ -181,7 +181,7 @@ impl Chore {
     }
 
     fn spawn(self) {
-        spawn_or_do(self.name, || or_abort(self.work));
+        spawn_or_do(self.name, || or_abort(|| self.perform()));
     }
 }
 
