@@ -37,7 +37,7 @@ use crate::syncer;
 use crate::tail::{Cause, Collect, Job, LiveFile, Lost, Owner, RETRY, Retired, Tail, Taken, sync_action};
 
 /// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
-const SLOW_WRITE: Duration = Duration::from_millis(5);
+const SLOW_WRITE: Duration = Duration::from_millis(1);
 /// Dirty-page throttling comes in episodes; this is the order of their length.
 const DETOUR: Duration = Duration::from_secs(2);
 
