@@ -1,7 +1,7 @@
 //! From one file to the next: for a rewrite, and after a failure.
 //!
 //! A rewrite takes five steps, and its base holds exactly the positions <= S:
-//! 1. the writer creates incr n+1 (0 bytes), syncs it and the directory, and publishes the manifest; n is still live;
+//! 1. incr n+1 is created (0 bytes), synced with the directory, and listed by the manifest; n is still live;
 //! 2. n is synced while nobody waits for it, so that little is left for step 4;
 //! 3. at a turn's boundary the executor seals at S and takes its snapshot; later blocks belong to n+1;
 //! 4. the rest of n is written and synced;
