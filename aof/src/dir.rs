@@ -88,6 +88,13 @@ pub(crate) struct Recovered {
     pub(crate) uncut: Option<(FileSeq, Failure)>,
 }
 
+/// The lengths of the base and of each incr.
+#[derive(Debug)]
+pub(crate) struct Sizes {
+    pub(crate) base_bytes: u64,
+    pub(crate) incrs: Vec<(FileSeq, u64)>,
+}
+
 /// What a file's name says about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -197,11 +204,11 @@ impl Directory {
         }
     }
 
-    /// The length of everything that is replayed, and of the base alone.
-    pub(crate) fn sizes(&self) -> Result<(u64, u64), Error> {
+    /// The lengths of what is replayed.
+    pub(crate) fn sizes(&self) -> Result<Sizes, Error> {
         let base_bytes = self.manifest.base.as_ref().map_or(Ok(0), |base| self.len_bytes(base))?;
-        let incrs = self.manifest.incrs.iter().map(|incr| self.len_bytes(incr));
-        Ok((base_bytes + incrs.sum::<Result<u64, Error>>()?, base_bytes))
+        let incrs = self.manifest.incrs.iter().map(|incr| Ok((incr.seq, self.len_bytes(incr)?)));
+        Ok(Sizes { base_bytes, incrs: incrs.collect::<Result<_, Error>>()? })
     }
 
     /// Makes the directory itself, its name durable, and removes what a crash left half-done.
@@ -383,7 +390,7 @@ impl Directory {
     /// listed. From the manifest on nothing can be taken back: if the names cannot be given now, the next start does so.
     pub(crate) fn publish_first(&mut self, temp_path: &Path, manifest: Manifest) -> Result<(), Error> {
         let base = manifest.base.clone();
-        let published = self.bring_in(temp_path, &self.temp_base()).and_then(|()| self.publish(manifest));
+        let published = self.bring_in(temp_path, &self.temp_base()).and_then(|()| self.list(manifest));
         if let Err(error) = published {
             if base.is_some_and(|base| self.is_unlisted(&base)) {
                 let _ = self.fs.remove(&self.temp_base());
@@ -472,6 +479,11 @@ impl Directory {
     /// Makes the names durable, then the manifest that lists them; only then does `self` change.
     pub(crate) fn publish(&mut self, manifest: Manifest) -> Result<(), Error> {
         retry(|| self.fs.sync_dir(&self.dir)).map_err(io_error("fsync", &self.dir))?;
+        self.list(manifest)
+    }
+
+    /// As [`publish`](Self::publish), for who has just made the names durable.
+    pub(crate) fn list(&mut self, manifest: Manifest) -> Result<(), Error> {
         manifest.publish(&*self.fs, &self.temp_manifest(), &self.manifest_path())?;
         self.manifest = manifest;
         Ok(())

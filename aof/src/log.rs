@@ -119,12 +119,11 @@ impl Log {
 
     /// Everything but the threads.
     pub(crate) fn assemble(tail: Tail, volume: Volume, options: &Options, wake: Wake) -> (Log, Writer) {
-        let (epoch, end) = (volume.epoch(), tail.end);
-        let shared = Arc::new(Shared::new(tail, wake));
-        let fs = volume.fs();
+        let (epoch, end, fs) = (volume.epoch(), tail.end, volume.fs());
+        let shared = Arc::new(Shared::new(Tail { volume: Some(volume), ..tail }, wake));
         let log = Log {
             shared: shared.clone(),
-            fs,
+            fs: fs.clone(),
             threads: Vec::new(),
             is_stopped: false,
             framer: Framer::new(options.timestamps),
@@ -140,7 +139,7 @@ impl Log {
             handed_over: None,
             rests_until: None,
         };
-        (log, Writer { shared, volume })
+        (log, Writer { shared, epoch, fs })
     }
 
     /// Frames one execution unit into the current block, MULTI/EXEC around it if it has several effects. No I/O.
@@ -602,7 +601,7 @@ impl std::fmt::Debug for Log {
 }
 
 /// Does the work of a thread; a panic ends the process.
-fn or_abort(work: impl FnOnce()) {
+pub(crate) fn or_abort(work: impl FnOnce()) {
     struct Alarm;
     impl Drop for Alarm {
         fn drop(&mut self) {
@@ -628,10 +627,9 @@ pub(crate) fn open(
     let (epoch, end) = (recovered.epoch.unwrap_or_else(Epoch::random), recovered.end);
     let uncut = recovered.uncut.clone().map(|(_, failure)| failure);
     let live = directory.open_live(recovered, epoch, options)?;
-    let (current_size, base_size) = directory.sizes()?;
+    let sizes = directory.sizes()?;
     let mut tail = Tail::new(options, end, Some(live), clock, broken);
-    tail.counters.current_size = current_size;
-    tail.counters.base_size = base_size;
+    tail.note_sizes(&sizes);
     tail.last_failure.clone_from(&uncut);
     tail.retired = uncut.map(|failure| Retired::new(failure, Cause::Write, true));
     // The first step, so that a full disk is known before the first command.

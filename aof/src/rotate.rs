@@ -1,7 +1,7 @@
 //! From one file to the next: for a rewrite, and after a failure.
 //!
 //! A rewrite takes five steps, and its base holds exactly the positions <= S:
-//! 1. the writer creates incr n+1 (0 bytes), syncs it and the directory, and publishes the manifest; n is still live;
+//! 1. incr n+1 is created (0 bytes), synced with the directory, and listed by the manifest; n is still live;
 //! 2. n is synced while nobody waits for it, so that little is left for step 4;
 //! 3. at a turn's boundary the executor seals at S and takes its snapshot; later blocks belong to n+1;
 //! 4. the rest of n is written and synced;
@@ -20,7 +20,7 @@ use bytes::BytesMut;
 use crate::Position;
 use crate::backend::Block;
 use crate::block::{Epoch, FilePoint, IncrHead, NO_BLOCKS, crc32c};
-use crate::dir::{BaseFormat, Directory};
+use crate::dir::{BaseFormat, Directory, Sizes};
 use crate::error::{Error, io_error};
 use crate::fs::{Fs, retry, write_all};
 use crate::manifest::{Entry, FileSeq, Manifest};
@@ -157,7 +157,7 @@ impl Volume {
         self.epoch
     }
 
-    pub(crate) fn sizes(&self) -> Result<(u64, u64), Error> {
+    pub(crate) fn sizes(&self) -> Result<Sizes, Error> {
         self.directory.sizes()
     }
 
@@ -202,11 +202,12 @@ impl Volume {
     }
 
     /// Everything up to `covers` is in a durable base: no file of it is needed any more, whatever state it is in.
-    pub(crate) fn cover(&mut self, tail: &mut Tail, covers: Position) {
+    /// `pending`: a switch that may be waiting for that; to do it takes the tail.
+    pub(crate) fn cover(&mut self, tail: &mut Tail, covers: Position, pending: Option<Position>) {
         tail.set_written(covers);
         tail.set_durable(covers);
         tail.lost.take_if(|lost| lost.below <= covers);
-        if tail.switch_at.is_some_and(|at| at <= covers) {
+        if pending.is_some_and(|at| at <= covers) {
             self.switch(tail, covers);
         }
     }
@@ -334,7 +335,7 @@ impl Volume {
     ) -> Result<(), Error> {
         let entry = self.directory.new_base_entry(base.format)?;
         let brought_in = self.directory.bring_in(&base.temp_path, &self.directory.path(&entry.name));
-        let published = brought_in.and_then(|()| self.directory.publish(manifest(entry.clone())));
+        let published = brought_in.and_then(|()| self.directory.list(manifest(entry.clone())));
         published.inspect_err(|_| self.directory.remove_unlisted(&[entry]))
     }
 

@@ -1,4 +1,4 @@
-//! A log without threads: what its writer, its syncer and its remover of history would do, a step at a time.
+//! A log without threads: what its writer, its syncer and those that they start would do, a step at a time.
 //!
 //! For simulations, where the order of everything must come from a seed, and for embedders with a loop of their own. The
 //! code is that of the threads; only the waiting is somebody else's. Time stands still until it is [told](Steps::advance_ms).
@@ -66,15 +66,18 @@ impl Steps {
 
     /// One job of the writer; false if it has none, or is at one.
     pub fn write(&self) -> bool {
-        let Some(mut writer) = self.writer.try_lock() else { return false };
-        let (job, live) = {
+        let Some(writer) = self.writer.try_lock() else { return false };
+        let taken = {
             let mut tail = self.shared.tail.lock();
-            if tail.writer_done { (Job::Wait(None), None) } else { tail.take_job(self.now()) }
+            if tail.writer_done {
+                return false;
+            }
+            tail.take_job(self.now())
         };
-        if let Job::Wait(_) = job {
+        if let Job::Wait(_) = taken.job {
             return false;
         }
-        let chore = writer.perform(job, live);
+        let chore = writer.perform(taken);
         self.chores.lock().extend(chore);
         true
     }
@@ -97,10 +100,11 @@ impl Steps {
         true
     }
 
-    /// Removes files that a rewrite has superseded; false if there are none, or somebody is at it.
-    pub fn remove_history(&self) -> bool {
+    /// Does what the writer has left to a thread of its own: whatever takes directory fsyncs, and the removal of files that
+    /// a rewrite has superseded. False if there is none, or somebody is at it.
+    pub fn do_chore(&self) -> bool {
         let Some(chore) = self.chores.lock().pop() else { return false };
-        chore();
+        chore.perform();
         true
     }
 

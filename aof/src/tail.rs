@@ -12,12 +12,13 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::backend::Block;
 use crate::block::{FilePoint, Head, IncrHead, Line};
 use crate::clock::Clock;
+use crate::dir::Sizes;
 use crate::error::Error;
 use crate::event::{Event, EventOf, Events};
 use crate::fs::File;
@@ -25,7 +26,7 @@ use crate::histogram::Histogram;
 use crate::manifest::{Entry, FileSeq};
 use crate::options::{Fsync, Options};
 use crate::policy::Moment;
-use crate::rotate::{Moving, NewBase, Rotation};
+use crate::rotate::{Moving, NewBase, Rotation, Volume};
 use crate::space::Space;
 use crate::stats::Failure;
 use crate::sync::{Arc, Broken, Sabotage};
@@ -88,7 +89,7 @@ pub(crate) struct NextFile {
     pub(crate) entry: Option<Entry>,
 }
 
-/// Who may write to the live file.
+/// Who may write to the live file. What is the writer's is also that of whoever does a job for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
     Nobody,
@@ -99,7 +100,11 @@ pub(crate) enum Owner {
 /// What the writer does next.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Publish(NewBase),
+    /// `stops_writes`: the live file's end must not move meanwhile, since a switch hangs on it, or its name.
+    Publish {
+        base: NewBase,
+        stops_writes: bool,
+    },
     Recover,
     Switch(Position),
     OpenNext,
@@ -108,7 +113,8 @@ pub(crate) enum Job {
     Head(Line),
     Write(Vec<Block>),
     Mark(Line),
-    CollectHistory,
+    /// Where superseded files are.
+    CollectHistory(Vec<(Entry, PathBuf)>),
     Forget(Vec<Entry>),
     RemoveTemp,
     Exit,
@@ -118,21 +124,35 @@ pub(crate) enum Job {
 impl Job {
     fn is_of_live_file(&self) -> bool {
         match self {
-            Job::Publish(_)
-            | Job::Recover
-            | Job::Switch(_)
-            | Job::Reserve(_)
-            | Job::Head(_)
-            | Job::Write(_)
-            | Job::Mark(_) => true,
+            Job::Publish { stops_writes, .. } => *stops_writes,
+            Job::Recover | Job::Switch(_) | Job::Reserve(_) | Job::Head(_) | Job::Write(_) | Job::Mark(_) => {
+                true
+            }
             Job::OpenNext
-            | Job::CollectHistory
+            | Job::CollectHistory(_)
             | Job::Forget(_)
             | Job::RemoveTemp
             | Job::Exit
             | Job::Wait(_) => false,
         }
     }
+
+    fn is_of_directory(&self) -> bool {
+        self.is_beside_writes() || matches!(self, Job::Recover | Job::Switch(_))
+    }
+
+    /// It has a thread of its own, for a directory's fsync can take as long as it likes.
+    fn is_beside_writes(&self) -> bool {
+        matches!(self, Job::Publish { .. } | Job::OpenNext | Job::Forget(_) | Job::RemoveTemp)
+    }
+}
+
+/// A job, and what it needs: the live file, if it is of that; the directory, if it is of that.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) job: Job,
+    pub(crate) live: Option<LiveFile>,
+    pub(crate) volume: Option<Volume>,
 }
 
 /// The removal of history, which runs on a thread of its own: unlinking a large file can take as long as it likes.
@@ -247,8 +267,11 @@ pub(crate) struct Tail {
     pub(crate) syncs_are_slow: bool,
     /// One was running when the writer began its write.
     pub(crate) write_met_sync: bool,
-    /// What the writer is at, and since when, if that is an event.
+    /// What the writer is at, and since when, if that is an event; and whoever has the directory.
     pub(crate) call: Option<(EventOf, Instant)>,
+    pub(crate) directory_call: Option<(EventOf, Instant)>,
+    /// The directory, while nobody is at it.
+    pub(crate) volume: Option<Volume>,
     /// The live file has failed.
     pub(crate) retired: Option<Retired>,
     /// The last failure, also when it is over.
@@ -329,6 +352,8 @@ impl Tail {
             syncs_are_slow: false,
             write_met_sync: false,
             call: None,
+            directory_call: None,
+            volume: None,
             retired: None,
             last_failure: None,
             space: Space::default(),
@@ -410,15 +435,27 @@ impl Tail {
 
     /// What the writer was at is over.
     pub(crate) fn note_call(&mut self, ended: Instant) {
-        if let Some((event, began)) = self.call.take() {
+        let call = self.call.take();
+        self.note_end(call, ended);
+    }
+
+    /// What was done to the directory is over.
+    pub(crate) fn give_back(&mut self, volume: Volume, ended: Instant) {
+        self.volume = Some(volume);
+        let call = self.directory_call.take();
+        self.note_end(call, ended);
+    }
+
+    fn note_end(&mut self, call: Option<(EventOf, Instant)>, ended: Instant) {
+        if let Some((event, began)) = call {
             self.counters.events.note(event(ended.saturating_duration_since(began)));
         }
     }
 
-    /// What the two threads are at, and how long it has taken so far.
+    /// What the threads are at, and how long it has taken so far.
     pub(crate) fn running(&self, now: Instant) -> impl Iterator<Item = Event> {
         let sync = self.sync_started.map(|began| (self.sync_event(), began));
-        let calls = sync.into_iter().chain(self.call);
+        let calls = sync.into_iter().chain(self.call).chain(self.directory_call);
         calls.map(move |(event, began)| event(now.saturating_duration_since(began)))
     }
 
@@ -626,7 +663,8 @@ impl Tail {
 
     /// The writer is at nothing, nothing is left for it, and so it would end at once if it were asked to.
     pub(crate) fn is_idle(&self) -> bool {
-        let is_at_rest = self.owner == Owner::Nobody && !self.sync_running() && self.is_settled();
+        let is_nobody_at_it = self.owner == Owner::Nobody && self.volume.is_some() && !self.sync_running();
+        let is_at_rest = is_nobody_at_it && self.is_settled();
         let is_asked = self.publish.is_some() || self.switch_at.is_some() || self.rotation.is_requested();
         let is_left =
             self.retired.is_some() || self.lost.is_some() || self.temp_is_left || self.mark_due().is_some();
@@ -659,19 +697,23 @@ impl Tail {
         Line { payload_bytes: 0, position, lag: 0, db: self.selected, time_ms, head: None, payload_crc: 0 }
     }
 
-    /// What the writer is to do next; with a job that touches the live file it gets that, and owns the tail.
-    pub(crate) fn take_job(&mut self, now: Instant) -> (Job, Option<LiveFile>) {
+    /// What the writer is to do next; with a job that touches the live file it gets that, and owns the tail; with one
+    /// that touches the directory it gets that, and nobody else does before it is given back.
+    pub(crate) fn take_job(&mut self, now: Instant) -> Taken {
         let job = self.next_job(now);
         self.writer_blocked = self.owner == Owner::Executor;
-        let live = if job.is_of_live_file() {
+        let is_beside = matches!(job, Job::Publish { .. }) && self.broken.is(Sabotage::PublishBeside);
+        let live = if job.is_of_live_file() && !is_beside {
             self.owner = Owner::Writer;
             self.write_met_sync = self.sync_running();
             self.live.clone()
         } else {
             None
         };
-        self.call = self.event_of(&job).map(|event| (event, now));
-        (job, live)
+        let call = self.event_of(&job).map(|event| (event, now));
+        *if job.is_beside_writes() { &mut self.directory_call } else { &mut self.call } = call;
+        let volume = self.volume.take_if(|_| job.is_of_directory());
+        Taken { job, live, volume }
     }
 
     /// What a job is to whoever watches latencies.
@@ -681,13 +723,13 @@ impl Tail {
             // Its fdatasync is what takes time.
             Job::Head(_) => Some(self.sync_event()),
             Job::OpenNext => Some(Event::OpenNext),
-            Job::Publish(_) => Some(Event::Publish),
+            Job::Publish { .. } => Some(Event::Publish),
             Job::Recover => Some(Event::MoveTail),
             Job::Reserve(_) => Some(Event::Reserve),
             Job::Switch(_) => Some(Event::Switch),
             Job::Forget(_) | Job::RemoveTemp => Some(Event::Forget),
             // The first is a thread's own, and behind the others there is nothing that could wait.
-            Job::CollectHistory | Job::Exit | Job::Wait(_) => None,
+            Job::CollectHistory(_) | Job::Exit | Job::Wait(_) => None,
         }
     }
 
@@ -695,24 +737,27 @@ impl Tail {
     /// else.
     fn next_job(&mut self, now: Instant) -> Job {
         let mine = self.owner == Owner::Nobody || self.broken.is(Sabotage::IgnoreTailOwner);
+        let is_home = self.volume.is_some();
         if self.gave_up && mine {
             return Job::Exit;
         }
         // A log that waits for its first base has nothing to publish before its temporary incr has taken over.
-        let may_publish = mine && !(self.waiting_rewrite && self.switch_at.is_some());
+        let may_publish = mine && is_home && !(self.waiting_rewrite && self.switch_at.is_some());
         if may_publish && let Some(base) = self.publish.take() {
-            return Job::Publish(base);
+            let stops_writes = self.waiting_rewrite || self.switch_at.is_some();
+            return Job::Publish { base, stops_writes };
         }
-        if mine && !self.sync_running() && self.retired.as_ref().is_some_and(|retired| retired.is_due(now)) {
+        let may_move = mine && is_home && !self.sync_running();
+        if may_move && self.retired.as_ref().is_some_and(|retired| retired.is_due(now)) {
             return Job::Recover;
         }
-        if let Some(at) = self.switch_at.filter(|&at| self.may_switch(at) && mine) {
+        if let Some(at) = self.switch_at.filter(|&at| self.may_switch(at) && mine && is_home) {
             return Job::Switch(at);
         }
-        if self.temp_is_left {
+        if self.temp_is_left && is_home {
             return Job::RemoveTemp;
         }
-        if self.rotation.is_requested() && self.switch_at.is_none() {
+        if self.rotation.is_requested() && self.switch_at.is_none() && is_home {
             return Job::OpenNext;
         }
         if mine && let Some(place) = self.reserve_due(now) {
@@ -732,18 +777,19 @@ impl Tail {
             return Job::Mark(self.mark());
         }
         match std::mem::replace(&mut self.collect, Collect::Running) {
-            Collect::Wanted => return Job::CollectHistory,
-            Collect::Done(removed) => return Job::Forget(removed),
+            Collect::Wanted if let Some(volume) = &self.volume => {
+                return Job::CollectHistory(volume.history());
+            }
+            Collect::Done(removed) if is_home => return Job::Forget(removed),
             unchanged => self.collect = unchanged,
         }
-        let busy = matches!(self.collect, Collect::Running) || self.owner != Owner::Nobody;
+        let busy = matches!(self.collect, Collect::Running) || self.owner != Owner::Nobody || !is_home;
         if self.stopping && self.is_settled() && !busy {
             return Job::Exit;
         }
         // A time that has come and could not be used will be told by whoever was in the way.
-        let ask_at = self.space.retry_at().filter(|&at| at > now);
-        let retry_at = self.retired.as_ref().map_or(ask_at, |retired| retired.retry_at);
-        Job::Wait(retry_at.into_iter().chain(mark_due).min())
+        let retry_at = self.retired.as_ref().map_or(self.space.retry_at(), |retired| retired.retry_at);
+        Job::Wait(retry_at.into_iter().chain(mark_due).filter(|&at| at > now).min())
     }
 
     fn may_switch(&self, at: Position) -> bool {
@@ -777,6 +823,17 @@ impl Tail {
         self.marked = self.marked.max(last.1);
         self.note_point(end);
         self.set_written(last.0);
+    }
+
+    /// What a stat says of the live file is out of date already.
+    pub(crate) fn note_sizes(&mut self, sizes: &Sizes) {
+        let live = self.live.as_ref().map(|live| (live.seq, live.point.offset_bytes));
+        let incr_bytes = |&(seq, len_bytes): &(FileSeq, u64)| match live {
+            Some((of_live, end_bytes)) if of_live == seq => end_bytes,
+            _ => len_bytes,
+        };
+        self.counters.current_size = sizes.base_bytes + sizes.incrs.iter().map(incr_bytes).sum::<u64>();
+        self.counters.base_size = sizes.base_bytes;
     }
 
     pub(crate) fn note_point(&mut self, end: FilePoint) {

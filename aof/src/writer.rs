@@ -2,25 +2,31 @@
 //! wait for.
 //!
 //! ```text
-//! executor --push--> Tail --next_job--> writer: write | mark | open next | switch | publish base | recover | collect
-//!    '--- direct write, while nobody else is at it ---> file            syncer, under `always` writer: fdatasync
+//! executor --push--> Tail --next_job--> writer: write | mark | switch | recover          syncer: fdatasync
+//!    |                                     '--> a thread each: open next | publish base | collect | forget
+//!    '--- direct write, while nobody else is at it ---> file
 //! ```
+//!
+//! What takes directory fsyncs, of which replies need none, is done beside the writes. The directory is with one job at a
+//! time ([`Tail::volume`]); a job that a switch or the live file's name hangs on has the tail for as long, too.
 //!
 //! Under `everysec` and `no` the executor writes by itself while no fdatasync runs, nothing is queued and the last such
 //! write was quick: a hand-over costs a context switch. Whoever writes owns the tail for as long ([`Owner`]).
 
 use std::io::IoSlice;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::Position;
 use crate::backend::{Block, LogBackend};
-use crate::block::{FilePoint, Line};
+use crate::block::{Epoch, FilePoint, Line};
 use crate::clock::Clock;
-use crate::dir::remove_superseded;
+use crate::dir::{Sizes, remove_superseded};
 use crate::error::Error;
 use crate::event::Event;
-use crate::fs::{retry, write_all};
+use crate::fs::{Fs, retry, write_all};
+use crate::log::or_abort;
 use crate::manifest::Entry;
 use crate::policy::Action;
 use crate::rotate::{NewBase, Rotation, Volume};
@@ -28,10 +34,10 @@ use crate::space::{self, Claim};
 use crate::stats::Failure;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Sabotage, spawn_or_do};
 use crate::syncer;
-use crate::tail::{Cause, Collect, Job, LiveFile, Lost, Owner, RETRY, Retired, Tail, sync_action};
+use crate::tail::{Cause, Collect, Job, LiveFile, Lost, Owner, RETRY, Retired, Tail, Taken, sync_action};
 
 /// A direct write that takes longer sends the following blocks through the writer, for [`DETOUR`].
-const SLOW_WRITE: Duration = Duration::from_millis(5);
+const SLOW_WRITE: Duration = Duration::from_millis(1);
 /// Dirty-page throttling comes in episodes; this is the order of their length.
 const DETOUR: Duration = Duration::from_secs(2);
 
@@ -158,22 +164,39 @@ impl Tail {
     }
 }
 
-/// Work for a thread of its own.
-pub(crate) type Chore = Box<dyn FnOnce() + Send>;
+/// Work for a thread of its own, which nobody joins: until it is done the log [is not idle](Tail::is_idle), and does not
+/// stop.
+pub(crate) struct Chore {
+    name: &'static str,
+    work: Box<dyn FnOnce() + Send>,
+}
 
-/// The thread's own: the directory is nobody else's while the log runs.
+impl Chore {
+    fn new(name: &'static str, work: impl FnOnce() + Send + 'static) -> Self {
+        Chore { name, work: Box::new(work) }
+    }
+
+    pub(crate) fn perform(self) {
+        (self.work)();
+    }
+
+    fn spawn(self) {
+        spawn_or_do(self.name, || or_abort(|| self.perform()));
+    }
+}
+
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) volume: Volume,
+    pub(crate) epoch: Epoch,
+    pub(crate) fs: Arc<dyn Fs>,
 }
 
 impl Writer {
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(self) {
         loop {
-            let (job, live) = self.wait_for_job();
-            let is_last = matches!(job, Job::Exit);
-            // Nobody joins it: `Collect::Running` keeps the writer, and the writer a stop, until it is done.
-            self.perform(job, live).into_iter().for_each(|chore| spawn_or_do("collect", chore));
+            let taken = self.wait_for_job();
+            let is_last = matches!(taken.job, Job::Exit);
+            self.perform(taken).into_iter().for_each(Chore::spawn);
             if is_last {
                 return;
             }
@@ -181,33 +204,36 @@ impl Writer {
     }
 
     /// Does a job. What it returns is to be done beside all others.
-    pub(crate) fn perform(&mut self, job: Job, live: Option<LiveFile>) -> Option<Chore> {
-        match (job, live) {
-            (Job::Write(blocks), Some(live)) => self.write(&live, &blocks),
-            (Job::Head(head), Some(live)) => self.write_head(&live, &head),
-            (Job::Mark(line), Some(live)) => self.mark(&live, &line),
-            (Job::Recover, live) => self.recover(live),
-            (Job::Switch(at), live) => self.switch(at, live),
-            (Job::OpenNext, _) => self.open_next(),
-            (Job::Reserve(place), Some(live)) => self.reserve(&live, place),
-            (Job::Publish(base), live) => self.publish(&base, live),
-            (Job::CollectHistory, _) => return Some(self.collect()),
-            (Job::Forget(removed), _) => self.forget(&removed),
-            (Job::RemoveTemp, _) => self.remove_temp(),
-            (Job::Exit, _) => return self.exit(),
-            (Job::Head(_) | Job::Write(_) | Job::Mark(_) | Job::Reserve(_) | Job::Wait(_), _) => {}
+    pub(crate) fn perform(&self, taken: Taken) -> Option<Chore> {
+        let Taken { job, live, volume } = taken;
+        match (job, live, volume) {
+            (Job::Write(blocks), Some(live), _) => self.write(&live, &blocks),
+            (Job::Head(head), Some(live), _) => self.write_head(&live, &head),
+            (Job::Mark(line), Some(live), _) => self.mark(&live, &line),
+            (Job::Reserve(place), Some(live), _) => self.reserve(&live, place),
+            (Job::Recover, live, Some(volume)) => self.recover(live, volume),
+            (Job::Switch(at), live, Some(volume)) => self.switch(at, live, volume),
+            (Job::OpenNext, _, Some(volume)) => return Some(self.open_next(volume)),
+            (Job::Publish { base, stops_writes }, live, Some(volume)) => {
+                return Some(self.publish(volume, base, stops_writes, live));
+            }
+            (Job::Forget(removed), _, Some(volume)) => return Some(self.forget(volume, removed)),
+            (Job::RemoveTemp, _, Some(volume)) => return Some(self.remove_temp(volume)),
+            (Job::CollectHistory(files), ..) => return Some(self.collect(files)),
+            (Job::Exit, ..) => return self.exit(),
+            _ => {}
         }
         None
     }
 
     /// Sleeps until there is a job.
-    fn wait_for_job(&self) -> (Job, Option<LiveFile>) {
+    fn wait_for_job(&self) -> Taken {
         let mut tail = self.shared.tail.lock();
         loop {
             let now = self.shared.clock.now();
             match tail.take_job(now) {
-                (Job::Wait(None), _) => self.shared.to_writer.wait(&mut tail),
-                (Job::Wait(Some(at)), _) => {
+                Taken { job: Job::Wait(None), .. } => self.shared.to_writer.wait(&mut tail),
+                Taken { job: Job::Wait(Some(at)), .. } => {
                     let _ = self.shared.to_writer.wait_for(&mut tail, at.saturating_duration_since(now));
                 }
                 taken => return taken,
@@ -216,13 +242,17 @@ impl Writer {
     }
 
     fn exit(&self) -> Option<Chore> {
-        let (live, is_waiting) = {
+        let (live, volume) = {
             let tail = &mut *self.shared.tail.lock();
-            (if tail.waiting_rewrite { tail.live.take() } else { tail.live.clone() }, tail.waiting_rewrite)
+            match tail.waiting_rewrite {
+                true => (tail.live.take(), tail.volume.take()),
+                false => (tail.live.clone(), None),
+            }
         };
-        if is_waiting {
+        let is_waiting = volume.is_some();
+        if let Some(volume) = volume {
             // Its base will never be there. If it stays, the next start removes it.
-            let _ = self.volume.remove_temp_incr();
+            let _ = volume.remove_temp_incr();
         } else {
             // Space that nobody will use is nobody's. If this fails, the next start goes on in it.
             let _ = live.as_ref().map(|live| live.file.trim());
@@ -231,7 +261,7 @@ impl Writer {
         tail.writer_done = true;
         self.shared.changed(tail);
         // What a file without a name held goes with its last descriptor, and nobody shall wait for that.
-        live.filter(|_| is_waiting).map(|live| Box::new(|| drop(live)) as Chore)
+        live.filter(|_| is_waiting).map(|live| Chore::new("discard", || drop(live)))
     }
 
     fn write(&self, live: &LiveFile, blocks: &[Block]) {
@@ -254,7 +284,7 @@ impl Writer {
     /// What opens a file, or this run's part of it; the blocks follow when it is durable.
     fn write_head(&self, live: &LiveFile, head: &Line) {
         let mut bytes = Vec::new();
-        head.encode(self.volume.epoch(), &mut bytes);
+        head.encode(self.epoch, &mut bytes);
         let failed = |cause| move |error| (cause, error);
         let written = write_all(&*live.file, &mut [IoSlice::new(&bytes)]).map_err(failed(Cause::Write));
         let synced = written.and_then(|()| retry(|| live.file.sync_data()).map_err(failed(Cause::Sync)));
@@ -275,7 +305,7 @@ impl Writer {
     /// Says in the file that all of it is durable.
     fn mark(&self, live: &LiveFile, line: &Line) {
         let mut bytes = Vec::new();
-        line.encode(self.volume.epoch(), &mut bytes);
+        line.encode(self.epoch, &mut bytes);
         let result = write_all(&*live.file, &mut [IoSlice::new(&bytes)]);
         let ended = self.shared.clock.now();
         let mut tail = self.shared.tail.lock();
@@ -294,10 +324,11 @@ impl Writer {
     }
 
     /// A file failed. Its un-durable tail, which is in memory, moves into a new one; see [`Volume::move_tail`].
-    fn recover(&mut self, live: Option<LiveFile>) {
+    fn recover(&self, live: Option<LiveFile>, mut volume: Volume) {
         let Some(live) = live.filter(|_| !self.shared.waiting_rewrite.load(Ordering::Acquire)) else {
             let mut tail = self.shared.tail.lock();
             tail.owner = Owner::Nobody;
+            tail.volume = Some(volume);
             tail.abandon_temp();
             return self.shared.changed(tail);
         };
@@ -318,10 +349,10 @@ impl Writer {
             let limit = tail.switch_at.unwrap_or(tail.end);
             (tail.moving(limit), limit)
         };
-        let moved = self.volume.move_tail(&live, &moving);
+        let moved = volume.move_tail(&live, &moving);
         let ended = self.shared.clock.now();
-        let (stat, sizes) = self.sizes();
-        let free_bytes = live.path.parent().and_then(|dir| self.volume.fs().free_bytes(dir).ok());
+        let (stat, sizes) = sizes(&self.shared, &volume);
+        let free_bytes = live.path.parent().and_then(|dir| self.fs.free_bytes(dir).ok());
         let mut tail = self.shared.tail.lock();
         tail.note_call(ended);
         tail.counters.events.note(stat);
@@ -333,13 +364,14 @@ impl Writer {
                 tail.take_over(Some(live));
                 tail.written = tail.written.max(limit);
                 tail.set_durable(limit);
-                tail.note_sizes(sizes);
+                let _ = sizes.map(|sizes| tail.note_sizes(&sizes));
             }
             Err(error) => {
                 tail.note_failed_recovery(&error, is_last);
                 tail.space.free_bytes = free_bytes;
             }
         }
+        tail.volume = Some(volume);
         self.shared.changed(tail);
     }
 
@@ -373,24 +405,14 @@ impl Writer {
             tail.retired.as_ref().filter(ends_in_ours).is_some_and(|retired| retired.failure.is_full())
         };
         let _ = if is_half_a_block {
-            retry(|| self.volume.fs().truncate(&live.path, live.point.offset_bytes))
+            retry(|| self.fs.truncate(&live.path, live.point.offset_bytes))
         } else {
             live.file.trim()
         };
     }
 
-    fn remove_temp(&self) {
-        // If it stays, the next attempt removes it, or the next start.
-        let _ = self.volume.remove_temp_incr();
-        let ended = self.shared.clock.now();
-        let mut tail = self.shared.tail.lock();
-        tail.note_call(ended);
-        tail.temp_is_left = false;
-        self.shared.changed(tail);
-    }
-
     /// Everything before `at` is durable in the last file (or covered by a base): the next file takes over.
-    fn switch(&mut self, at: Position, last: Option<LiveFile>) {
+    fn switch(&self, at: Position, last: Option<LiveFile>, mut volume: Volume) {
         // It is complete. Whatever it owns beyond its end, the next one will need.
         let _ = last.as_ref().map(|last| last.file.trim());
         // Nobody will look at it again.
@@ -403,14 +425,15 @@ impl Writer {
             tail.lose_name();
         }
         if tail.waiting_rewrite || tail.retired.is_none() {
-            self.volume.switch(&mut tail, at);
+            volume.switch(&mut tail, at);
         }
+        tail.volume = Some(volume);
         self.shared.changed(tail);
     }
 
     /// Asks for space behind the end of the live file.
     fn reserve(&self, live: &LiveFile, place: Option<Range<u64>>) {
-        let claim = space::claim(&*self.volume.fs(), live, place);
+        let claim = space::claim(&*self.fs, live, place);
         let ended = self.shared.clock.now();
         let mut tail = self.shared.tail.lock();
         tail.owner = Owner::Nobody;
@@ -419,65 +442,74 @@ impl Writer {
         self.shared.changed(tail);
     }
 
-    fn open_next(&mut self) {
-        let temporary = self.shared.waiting_rewrite.load(Ordering::Acquire);
-        let opened = self.volume.open_next(temporary);
-        let ended = self.shared.clock.now();
-        let mut tail = self.shared.tail.lock();
-        tail.note_call(ended);
-        match opened {
-            Ok(next) => {
-                tail.next = Some(next);
-                tail.temp_is_left = false;
-                tail.kick_off();
-            }
-            Err(error) => tail.rotation = Rotation::Failed(error),
-        }
-        self.shared.changed(tail);
-    }
-
-    fn publish(&mut self, base: &NewBase, live: Option<LiveFile>) {
-        let (pending, waiting, usable) = {
-            let tail = self.shared.tail.lock();
-            let usable = tail.switch_at.is_none() && tail.next.is_none();
-            (tail.switch_at, tail.waiting_rewrite, usable)
-        };
-        let published = if waiting {
-            self.volume.publish_first_base(base, live.filter(|_| usable))
-        } else {
-            self.volume.publish_base(base, pending).map(|()| None)
-        };
-        let ended = self.shared.clock.now();
-        let (stat, sizes) = self.sizes();
-        let mut tail = self.shared.tail.lock();
-        tail.owner = Owner::Nobody;
-        tail.note_call(ended);
-        tail.counters.events.note(stat);
-        tail.published = Some(match published {
-            Ok(renamed) => {
-                self.volume.cover(&mut tail, base.covers);
-                tail.live = renamed.or(tail.live.take());
-                tail.waiting_rewrite = false;
-                if tail.auto_gc {
-                    tail.want_collect();
+    fn open_next(&self, mut volume: Volume) -> Chore {
+        let shared = self.shared.clone();
+        Chore::new("open next", move || {
+            let temporary = shared.waiting_rewrite.load(Ordering::Acquire);
+            let opened = volume.open_next(temporary);
+            let ended = shared.clock.now();
+            let mut tail = shared.tail.lock();
+            tail.give_back(volume, ended);
+            match opened {
+                Ok(next) => {
+                    tail.next = Some(next);
+                    tail.temp_is_left = false;
+                    tail.kick_off();
                 }
-                tail.note_sizes(sizes);
-                Ok(())
+                Err(error) => tail.rotation = Rotation::Failed(error),
             }
-            Err(error) => Err(error),
-        });
-        self.shared.changed(tail);
+            shared.changed(tail);
+        })
     }
 
-    fn sizes(&self) -> (Event, Result<(u64, u64), Error>) {
-        let started = self.shared.clock.now();
-        let sizes = self.volume.sizes();
-        (Event::Stat(self.shared.clock.since(started)), sizes)
+    fn publish(
+        &self,
+        mut volume: Volume,
+        base: NewBase,
+        stops_writes: bool,
+        live: Option<LiveFile>,
+    ) -> Chore {
+        let shared = self.shared.clone();
+        Chore::new("publish", move || {
+            let (pending, waiting, usable) = {
+                let tail = shared.tail.lock();
+                let usable = tail.switch_at.is_none() && tail.next.is_none();
+                (tail.switch_at.filter(|_| stops_writes), tail.waiting_rewrite, usable)
+            };
+            let published = if waiting {
+                volume.publish_first_base(&base, live.filter(|_| usable))
+            } else {
+                volume.publish_base(&base, pending).map(|()| None)
+            };
+            let ended = shared.clock.now();
+            let (stat, sizes) = sizes(&shared, &volume);
+            let mut tail = shared.tail.lock();
+            tail.counters.events.note(stat);
+            tail.published = Some(match published {
+                Ok(renamed) => {
+                    volume.cover(&mut tail, base.covers, pending);
+                    tail.live = renamed.or(tail.live.take());
+                    tail.waiting_rewrite = false;
+                    if tail.auto_gc {
+                        tail.want_collect();
+                    }
+                    // They are for INFO only: a stat that fails leaves the old ones.
+                    let _ = sizes.map(|sizes| tail.note_sizes(&sizes));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            });
+            if stops_writes {
+                tail.owner = Owner::Nobody;
+            }
+            tail.give_back(volume, ended);
+            shared.changed(tail);
+        })
     }
 
-    fn collect(&self) -> Chore {
-        let (fs, files, shared) = (self.volume.fs(), self.volume.history(), self.shared.clone());
-        Box::new(move || {
+    fn collect(&self, files: Vec<(Entry, PathBuf)>) -> Chore {
+        let (fs, shared) = (self.fs.clone(), self.shared.clone());
+        Chore::new("collect", move || {
             let removed = remove_superseded(&*fs, files);
             let mut tail = shared.tail.lock();
             tail.collect = Collect::Done(removed);
@@ -485,30 +517,44 @@ impl Writer {
         })
     }
 
-    fn forget(&mut self, removed: &[Entry]) {
-        // What stays listed is history still, and the next rewrite tries again.
-        let forgotten = self.volume.forget(removed);
-        let ended = self.shared.clock.now();
-        let mut tail = self.shared.tail.lock();
-        tail.note_call(ended);
-        tail.collect = Collect::Idle;
-        if forgotten.is_ok() && !removed.is_empty() && tail.auto_gc && !self.volume.history().is_empty() {
-            // More has become history meanwhile.
-            tail.want_collect();
-        }
-        self.shared.changed(tail);
+    fn forget(&self, mut volume: Volume, removed: Vec<Entry>) -> Chore {
+        let shared = self.shared.clone();
+        Chore::new("forget", move || {
+            // What stays listed is history still, and the next rewrite tries again.
+            let forgotten = volume.forget(&removed);
+            let ended = shared.clock.now();
+            let mut tail = shared.tail.lock();
+            tail.collect = Collect::Idle;
+            if forgotten.is_ok() && !removed.is_empty() && tail.auto_gc && !volume.history().is_empty() {
+                // More has become history meanwhile.
+                tail.want_collect();
+            }
+            tail.give_back(volume, ended);
+            shared.changed(tail);
+        })
+    }
+
+    fn remove_temp(&self, volume: Volume) -> Chore {
+        let shared = self.shared.clone();
+        Chore::new("remove temp", move || {
+            // If it stays, the next attempt removes it, or the next start.
+            let _ = volume.remove_temp_incr();
+            let ended = shared.clock.now();
+            let mut tail = shared.tail.lock();
+            tail.temp_is_left = false;
+            tail.give_back(volume, ended);
+            shared.changed(tail);
+        })
     }
 }
 
-impl Tail {
-    fn note_sizes(&mut self, sizes: Result<(u64, u64), Error>) {
-        // They are for INFO only: a stat that fails leaves the old ones.
-        if let Ok((current_size, base_size)) = sizes {
-            self.counters.current_size = current_size;
-            self.counters.base_size = base_size;
-        }
-    }
+fn sizes(shared: &Shared, volume: &Volume) -> (Event, Result<Sizes, Error>) {
+    let started = shared.clock.now();
+    let sizes = volume.sizes();
+    (Event::Stat(shared.clock.since(started)), sizes)
+}
 
+impl Tail {
     /// What a failed file held below `cut` is in no file that counts, but for what is durable in one that has its name. Only
     /// `no` keeps none of that in memory. Whether these bytes survived nobody can say.
     fn note_lost(&mut self, cut: Position) {

@@ -114,7 +114,7 @@ pub struct Rewrite {
 
 #[derive(Debug)]
 enum Stage {
-    /// The log's writer creates the next incr.
+    /// The log creates the next incr.
     Rotating,
     /// No log is concerned; the next step takes the snapshot.
     Waiting(Box<Destination>),
@@ -123,7 +123,7 @@ enum Stage {
         covers: Position,
         publishes: bool,
     },
-    /// The log's writer publishes it.
+    /// The log publishes it.
     Publishing {
         covers: Position,
         written: Written,
@@ -236,7 +236,8 @@ impl Rewrite {
         if let (Stage::Publishing { .. }, Some(log)) = (&self.stage, log)
             && !log.withdraw_base()
         {
-            // Too late. Whoever rotates next finds it published: the log's writer does one thing after the other.
+            // Too late. Whoever rotates next finds it published: the log does one thing after the other
+            // to its directory.
             self.stage = Stage::Done;
         }
         self.give_up();

@@ -6,12 +6,12 @@
 //!
 //! | step | who | what | a crash here leaves |
 //! |---|---|---|---|
-//! | 1 | log's writer | creates incr n+1, empty; syncs it, its name and the manifest that lists it | n, perhaps torn, and an empty n+1 |
+//! | 1 | a thread of the log's | creates incr n+1, empty; syncs it, its name and the manifest that lists it | n, perhaps torn, and an empty n+1 |
 //! | 2 | log's syncer | syncs n, so that little is left for step 4; up to three times more while that is slow | the same |
 //! | 3 | executor | between two units: seals at position S, takes the snapshot (O(1)), starts the job | the same |
 //! | 4 | log's threads | write and sync the rest of n; only then the head of n+1, synced, too, and its blocks | the old base, n, and n+1 |
 //! | 5 | job | walks the snapshot, consuming it, into `temp-rewriteaof-bg-<pid>.aof`; syncs it | the same, and a temporary file that counts nowhere |
-//! | 6 | log's writer | renames that, syncs the directory, publishes the manifest: new base, n+1 live, the rest history | the same and an unlisted base, removed by the next start; or, once the manifest is renamed, new base and n+1 |
+//! | 6 | a thread of the log's | renames that, syncs the directory, publishes the manifest: new base, n+1 live, the rest history | the same and an unlisted base, removed by the next start; or, once the manifest is renamed, new base and n+1 |
 //! | 7 | history | removes superseded files, then their lines | history files, removed by the next start |
 //!
 //! We load every one of these directories; stock Redis refuses a torn n beside an empty n+1.

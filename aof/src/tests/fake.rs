@@ -37,6 +37,13 @@ impl FakeDisk {
         })
     }
 
+    /// Bytes in the incr with the highest number, and how many of them are synced.
+    pub(crate) fn last_incr_bytes(&self) -> (u64, u64) {
+        let files = self.files.lock().unwrap();
+        let last = files.iter().rfind(|(path, _)| is_incr(path));
+        last.map_or((0, 0), |(_, file)| (file.len.load(SeqCst), file.synced.load(SeqCst)))
+    }
+
     /// True if no file but the last incr has bytes that are not synced.
     pub(crate) fn only_the_last_is_dirty(&self) -> bool {
         let files = self.files.lock().unwrap();

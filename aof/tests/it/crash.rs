@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use aof::fs::{Call, Mem, Verdict, create_dir_all};
 use aof::{BaseFormat, Directory, Fsync, Health, Log, NewBase, Op, Options, Steps};
 
 use crate::stepping::{Stepper, Turns};
-use crate::world::{TEMP, eio, load, options, path, plain, rdb, request, start, turn, until};
+use crate::world::{TEMP, append, eio, load, options, path, plain, rdb, request, start, stepped, turn, until};
 
 /// A seed's pseudo-random numbers: xorshift.
 fn next(state: &mut u64) -> u64 {
@@ -293,29 +292,43 @@ fn becoming_always_syncs_at_once_and_gates() {
 #[test]
 fn the_executor_writes_itself_unless_it_may_not() {
     for direct in [true, false] {
-        let mem = Mem::new();
-        let mut log = start(mem.clone(), &options(Fsync::Everysec));
+        let (mut log, steps) = stepped(Mem::new(), &options(Fsync::Everysec));
         log.set_direct_write(direct);
-        // The head of the file is the writer's.
-        let position = turn(&mut log, &[("k", 0)]);
-        until("written", || log.written() >= position);
-        let (here, mine) = (std::thread::current().id(), Arc::new(AtomicUsize::new(0)));
-        let counted = mine.clone();
-        mem.fail_with(move |call, _| {
-            let is_mine = call == Call::Write && std::thread::current().id() == here;
-            counted.fetch_add(usize::from(is_mine), Ordering::Relaxed);
-            None
-        });
-        for n in 1..5 {
-            let position = turn(&mut log, &[("k", n)]);
-            until("written", || log.written() >= position);
+        for _ in 0..4 {
+            append(&mut log, steps.now());
+            assert_eq!((log.written() == log.end(), steps.write()), (direct, !direct));
         }
-        assert_eq!(mine.load(Ordering::Relaxed), if direct { 4 } else { 0 });
         log.set_fsync(Fsync::Always);
-        turn(&mut log, &[("k", 5)]);
-        log.stop().unwrap();
-        assert_eq!(mine.load(Ordering::Relaxed), if direct { 4 } else { 0 }, "never under always");
-        assert!(is_prefix(&load(&mem, &options(Fsync::Always)).unwrap().0, 6, 6));
+        append(&mut log, steps.now());
+        assert!(log.written() < log.end() && steps.write(), "never under always");
+    }
+}
+
+/// One call waits when the kernel throttles, and not each of the next seconds.
+#[test]
+fn a_direct_write_that_takes_longer_than_a_millisecond_sends_the_next_ones_through_the_writer() {
+    for (took_ms, is_slow) in [(1, false), (2, true)] {
+        let mem = Mem::new();
+        let (mut log, steps) = stepped(mem.clone(), &options(Fsync::No));
+        let steps = Arc::new(steps);
+        log.set_direct_write(true);
+        let slow = Arc::clone(&steps);
+        mem.on_call(move |request| {
+            if request.call == Call::Write {
+                slow.advance_ms(took_ms);
+            }
+            Verdict::Pass
+        });
+        append(&mut log, steps.now());
+        mem.heal();
+        for (passed_ms, is_over) in [(0, false), (1999, false), (1, true)] {
+            steps.advance_ms(passed_ms);
+            append(&mut log, steps.now());
+            let goes_through_the_writer = is_slow && !is_over;
+            assert_eq!(log.written() < log.end(), goes_through_the_writer, "{took_ms} ms, then {passed_ms}");
+            while steps.write() {}
+        }
+        assert_eq!(log.stats(steps.now()).slow_direct_writes, u64::from(is_slow), "{took_ms} ms");
     }
 }
 

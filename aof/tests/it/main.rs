@@ -3,6 +3,7 @@
 mod adoption;
 mod ahead;
 mod bases;
+mod beside_writes;
 mod check;
 mod corruption;
 mod crash;

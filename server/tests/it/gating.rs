@@ -12,6 +12,9 @@ use crate::harness::{Client, Server, World, eventually, request};
 /// Longer than a few round trips take on a busy machine.
 const FSYNC: Duration = Duration::from_millis(800);
 
+/// As long, of a write(2) that the kernel throttles.
+const WRITE: Duration = Duration::from_secs(1);
+
 /// Sends a write and waits until it has been executed, but not until it is durable.
 fn begin(server: &Server, command: &str) -> Client {
     let mut writer = server.client();
@@ -209,5 +212,38 @@ fn a_pipeline_of_writes_and_reads_is_answered_in_order() {
         assert_eq!(client.reply(), "nil");
         assert_eq!(client.reply(), format!(":{count}"));
         assert_eq!(client.reply(), count.to_string());
+    }
+}
+
+/// While a write(2) of the log's thread hangs, who has nothing to do with it is answered.
+fn strangers_go_on(server: &Server) {
+    let (mut writer, mut witness) = (server.client(), server.client());
+    writer.send("SET k 2");
+    eventually("the write is on its way to the kernel", || witness.info("aof_buffer_length") != "0");
+    assert_eq!(witness.ask("PING"), "PONG");
+    assert_eq!(witness.ask("GET stranger"), "nil");
+    assert_eq!(witness.ask("GET first"), "1");
+    assert!(writer.is_silent());
+    assert_eq!(writer.reply(), "OK");
+}
+
+#[test]
+fn a_write_that_hangs_delays_no_stranger_without_direct_writes_and_with_them_one_stalls() {
+    for (direct, stalls) in [("no", "0"), ("yes", "1")] {
+        let world = World::new();
+        // Under this policy nothing but commands makes the log write.
+        let server = world.start_aof(&["--appendfsync", "no", "--aof-direct-write", direct]);
+        let mut client = server.client();
+        // Behind it, no head is owed.
+        client.ok("SET first 1");
+        let Some(_disk) = server.slow_log_writes(WRITE) else { return };
+        // The log's thread may have been looking at the disk just then.
+        let stalls_at_last = (1..5).any(|_| {
+            client.ok("SET k 1");
+            client.info("aof_slow_direct_writes") == stalls
+        });
+        assert!(stalls_at_last, "{direct}");
+        strangers_go_on(&server);
+        assert_eq!(client.info("aof_slow_direct_writes"), stalls, "{direct}");
     }
 }

@@ -290,7 +290,7 @@ fn can_trace() -> bool {
     can
 }
 
-/// A disk on which no fdatasync(2) succeeds, until this is dropped.
+/// A disk on which some calls fail or are slow, until this is dropped.
 pub(crate) struct BrokenDisk(Child);
 
 impl BrokenDisk {
@@ -424,13 +424,22 @@ impl Server {
 
     /// Lets every fdatasync(2) fail from now on; `None` where strace is missing or forbidden.
     pub(crate) fn break_fdatasync(&self) -> Option<BrokenDisk> {
+        self.inject("fdatasync", "error=EIO")
+    }
+
+    /// Lets every write(2) to the log take so much longer from now on: nothing else is written with writev(2).
+    pub(crate) fn slow_log_writes(&self, delay: Duration) -> Option<BrokenDisk> {
+        self.inject("writev", &format!("delay_enter={}", delay.as_micros()))
+    }
+
+    fn inject(&self, call: &str, what: &str) -> Option<BrokenDisk> {
         if !can_trace() {
             return None;
         }
         let pid = self.process.id();
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO"]);
-        strace.args(["-o", "/dev/null", "-p", &pid.to_string()]);
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{what}"));
+        strace.args(["-f", "-qq", "-e", &trace, "-e", &inject, "-o", "/dev/null", "-p", &pid.to_string()]);
         let broken = BrokenDisk(strace.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         eventually("all threads are traced", || {
             let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();

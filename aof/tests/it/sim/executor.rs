@@ -232,12 +232,7 @@ impl Sim {
             if done() || self.is_over() {
                 return true;
             }
-            if !(executor()
-                || steps.write()
-                || steps.begin_sync()
-                || steps.end_sync()
-                || steps.remove_history())
-            {
+            if !(executor() || steps.write() || steps.begin_sync() || steps.end_sync() || steps.do_chore()) {
                 steps.advance_ms(500);
             }
         }

@@ -216,7 +216,7 @@ impl History {
         log.append(TIME_MS, &[Op { db: 1, command: &ping }]);
         log.seal(steps.now());
         steps.ask_to_stop();
-        while steps.write() || steps.begin_sync() || steps.end_sync() || steps.remove_history() {}
+        while steps.write() || steps.begin_sync() || steps.end_sync() || steps.do_chore() {}
         log.stop().map_err(|e| failed("stop", e))?;
         let after = load(&crash(image), options).map_err(|e| failed("third start", e))?;
         let (last, first) =

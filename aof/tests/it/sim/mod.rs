@@ -78,7 +78,7 @@ const ACTS: &[Act] = &[
     act("write",          12, true,  |sim| sim.steps().is_some_and(|steps| steps.write())),
     act("begin sync",      8, true,  |sim| sim.steps().is_some_and(|steps| steps.begin_sync())),
     act("end sync",        8, true,  |sim| sim.steps().is_some_and(|steps| steps.end_sync())),
-    act("remove history",  3, true,  |sim| sim.steps().is_some_and(|steps| steps.remove_history())),
+    act("chore",           8, true,  |sim| sim.steps().is_some_and(|steps| steps.do_chore())),
     act("0.4 s",           4, true,  |sim| sim.steps().map(|steps| steps.advance_ms(400)).is_some()),
     act("sync now",        1, true,  Sim::sync_now),
     act("rewrite",        10, true,  Sim::rewrite),
@@ -247,23 +247,24 @@ fn whatever_happens_by_chance_a_start_finds_a_prefix_and_all_that_was_promised()
 /// that is switched on.
 #[rustfmt::skip]
 const SCRIPTS: &[(&str, &[&str])] = &[("a log that goes on", &[
-    "start", "turn", "write", "begin sync", "turn", "end sync", "write", "rewrite", "write", "turn", "begin sync", "end sync",
-    "write", "rewrite", "turn", "write", "begin sync", "end sync", "write", "turn", "write", "rewrite", "rewrite", "write",
-    "turn", "rewrite", "write",
-    "remove history", "write", "0.4 s", "0.4 s", "0.4 s", "begin sync", "end sync", "write", "sync now", "turn",
+    "start", "turn", "write", "begin sync", "turn", "end sync", "write", "rewrite", "write", "turn", "chore", "begin sync",
+    "end sync", "write", "rewrite", "turn", "write", "begin sync", "end sync", "write", "turn", "write", "rewrite", "rewrite",
+    "write", "turn", "write", "chore", "rewrite", "write",
+    "chore", "write", "chore", "0.4 s", "0.4 s", "0.4 s", "begin sync", "end sync", "write", "sync now", "turn",
 ]), ("a mark in front of a switch", &[
     "start", "turn", "write", "write", "sync now", "begin sync", "end sync", "0.4 s", "0.4 s", "0.4 s", "write", "rewrite",
-    "write", "rewrite", "write", "turn", "write", "write", "begin sync", "end sync", "write", "turn", "write", "rewrite",
-    "rewrite", "write", "rewrite", "write", "turn", "write", "rewrite", "rewrite", "write", "turn", "rewrite", "write",
+    "write", "chore", "rewrite", "write", "turn", "write", "write", "begin sync", "end sync", "write", "turn", "write",
+    "rewrite", "rewrite", "write", "chore", "rewrite", "write", "chore", "write", "turn", "chore", "write", "rewrite",
+    "rewrite", "write", "chore", "turn", "rewrite", "write",
 ]), ("a first base", &[
-    "append", "appendonly yes", "turn", "rewrite", "write", "rewrite", "turn", "write", "rewrite", "write", "turn", "write",
-    "rewrite", "write", "rewrite", "turn", "write", "begin sync", "end sync", "appendonly no", "turn", "appendonly yes",
-    "rewrite", "write", "rewrite", "write", "turn", "write", "rewrite", "rewrite", "write", "rewrite", "remove history",
-    "write", "turn",
+    "append", "appendonly yes", "turn", "rewrite", "write", "chore", "rewrite", "turn", "write", "rewrite", "write", "turn",
+    "write", "rewrite", "write", "turn", "chore", "rewrite", "turn", "write", "begin sync", "end sync", "appendonly no", "turn",
+    "appendonly yes", "rewrite", "write", "chore", "rewrite", "write", "turn", "write", "rewrite", "rewrite", "write", "chore",
+    "rewrite", "write", "chore", "write", "turn", "chore", "write",
 ]), ("a live file that is taken away", &[
     "start", "turn", "write", "write", "begin sync", "end sync", "turn", "write", "remove live", "turn", "0.4 s", "0.4 s", "0.4 s",
-    "begin sync", "end sync", "write", "turn", "rename live", "rewrite", "write", "rewrite", "write", "write", "turn", "rewrite",
-    "rewrite", "write", "rewrite", "write",
+    "begin sync", "end sync", "write", "turn", "rename live", "rewrite", "write", "chore", "rewrite", "write", "rewrite", "write",
+    "write", "turn", "rewrite", "rewrite", "write", "chore", "rewrite", "write",
 ])];
 
 #[test]
@@ -308,7 +309,7 @@ fn a_crash_before_any_call_of_a_script_loses_nothing_promised() {
 }
 
 /// What a small history is made of.
-const ALPHABET: [&str; 6] = ["turn", "write", "begin sync", "end sync", "rewrite", "remove history"];
+const ALPHABET: [&str; 6] = ["turn", "write", "begin sync", "end sync", "rewrite", "chore"];
 
 #[test]
 fn every_small_history_survives_a_crash_before_every_call() {
