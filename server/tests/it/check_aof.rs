@@ -502,6 +502,19 @@ fn peak_bytes(world: &World) -> u64 {
     peak_kib * 1024
 }
 
+/// Where no checksum vouches for a length, it may be anything: it took as much memory as the file has bytes.
+#[test]
+fn a_damaged_length_costs_no_memory() {
+    let set = request(&["SET", "key", &"v".repeat(1000)]);
+    let behind = set.repeat(100 * MEGABYTE as usize / set.len());
+    for len in ["300000000000", "80000000"] {
+        let head = format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n${len}\r\n");
+        let world = foreign(b"", &[&set[..], head.as_bytes(), &behind].concat());
+        let peak_bytes = peak_bytes(&world);
+        assert!(peak_bytes < 32 * MEGABYTE, "{peak_bytes} bytes for a length of {len}");
+    }
+}
+
 #[test]
 fn a_log_is_checked_in_the_memory_of_a_few_blocks_however_long_it_is() {
     let (short, long) = (peak_bytes(&megabytes(4)), peak_bytes(&megabytes(64)));
