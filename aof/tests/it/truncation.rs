@@ -172,7 +172,8 @@ fn wrong_bytes_are_refused_with_their_offset_and_left_alone() {
 fn the_damaged_length_of_a_long_value_is_judged_as_that_of_a_short_one() {
     let set = request(&["SET", "k", "v"]);
     let behind = set.repeat(3 << 20 >> 5);
-    let head = |len: usize| [&set[..], format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\n").as_bytes()].concat();
+    let head =
+        |len: usize| [&set[..], format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\n").as_bytes()].concat();
     for len in [2 << 20, behind.len() - 4] {
         let mem = world(&[&head(len), &behind[..]].concat());
         let error = load(&mem, &lenient()).unwrap_err();

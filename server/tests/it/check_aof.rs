@@ -462,13 +462,13 @@ fn what_cannot_be_checked_is_said_and_fails() {
     assert!(text.contains("line 1: Unknown AOF file type") && code == 1, "{text}");
 }
 
-/// A log of so many blocks of a megabyte, of which the last one is torn.
-fn megabytes(count: usize) -> World {
+/// A log of so many blocks of so many megabytes, of which the last one is torn.
+fn megabytes(count: usize, megabytes: u64) -> World {
     let world = World::new();
     let options = aof::Options { fsync: aof::Fsync::No, ..aof::Options::new(world.path()) };
     let directory = aof::Directory::open(Arc::new(aof::fs::Disk), &options).unwrap();
     let mut log = aof::Log::start(directory, &options, Box::new(|| {})).unwrap();
-    let command = request(&["SET", "key", &"v".repeat(MEGABYTE as usize)]);
+    let command = request(&["SET", "key", &"v".repeat((megabytes * MEGABYTE) as usize)]);
     for _ in 0..count {
         log.append(1_700_000_000_000, &[aof::Op { db: 0, command: &command }]);
         log.seal(Instant::now());
@@ -517,8 +517,16 @@ fn a_damaged_length_costs_no_memory() {
 
 #[test]
 fn a_log_is_checked_in_the_memory_of_a_few_blocks_however_long_it_is() {
-    let (short, long) = (peak_bytes(&megabytes(4)), peak_bytes(&megabytes(64)));
+    let (short, long) = (peak_bytes(&megabytes(4, 1)), peak_bytes(&megabytes(64, 1)));
     // How far reading gets ahead of checking is chance.
     assert!(long < short + 8 * MEGABYTE, "{long} bytes for 64 blocks, {short} for 4");
     assert!(long < 32 * MEGABYTE, "{long} bytes for 64 MiB");
+}
+
+/// Blocks and commands may be long: a look had four of them in memory, and a repair five.
+#[test]
+fn a_log_is_checked_and_repaired_in_the_memory_of_one_block_and_one_command() {
+    let world = megabytes(2, 64);
+    let peak = peak_bytes(&world);
+    assert!(peak < (64 + 64 + 16) * MEGABYTE, "{peak} bytes to look at blocks of 64 MiB");
 }
