@@ -205,6 +205,7 @@ fn a_log_can_be_truncated_to_a_timestamp() {
     assert!(text.contains(&format!("Successfully truncated AOF {INCR} to timestamp 299\n")), "{text}");
     assert!(text.ends_with("All AOF files and manifest are valid\n") && code == 0, "{text}");
     assert_eq!(len(), whole / 3 * 2);
+    assert_eq!(fs::read(world.aof_file(&format!("{INCR}.cut-{}", len()))).unwrap(), stamped(300));
     let (text, code) = until("99");
     assert!(text.contains(&format!("AOF {INCR} has nothing before timestamp 99, aborting...")), "{text}");
     assert_eq!((len(), code), (whole / 3 * 2, 1));
