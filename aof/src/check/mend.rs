@@ -64,7 +64,7 @@ impl Splice {
 /// has none.
 fn pieces<'a>(good: &Good<'a>) -> impl Iterator<Item = &'a [u8]> {
     let (mut rest, mut parser, is_ours) = (good.bytes, Parser::default(), good.line.is_some());
-    let mut next = move || {
+    let next = move || {
         let (len, is_wanted) = match memchr::memchr(b'\n', rest) {
             _ if is_ours => (rest.len(), true),
             Some(end) if rest.starts_with(b"#") => (end + 1, false),
@@ -75,7 +75,7 @@ fn pieces<'a>(good: &Good<'a>) -> impl Iterator<Item = &'a [u8]> {
         rest = behind;
         (!piece.is_empty()).then_some((piece, is_wanted))
     };
-    std::iter::from_fn(move || next()).filter(|&(_, is_wanted)| is_wanted).map(|(piece, _)| piece)
+    std::iter::from_fn(next).filter(|&(_, is_wanted)| is_wanted).map(|(piece, _)| piece)
 }
 
 /// How a file is framed.
