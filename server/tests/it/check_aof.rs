@@ -528,5 +528,8 @@ fn a_log_is_checked_in_the_memory_of_a_few_blocks_however_long_it_is() {
 #[test]
 fn a_log_is_checked_in_the_memory_of_one_block_and_one_command() {
     let (short, long) = (peak_bytes(&megabytes(2, 1)), peak_bytes(&megabytes(2, 64)));
-    assert!(long < short + (64 + 64 + 8) * MEGABYTE, "{long} bytes for blocks of 64 MiB, {short} for short ones");
+    assert!(
+        long < short + (64 + 64 + 8) * MEGABYTE,
+        "{long} bytes for blocks of 64 MiB, {short} for short ones"
+    );
 }
