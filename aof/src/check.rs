@@ -10,7 +10,8 @@
 //! | [`Checkup::cut`] | shortens one file, after a copy of what it cuts |
 //! | [`Checkup::repair`] | writes what is sound into new files and lists those; the old ones stay, and count nowhere |
 //!
-//! No more is kept in memory than one block or transaction.
+//! No more is kept in memory than one block, or transaction, and one command, also in a repair; a transaction of others that
+//! is repaired, twice.
 
 mod look;
 mod mend;

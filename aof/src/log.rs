@@ -363,7 +363,7 @@ impl Log {
             durable: tail.durable_watermark(),
             unsynced_bytes: self.end - tail.durable_watermark(),
             unsynced: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
-            retained_bytes: (tail.retained_bytes() + self.block.capacity()) as u64,
+            retained_bytes: tail.retained_bytes() + self.block.capacity() as u64,
             slow_direct_writes: tail.counters.slow_direct_writes,
             retired_files: tail.counters.retired_files,
             lost_below: tail.lost.as_ref().map(|lost| lost.below),

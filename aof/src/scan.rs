@@ -63,11 +63,15 @@ impl Scan {
 
     /// Reads on; false at the end.
     pub(crate) fn more(&mut self) -> Result<bool, Error> {
-        let chunk = self.source.fill_buf().map_err(io_error("read", &self.path))?;
-        let count = chunk.len();
-        self.buf.extend_from_slice(chunk);
-        self.source.consume(count);
-        Ok(count > 0)
+        self.read(usize::MAX)
+    }
+
+    /// Reads on in an item that lacks so many bytes, or 0 if that is not known: all of them, if the file has so many.
+    pub(crate) fn more_of(&mut self, missing_bytes: usize) -> Result<bool, Error> {
+        match missing_bytes {
+            0 => self.more(),
+            missing_bytes => self.fill((self.buf.len() as u64).saturating_add(missing_bytes as u64)),
+        }
     }
 
     /// Reads until `count` bytes are there; false if the file ends before.
@@ -75,8 +79,28 @@ impl Scan {
         if count > self.left_bytes() {
             return Ok(false);
         }
-        while (self.buf.len() as u64) < count && self.more()? {}
-        Ok(self.buf.len() as u64 >= count)
+        let count = count as usize;
+        self.make_room(count);
+        while self.buf.len() < count && self.read(count - self.buf.len())? {}
+        Ok(self.buf.len() >= count)
+    }
+
+    fn read(&mut self, most_bytes: usize) -> Result<bool, Error> {
+        let chunk = self.source.fill_buf().map_err(io_error("read", &self.path))?;
+        let count = chunk.len().min(most_bytes);
+        self.buf.extend_from_slice(&chunk[..count]);
+        self.source.consume(count);
+        Ok(count > 0)
+    }
+
+    /// Room for something long, and for no more: growing would come to twice as much, beside the room that there was.
+    fn make_room(&mut self, count: usize) {
+        let missing_bytes = count.saturating_sub(self.buf.len());
+        if missing_bytes > READ_BYTES && !self.buf.try_reclaim(missing_bytes) {
+            let window = std::mem::take(&mut self.buf).to_vec();
+            self.buf.reserve(count);
+            self.buf.extend_from_slice(&window);
+        }
     }
 
     #[inline]

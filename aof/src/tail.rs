@@ -494,10 +494,16 @@ impl Tail {
         self.blocks.front().map_or(self.written.max(self.durable), |held| held.block.start)
     }
 
-    /// What blocks take of memory.
-    pub(crate) fn retained_bytes(&self) -> usize {
+    /// What blocks take of memory: a small one many times its payload.
+    fn taken_bytes(&self) -> u64 {
         let memory_start = self.blocks.front().map_or(self.memory_end, |held| held.memory_start);
-        (self.memory_end - memory_start) as usize + self.blocks.capacity() * size_of::<Held>()
+        self.memory_end - memory_start + (self.blocks.len() * size_of::<Held>()) as u64
+    }
+
+    /// The same, with the room for more of them.
+    pub(crate) fn retained_bytes(&self) -> u64 {
+        let free = self.blocks.capacity() - self.blocks.len();
+        self.taken_bytes() + (free * size_of::<Held>()) as u64
     }
 
     /// Where that is in the live file.
@@ -509,16 +515,15 @@ impl Tail {
         mark.map(|(_, at)| at).or(held).unwrap_or(live)
     }
 
-    /// What a retired file hands over: everything up to `limit` that is in memory.
+    /// What a retired file hands over: everything up to `limit` that is in memory, but for the blocks themselves.
     pub(crate) fn moving(&self, limit: Position) -> Moving {
-        let blocks = self.blocks.iter().map(|held| &held.block).take_while(|block| block.end <= limit);
-        let blocks: Vec<Block> = blocks.cloned().collect();
-        let db = blocks.first().map_or(self.selected, |block| block.db);
+        let first = self.blocks.front().map(|held| &held.block).filter(|block| block.end <= limit);
+        let db = first.map_or(self.selected, |block| block.db);
         // It may have changed for what comes behind a switch.
-        let has_lines = blocks.first().map_or(self.checksum, |block| Line::leads(&block.bytes));
+        let has_lines = first.map_or(self.checksum, |block| Line::leads(&block.bytes));
         let (lag, time_ms) = (self.retained_from().saturating_sub(self.durable_watermark()), self.time_ms);
         Moving {
-            blocks,
+            blocks: Vec::new(),
             db,
             cut: self.retained_from(),
             at: self.cut_point(),
@@ -546,15 +551,15 @@ impl Tail {
         self.fsync == Fsync::Always && !self.may_rest()
     }
 
-    /// Writers wait while the log ends behind this position: so many bytes may be unsafe. What is lost is none of them, for
-    /// no fdatasync that anybody could wait for covers it.
+    /// Writers wait while the log ends behind this position: so many bytes may be unsafe, with what they take of memory
+    /// beside themselves. What is lost is none of them, for no fdatasync that anybody could wait for covers it.
     pub(crate) fn held_above(&self) -> Position {
-        let safe = if self.fsync == Fsync::No { self.written } else { self.durable };
         if self.max_unsynced_bytes == 0 {
-            Position::MAX
-        } else {
-            safe.saturating_add(self.max_unsynced_bytes)
+            return Position::MAX;
         }
+        let safe = if self.fsync == Fsync::No { self.written } else { self.durable };
+        let beside_bytes = self.taken_bytes().saturating_sub(self.end - self.retained_from());
+        safe.saturating_add(self.max_unsynced_bytes.saturating_sub(beside_bytes))
     }
 
     pub(crate) fn moment(&self) -> Moment {

@@ -344,11 +344,12 @@ impl Writer {
             (tail.retained_from(), tail.stopping)
         };
         self.give_up_space(&live);
-        let (moving, limit) = {
+        let (mut moving, limit) = {
             let tail = self.shared.tail.lock();
             let limit = tail.switch_at.unwrap_or(tail.end);
             (tail.moving(limit), limit)
         };
+        moving.blocks = self.blocks_below(limit);
         let moved = volume.move_tail(&live, &moving);
         let ended = self.shared.clock.now();
         let (stat, sizes) = sizes(&self.shared, &volume);
@@ -373,6 +374,21 @@ impl Writer {
         }
         tail.volume = Some(volume);
         self.shared.changed(tail);
+    }
+
+    /// All blocks in memory up to `limit`, a few at a time: the executor may be waiting for the lock. Once a file has failed
+    /// none of them goes before this has moved them.
+    fn blocks_below(&self, limit: Position) -> Vec<Block> {
+        const FEW: usize = 1024;
+        let mut blocks = Vec::new();
+        loop {
+            let (tail, before) = (self.shared.tail.lock(), blocks.len());
+            let more = tail.blocks.iter().skip(before).take(FEW).map(|held| &held.block);
+            blocks.extend(more.take_while(|block| block.end <= limit).cloned());
+            if blocks.len() < before + FEW {
+                return blocks;
+            }
+        }
     }
 
     /// After a failed write an fdatasync can still make durable what was written before, and that need not move: on a full

@@ -73,7 +73,7 @@ impl Server {
         const BUDGET: usize = 200;
         self.expire_more = false;
         // Reads find an expired key absent all the same.
-        if !self.debug.active_expire || !self.may_log_by_itself() {
+        if !self.debug.active_expire || !self.may_log_by_itself(false) {
             return;
         }
         let began = self.watches_latency().then(Instant::now);
@@ -89,11 +89,12 @@ impl Server {
 
     /// Whether keys may be deleted that nobody has asked to delete. As in Redis, not while loading, so that the log decides
     /// what there is, and not while paused. Behind a disk that is late or fails the DELs would only pile up.
-    pub(crate) fn may_log_by_itself(&self) -> bool {
+    /// `grows`: it would be for the sake of writes that need memory, which a disk that is almost full refuses.
+    pub(crate) fn may_log_by_itself(&self, grows: bool) -> bool {
         self.loading.is_none()
             && self.paused.is_none()
             && !self.persistence.writes_are_held()
-            && self.persistence.admits(Wish { writes: true, grows: true, bytes: 0 })
+            && self.persistence.admits(Wish { writes: true, grows, bytes: 0 })
     }
 
     fn end_pause(&mut self) {

@@ -1,7 +1,7 @@
 //! What a full or failing disk still lets clients do. Decided purely, before a command runs: an error then means that
 //! nothing has happened.
 //!
-//! | space ahead of the log, once the command is logged | needs memory (`denyoom`) | other writes: DEL, EXPIRE, LPOP ... | reads, PING |
+//! | space ahead of the log, once the command is logged | needs memory (`denyoom`); eviction | other writes: DEL, EXPIRE, LPOP ...; active expiry | reads, PING |
 //! |---|---|---|---|
 //! | the disk is not full | yes | yes | yes |
 //! | at least [`FIRST_MARK_BYTES`] | yes | yes | yes |

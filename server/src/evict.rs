@@ -193,7 +193,7 @@ impl Server {
 
     fn evict_below(&mut self, limit: u64) -> State {
         // Asked first: it costs nothing, and readers go on meanwhile.
-        if !self.may_log_by_itself() {
+        if !self.may_log_by_itself(true) {
             return State::Enough;
         }
         self.weigh();

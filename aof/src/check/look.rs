@@ -13,7 +13,6 @@ pub(super) struct Look {
     /// Files that have lost bytes.
     shortened: Vec<Damage>,
     splice: Splice,
-    scratch: Vec<u8>,
     /// What the files before this one came to.
     blocks: u64,
     unverified_bytes: u64,
@@ -26,7 +25,6 @@ impl Look {
             findings: Findings::default(),
             shortened: Vec::new(),
             splice: Splice::default(),
-            scratch: Vec::new(),
             blocks: 0,
             unverified_bytes: 0,
         }
@@ -63,9 +61,7 @@ impl Course for Look {
             file.ok_up_to_line += command_lines(good.bytes);
         }
         if !file.is_base && !good.is_head() {
-            self.splice.add(good, &mut self.scratch);
-            self.findings.incr_payload_bytes += self.scratch.len() as u64;
-            self.scratch.clear();
+            self.findings.incr_payload_bytes += self.splice.len_bytes(good);
         }
         Ok(())
     }

@@ -31,7 +31,8 @@ use crate::replay::{Course, Find, Good, LIMITS, Rdb, Sink};
 use crate::set::Part;
 use crate::tail::head_line;
 
-/// Payloads are gathered up to about this much, in bytes: damage takes a block whole.
+/// Payloads are gathered up to about this much, in bytes: damage takes a block whole. One that is as long as that is not
+/// copied, so that a repair needs no more memory than a look.
 const BLOCK_BYTES: usize = 16 * 1024;
 
 /// Keeps track of the selected database across payloads that were not neighbours.
@@ -41,39 +42,40 @@ pub(super) struct Splice {
 }
 
 impl Splice {
-    /// Appends a payload, with what must stand before it. Returns what is selected where that begins.
-    pub(super) fn add(&mut self, good: &Good<'_>, out: &mut Vec<u8>) -> Option<u32> {
+    /// What a payload, with what must stand before it, comes to.
+    pub(super) fn len_bytes(&mut self, good: &Good<'_>) -> u64 {
+        let select_bytes = self.select(good).map_or(0, |command| command.len());
+        (select_bytes + pieces(good).map(<[u8]>::len).sum::<usize>()) as u64
+    }
+
+    /// The command that must stand before a payload, if one must; what that selects counts as selected then.
+    fn select(&mut self, good: &Good<'_>) -> Option<BytesMut> {
         let needed = good.db.filter(|&db| self.selected != Some(db));
-        if let Some(db) = needed {
+        self.selected = Some(good.end_db);
+        needed.map(|db| {
             let mut command = BytesMut::new();
             select(db, &mut command);
-            out.extend_from_slice(&command);
-        }
-        match good.line {
-            Some(_) => out.extend_from_slice(good.bytes),
-            None => commands(good.bytes, out),
-        }
-        self.selected = Some(good.end_db);
-        good.db.filter(|_| needed.is_none())
+            command
+        })
     }
 }
 
-/// Appends commands without the `#` lines between them: other servers write such into transactions, and a payload of ours
+/// A payload of ours; or the commands of others, without the `#` lines that may stand in a transaction: a payload of ours
 /// has none.
-fn commands(bytes: &[u8], out: &mut Vec<u8>) {
-    let (mut rest, mut parser) = (bytes, Parser::default());
-    while !rest.is_empty() {
-        let (len, is_command) = match memchr::memchr(b'\n', rest) {
+fn pieces<'a>(good: &Good<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let (mut rest, mut parser, is_ours) = (good.bytes, Parser::default(), good.line.is_some());
+    let next = move || {
+        let (len, is_wanted) = match memchr::memchr(b'\n', rest) {
+            _ if is_ours => (rest.len(), true),
             Some(end) if rest.starts_with(b"#") => (end + 1, false),
             // What was read as commands once is read again.
             _ => (parser.parse(rest, &LIMITS).ok().flatten().unwrap_or(rest.len()), true),
         };
-        let (item, behind) = rest.split_at(len);
-        if is_command {
-            out.extend_from_slice(item);
-        }
+        let (piece, behind) = rest.split_at(len);
         rest = behind;
-    }
+        (!piece.is_empty()).then_some((piece, is_wanted))
+    };
+    std::iter::from_fn(next).filter(|&(_, is_wanted)| is_wanted).map(|(piece, _)| piece)
 }
 
 /// How a file is framed.
@@ -113,12 +115,18 @@ impl Output {
     }
 
     fn add(&mut self, good: &Good<'_>) -> Result<(), Error> {
-        let is_first = self.payload.is_empty();
-        let db = self.splice.add(good, &mut self.payload);
-        if is_first {
-            self.db = db;
+        let select = self.splice.select(good);
+        if self.payload.is_empty() {
+            self.db = good.db.filter(|_| select.is_none());
         }
+        self.payload.extend_from_slice(&select.unwrap_or_default());
         self.time_ms = good.line.map_or(self.time_ms, |line| line.time_ms);
+        let is_long = good.bytes.len() >= BLOCK_BYTES;
+        if is_long && pieces(good).next().is_some_and(|piece| piece.len() == good.bytes.len()) {
+            self.flush()?;
+            return self.block(good.db, good.bytes);
+        }
+        pieces(good).for_each(|piece| self.payload.extend_from_slice(piece));
         if self.payload.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
     }
 
@@ -126,16 +134,25 @@ impl Output {
         if self.payload.is_empty() {
             return Ok(());
         }
+        let mut payload = std::mem::take(&mut self.payload);
+        let written = self.block(self.db, &payload);
+        payload.clear();
+        self.payload = payload;
+        written
+    }
+
+    /// Writes a block. `db`: what is selected where it begins.
+    fn block(&mut self, db: Option<u32>, payload: &[u8]) -> Result<(), Error> {
         let mut lines = self.opening.take().unwrap_or_default();
         if let Some(unix_s) = self.stamp.take() {
             lines.extend_from_slice(format!("#TS:{unix_s}\r\n").as_bytes());
         }
         match &mut self.frame {
-            Frame::Base(frame) => frame.block(self.db, &self.payload, &mut lines),
-            Frame::Rdb { len_bytes, .. } => *len_bytes += (lines.len() + self.payload.len()) as u64,
+            Frame::Base(frame) => frame.block(db, payload, &mut lines),
+            Frame::Rdb { len_bytes, .. } => *len_bytes += (lines.len() + payload.len()) as u64,
             Frame::Incr { epoch, position } => {
-                let (payload_bytes, payload_crc) = (self.payload.len() as u64, crc32c(&self.payload));
-                let (db, time_ms) = (self.db, self.time_ms);
+                let (payload_bytes, payload_crc) = (payload.len() as u64, crc32c(payload));
+                let time_ms = self.time_ms;
                 // The file is durable before it is listed.
                 let lag = 0;
                 Line { payload_bytes, position: *position, lag, db, time_ms, head: None, payload_crc }
@@ -143,10 +160,8 @@ impl Output {
                 *position += payload_bytes;
             }
         }
-        let mut bufs = [IoSlice::new(&lines), IoSlice::new(&self.payload)];
-        write_all(&*self.file, &mut bufs).map_err(io_error("write", &self.path))?;
-        self.payload.clear();
-        Ok(())
+        let mut bufs = [IoSlice::new(&lines), IoSlice::new(payload)];
+        write_all(&*self.file, &mut bufs).map_err(io_error("write", &self.path))
     }
 
     /// The file is whole and durable.

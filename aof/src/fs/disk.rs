@@ -6,8 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, StatVfs};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::{File, Fs, Guard};
 
@@ -72,7 +73,10 @@ impl Fs for Disk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        fs::File::open(dir)?.sync_all()
+        match fs::File::open(dir)?.sync_all() {
+            Err(error) if cannot_sync(&error) => Ok(()),
+            other => other,
+        }
     }
 
     fn lock_dir(&self, dir: &Path) -> io::Result<Box<dyn Guard>> {
@@ -87,7 +91,7 @@ impl Fs for Disk {
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        free_bytes(&stat, geteuid().is_root()).ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -96,6 +100,20 @@ impl Guard for fs::File {
         // What cannot be looked at now is as it was.
         self.is_named(dir).unwrap_or(true)
     }
+}
+
+/// What a file system has for us, of which it may keep some for root. One that has no blocks at all does not tell: a FUSE
+/// without statfs.
+fn free_bytes(stat: &StatVfs, is_root: bool) -> Option<u64> {
+    let free = if is_root { stat.f_bfree } else { stat.f_bavail };
+    (stat.f_blocks > 0).then(|| free.saturating_mul(stat.f_frsize))
+}
+
+/// Some file systems (SMB, FUSE, shares of virtual machines) do not know what it is to sync a directory. It is no failure of
+/// one. Source: redis 7.2 `src/util.c` `fsyncFileDir`.
+fn cannot_sync(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::INVAL | Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS))
 }
 
 impl File for fs::File {
@@ -130,5 +148,52 @@ impl File for fs::File {
     /// By asking for the length that it has: what is cut is blocks behind the end, never bytes.
     fn trim(&self) -> io::Result<()> {
         self.set_len(self.metadata()?.len())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use rustix::fs::StatVfsMountFlags;
+
+    use super::*;
+
+    /// Every write was refused for ever where statvfs(2) shows no blocks, or leaves the last ones to root, who asks.
+    #[test]
+    fn free_is_what_we_may_write_and_unknown_where_nobody_counts() {
+        let stat = |f_blocks, f_bfree, f_bavail| StatVfs {
+            f_bsize: 1 << 20,
+            f_frsize: 4096,
+            f_blocks,
+            f_bfree,
+            f_bavail,
+            f_files: 0,
+            f_ffree: 0,
+            f_favail: 0,
+            f_fsid: 0,
+            f_flag: StatVfsMountFlags::empty(),
+            f_namemax: 255,
+        };
+        for (stat, is_root, expected) in [
+            (stat(100, 10, 5), false, Some(5 * 4096)),
+            (stat(100, 10, 5), true, Some(10 * 4096)),
+            (stat(100, 10, 0), false, Some(0)),
+            (stat(100, 10, 0), true, Some(10 * 4096)),
+            (stat(0, 0, 0), false, None),
+            (stat(0, 0, 0), true, None),
+        ] {
+            let what = (stat.f_blocks, stat.f_bfree, stat.f_bavail, is_root);
+            assert_eq!(free_bytes(&stat, is_root), expected, "{what:?}");
+        }
+    }
+
+    /// A directory of /proc can be opened, and fsync(2) says EINVAL.
+    #[test]
+    fn a_directory_that_cannot_be_synced_is_no_failure() {
+        let dir = Path::new("/proc/self");
+        let error = fs::File::open(dir).unwrap().sync_all().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::INVAL.raw_os_error()));
+        Disk.sync_dir(dir).unwrap();
+        assert!(!cannot_sync(&io::Error::from_raw_os_error(5)), "EIO is one");
+        assert!(Disk.sync_dir(Path::new("/proc/none")).is_err());
     }
 }

@@ -1,7 +1,9 @@
 //! One file, item by item: blocks, commands that no block holds, `#` lines.
 
+use std::io::Read;
+
 use resp::request::Argv;
-use resp::{Limits, Parser};
+use resp::{Limits, Parser, ProtocolError, ProtocolErrorKind};
 
 use super::ahead::Feed;
 use super::sure::{FileEnd, Sure};
@@ -11,13 +13,18 @@ use super::{
 };
 use crate::Position;
 use crate::block::{Head, Line, MAGIC, Stands, crc32c};
-use crate::error::Error;
+use crate::error::{Error, io_error};
+use crate::fs::Reader;
 use crate::manifest::FileSeq;
 use crate::scan::Scan;
 use crate::set::Part;
 
 /// A log may hold any value that any `proto-max-bulk-len` let in; this bound only keeps sums in range.
 pub(crate) const LIMITS: Limits = Limits { max_bulk_bytes: 1 << 40, authenticated: true, check_crlf: true };
+
+/// Where a value of this length ends is looked at before it is read.
+const LONG_BYTES: usize = 1024 * 1024;
+const CRLF: [u8; 2] = *b"\r\n";
 
 /// One file on its way into the sink.
 pub(super) struct Replay<'a, 'f, C> {
@@ -85,6 +92,12 @@ impl Bad {
     }
 }
 
+impl From<ProtocolError> for Bad {
+    fn from(error: ProtocolError) -> Bad {
+        Bad::Wrong { at: error.offset_bytes, found: error.to_string(), line: None }
+    }
+}
+
 /// The commands that are framing, not effects.
 #[derive(PartialEq)]
 pub(super) enum Frame {
@@ -130,7 +143,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
     /// Returns where the file ends now.
     pub(super) fn run(&mut self, context: &Context<'_>) -> Result<FileEnd, Error> {
         let mut is_whole = true;
-        while let Some(bad) = self.items_or_bad()? {
+        while let Some(bad) = self.items_or_bad(context)? {
             if matches!(bad, Bad::NoBlock) && self.others_go_on(context)? {
                 self.is_foreign = true;
                 continue;
@@ -150,8 +163,8 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
     }
 
     /// Commands that are no log are a finding like any other.
-    fn items_or_bad(&mut self) -> Result<Option<Bad>, Error> {
-        match self.items() {
+    fn items_or_bad(&mut self, context: &Context<'_>) -> Result<Option<Bad>, Error> {
+        match self.items(context) {
             Err(Error::BadFormat { offset_bytes, found, .. }) => {
                 Ok(Some(Bad::Senseless { offset_bytes, found }))
             }
@@ -170,9 +183,9 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
     }
 
     /// Executes until something is wrong, or nothing is left.
-    fn items(&mut self) -> Result<Option<Bad>, Error> {
+    fn items(&mut self, context: &Context<'_>) -> Result<Option<Bad>, Error> {
         loop {
-            match self.next()? {
+            match self.next(context)? {
                 Next::End if self.open_base => return Ok(Some(Bad::Ends("the base ends before its end"))),
                 Next::End => return Ok(None),
                 Next::Annotation(len) if self.is_wanted(len)? => self.consume(len),
@@ -194,7 +207,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
         }
     }
 
-    fn next(&mut self) -> Result<Next, Error> {
+    fn next(&mut self, context: &Context<'_>) -> Result<Next, Error> {
         loop {
             let rest = &self.scan.rest()[self.parsed..];
             let next = match rest.first() {
@@ -204,10 +217,7 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
                 }
                 Some(b'*') => match self.parser.parse(rest, &LIMITS) {
                     Ok(len) => len.map(Next::Command),
-                    Err(error) => {
-                        let (at, found) = (error.offset_bytes, error.to_string());
-                        return Ok(Next::Bad(Bad::Wrong { at, found, line: None }));
-                    }
+                    Err(error) => return Ok(Next::Bad(error.into())),
                 },
                 Some(b'#') => match annotation_len(rest) {
                     Some(Ok(len)) if rest.starts_with(MAGIC) && !self.in_multi => {
@@ -222,8 +232,11 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
             if let Some(next) = next {
                 return Ok(next);
             }
-            let is_empty = rest.is_empty();
-            if !self.scan.more()? {
+            let (is_empty, missing_bytes) = (rest.is_empty(), self.parser.missing_bytes(rest));
+            if let Some(bad) = self.misses_its_end(missing_bytes, context)? {
+                return Ok(Next::Bad(bad));
+            }
+            if !self.scan.more_of(missing_bytes)? {
                 return Ok(match (is_empty, self.in_multi) {
                     (true, false) => Next::End,
                     (true, true) => Next::Bad(Bad::Ends("it ends inside a transaction")),
@@ -232,6 +245,23 @@ impl<'a, 'f, C: Course> Replay<'a, 'f, C> {
             }
             self.tell_of_reading();
         }
+    }
+
+    /// A value that lacks so many bytes, and does not end where its length says, if that is so far that it should not be
+    /// read for nothing: the length may be what is damaged.
+    fn misses_its_end(&self, missing_bytes: usize, context: &Context<'_>) -> Result<Option<Bad>, Error> {
+        let window_bytes = self.scan.rest().len();
+        let is_there = (window_bytes as u64).saturating_add(missing_bytes as u64) <= self.scan.left_bytes();
+        if missing_bytes <= LONG_BYTES || !is_there {
+            return Ok(None);
+        }
+        let end = window_bytes + missing_bytes - CRLF.len();
+        let (fs, path) = (&**context.directory.fs(), self.scan.path());
+        let mut found = [0; CRLF.len()];
+        let mut file = Reader::open(fs, path, self.scan.offset_bytes() + end as u64)?;
+        file.read_exact(&mut found).map_err(io_error("read", path))?;
+        let (offset_bytes, kind) = (end - self.parsed, ProtocolErrorKind::ExpectedCrlf);
+        Ok((found != CRLF).then(|| ProtocolError { offset_bytes, kind }.into()))
     }
 
     /// Whether a block of ours should begin here.

@@ -99,9 +99,12 @@ fn begins_command(rest: &[u8]) -> bool {
 /// The length of the command here; 0 if it is none.
 fn command_len(parser: &mut Parser, place: &mut Scan) -> Result<usize, Error> {
     loop {
-        match parser.parse(place.rest(), &LIMITS) {
+        let parsed = parser.parse(place.rest(), &LIMITS);
+        let missing_bytes = parser.missing_bytes(place.rest());
+        let is_sought = place.rest().len().saturating_add(missing_bytes) <= SOUGHT_BYTES;
+        match parsed {
             Ok(Some(len)) => return Ok(len),
-            Ok(None) if place.rest().len() <= SOUGHT_BYTES && place.more()? => {}
+            Ok(None) if is_sought && place.more_of(missing_bytes)? => {}
             _ => return Ok(0),
         }
     }

@@ -185,11 +185,13 @@ impl<C: Course> Replay<'_, '_, C> {
     fn wrong(&mut self, at: usize, found: String, next: Option<FilePoint>) -> Result<Finding, Error> {
         let offset_bytes = self.scan.offset_bytes() + (self.parsed + at) as u64;
         let finding = self.ends("it ends in zeros");
+        // It may be the end of a value that was not read.
+        self.scan.go_to(offset_bytes)?;
+        while self.scan.rest().len() < LENGTH_LINE_BYTES && self.scan.more()? {}
         let rest = self.scan.rest();
-        let from = (self.parsed + at).min(rest.len());
-        let text = rest[from..].iter().take(LENGTH_LINE_BYTES).take_while(|&&byte| byte != 0).count();
-        if rest[from + text..].iter().all(|&byte| byte == 0) {
-            self.scan.consume(from + text);
+        let text = rest.iter().take(LENGTH_LINE_BYTES).take_while(|&&byte| byte != 0).count();
+        if rest[text..].iter().all(|&byte| byte == 0) {
+            self.scan.consume(text);
             if self.scan.left_bytes() > 0 && self.scan.skip_zeros()? {
                 return Ok(finding);
             }

@@ -193,7 +193,7 @@ fn long_commands_are_not_read_far_ahead() {
     let (hook_executed, hook_farthest, read) = (executed.clone(), farthest.clone(), AtomicUsize::new(0));
     mem.on_call(move |call| {
         if call.call == Call::Read && is_reader() {
-            let read = read.fetch_add(MIB, Ordering::Relaxed) + MIB;
+            let read = read.fetch_add(call.len_bytes, Ordering::Relaxed) + call.len_bytes;
             let ahead = read.saturating_sub(hook_executed.load(Ordering::Relaxed));
             hook_farthest.fetch_max(ahead, Ordering::Relaxed);
         }

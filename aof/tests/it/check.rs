@@ -152,36 +152,41 @@ fn a_repair_drops_the_damaged_blocks_alone_and_touches_no_old_file() {
 
 #[test]
 fn a_transaction_of_another_server_loses_the_lines_within_it() {
-    let mem = Mem::new();
-    start(mem.clone(), &plain(Fsync::Always)).stop().unwrap();
-    let stamp = &b"#TS:5\r\n"[..];
-    let unit = [&request(&["MULTI"])[..], stamp, &request(&["SET", "k", "v"]), stamp, &request(&["EXEC"])];
-    mem.put(&path(INCR), &[&unit.concat()[..], b"!!!"].concat());
-    let (seen, _) = look(&mem).unwrap();
-    assert_eq!(seen, ["0:SET k v"]);
-    repair(&mem).unwrap();
-    assert_eq!((load(&mem, &strict()).unwrap().0, as_stock(&mem)), (seen.clone(), seen));
+    for value in ["v", &"v".repeat(40_000)] {
+        let mem = Mem::new();
+        start(mem.clone(), &plain(Fsync::Always)).stop().unwrap();
+        let (stamp, set) = (&b"#TS:5\r\n"[..], request(&["SET", "k", value]));
+        let unit = [&request(&["MULTI"])[..], stamp, &set, stamp, &request(&["EXEC"]), &set];
+        mem.put(&path(INCR), &[&unit.concat()[..], b"!!!"].concat());
+        let (seen, _) = look(&mem).unwrap();
+        assert_eq!(seen, [format!("0:SET k {value}"), format!("0:SET k {value}")]);
+        repair(&mem).unwrap();
+        assert_eq!((load(&mem, &strict()).unwrap().0, as_stock(&mem)), (seen.clone(), seen));
+    }
 }
 
 /// Three databases; the damaged block is the one that selected the second.
 #[test]
 fn a_select_that_went_with_its_block_is_put_back() {
-    let mem = Mem::new();
-    let mut log = start(mem.clone(), &options(Fsync::Always));
-    for (db, key) in [(0, "a"), (3, "lost"), (3, "b"), (7, "c"), (7, "d")] {
-        log.append(1_700_000_000_000, &[Op { db, command: &request(&["SET", key, "1"]) }]);
-        log.seal(std::time::Instant::now());
+    for value in ["1", &"1".repeat(40_000)] {
+        let mem = Mem::new();
+        let mut log = start(mem.clone(), &options(Fsync::Always));
+        for (db, key) in [(0, "a"), (3, "lost"), (3, "b"), (7, "c"), (7, "d")] {
+            log.append(1_700_000_000_000, &[Op { db, command: &request(&["SET", key, value]) }]);
+            log.seal(std::time::Instant::now());
+        }
+        log.stop().unwrap();
+        let bytes = mem.bytes(&path(INCR)).unwrap();
+        let at = bytes.windows(4).position(|window| window == b"lost").unwrap();
+        let image = flipped(&mem, INCR, at * 8);
+        let found = place(&look(&image).unwrap().1);
+        assert_eq!((found.verdict, found.can_cut), (Verdict::Corrupt, true));
+        assert!(found.damage.position.is_some());
+        repair(&image).unwrap();
+        let expected = ["0:SET a", "3:SET b", "7:SET c", "7:SET d"].map(|set| format!("{set} {value}"));
+        assert_eq!(as_stock(&image), expected);
+        assert_eq!(load(&image, &strict()).unwrap().0, expected);
     }
-    log.stop().unwrap();
-    let bytes = mem.bytes(&path(INCR)).unwrap();
-    let at = bytes.windows(4).position(|window| window == b"lost").unwrap();
-    let image = flipped(&mem, INCR, at * 8);
-    let found = place(&look(&image).unwrap().1);
-    assert_eq!((found.verdict, found.can_cut), (Verdict::Corrupt, true));
-    assert!(found.damage.position.is_some());
-    repair(&image).unwrap();
-    assert_eq!(as_stock(&image), ["0:SET a 1", "3:SET b 1", "7:SET c 1", "7:SET d 1"]);
-    assert_eq!(load(&image, &strict()).unwrap().0, as_stock(&image));
 }
 
 #[test]

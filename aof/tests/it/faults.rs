@@ -345,6 +345,26 @@ fn what_is_lost_holds_no_writers_for_no_fdatasync_can_cover_it() {
     assert!(log.stop().is_err());
 }
 
+/// The bound was one of payload alone, and small blocks take ten times as much.
+#[test]
+fn writers_are_held_by_the_memory_that_what_is_not_durable_takes() {
+    const MIB: u64 = 1 << 20;
+    for fsync in [Fsync::Always, Fsync::Everysec] {
+        let bounded = Options { max_unsynced_bytes: MIB, ..options(fsync) };
+        let (mut log, steps) = stepped(Mem::new(), &bounded);
+        while !log.writes_are_held() {
+            append(&mut log, steps.now());
+        }
+        let retained_bytes = log.stats(steps.now()).retained_bytes;
+        // The room for blocks has doubled perhaps.
+        assert!((MIB / 2..2 * MIB).contains(&retained_bytes), "{retained_bytes} bytes under {fsync:?}");
+        steps.advance_ms(1000);
+        while log.writes_are_held() {
+            assert!(steps.write() || steps.begin_sync() && steps.end_sync(), "{fsync:?}");
+        }
+    }
+}
+
 #[test]
 fn what_takes_long_is_told_once_and_fdatasyncs_are_timed() {
     const SLOW: Duration = Duration::from_millis(20);

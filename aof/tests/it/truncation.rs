@@ -167,6 +167,34 @@ fn wrong_bytes_are_refused_with_their_offset_and_left_alone() {
     }
 }
 
+/// A value so long is not read before it is known to end where its length says.
+#[test]
+fn the_damaged_length_of_a_long_value_is_judged_as_that_of_a_short_one() {
+    let set = request(&["SET", "k", "v"]);
+    let behind = set.repeat(3 << 20 >> 5);
+    let head =
+        |len: usize| [&set[..], format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\n").as_bytes()].concat();
+    for len in [2 << 20, behind.len() - 4] {
+        let mem = world(&[&head(len), &behind[..]].concat());
+        let error = load(&mem, &lenient()).unwrap_err();
+        let Error::BadFormat { offset_bytes, ref found, .. } = error else { panic!("{error}") };
+        assert_eq!(offset_bytes, (head(len).len() + len) as u64, "{error}");
+        assert!(found.contains("invalid CRLF"), "{error}");
+    }
+    for len in [behind.len() - 1, 300_000_000_000] {
+        let mem = world(&[&head(len), &behind[..]].concat());
+        let (loaded, report) = load(&mem, &lenient()).unwrap();
+        let cut = report.truncated.unwrap();
+        assert_eq!((loaded.len(), cut.offset_bytes), (1, set.len() as u64));
+        assert_eq!(cut.reason, "it ends inside a command");
+    }
+    let zeros = [&head(2 << 20), &vec![b'v'; 1 << 20][..], &vec![0; 2 << 20]].concat();
+    let (_, report) = load(&world(&zeros), &lenient()).unwrap();
+    assert_eq!(report.truncated.unwrap().reason, "it ends in zeros");
+    let whole = [&head(2 << 20), &vec![b'v'; 2 << 20][..], b"\r\n", &set].concat();
+    assert_eq!(load(&world(&whole), &strict()).unwrap().0.len(), 3);
+}
+
 #[test]
 fn an_annotation_may_have_1023_bytes_and_stand_anywhere_between_commands() {
     let long = format!("#{}\n", "x".repeat(1021));

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aof::Op;
 use aof::fs::{Call, Mem, Request, Verdict};
+use aof::space::{FIRST_MARK_BYTES, SECOND_MARK_BYTES};
 use bytes::BytesMut;
 use resp::{Encoder, Version};
 use tempfile::TempDir;
@@ -256,6 +257,34 @@ fn the_log_is_loaded_again_only_once_a_base_is_published() {
     ends_soon.join().unwrap();
 }
 
+/// Expiry ended with the first mark, too.
+#[test]
+fn on_a_disk_that_is_almost_full_keys_expire_and_none_is_evicted() {
+    let mem = Mem::new();
+    // For the log and what it reserves: between the marks.
+    mem.set_capacity(208 * 1024);
+    let mut server = server(&mem);
+    server.turn_log_on().unwrap();
+    eventually(|| {
+        server.persist(true);
+        !server.persistence.is_waiting_rewrite()
+    });
+    let room_bytes = || server.persistence.log().unwrap().room_bytes();
+    eventually(|| (SECOND_MARK_BYTES..FIRST_MARK_BYTES).contains(&room_bytes()));
+    execute(&mut server, &[b"SET", b"k", b"v", b"PX", b"1"]);
+    let end = server.persistence.log().unwrap().end();
+    let config: [(&[u8], &[u8]); 2] = [(b"maxmemory-policy", b"allkeys-random"), (b"maxmemory", b"1")];
+    server.set_config(&config, true).unwrap();
+    server.make_room(false);
+    assert_eq!(
+        server.persistence.log().unwrap().end(),
+        end,
+        "writes that need memory are refused all the same"
+    );
+    server.expire_cycle();
+    assert!(server.persistence.log().unwrap().end() > end);
+}
+
 /// Each eviction was appended behind a disk that could not keep up, and nothing put an end to that.
 #[test]
 fn nothing_is_evicted_while_writes_are_held() {
@@ -468,9 +497,12 @@ fn connect(dir: &TempDir) -> UnixStream {
 
 /// A value that a job writes in the midst of its walk.
 fn set(server: &mut Server, value: &[u8]) {
+    execute(server, &[b"SET", b"k", value]);
+}
+
+fn execute(server: &mut Server, argv: &[&[u8]]) {
     let mut out = BytesMut::new();
-    let argv: [&[u8]; 3] = [b"SET", b"k", value];
-    let call = keyspace::Call::new(0, 1_700_000_000_000, &argv);
+    let call = keyspace::Call::new(0, 1_700_000_000_000, argv);
     server.keyspace.execute(&call, &mut Encoder::new(&mut out, Version::Resp2), &mut server.unit);
     server.unit.clear();
     assert_eq!(&out[..], b"+OK\r\n");

@@ -205,6 +205,7 @@ fn a_log_can_be_truncated_to_a_timestamp() {
     assert!(text.contains(&format!("Successfully truncated AOF {INCR} to timestamp 299\n")), "{text}");
     assert!(text.ends_with("All AOF files and manifest are valid\n") && code == 0, "{text}");
     assert_eq!(len(), whole / 3 * 2);
+    assert_eq!(fs::read(world.aof_file(&format!("{INCR}.cut-{}", len()))).unwrap(), stamped(300));
     let (text, code) = until("99");
     assert!(text.contains(&format!("AOF {INCR} has nothing before timestamp 99, aborting...")), "{text}");
     assert_eq!((len(), code), (whole / 3 * 2, 1));
@@ -462,13 +463,13 @@ fn what_cannot_be_checked_is_said_and_fails() {
     assert!(text.contains("line 1: Unknown AOF file type") && code == 1, "{text}");
 }
 
-/// A log of so many blocks of a megabyte, of which the last one is torn.
-fn megabytes(count: usize) -> World {
+/// A log of so many blocks of so many megabytes, of which the last one is torn.
+fn megabytes(count: usize, megabytes: u64) -> World {
     let world = World::new();
     let options = aof::Options { fsync: aof::Fsync::No, ..aof::Options::new(world.path()) };
     let directory = aof::Directory::open(Arc::new(aof::fs::Disk), &options).unwrap();
     let mut log = aof::Log::start(directory, &options, Box::new(|| {})).unwrap();
-    let command = request(&["SET", "key", &"v".repeat(MEGABYTE as usize)]);
+    let command = request(&["SET", "key", &"v".repeat((megabytes * MEGABYTE) as usize)]);
     for _ in 0..count {
         log.append(1_700_000_000_000, &[aof::Op { db: 0, command: &command }]);
         log.seal(Instant::now());
@@ -502,10 +503,33 @@ fn peak_bytes(world: &World) -> u64 {
     peak_kib * 1024
 }
 
+/// Where no checksum vouches for a length, it may be anything: it took as much memory as the file has bytes.
+#[test]
+fn a_damaged_length_costs_no_memory() {
+    let set = request(&["SET", "key", &"v".repeat(1000)]);
+    let behind = set.repeat(100 * MEGABYTE as usize / set.len());
+    for len in ["300000000000", "80000000"] {
+        let head = format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n${len}\r\n");
+        let world = foreign(b"", &[&set[..], head.as_bytes(), &behind].concat());
+        let peak_bytes = peak_bytes(&world);
+        assert!(peak_bytes < 32 * MEGABYTE, "{peak_bytes} bytes for a length of {len}");
+    }
+}
+
 #[test]
 fn a_log_is_checked_in_the_memory_of_a_few_blocks_however_long_it_is() {
-    let (short, long) = (peak_bytes(&megabytes(4)), peak_bytes(&megabytes(64)));
+    let (short, long) = (peak_bytes(&megabytes(4, 1)), peak_bytes(&megabytes(64, 1)));
     // How far reading gets ahead of checking is chance.
     assert!(long < short + 8 * MEGABYTE, "{long} bytes for 64 blocks, {short} for 4");
     assert!(long < 32 * MEGABYTE, "{long} bytes for 64 MiB");
+}
+
+/// Blocks and commands may be long: four of them were in memory.
+#[test]
+fn a_log_is_checked_in_the_memory_of_one_block_and_one_command() {
+    let (short, long) = (peak_bytes(&megabytes(2, 1)), peak_bytes(&megabytes(2, 64)));
+    assert!(
+        long < short + (64 + 64 + 8) * MEGABYTE,
+        "{long} bytes for blocks of 64 MiB, {short} for short ones"
+    );
 }
