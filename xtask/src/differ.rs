@@ -13,7 +13,7 @@
 //! `@` its times are not. Where Everlog follows Redis 7.2 and 7.0 or Valkey 9 differ, the templates stay clear of it:
 //! [differences.md](../../compat/differences.md) lists them. Groups of collections are asked twice: with the limits between
 //! encodings as they are, and with such that a few elements pass. What a request makes known as keyspace events is
-//! compared, too. In the group `refused` a word of each second request is another one, missing, too many, or in another
+//! compared, too. In the groups `refused` a word of each second request is another one, missing, too many, or in another
 //! place: what is refused there, and why, depends on the order in which a command looks at keys and words.
 //! Three groups are something else: `commands` is what COMMAND says, `docs` what COMMAND DOCS says, `encodings` what OBJECT
 //! ENCODING says of collections by chance.

@@ -84,14 +84,17 @@ const TYPES: &[&str] = &[
 #[rustfmt::skip]
 const GENERIC: &[&str] = &[
     "EXISTS|TOUCH K K K",
-    "TYPE K", "RENAME|RENAMENX K K", "COPY K K [DB 0|1|99] [REPLACE]", "MOVE K 0|1|99|x", "EXPIREAT|PEXPIREAT K 4102444800|1 [NX|XX|GT|LT]",
-    "EXPIRE|PEXPIRE K -1|x|9223372036854775807 [XX]", "PEXPIREAT K 4102444800000|4102444801000 [GT|LT]", "PERSIST K", "TTL|PTTL nothing",
+    "TYPE K", "RENAME|RENAMENX K K", "COPY K K [DB 0|1|99] [REPLACE]", "MOVE K 0|1|99|x", "EXPIREAT K 4102444800 [NX|XX|GT|LT]",
+    "EXPIRE|PEXPIRE K x|9223372036854775807 [XX]", "PEXPIREAT K 4102444800000|4102444801000 [GT|LT]", "PERSIST K", "TTL|PTTL nothing",
     "EXPIRETIME|PEXPIRETIME K", "~KEYS *", "~SCAN 0 COUNT 1000 [TYPE string|hash] [MATCH k?]", "DBSIZE", "SELECT 0|0|1", "SWAPDB 0 1",
     "FLUSHDB [ASYNC|SYNC|x]", "MULTI ; SET ^K E ; INCR ^K ; LPUSH K V ; GET ^K ; EXEC", "MULTI ; NONE ; EXEC",
     "WATCH K ; SET ^K E ; MULTI ; GET ^K ; EXEC", "WATCH K ; MULTI ; TYPE K ; DISCARD", "APPEND|STRLEN|INCR K [V]", "LPOP|SCARD|HLEN|ZCARD|LLEN K",
     "GETRANGE K I I", "SINTERSTORE|ZUNIONSTORE K K", "ZUNION 2 K K", "SORT K [ALPHA]", "PFADD|PFCOUNT K", "SETBIT K B 1", "HINCRBY K V N", "LPOS K V",
     "BITCOUNT K", "ECHO E", "PING [E]", "GETDEL K", "RESTORE K 0 E", "LCS K K",
 ];
+
+/// Valkey calls a key that such a time takes away expired, not deleted.
+const PAST: &[&str] = &["EXPIREAT|PEXPIREAT K 4102444800|1 [NX|XX|GT|LT]", "EXPIRE|PEXPIRE K -1 [XX]"];
 
 const OBJECT: &[&str] = &["OBJECT REFCOUNT|FREQ|ENCODING nothing"];
 
@@ -177,7 +180,7 @@ const REFUSED: &[&str] = &[
 
 /// What may be put out of order, and still says the same everywhere.
 const ON_REFUSAL: &[&[&str]] =
-    &[STRING, BITMAP, LIST, SET, HASH, ZSET, TYPES, GENERIC, GEO, GEO_MEMBER, REFUSED, REFUSED];
+    &[STRING, BITMAP, LIST, SET, HASH, ZSET, TYPES, GENERIC, PAST, GEO, GEO_MEMBER, REFUSED, REFUSED];
 
 /// 7.2 has other words than 7.0.
 const REFUSED_STREAMS: &[&[&str]] = &[STREAM, TYPES];
@@ -206,6 +209,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group { name: "hash",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[HASH] },
     Group { name: "zset",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[ZSET, RANK, WAITING, IN_PLACE] },
     Group { name: "generic",     peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[TYPES, GENERIC, OBJECT] },
+    Group { name: "past",        peers: &["redis"],  collections: true,  same_data: true,  garbled: false, templates: &[TYPES, GENERIC, PAST] },
     Group { name: "hyperloglog", peers: BOTH,        collections: false, same_data: true,  garbled: false, templates: &[HYPERLOGLOG] },
     Group { name: "geo",         peers: &["redis"],  collections: true,  same_data: true,  garbled: false, templates: &[GEO, GEO_MEMBER] },
     Group { name: "geo-area",    peers: &["valkey"], collections: true,  same_data: true,  garbled: false, templates: &[GEO] },
