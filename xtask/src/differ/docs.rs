@@ -13,8 +13,9 @@ use super::{Chance, Connection};
 use crate::server::{Server, free_port, redis_and_valkey};
 
 /// What differs and must: the command, the field. 7.2 has other arguments of COMMAND GETKEYS, added WITHSCORE to ZRANK,
-/// and advises against QUIT and the old forms of SET.
+/// advises against QUIT and the old forms of SET, and counts no version between 2.8 and 3.0.
 const MEANT: &[(&str, &str)] = &[
+    ("client|pause", "since"),
     ("command|getkeys", "arguments"),
     ("command|getkeysandflags", "arguments"),
     ("psetex", "deprecated_since"),
