@@ -1,13 +1,15 @@
 //! Clients parked by BLPOP and its kin, by WAIT and WAITAOF, and the order in which they are served.
 //!
 //! A parked client's command is executed again when one of its keys is ready: the handler that could not serve it then
-//! serves it now, and leaves the same effect as if it had never waited.
+//! serves it now, and leaves the same effect as if it had never waited. Before, it is looked at as if it were sent only
+//! now: it may be refused for want of memory, say, or wait for the end of a pause. Source: redis 7.2 `src/blocked.c`
+//! `unblockClientOnKey`.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use aof::Position;
-use keyspace::{Call, DbIndex, Str, Touch};
+use keyspace::{Call, CommandError, DbIndex, Str, Touch};
 use resp::Encoder;
 
 use crate::client::{Blocked, ClientId, Copies, OwnedArgv, ReplyMode, Waiting};
@@ -24,13 +26,15 @@ pub struct Blocking {
     /// Keys that may serve somebody, in the order in which they became ready.
     ready: VecDeque<(DbIndex, Str)>,
     clients: usize,
+    /// Of the client that was parked last.
+    last_ticket: u64,
 }
 
 /// Who waits for one key.
 #[derive(Debug, Default)]
 struct Waiters {
-    /// First come, first served.
-    queue: VecDeque<ClientId>,
+    /// By ticket: first come, first served.
+    queue: BTreeMap<u64, ClientId>,
     /// The key is in [`Blocking::ready`].
     is_ready: bool,
 }
@@ -53,14 +57,13 @@ impl Blocking {
     }
 
     /// Parks a client.
-    pub fn park(&mut self, client: ClientId, blocked: &Blocked) {
+    pub fn park(&mut self, client: ClientId, blocked: &mut Blocked) {
         self.clients += 1;
+        self.last_ticket += 1;
+        blocked.ticket = self.last_ticket;
         for key in blocked.on.keys() {
-            let queue = &mut self.waiting.entry((blocked.db, key.clone())).or_default().queue;
-            // A key named twice is waited for once.
-            if queue.back() != Some(&client) {
-                queue.push_back(client);
-            }
+            let waiters = self.waiting.entry((blocked.db, key.clone())).or_default();
+            waiters.queue.insert(blocked.ticket, client);
         }
         self.copies.extend(blocked.on.copies().map(|copies| (place(copies), client)));
         self.deadlines.extend(blocked.deadline.map(|at| (at, client)));
@@ -72,7 +75,7 @@ impl Blocking {
         for key in blocked.on.keys() {
             let place = (blocked.db, key.clone());
             if let Some(waiters) = self.waiting.get_mut(&place) {
-                waiters.queue.retain(|&id| id != client);
+                waiters.queue.remove(&blocked.ticket);
                 if waiters.queue.is_empty() {
                     self.waiting.remove(&place);
                 }
@@ -112,7 +115,7 @@ impl Blocking {
         let place = self.ready.pop_front()?;
         let clients = self.waiting.get_mut(&place).map_or_else(Vec::new, |waiters| {
             waiters.is_ready = false;
-            waiters.queue.iter().copied().collect()
+            waiters.queue.values().copied().collect()
         });
         Some((place.0, place.1, clients))
     }
@@ -186,8 +189,8 @@ impl Server {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(command) = client.last_command else { return };
         let (argv, db) = (OwnedArgv::new(argv), client.db);
-        let blocked = Blocked { command, argv, on, db, deadline, took_ns: 0 };
-        self.blocking.park(id, &blocked);
+        let mut blocked = Blocked { command, argv, on, db, deadline, took_ns: 0, ticket: 0 };
+        self.blocking.park(id, &mut blocked);
         client.blocked = Some(blocked);
         self.keyspace.has_blocked = self.blocking.waits_for_keys();
     }
@@ -205,6 +208,7 @@ impl Server {
 
     /// Executes the commands of parked clients whose keys became ready, until none can be served.
     pub fn serve_ready(&mut self) {
+        let mut later = Vec::new();
         while let Some((db, key, clients)) = self.blocking.next_ready() {
             // What made it ready may have taken longer than it lives.
             self.clock.refresh();
@@ -217,17 +221,24 @@ impl Server {
                 // One whose time is over serves nobody, but who looks for it deletes it: log and replicas are to know.
                 let wakes =
                     |on: &keyspace::Block| held == Some(on.type_name) || on.wakes_without_it || has_expired;
-                if matches!(&blocked.on, Waiting::Key(on) if wakes(on)) {
-                    self.serve_parked(id);
+                if !matches!(&blocked.on, Waiting::Key(on) if wakes(on)) {
+                    continue;
+                }
+                match self.permit(id, blocked.command, &blocked.argv.words()) {
+                    // Nothing more is sent to one that is being closed, and what it took would be lost.
+                    _ if client.closing => {}
+                    Err(error) => self.refuse_parked(id, &error),
+                    Ok(()) if self.delay(id, blocked.command).is_some() => later.push((db, key.clone())),
+                    Ok(()) => self.serve_parked(id),
                 }
             }
         }
+        self.blocking.note_ready(later);
     }
 
     fn serve_parked(&mut self, id: ClientId) {
         let began_ns = self.observer.mark_ns();
-        // Nothing more is sent to one that is being closed, and what it took would be lost.
-        let Some(client) = self.clients.get_mut(id).filter(|client| !client.closing) else { return };
+        let Some(client) = self.clients.get_mut(id) else { return };
         let Some(mut blocked) = client.blocked.take() else { return };
         let argv = blocked.argv.words();
         self.unit.clear();
@@ -244,6 +255,13 @@ impl Server {
             self.end_parked(id, start);
         }
         self.finish_unit(Some(id), true);
+    }
+
+    fn refuse_parked(&mut self, id: ClientId, error: &CommandError) {
+        let Some(blocked) = self.unpark(id) else { return };
+        let start = self.clients.get(id).map_or(0, |client| client.output.len_bytes());
+        self.refuse(id, Some(blocked.command), error);
+        self.end_silence(id, start);
     }
 
     /// Answers a parked client, whose command is over by that.

@@ -122,6 +122,8 @@ pub struct Blocked {
     pub deadline: Option<Instant>,
     /// How long the command has been executed so far, nanoseconds.
     pub took_ns: u64,
+    /// Its place among those who wait: nobody has the same.
+    pub ticket: u64,
 }
 
 /// What a parked client waits for.

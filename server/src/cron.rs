@@ -53,6 +53,8 @@ impl Server {
     /// Has those read again who were parked, paused or held back.
     pub fn resume_all(&mut self) {
         self.end_pause();
+        // What became ready while nothing might be written.
+        self.serve_ready();
         if !self.held.is_empty() && !self.writes_are_held() {
             self.resumed.append(&mut self.held);
         }

@@ -12,8 +12,11 @@
 //! stand for words by chance; where a template begins with `~` the reply's order is nobody's promise, where it begins with
 //! `@` its times are not. Where Everlog follows Redis 7.2 and 7.0 or Valkey 9 differ, the templates stay clear of it:
 //! [differences.md](../../compat/differences.md) lists them. Groups of collections are asked twice: with the limits between
-//! encodings as they are, and with such that a few elements pass. Three groups are something else: `commands` is what COMMAND says, `docs` what COMMAND DOCS says, `encodings`
-//! what OBJECT ENCODING says of collections by chance.
+//! encodings as they are, and with such that a few elements pass. What a request makes known as keyspace events is
+//! compared, too. In the groups `refused` a word of each second request is another one, missing, too many, or in another
+//! place: what is refused there, and why, depends on the order in which a command looks at keys and words.
+//! Three groups are something else: `commands` is what COMMAND says, `docs` what COMMAND DOCS says, `encodings` what OBJECT
+//! ENCODING says of collections by chance.
 
 mod commands;
 mod docs;
@@ -95,6 +98,7 @@ impl Limits {
     /// Nodes and sparse encodings that a few elements fill; perhaps listpacks, too.
     fn options(&self, server: &str) -> Vec<&'static str> {
         let mut options = vec!["--stream-node-max-entries", "5", "--hll-sparse-max-bytes", "300"];
+        options.extend(["--notify-keyspace-events", "KEA"]);
         if self.tight {
             options.extend(["--hash-max-listpack-entries", "2", "--hash-max-listpack-value", "8"]);
             options.extend(["--zset-max-listpack-entries", "2", "--zset-max-listpack-value", "8"]);
@@ -114,23 +118,35 @@ fn compare(servers: &[Server; 2], group: &Group, mut chance: Chance, commands: u
         Ok([ours?, theirs?])
     };
     let mut protocols = [connect(false)?, connect(true)?];
+    let mut listeners = connect(false)?;
+    for listener in &mut listeners {
+        listener.ask(&["PSUBSCRIBE", "__key*"])?;
+    }
     for number in 0..commands {
         let template = templates[chance.below(templates.len())];
         let [ours, theirs] = &mut protocols[chance.below(2)];
         let (compared, template): (Comparable, &str) = match template.split_at(1) {
+            ("~", template) if group.garbled => (refusal, template),
             ("~", template) => (unordered, template),
             ("@", template) => (timeless, template),
             _ => (lines, template),
         };
-        for request in chance.fill(template) {
-            let (ours, theirs) = (ours.ask(&request)?, theirs.ask(&request)?);
-            if ours != theirs && compared(&ours) != compared(&theirs) {
-                bail!(
-                    "command {number}: {}\n  ours   {}\n  theirs {}",
-                    request.join(" "),
-                    ours.escape_ascii(),
-                    theirs.escape_ascii()
-                );
+        for mut request in chance.fill(template) {
+            if group.garbled {
+                chance.garble(&mut request);
+            }
+            let replies = [ours.ask(&request)?, theirs.ask(&request)?];
+            let [ours, theirs] = &mut listeners;
+            let events = [ours.heard()?, theirs.heard()?];
+            for ([ours, theirs], compared) in [(replies, compared), (events, lines)] {
+                if ours != theirs && compared(&ours) != compared(&theirs) {
+                    bail!(
+                        "command {number}: {}\n  ours   {}\n  theirs {}",
+                        request.join(" "),
+                        ours.escape_ascii(),
+                        theirs.escape_ascii()
+                    );
+                }
             }
         }
     }
@@ -155,6 +171,11 @@ fn unordered(reply: &[u8]) -> Vec<&[u8]> {
     let mut lines = lines(reply);
     lines.sort_unstable();
     lines
+}
+
+/// What an error says; other replies are all the same.
+fn refusal(reply: &[u8]) -> Vec<&[u8]> {
+    if reply.starts_with(b"-") { lines(reply) } else { Vec::new() }
 }
 
 /// A reply's lines, whatever the times in it: integers of many digits, and those behind the name of a duration or a
@@ -216,6 +237,42 @@ impl Chance {
             }
         }
         words
+    }
+
+    /// Every second time another word in the place of one, none, it twice, one more, or it in another place. The first
+    /// stays, and so does a request of one word.
+    fn garble(&mut self, request: &mut Vec<String>) {
+        const OTHERS: &[&str] = &[
+            "x",
+            "",
+            "-1",
+            "0",
+            "1.5",
+            "9223372036854775806",
+            "99999999999999999999",
+            "absent",
+            "k0",
+            "k1",
+            "NX",
+            "GET",
+            "COUNT",
+            "LIMIT",
+            "STORE",
+            "WITHSCORES",
+            "BYLEX",
+            "MATCH",
+        ];
+        if request.len() == 1 || self.below(2) == 0 {
+            return;
+        }
+        let at = 1 + self.below(request.len() - 1);
+        match self.below(5) {
+            0 => drop(request.remove(at)),
+            1 => request.insert(at, request[at].clone()),
+            2 => request.insert(at, self.one_of(OTHERS)),
+            3 => request.swap(at, 1),
+            _ => request[at] = self.one_of(OTHERS),
+        }
     }
 
     fn one_of(&mut self, words: &[&str]) -> String {
@@ -310,6 +367,16 @@ impl Connection {
         let mut reply = Vec::new();
         copy_reply(&mut self.0, &mut reply)?;
         Ok(reply)
+    }
+
+    /// What was published to it so far.
+    fn heard(&mut self) -> Result<Vec<u8>> {
+        const END: &[u8] = b"*2\r\n$4\r\npong\r\n$0\r\n\r\n";
+        let mut heard = self.ask(&["PING"])?;
+        while !heard.ends_with(END) {
+            copy_reply(&mut self.0, &mut heard)?;
+        }
+        Ok(heard)
     }
 }
 

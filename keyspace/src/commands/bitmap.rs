@@ -57,14 +57,22 @@ fn getbit(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
 }
 
 fn bitcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
-    let (start, end, unit) = match *argv {
-        [_, _] => (0, -1, Unit::Byte),
-        [_, _, start, end] => (integer(start)?, integer(end)?, Unit::Byte),
-        [_, _, start, end, unit] => (integer(start)?, integer(end)?, Unit::parse(unit)?),
+    // As in Redis: what is wrong with a range shows only where there is a string.
+    let Some(value) = ctx.read(argv[1]) else {
+        out.integer(0);
+        return Ok(());
+    };
+    let string = StringRef::of(value)?;
+    let bits = match argv[2..] {
+        [] => Unit::Byte.bits(0, -1, string.len()),
+        [start, end, ref unit @ ..] if unit.len() < 2 => match (integer(start)?, integer(end)?) {
+            (start, end) if is_crossed(start, end) => None,
+            (start, end) => {
+                Unit::parse(unit.first().unwrap_or(&&b"byte"[..]))?.bits(start, end, string.len())
+            }
+        },
         _ => return Err(CommandError::Syntax),
     };
-    let string = StringRef::of_key(ctx.read(argv[1]))?;
-    let bits = if is_crossed(start, end) { None } else { unit.bits(start, end, string.len()) };
     out.count(bits.map_or(0, |bits| count_ones(&string, bits)));
     Ok(())
 }
@@ -88,6 +96,12 @@ fn bitpos(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         bit @ 0..=1 => bit == 1,
         _ => return Err(CommandError::other("ERR The bit argument must be 1 or 0.")),
     };
+    let Some(value) = ctx.read(argv[1]) else {
+        // A key that is not there is endless zeros.
+        out.integer(if wanted { -1 } else { 0 });
+        return Ok(());
+    };
+    let string = StringRef::of(value)?;
     let (start, end, unit) = match argv[3..] {
         [] => (0, None, Unit::Byte),
         [start] => (integer(start)?, None, Unit::Byte),
@@ -99,12 +113,6 @@ fn bitpos(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         }
         _ => return Err(CommandError::Syntax),
     };
-    let Some(value) = ctx.read(argv[1]) else {
-        // A key that is not there is endless zeros.
-        out.integer(if wanted { -1 } else { 0 });
-        return Ok(());
-    };
-    let string = StringRef::of(value)?;
     let position = unit.bits(start, end.unwrap_or(-1), string.len()).and_then(|bits| {
         let end_of_range = bits.end;
         // Behind a string that is looked through to its end there are zeros too.
@@ -259,9 +267,11 @@ fn change_fields(
     let changes = ctx.edit(key, len, |mut string| {
         operations.iter().filter(|operation| operation.execute(&mut string, grows, out)).count()
     })?;
-    // A string that only grew has changed as well.
-    if grows || changes > 0 {
-        ctx.changed(key, '$', "setbit", changes.max(1));
+    match changes {
+        // A string that only grew has changed as well, but Redis has no event for it.
+        0 if grows => ctx.changed_without_event(key, 1),
+        0 => {}
+        _ => ctx.changed(key, '$', "setbit", changes),
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use resp::{Encoder, number};
 
-use super::flags::{BLOCKING, DENYOOM, FAST, NOSCRIPT, READ, WRITE};
+use super::flags::{BLOCKING, DENYOOM, FAST, READ, WRITE};
 use super::timeout::parse_timeout;
 use super::{DataSpec, Done, count_from, integer, keys, signed, spec};
 use crate::types::list::{ChunkLimit, End, List};
@@ -29,10 +29,10 @@ pub const TABLE: &[DataSpec] = &[
     spec("lmove",      lmove,      5,  WRITE | DENYOOM,                       keys::MOVE,                        "6.2.0", "Moves an element from an end of a list to an end of another, and returns it."),
     spec("rpoplpush",  rpoplpush,  3,  WRITE | DENYOOM,                       keys::MOVE,                        "1.2.0", "Moves the last element of a list to the front of another, and returns it."),
     spec("lmpop",      lmpop,      -4, WRITE,                  keys::TAKE_COUNTED,                "7.0.0", "Removes and returns elements of the first list that has any."),
-    spec("blpop",      blpop,      -3, WRITE | NOSCRIPT | BLOCKING,           keys::TAKE_BEFORE_TIMEOUT,         "2.0.0", "Removes and returns the first element of the first list that has any, or waits for one."),
-    spec("brpop",      brpop,      -3, WRITE | NOSCRIPT | BLOCKING,           keys::TAKE_BEFORE_TIMEOUT,         "2.0.0", "Removes and returns the last element of the first list that has any, or waits for one."),
-    spec("blmove",     blmove,     6,  WRITE | DENYOOM | NOSCRIPT | BLOCKING, keys::MOVE,                        "6.2.0", "As LMOVE, or waits for an element."),
-    spec("brpoplpush", brpoplpush, 4,  WRITE | DENYOOM | NOSCRIPT | BLOCKING, keys::MOVE,                        "2.2.0", "As RPOPLPUSH, or waits for an element."),
+    spec("blpop",      blpop,      -3, WRITE | BLOCKING,                      keys::TAKE_BEFORE_TIMEOUT,         "2.0.0", "Removes and returns the first element of the first list that has any, or waits for one."),
+    spec("brpop",      brpop,      -3, WRITE | BLOCKING,                      keys::TAKE_BEFORE_TIMEOUT,         "2.0.0", "Removes and returns the last element of the first list that has any, or waits for one."),
+    spec("blmove",     blmove,     6,  WRITE | DENYOOM | BLOCKING,            keys::MOVE,                        "6.2.0", "As LMOVE, or waits for an element."),
+    spec("brpoplpush", brpoplpush, 4,  WRITE | DENYOOM | BLOCKING,            keys::MOVE,                        "2.2.0", "As RPOPLPUSH, or waits for an element."),
     spec("blmpop",     blmpop,     -5, WRITE | BLOCKING,       keys::TAKE_COUNTED_BEHIND_TIMEOUT, "7.0.0", "As LMPOP, or waits for an element."),
 ];
 

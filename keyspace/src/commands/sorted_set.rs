@@ -26,8 +26,8 @@ use crate::{CommandError, Ctx, Value, ValueRef};
 #[rustfmt::skip]
 pub const TABLE: &[DataSpec] = &[
     spec("bzmpop", bzmpop, -5, WRITE | BLOCKING, keys::TAKE_COUNTED_BEHIND_TIMEOUT, "7.0.0", "Pops from the first sorted set that has members, or waits for one."),
-    spec("bzpopmax", bzpopmax, -3, WRITE | FAST | BLOCKING | NOSCRIPT, keys::TAKE_BEFORE_TIMEOUT, "5.0.0", "Pops the member with the highest score, or waits for one."),
-    spec("bzpopmin", bzpopmin, -3, WRITE | FAST | BLOCKING | NOSCRIPT, keys::TAKE_BEFORE_TIMEOUT, "5.0.0", "Pops the member with the lowest score, or waits for one."),
+    spec("bzpopmax", bzpopmax, -3, WRITE | FAST | BLOCKING, keys::TAKE_BEFORE_TIMEOUT, "5.0.0", "Pops the member with the highest score, or waits for one."),
+    spec("bzpopmin", bzpopmin, -3, WRITE | FAST | BLOCKING, keys::TAKE_BEFORE_TIMEOUT, "5.0.0", "Pops the member with the lowest score, or waits for one."),
     spec("zadd", zadd, -4, WRITE | DENYOOM | FAST, keys::UPDATE_KEY, "1.2.0", "Adds members, or changes their scores."),
     spec("zcard", zcard, 2, READ | FAST, keys::LOOK, "1.2.0", "Counts the members."),
     spec("zcount", zcount, 4, READ | FAST, keys::READ_KEY, "2.0.0", "Counts the members with scores in a range."),

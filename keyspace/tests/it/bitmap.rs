@@ -51,6 +51,31 @@ fn the_first_bit_of_a_kind_is_found() {
     ]);
 }
 
+/// As in Redis: what is wrong with a range shows only where there is a string.
+#[test]
+fn a_range_is_read_behind_the_key() {
+    const TYPE: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+    const INTEGER: &str = "-ERR value is not an integer or out of range\r\n";
+    Session::new().check(&[
+        ("BITCOUNT none 1", ":0\r\n"),
+        ("BITCOUNT none x y foo", ":0\r\n"),
+        ("BITPOS none 0 x", ":0\r\n"),
+        ("BITPOS none 1 0 1 foo", ":-1\r\n"),
+        ("BITPOS none x", INTEGER),
+        ("RPUSH l a", ":1\r\n"),
+        ("BITCOUNT l x y", TYPE),
+        ("BITPOS l 1 x", TYPE),
+        ("BITPOS l 2 x", "-ERR The bit argument must be 1 or 0.\r\n"),
+        ("SET s a", "+OK\r\n"),
+        ("BITCOUNT s -1 -2 foo", ":0\r\n"),
+        ("BITCOUNT s -1 x foo", INTEGER),
+        ("BITCOUNT s -2 -1 foo", SYNTAX),
+        ("BITPOS s 1 x 0 foo", INTEGER),
+        ("BITPOS s 1 -1 x foo", SYNTAX),
+        ("BITPOS s 1 -1 -2 foo", SYNTAX),
+    ]);
+}
+
 #[test]
 fn positions_and_counts_agree_with_looking_at_each_bit() {
     let mut session = Session::new();

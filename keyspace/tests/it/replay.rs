@@ -5,6 +5,7 @@
 //! sequence of chance and a clock that says nothing.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use bytes::BytesMut;
 use keyspace::{Call, Db, Digest, Keyspace, Random, Unit, ValueRef};
@@ -13,7 +14,7 @@ use resp::{Encoder, Version};
 use crate::{Session, number, soak, words};
 
 /// `K` stands for a key, `E` for an element, `I` for an integer, `F` for a float, `T` for a time to live,
-/// `N` for a small number or a part of a stream's ID.
+/// `N` for a small number or a part of a stream's ID, `P` for a payload of DUMP.
 const COMMANDS: &[&str] = &[
     "SET K E",
     "SET K I EX 2",
@@ -24,6 +25,9 @@ const COMMANDS: &[&str] = &[
     "GETDEL K",
     "GETEX K PX T",
     "GETEX K PERSIST",
+    "GETEX K EXAT 1600000000",
+    "GETEX K PXAT 1600000000000",
+    "GETEX K PXAT 1700000003000",
     "MSET K E K E",
     "MSETNX K E K E",
     "SETEX K 1 E",
@@ -47,6 +51,7 @@ const COMMANDS: &[&str] = &[
     "LMOVE K K LEFT RIGHT",
     "RPOPLPUSH K K",
     "LMPOP 2 K K RIGHT COUNT 2",
+    "LMPOP 2 K K LEFT",
     "BLPOP K K 0",
     "BRPOP K 0",
     "BLMOVE K K RIGHT LEFT 0",
@@ -83,6 +88,11 @@ const COMMANDS: &[&str] = &[
     "ZREMRANGEBYRANK K 0 1",
     "ZREMRANGEBYSCORE K -1 I",
     "ZRANGESTORE K K 0 2",
+    "ZRANGESTORE K K 0 1 REV",
+    "ZRANGESTORE K K -1 (I BYSCORE LIMIT 0 3",
+    "ZRANGESTORE K K +inf -1 BYSCORE REV LIMIT 1 2",
+    "ZRANGESTORE K K [1 (c BYLEX",
+    "ZRANGESTORE K K + - BYLEX REV LIMIT 1 2",
     "ZUNIONSTORE K 2 K K WEIGHTS 2 F",
     "ZINTERSTORE K 2 K K AGGREGATE MAX",
     "ZDIFFSTORE K 2 K K",
@@ -94,6 +104,8 @@ const COMMANDS: &[&str] = &[
     "GEOADD K I I E I I E",
     "GEOADD K XX CH I I E",
     "GEORADIUS K I I 300 km STORE K",
+    "GEORADIUSBYMEMBER K E 500 km STORE K",
+    "GEORADIUSBYMEMBER K E 500 km COUNT 2 STOREDIST K",
     "GEOSEARCHSTORE K K FROMLONLAT 1 1 BYBOX 500 400 km STOREDIST",
     "XADD K * E E",
     "XADD K NOMKSTREAM N-* E E E E",
@@ -137,8 +149,13 @@ const COMMANDS: &[&str] = &[
     "COPY K K REPLACE",
     "COPY K K DB 1",
     "MOVE K 1",
+    "RESTORE K 0 P",
+    "RESTORE K T P REPLACE",
+    "RESTORE K 1700000004000 P ABSTTL",
+    "RESTORE K 1600000000000 P ABSTTL REPLACE",
     "SWAPDB 0 1",
     "FLUSHDB",
+    "FLUSHALL",
     "RANDOMKEY",
     "SCAN 0",
     "EXISTS K K",
@@ -149,6 +166,29 @@ const READ_HISTORY: &str = "XREADGROUP GROUP g E STREAMS K 0";
 
 const ELEMENTS: &[&str] = &["a", "b", "c", "d", "1", "2", "-3", "70000", "a-longer-element", "\"\""];
 
+/// What DUMP gives of a value of each type, as words of a line.
+static PAYLOADS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    const VALUES: &[&str] = &[
+        "SET k text",
+        "SET k 12",
+        "RPUSH k a b 1",
+        "SADD k 1 2",
+        "SADD k a b c d e",
+        "HSET k a 1 b 2",
+        "ZADD k 1 a 2 b",
+        "XADD k 5-1 a 1",
+    ];
+    let payload = |line: &&str| {
+        let mut session = Session::new();
+        session.run(line);
+        let reply = session.run_argv(&[b"DUMP", b"k"]);
+        let start = reply.iter().position(|byte| *byte == b'\n').expect("a bulk reply") + 1;
+        let bytes = &reply[start..reply.len() - 2];
+        format!("\"{}\"", bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>())
+    };
+    VALUES.iter().map(payload).collect()
+});
+
 fn filled(template: &str, random: &mut Random) -> String {
     let mut line = Vec::new();
     for word in template.split(' ') {
@@ -156,6 +196,8 @@ fn filled(template: &str, random: &mut Random) -> String {
             "K" => format!("k{}", random.below(6)),
             "E" => ELEMENTS[random.below(ELEMENTS.len())].to_string(),
             "I" => (random.below(9) as i64 - 4).to_string(),
+            "(I" => format!("({}", random.below(9)),
+            "P" => PAYLOADS[random.below(PAYLOADS.len())].clone(),
             "F" => ["1.5", "-2", "0.1", "3e2", "inf", "-0"][random.below(6)].to_string(),
             "N" => random.below(9).to_string(),
             "N-*" => format!("{}-*", random.below(9)),
@@ -277,4 +319,21 @@ fn replayed_effects_give_the_same_data_and_snapshots_stay() {
         follow(seed, COMMANDS, seed % 2 == 0);
     }
     println!("tried: {} commands whose effects were replayed", histories * COMMANDS as u64);
+}
+
+#[test]
+fn an_spop_of_many_members_is_replayed() {
+    const MEMBERS: usize = 3_000;
+    for count in [1_024, 1_025, 2_500, MEMBERS - 1, MEMBERS] {
+        let mut session = Session::new();
+        let mut copy = Keyspace::new(16, 7);
+        copy.loading = true;
+        let members: Vec<String> = (0..MEMBERS).map(|member| member.to_string()).collect();
+        for line in [format!("SADD k {}", members.join(" ")), format!("SPOP k {count}")] {
+            session.run(&line);
+            replay(&mut copy, &session.unit);
+        }
+        assert_eq!(session.run("SCARD k"), format!(":{}\r\n", MEMBERS - count));
+        assert_eq!(Digest::of(session.keyspace.dbs()), Digest::of(copy.dbs()), "SPOP k {count}");
+    }
 }

@@ -39,9 +39,9 @@ pub const TABLE: &[ProcessSpec] = &[
             row("saveconfig", 2, RULES, "3.0.0", "Writes the state of the cluster to its file."),
             row("set-config-epoch", 3, RULES, "3.0.0", "Sets the epoch of a new node."),
             row("setslot", -4, RULES, "3.0.0", "Says whose a slot is."),
-            row("shards", 2, TELLS, "7.0.0", "Lists the shards."),
+            row("shards", 2, LOADING | TELLS, "7.0.0", "Lists the shards."),
             row("slaves", 3, ADMIN | STALE, "3.0.0", "Lists the replicas of a node."),
-            row("slots", 2, TELLS, "3.0.0", "Lists whose the slots are."),
+            row("slots", 2, LOADING | TELLS, "3.0.0", "Lists whose the slots are."),
         ],
         ..row("cluster", -2, 0, "3.0.0", "Commands about the cluster.")
     },

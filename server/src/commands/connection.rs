@@ -85,7 +85,7 @@ pub const TABLE: &[ProcessSpec] = &[
                 "3.2.0",
                 "Turns replies on or off, or skips the next.",
             ),
-            spec("pause", client_pause, -3, RULE, Keys::None, "2.9.50", "Holds back commands for a while."),
+            spec("pause", client_pause, -3, RULE, Keys::None, "3.0.0", "Holds back commands for a while."),
             spec("unpause", client_unpause, 2, RULE, Keys::None, "6.2.0", "Ends a pause."),
             spec("unblock", client_unblock, -3, RULE, Keys::None, "5.0.0", "Ends another client's waiting."),
             spec(

@@ -1,5 +1,8 @@
 //! COMMAND: what the table says.
 
+#[cfg(test)]
+mod tests;
+
 use keyspace::CommandError;
 use keyspace::commands::keys::{Begin, Find, KEY_FLAGS, KeySpec, Keys, Places};
 use keyspace::commands::{flags::*, spec, unknown_subcommand};
@@ -101,7 +104,6 @@ const SHOWN_FLAGS: &[(u32, &str)] = &[
     (ASKING, "asking"),
     (FAST, "fast"),
     (NO_AUTH, "no_auth"),
-    (TOUCHES_ARBITRARY_KEYS, "touches_arbitrary_keys"),
     (NO_MULTI, "no_multi"),
     (ALLOW_BUSY, "allow_busy"),
 ];
@@ -164,8 +166,7 @@ fn write_info(reply: &mut Encoder<'_>, command: Command) {
     write_names(reply, &shown.chain(movable).collect::<Vec<_>>());
     columns.keys.first_last_step().into_iter().for_each(|number| reply.integer(number));
     write_names(reply, &categories(command));
-    let tips = TIPS.iter().find(|row| docs::are_named(row.0, &command.full_name()));
-    let tips: Vec<&str> = tips.map_or(Vec::new(), |(_, tips)| tips.split(' ').collect());
+    let tips = tips(command);
     reply.array(tips.len());
     tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
     write_key_specs(reply, columns.keys);
@@ -203,12 +204,9 @@ fn write_key_specs(reply: &mut Encoder<'_>, keys: Keys) {
         reply.map(3);
         reply.bulk(b"flags");
         write_key_flags(reply, spec.flags);
-        let (kind, begin) = shown_begin(spec.begin, option);
+        let [(kind, begin), (find_kind, find)] = shown(spec, option);
         write_search(reply, "begin_search", kind, &begin);
-        // What is not shown where it begins is not shown where it ends.
-        let find = if kind == "unknown" { Find::Unknown } else { spec.find };
-        let (kind, find) = shown_find(find);
-        write_search(reply, "find_keys", kind, &find);
+        write_search(reply, "find_keys", find_kind, &find);
     }
 }
 
@@ -218,6 +216,14 @@ type Field<'a> = (&'static str, Shown<'a>);
 enum Shown<'a> {
     Number(i64),
     Word(&'a str),
+}
+
+/// Where a specification's keys begin, and where they are found from there.
+fn shown<'a>(spec: &KeySpec, option: &'a str) -> [(&'static str, Vec<Field<'a>>); 2] {
+    let begin = shown_begin(spec.begin, option);
+    // What is not shown where it begins is not shown where it ends.
+    let find = if begin.0 == "unknown" { Find::Unknown } else { spec.find };
+    [begin, shown_find(find)]
 }
 
 fn shown_begin(begin: Begin, option: &str) -> (&'static str, Vec<Field<'_>>) {
@@ -263,7 +269,11 @@ fn write_search(reply: &mut Encoder<'_>, name: &str, kind: &str, fields: &[Field
 /// What proxies and clients of clusters may want to know. Source: redis 7.2 `src/commands/*.json`, `command_tips`.
 #[rustfmt::skip]
 const TIPS: &[(&str, &str)] = &[
-    ("config|set latency|reset slowlog|reset", "request_policy:all_nodes response_policy:all_succeeded"),
+    (
+        "client|setinfo client|setname config|resetstat config|rewrite config|set slowlog|reset",
+        "request_policy:all_nodes response_policy:all_succeeded",
+    ),
+    ("latency|reset", "request_policy:all_nodes response_policy:agg_sum"),
     (
         "client|info client|list cluster|bumpepoch cluster|count-failure-reports cluster|getkeysinslot \
          cluster|info cluster|links cluster|nodes cluster|replicas cluster|shards cluster|slaves \
@@ -278,16 +288,20 @@ const TIPS: &[(&str, &str)] = &[
     ("flushall flushdb memory|purge ping", "request_policy:all_shards response_policy:all_succeeded"),
     ("mget", "request_policy:multi_shard"),
     ("info memory|doctor memory|malloc-stats memory|stats", "nondeterministic_output request_policy:all_shards response_policy:special"),
-    ("wait", "request_policy:all_shards response_policy:agg_min"),
+    ("wait waitaof", "request_policy:all_shards response_policy:agg_min"),
     ("mset", "request_policy:multi_shard response_policy:all_succeeded"),
-    ("scan", "nondeterministic_output request_policy:special"),
+    ("scan", "nondeterministic_output request_policy:special response_policy:special"),
     ("keys", "request_policy:all_shards nondeterministic_output_order"),
     ("latency|doctor latency|graph latency|histogram latency|history latency|latest", "nondeterministic_output request_policy:all_nodes response_policy:special"),
     ("slowlog|len", "request_policy:all_nodes response_policy:agg_sum nondeterministic_output"),
     ("slowlog|get", "request_policy:all_nodes nondeterministic_output"),
-    ("msetnx", "request_policy:multi_shard response_policy:agg_min"),
-    ("randomkey", "request_policy:all_shards nondeterministic_output"),
+    ("randomkey", "request_policy:all_shards response_policy:special nondeterministic_output"),
 ];
+
+fn tips(command: Command) -> Vec<&'static str> {
+    let tips = TIPS.iter().find(|row| docs::are_named(row.0, &command.full_name()));
+    tips.map_or(Vec::new(), |(_, tips)| tips.split(' ').collect())
+}
 
 fn list(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
     let mut commands: Vec<Command> = server.table.flat().collect();

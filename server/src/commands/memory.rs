@@ -134,12 +134,15 @@ fn write_double(reply: &mut Encoder<'_>, name: &str, value: f64) {
 }
 
 fn usage(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result {
-    let samples = match argv[3..] {
-        [] => 5,
-        [option, count] if option.eq_ignore_ascii_case(b"samples") => super::integer(count)?,
-        _ => return Err(CommandError::Syntax),
-    };
-    let samples = usize::try_from(samples).map_err(|_| CommandError::Syntax)?;
+    let mut samples = 5;
+    for option in argv[3..].chunks(2) {
+        // As in Redis the last one counts.
+        samples = match option {
+            [name, count] if name.eq_ignore_ascii_case(b"samples") => super::integer(count)?.try_into(),
+            _ => return Err(CommandError::Syntax),
+        }
+        .map_err(|_| CommandError::Syntax)?;
+    }
     server.wait_for_all(id);
     let Some(client) = server.clients.get_mut(id) else { return Ok(()) };
     let entry = server.keyspace.entry(client.db, argv[2], server.clock.unix_ms);

@@ -22,12 +22,12 @@ type Result<T = ()> = std::result::Result<T, CommandError>;
 
 /// The rows.
 pub const TABLE: &[ProcessSpec] = &[
-    spec("wait", wait, 3, BLOCKING | CONNECTION, Keys::None, "3.0.0", "Waits for replicas."),
+    spec("wait", wait, 3, CONNECTION, Keys::None, "3.0.0", "Waits for replicas."),
     spec(
         "waitaof",
         waitaof,
         4,
-        BLOCKING | CONNECTION,
+        NOSCRIPT | CONNECTION,
         Keys::None,
         "7.2.0",
         "Waits until earlier writes are durable, here and at replicas.",

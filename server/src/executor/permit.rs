@@ -9,6 +9,15 @@ use crate::disk::Wish;
 use crate::executor::{PauseMode, Server};
 use crate::transaction::Transaction;
 
+/// Why a command waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Delay {
+    /// The server is paused.
+    Pause,
+    /// Writes are held.
+    Hold,
+}
+
 impl Server {
     /// Whether a command may run now. The order is Redis's: the first reason is the one that is told.
     pub(crate) fn permit(&self, id: ClientId, command: Command, argv: &[&[u8]]) -> Result<(), CommandError> {
@@ -80,24 +89,33 @@ impl Server {
         Ok(())
     }
 
-    /// Makes a command wait where it stands, if it must: the server is paused, or writes are held.
+    /// Makes a command wait where it stands, if it must.
     pub(crate) fn postpone(&mut self, id: ClientId, command: Command) -> bool {
-        // A replica's word about how far it is must not wait.
-        if self.replication.has(id) {
-            return false;
-        }
-        let writes =
-            [flags::WRITE, flags::MAY_REPLICATE].iter().any(|&flag| self.has_or_executes(id, command, flag));
-        let waiting = match self.paused {
-            Some((_, mode)) if writes || mode == PauseMode::All => &mut self.resumed,
-            _ if writes && self.writes_are_held() => &mut self.held,
-            _ => return false,
+        let waiting = match self.delay(id, command) {
+            Some(Delay::Pause) => &mut self.resumed,
+            Some(Delay::Hold) => &mut self.held,
+            None => return false,
         };
         waiting.push(id);
         if let Some(client) = self.clients.get_mut(id) {
             client.postponed = true;
         }
         true
+    }
+
+    /// Why a command must wait, if it must.
+    pub(crate) fn delay(&self, id: ClientId, command: Command) -> Option<Delay> {
+        // A replica's word about how far it is must not wait.
+        if self.replication.has(id) {
+            return None;
+        }
+        let writes =
+            [flags::WRITE, flags::MAY_REPLICATE].iter().any(|&flag| self.has_or_executes(id, command, flag));
+        match self.paused {
+            Some((_, mode)) if writes || mode == PauseMode::All => Some(Delay::Pause),
+            _ if writes && self.writes_are_held() => Some(Delay::Hold),
+            _ => None,
+        }
     }
 
     /// Whether a command is refused where there is no memory: whatever is queued takes some, too.

@@ -396,6 +396,85 @@ fn sorted_sets_and_several_elements_are_waited_for() {
     assert_eq!(waiting.reply(), "[l [a b c]]");
 }
 
+/// What makes the data, who waits, what wakes it (not before the last of them), and the reply.
+#[rustfmt::skip]
+const WAKING: &[(&str, &str, &str, &str)] = &[
+    ("RPUSH s a", "BLPOP q 0", "COPY s q", "[q a]"),
+    ("RPUSH s a", "BLPOP q 0", "RESTORE q 0 <DUMP s>", "[q a]"),
+    ("SELECT 1 ; RPUSH q a", "BLPOP q 0", "MOVE q 0", "[q a]"),
+    ("RPUSH s 2 1", "BLPOP q 0", "SORT s STORE q", "[q 1]"),
+    ("SELECT 1 ; RPUSH q a", "BLPOP q 0", "SWAPDB 0 1", "[q a]"),
+    ("RPUSH s a", "BLPOP q 0", "RENAME s q", "[q a]"),
+    ("RPUSH s a b", "BLPOP q 0", "LMOVE s q RIGHT LEFT", "[q b]"),
+    ("RPUSH s a b", "BLMOVE q r LEFT LEFT 0", "RPOPLPUSH s q", "b"),
+    ("SADD s a", "BLPOP q 0", "SINTERSTORE q s s ; DEL q ; RPUSH q x", "[q x]"),
+    ("SADD s a", "BLPOP q 0", "SINTERSTORE q s s ; SORT s ALPHA STORE q", "[q a]"),
+    ("SADD s a", "BZPOPMIN q 0", "SINTERSTORE q s s ; ZUNIONSTORE q 1 s", "[q a 1]"),
+    ("GEOADD s 1 1 a", "BZPOPMIN q 0", "GEOSEARCHSTORE q s FROMLONLAT 1 1 BYRADIUS 1 km", "[q a 3377822707026402]"),
+    ("GEOADD s 1 1 a", "BZPOPMIN q 0", "GEORADIUS s 1 1 1 km STORE q", "[q a 3377822707026402]"),
+    ("ZADD s 1 a 2 b", "BZPOPMAX q 0", "ZRANGESTORE q s 1 1", "[q b 2]"),
+    ("ZADD s 1 a 2 b", "BZMPOP 0 1 q MAX", "COPY s q", "[q [[b 2]]]"),
+    ("ZADD s 1 a", "BZPOPMIN q 0", "RESTORE q 0 <DUMP s>", "[q a 1]"),
+    ("XGROUP CREATE q g $ MKSTREAM", "XREADGROUP GROUP g c BLOCK 0 STREAMS q >", "XADD q 1-1 f v", "[[q [[1-1 [f v]]]]]"),
+    ("XGROUP CREATE q g $ MKSTREAM ; SET s v", "XREADGROUP GROUP g c BLOCK 0 STREAMS q >", "RENAME s q",
+     "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+    ("XADD s 1-1 f v", "XREAD BLOCK 0 STREAMS q 0", "SET q v ; DEL q ; COPY s q", "[[q [[1-1 [f v]]]]]"),
+];
+
+#[test]
+fn whatever_makes_a_key_wakes_who_waits_for_its_type() {
+    let (_world, server) = server();
+    for (data, wait, wakers, reply) in WAKING {
+        let (mut waiting, mut other) = (server.client(), server.client());
+        other.ok("FLUSHALL");
+        data.split(" ; ").for_each(|line| drop(other.ask(line)));
+        waiting.send(wait);
+        blocked(&server, 1);
+        for waker in wakers.split(" ; ") {
+            assert!(waiting.is_silent(), "{wait} before {waker}");
+            let payload = waker.ends_with(" <DUMP s>").then(|| other.call(&[b"DUMP", b"s"]));
+            let words = waker.split(' ').take(3).map(str::as_bytes);
+            match payload {
+                Some(Reply::Bulk(payload)) => {
+                    drop(other.call(&words.chain([&payload[..]]).collect::<Vec<_>>()))
+                }
+                _ => drop(other.ask(waker)),
+            }
+        }
+        assert_eq!(waiting.reply(), *reply, "{wait} after {wakers}");
+    }
+}
+
+#[test]
+fn who_is_woken_is_looked_at_as_if_it_had_just_come() {
+    let (_world, server) = server();
+    let (mut waiting, mut other) = (server.client(), server.client());
+    other.ask("RPUSH s a b");
+    other.ok("CONFIG SET maxmemory 1");
+    waiting.send("BLMOVE q r LEFT LEFT 0");
+    assert_eq!(waiting.reply(), "-OOM command not allowed when used memory > 'maxmemory'.");
+    other.ok("CONFIG SET maxmemory 0");
+    waiting.send("BLMOVE q r LEFT LEFT 0");
+    blocked(&server, 1);
+    other.ok("CONFIG SET maxmemory 1");
+    other.ok("RENAME s q");
+    assert_eq!(waiting.reply(), "-OOM command not allowed when used memory > 'maxmemory'.");
+    assert_eq!(other.ask("LRANGE q 0 -1"), "[a b]");
+    blocked(&server, 0);
+    other.ok("CONFIG SET maxmemory 0");
+    other.ok("RENAME q s");
+    // What a transaction has pushed under its own pause stays until that is over.
+    waiting.send("BLPOP q 0");
+    blocked(&server, 1);
+    for command in ["MULTI", "CLIENT PAUSE 100000 WRITE", "RENAME s q", "EXEC", "PING"] {
+        other.ask(command);
+    }
+    assert!(waiting.is_silent());
+    assert_eq!(other.ask("LRANGE q 0 -1"), "[a b]");
+    other.ok("CLIENT UNPAUSE");
+    assert_eq!(waiting.reply(), "[q a]");
+}
+
 #[test]
 fn waiting_ends_in_time_and_by_unblock() {
     let (_world, server) = server();

@@ -301,6 +301,11 @@ fn memory_is_told_in_redis_terms() {
     assert!(client.ask("MEMORY DOCTOR").len() > 20);
     assert!(client.ask("MEMORY MALLOC-STATS").contains("jemalloc statistics"));
     client.ok("MEMORY PURGE");
+    let five = client.ask("MEMORY USAGE k0");
+    assert_eq!(client.ask("MEMORY USAGE k0 SAMPLES 0 SAMPLES 5"), five, "the last one counts");
+    for wrong in ["SAMPLES", "SAMPLES 1 SAMPLES", "SAMPLES -1 SAMPLES 1", "x 1"] {
+        assert_eq!(client.ask(&format!("MEMORY USAGE k0 {wrong}")), "-ERR syntax error", "{wrong}");
+    }
     for field in ["used_memory_startup", "used_memory_overhead", "used_memory_dataset", "mem_clients_normal"]
     {
         assert!(number(&mut client, field) > 0, "{field}");

@@ -17,12 +17,24 @@ const FIELDS: &[&str] =
 #[rustfmt::skip]
 const MEANT: &[(&str, &str, &str)] = &[
     // 7.2 changed these.
+    ("redis", "blmove", "flags"),
+    ("redis", "blpop", "flags"),
+    ("redis", "brpop", "flags"),
+    ("redis", "brpoplpush", "flags"),
+    ("redis", "bzpopmax", "flags"),
+    ("redis", "bzpopmin", "flags"),
+    ("redis", "client|setname", "tips"),
+    ("redis", "cluster|shards", "flags"),
+    ("redis", "cluster|slots", "flags"),
     ("redis", "command|getkeys", "arity"),
     ("redis", "command|getkeysandflags", "arity"),
-    ("redis", "randomkey", "flags"),
-    ("redis", "scan", "flags"),
+    ("redis", "config|resetstat", "tips"),
+    ("redis", "config|rewrite", "tips"),
+    ("redis", "latency|reset", "tips"),
+    ("redis", "msetnx", "tips"),
+    ("redis", "randomkey", "tips"),
+    ("redis", "scan", "tips"),
     ("redis", "wait", "flags"),
-    ("redis", "wait", "categories"),
     ("redis", "zrank", "arity"),
     ("redis", "zrevrank", "arity"),
     // Valkey has gone on from 7.2.

@@ -13,13 +13,23 @@ use super::{Chance, Connection};
 use crate::server::{Server, free_port, redis_and_valkey};
 
 /// What differs and must: the command, the field. 7.2 has other arguments of COMMAND GETKEYS, added WITHSCORE to ZRANK,
-/// and advises against QUIT.
+/// advises against QUIT and the old forms of SET, and counts no version between 2.8 and 3.0.
 const MEANT: &[(&str, &str)] = &[
+    ("client|pause", "since"),
     ("command|getkeys", "arguments"),
     ("command|getkeysandflags", "arguments"),
+    ("psetex", "deprecated_since"),
+    ("psetex", "doc_flags"),
+    ("psetex", "replaced_by"),
     ("quit", "deprecated_since"),
     ("quit", "doc_flags"),
     ("quit", "replaced_by"),
+    ("setex", "deprecated_since"),
+    ("setex", "doc_flags"),
+    ("setex", "replaced_by"),
+    ("setnx", "deprecated_since"),
+    ("setnx", "doc_flags"),
+    ("setnx", "replaced_by"),
     ("zrank", "arguments"),
     ("zrank", "history"),
     ("zrevrank", "arguments"),

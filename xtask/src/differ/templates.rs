@@ -20,10 +20,19 @@ const BITMAP: &[&str] = &[
 const LIST: &[&str] = &[
     "LPUSH|RPUSH K V V [V V V]", "LPUSHX|RPUSHX K V", "LPOP|RPOP K [I]", "LLEN K", "LRANGE K I I", "LRANGE K 0 -1", "LINDEX K I",
     "LSET K I V", "LINSERT K BEFORE|AFTER|x V V", "LREM K I V", "LTRIM K I -1", "LPOS K V [RANK I] [COUNT I] [MAXLEN I]",
-    "LMOVE K K LEFT|RIGHT LEFT|RIGHT", "RPOPLPUSH K K", "LMPOP I K K LEFT|RIGHT [COUNT I]", "MULTI ; BLPOP|BRPOP K K 0|-1 ; EXEC",
-    "MULTI ; BLMOVE K K LEFT|RIGHT LEFT|RIGHT 0 ; BLMPOP 0 2 K K LEFT|RIGHT [COUNT I] ; EXEC", "SORT K ALPHA [ASC|DESC] [LIMIT I I]",
-    "SORT K BY NOSORT [GET #] [LIMIT I I] [STORE K]", "SORT K LIMIT I I STORE K", "RPUSH K V V V V V V V V V V",
+    "LMOVE K K LEFT|RIGHT LEFT|RIGHT", "RPOPLPUSH K K", "LMPOP I K K LEFT|RIGHT [COUNT I]", "SORT K ALPHA [ASC|DESC] [LIMIT I I]",
+    "SORT K LIMIT I I STORE K", "RPUSH K V V V V V V V V V V",
 ];
+
+/// 7.2 has other words for a time that is too long.
+#[rustfmt::skip]
+const WAITING: &[&str] = &[
+    "MULTI ; BLPOP|BRPOP K K 0|-1 ; EXEC", "MULTI ; BLMOVE K K LEFT|RIGHT LEFT|RIGHT 0 ; BLMPOP 0 2 K K LEFT|RIGHT [COUNT I] ; EXEC",
+    "MULTI ; BZPOPMIN|BZPOPMAX K K 0 ; EXEC", "MULTI ; BZMPOP 0 2 K K MIN|MAX [COUNT I] ; EXEC",
+];
+
+/// Of a list, which has an order.
+const UNSORTED: &[&str] = &["SORT K BY NOSORT [GET #] [LIMIT I I] [STORE K]"];
 
 /// Weights and data beside the elements `V`.
 #[rustfmt::skip]
@@ -50,33 +59,51 @@ const HASH: &[&str] = &[
 #[rustfmt::skip]
 const ZSET: &[&str] = &[
     "ZADD K [NX|XX] [CH] S V [S V S V]", "ZADD K [XX] [GT|LT] [INCR] S V", "ZADD K NX GT S V", "ZINCRBY K S V", "ZREM K V V",
-    "ZCARD K", "ZSCORE K V", "ZMSCORE K V V", "ZRANK|ZREVRANK K V", "ZCOUNT K R R", "ZADD lex 0 V 0 V", "ZLEXCOUNT lex L L", "ZRANGE K I I [REV] [WITHSCORES]",
+    "ZCARD K", "ZSCORE K V", "ZMSCORE K V V", "ZCOUNT K R R", "ZADD lex 0 V 0 V", "ZLEXCOUNT lex L L", "ZRANGE K I I [REV] [WITHSCORES]",
     "ZRANGE K R R BYSCORE [REV] [LIMIT 0|1|3 I] [WITHSCORES]", "ZRANGE lex L L BYLEX [REV] [LIMIT 0|1|3 I]", "ZREVRANGE K I I [WITHSCORES]",
     "ZRANGEBYSCORE|ZREVRANGEBYSCORE K R R [WITHSCORES] [LIMIT 0|1|3 I]", "ZRANGEBYLEX|ZREVRANGEBYLEX lex L L [LIMIT 0|1|3 I]",
-    "ZRANGESTORE K K I I [REV]", "ZRANGESTORE K K R R BYSCORE [LIMIT 0|1|3 I]", "ZPOPMIN|ZPOPMAX K [I]", "MULTI ; BZPOPMIN|BZPOPMAX K K 0 ; EXEC",
-    "ZMPOP I K K MIN|MAX [COUNT I]", "MULTI ; BZMPOP 0 2 K K MIN|MAX [COUNT I] ; EXEC", "ZREMRANGEBYRANK K I I", "ZREMRANGEBYSCORE K R R",
+    "ZRANGESTORE K K I I [REV]", "ZRANGESTORE K K R R BYSCORE [LIMIT 0|1|3 I]", "ZPOPMIN|ZPOPMAX K [I]",
+    "ZMPOP I K K MIN|MAX [COUNT I]", "ZREMRANGEBYRANK K I I", "ZREMRANGEBYSCORE K R R",
     "ZREMRANGEBYLEX lex L L", "ZUNION|ZINTER|ZDIFF 2 K K [WITHSCORES]", "ZUNION|ZINTER 2 K K WEIGHTS S S [AGGREGATE SUM|MIN|MAX] [WITHSCORES]",
     "ZUNIONSTORE|ZINTERSTORE|ZDIFFSTORE K I K K [K]", "ZINTERSTORE|ZUNIONSTORE K 2 K K [AGGREGATE MIN|MAX|x]", "ZINTERCARD I K K [LIMIT I]",
-    "~ZSCAN K 0 COUNT 1000", "~ZRANDMEMBER K 1000 [WITHSCORES]", "SORT K ALPHA [BY nosort] [DESC]",
+    "~ZSCAN K 0 COUNT 1000", "~ZRANDMEMBER K 1000 [WITHSCORES]",
 ];
+
+/// 7.2 has given them a word more.
+const RANK: &[&str] = &["ZRANK|ZREVRANK K V"];
+
+/// Of a sorted set.
+const IN_PLACE: &[&str] = &["SORT K ALPHA [BY nosort] [DESC]"];
 
 /// Keys of all types.
 #[rustfmt::skip]
+const TYPES: &[&str] = &[
+    "SET K E|N", "RPUSH K V V", "SADD K V N", "SADD K N N", "HSET K V E", "ZADD K S V", "XADD K NEW f E", "DEL|UNLINK K [K]",
+];
+
+#[rustfmt::skip]
 const GENERIC: &[&str] = &[
-    "SET K E|N", "RPUSH K V V", "SADD K V N", "SADD K N N", "HSET K V E", "ZADD K S V", "XADD K NEW f E", "DEL|UNLINK K [K]", "EXISTS|TOUCH K K K",
-    "TYPE K", "RENAME|RENAMENX K K", "COPY K K [DB 0|1|99] [REPLACE]", "MOVE K 0|1|99|x", "EXPIREAT|PEXPIREAT K 4102444800|1 [NX|XX|GT|LT]",
-    "EXPIRE|PEXPIRE K -1|x|9223372036854775807 [XX]", "PEXPIREAT K 4102444800000|4102444801000 [GT|LT]", "PERSIST K", "TTL|PTTL nothing",
+    "EXISTS|TOUCH K K K",
+    "TYPE K", "RENAME|RENAMENX K K", "COPY K K [DB 0|1|99] [REPLACE]", "MOVE K 0|1|99|x", "EXPIREAT K 4102444800 [NX|XX|GT|LT]",
+    "EXPIRE|PEXPIRE K x|9223372036854775807 [XX]", "PEXPIREAT K 4102444800000|4102444801000 [GT|LT]", "PERSIST K", "TTL|PTTL nothing",
     "EXPIRETIME|PEXPIRETIME K", "~KEYS *", "~SCAN 0 COUNT 1000 [TYPE string|hash] [MATCH k?]", "DBSIZE", "SELECT 0|0|1", "SWAPDB 0 1",
-    "FLUSHDB [ASYNC|SYNC|x]", "OBJECT REFCOUNT|FREQ nothing", "MULTI ; SET ^K E ; INCR ^K ; LPUSH K V ; GET ^K ; EXEC", "MULTI ; NONE ; EXEC",
+    "FLUSHDB [ASYNC|SYNC|x]", "MULTI ; SET ^K E ; INCR ^K ; LPUSH K V ; GET ^K ; EXEC", "MULTI ; NONE ; EXEC",
     "WATCH K ; SET ^K E ; MULTI ; GET ^K ; EXEC", "WATCH K ; MULTI ; TYPE K ; DISCARD", "APPEND|STRLEN|INCR K [V]", "LPOP|SCARD|HLEN|ZCARD|LLEN K",
     "GETRANGE K I I", "SINTERSTORE|ZUNIONSTORE K K", "ZUNION 2 K K", "SORT K [ALPHA]", "PFADD|PFCOUNT K", "SETBIT K B 1", "HINCRBY K V N", "LPOS K V",
-    "BITCOUNT K", "ECHO E", "PING [E]", "GETDEL K", "OBJECT ENCODING nothing", "RESTORE K 0 E", "LCS K K",
+    "BITCOUNT K", "ECHO E", "PING [E]", "GETDEL K", "RESTORE K 0 E", "LCS K K",
 ];
+
+/// Valkey calls a key that such a time takes away expired, not deleted.
+const PAST: &[&str] = &["EXPIREAT|PEXPIREAT K 4102444800|1 [NX|XX|GT|LT]", "EXPIRE|PEXPIRE K -1 [XX]"];
+
+const OBJECT: &[&str] = &["OBJECT REFCOUNT|FREQ|ENCODING nothing"];
 
 #[rustfmt::skip]
 const HYPERLOGLOG: &[&str] = &[
     "PFADD K E E", "PFADD K E [E E E E]", "PFADD K", "PFCOUNT K", "PFCOUNT K K", "PFMERGE K K K", "GET K", "STRLEN K",
     "PFDEBUG DECODE|ENCODING K", "PFDEBUG TODENSE|GETREG K", "DEL K",
+    "RPUSH list V", "PFADD|PFCOUNT list|K", "PFMERGE list K", "PFMERGE K list K", "PFCOUNT K list|absent",
+    "PFDEBUG DECODE|ENCODING|TODENSE|GETREG|x list|absent|K [x]",
 ];
 
 #[rustfmt::skip]
@@ -139,6 +166,25 @@ const KEYS: &[&str] = &[
     "COMMAND GETKEYS|GETKEYSANDFLAGS SORT|XREAD|MIGRATE K",
 ];
 
+/// Words of the syntax that stand for nothing, or for nothing good, with keys of all types.
+#[rustfmt::skip]
+const REFUSED: &[&str] = &[
+    "RESTORE K 0|-1|x E [REPLACE|ABSTTL|x] [IDLETIME I] [FREQ 256]", "~SORT|SORT_RO K [BY x|w_*] [LIMIT I x|1] [GET x] [x|ASC]",
+    "~SSCAN|HSCAN|ZSCAN K x|0|-1 [COUNT x|0|1] [MATCH x] [x]", "SPOP nobody no-count|-2", "GETEX K EX|PX|EXAT|PXAT|x x|-1|0 [PERSIST]",
+    "~SRANDMEMBER|HRANDFIELD|ZRANDMEMBER K x|-1|1.5|-9223372036854775808 [WITHVALUES|WITHSCORES|x]", "COPY K K [DB x|-1] [REPLACE] [x]",
+    "~MEMORY USAGE K [SAMPLES x|-1|0] [SAMPLES 1] [x]", "EXPIREAT K x|-1|4102444800 [NX] [XX] [GT] [LT]", "LMPOP x|0|1|2 K K LEFT|x [COUNT 0|x]",
+    "ZMPOP x|0|1|2 K K MIN|x [COUNT 0|x]", "SINTERCARD|ZINTERCARD x|0|1|2 K K [LIMIT x|-1]", "ZRANGESTORE K K L L BYLEX|BYSCORE|x [LIMIT I x] [REV]",
+    "ZRANGE K L|R L|R BYLEX|BYSCORE [LIMIT I x|1] [REV] [WITHSCORES]", "GEOSEARCH|GEORADIUS_RO K [FROMMEMBER m1] [FROMLONLAT x|1 1] [BYRADIUS 1 m|x] [COUNT x|0] [ANY]",
+    "GEOSEARCHSTORE K K FROMMEMBER m1|x BYRADIUS 1|x m|x [WITHDIST] [COUNT x|0|1] [STOREDIST]", "GEOADD K [NX] [XX] x|1|181 1|x m1", "PFADD|PFCOUNT|PFMERGE K [K]",
+];
+
+/// What may be put out of order, and still says the same everywhere.
+const ON_REFUSAL: &[&[&str]] =
+    &[STRING, BITMAP, LIST, SET, HASH, ZSET, TYPES, GENERIC, PAST, GEO, GEO_MEMBER, REFUSED, REFUSED];
+
+/// 7.2 has other words than 7.0.
+const REFUSED_STREAMS: &[&[&str]] = &[STREAM, TYPES];
+
 /// Requests of a kind, and who is asked the same.
 pub(super) struct Group {
     pub(super) name: &'static str,
@@ -147,6 +193,8 @@ pub(super) struct Group {
     pub(super) collections: bool,
     /// Whether all that they hold is the same in the end.
     pub(super) same_data: bool,
+    /// Whether words are put out of order.
+    pub(super) garbled: bool,
     pub(super) templates: &'static [&'static [&'static str]],
 }
 
@@ -154,17 +202,20 @@ const BOTH: &[&str] = &["redis", "valkey"];
 
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
-    Group { name: "string",      peers: BOTH,        collections: false, same_data: true,  templates: &[STRING] },
-    Group { name: "bitmap",      peers: BOTH,        collections: false, same_data: true,  templates: &[BITMAP] },
-    Group { name: "list",        peers: BOTH,        collections: true,  same_data: true,  templates: &[LIST, SORT] },
-    Group { name: "set",         peers: BOTH,        collections: true,  same_data: true,  templates: &[SET, SORT] },
-    Group { name: "hash",        peers: BOTH,        collections: true,  same_data: true,  templates: &[HASH] },
-    Group { name: "zset",        peers: BOTH,        collections: true,  same_data: true,  templates: &[ZSET] },
-    Group { name: "generic",     peers: BOTH,        collections: true,  same_data: true,  templates: &[GENERIC] },
-    Group { name: "hyperloglog", peers: BOTH,        collections: false, same_data: true,  templates: &[HYPERLOGLOG] },
-    Group { name: "geo",         peers: &["redis"],  collections: true,  same_data: true,  templates: &[GEO, GEO_MEMBER] },
-    Group { name: "geo-area",    peers: &["valkey"], collections: true,  same_data: true,  templates: &[GEO] },
-    Group { name: "stream",      peers: &["redis"],  collections: false, same_data: true,  templates: &[STREAM, STREAM_LAG] },
-    Group { name: "stream-info", peers: &["valkey"], collections: false, same_data: false, templates: &[STREAM, STREAM_INFO] },
-    Group { name: "keys",        peers: &["redis"],  collections: false, same_data: true,  templates: &[KEYS] },
+    Group { name: "string",      peers: BOTH,        collections: false, same_data: true,  garbled: false, templates: &[STRING] },
+    Group { name: "bitmap",      peers: BOTH,        collections: false, same_data: true,  garbled: false, templates: &[BITMAP] },
+    Group { name: "list",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[LIST, UNSORTED, WAITING, SORT] },
+    Group { name: "set",         peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[SET, SORT] },
+    Group { name: "hash",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[HASH] },
+    Group { name: "zset",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[ZSET, RANK, WAITING, IN_PLACE] },
+    Group { name: "generic",     peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[TYPES, GENERIC, OBJECT] },
+    Group { name: "past",        peers: &["redis"],  collections: true,  same_data: true,  garbled: false, templates: &[TYPES, GENERIC, PAST] },
+    Group { name: "hyperloglog", peers: BOTH,        collections: false, same_data: true,  garbled: false, templates: &[HYPERLOGLOG] },
+    Group { name: "geo",         peers: &["redis"],  collections: true,  same_data: true,  garbled: false, templates: &[GEO, GEO_MEMBER] },
+    Group { name: "geo-area",    peers: &["valkey"], collections: true,  same_data: true,  garbled: false, templates: &[GEO] },
+    Group { name: "stream",      peers: &["redis"],  collections: false, same_data: true,  garbled: false, templates: &[STREAM, STREAM_LAG] },
+    Group { name: "stream-info", peers: &["valkey"], collections: false, same_data: false, garbled: false, templates: &[STREAM, STREAM_INFO] },
+    Group { name: "keys",        peers: &["redis"],  collections: false, same_data: true,  garbled: false, templates: &[KEYS] },
+    Group { name: "refused",     peers: &["redis"],  collections: false, same_data: true,  garbled: true,  templates: ON_REFUSAL },
+    Group { name: "refused-at-streams", peers: &["valkey"], collections: false, same_data: true, garbled: true, templates: REFUSED_STREAMS },
 ];

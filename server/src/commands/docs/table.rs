@@ -245,6 +245,9 @@ pub(super) const SYNTAX: &[(&str, &str, &str)] = &[
 #[rustfmt::skip]
 pub(super) const DEPRECATED: &[(&str, &str, &str)] = &[
     ("substr", "2.0.0", "`GETRANGE`"),
+    ("psetex", "2.6.12", "`SET` with `PX`"),
+    ("setex", "2.6.12", "`SET` with `EX`"),
+    ("setnx", "2.6.12", "`SET` with `NX`"),
     ("hmset", "4.0.0", "`HSET` of several fields"),
     ("cluster|slaves", "5.0.0", "`CLUSTER REPLICAS`"),
     ("brpoplpush", "6.2.0", "`BLMOVE` with `RIGHT` and `LEFT`"),
