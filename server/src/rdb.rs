@@ -244,6 +244,8 @@ impl Server {
     }
 
     fn start_job(&mut self, target: PathBuf, for_replicas: bool) {
+        // What a process that was killed shortly before the start had left could not be told from another's then.
+        self.remove_stale_files();
         let settings = Settings { key_delay_us: self.config.key_save_delay_us(), ..self.save_settings() };
         let (fs, wake) = (self.persistence.fs(), self.persistence.wake());
         let save = Rewrite::begin_save(fs, target.clone(), settings, wake);
