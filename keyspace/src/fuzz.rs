@@ -85,7 +85,7 @@ fn assert_all_survive(keyspace: &Keyspace) {
 }
 
 fn assert_survives(keyspace: &Keyspace, value: ValueRef<'_>) {
-    let again = rdb::restore(&rdb::dump(value), keyspace.rdb_shapes());
+    let again = rdb::restore(&rdb::dump(value, true), keyspace.rdb_shapes());
     let again = again.map(|again| Digest::of_value(again.view())).ok();
     assert_eq!(
         again,

@@ -241,8 +241,9 @@ impl Keyspace {
 
     /// A key's value as DUMP gives it, and when the key expires: for MIGRATE. It is read as a command reads it.
     pub fn dump(&mut self, call: &Call<'_>, key: &[u8], unit: &mut Unit) -> Option<(Vec<u8>, Option<i64>)> {
+        let compress = self.limits.rdb_compression;
         let mut ctx = Ctx::new(self, call, unit);
-        let payload = rdb::dump(ctx.read(key)?);
+        let payload = rdb::dump(ctx.read(key)?, compress);
         Some((payload, ctx.expire_at_ms(key)))
     }
 

@@ -38,6 +38,8 @@ pub struct Limits {
     pub max_string_bytes: u64,
     /// How long a reply may get, in bytes, that is as long as the client says, not as the data are.
     pub max_repeated_bytes: usize,
+    /// `rdbcompression`, of DUMP's payloads.
+    pub rdb_compression: bool,
     /// `lazyfree-lazy-expire`: expired keys are logged as UNLINK.
     pub lazy_expire: bool,
     /// `lazyfree-lazy-server-del`: values that a write replaces are freed elsewhere.
@@ -89,6 +91,7 @@ impl Default for Limits {
             stream_node_max_entries: 100,
             max_string_bytes: 512 * 1024 * 1024,
             max_repeated_bytes: 512 * 1024 * 1024,
+            rdb_compression: true,
             lazy_expire: false,
             lazy_server_del: false,
             lazy_user_del: false,

@@ -4,7 +4,7 @@
 //! ```text
 //! #TS:1700000000\r\n              if aof-timestamp-enabled
 //! SELECT 0                        for each database that has keys
-//! SET k v                         or RPUSH, SADD, ZADD k score member.., HMSET k field value..: 64 items each
+//! SET k v                         or RPUSH, SADD, ZADD k score member.., HMSET k field value..: 64 items each, or 1 MiB
 //! SETRANGE k 536870911 v          of a string beyond 1 MiB the last byte, then what is not zeros, 64 KiB each
 //! XADD k id field value..         one for each entry of a stream, then XSETID, XGROUP and XCLAIM
 //! PEXPIREAT k 1700000000000       behind a key with a time to live
@@ -34,6 +34,9 @@ mod rdb;
 /// Items in one command; the last one of a value may have fewer. Source: redis 7.2 `src/server.h`
 /// `AOF_REWRITE_ITEMS_PER_CMD`.
 pub const ITEMS_PER_COMMAND: usize = 64;
+/// Bytes of the items in one command, which has fewer items then, but one: Redis has a small buffer for any command, but a
+/// block holds whole ones.
+pub const ITEM_BYTES_PER_COMMAND: usize = 1 << 20;
 /// A string of more bytes is made piece by piece: whoever frames the commands, or loads them, has one of them in memory.
 pub const WHOLE_STRING_BYTES: usize = 1 << 20;
 
@@ -111,10 +114,20 @@ impl RespEmitter {
                 string.pieces(0..string.len()).try_for_each(|piece| out.write_all(piece))?;
                 out.write_all(b"\r\n")
             }
-            ValueRef::List(list) => Batches::of(b"RPUSH", key, list.len(), 1).write(list.iter(), out, single),
-            ValueRef::Set(set) => Batches::of(b"SADD", key, set.len(), 1).write(set.iter(), out, single),
-            ValueRef::Hash(hash) => Batches::of(b"HMSET", key, hash.len(), 2).write(hash.iter(), out, pair),
-            ValueRef::ZSet(zset) => Batches::of(b"ZADD", key, zset.len(), 2).write(zset.iter(), out, scored),
+            ValueRef::List(list) => {
+                Batches::of(b"RPUSH", key, list.len(), 1).write(list.iter(), out, len_bytes, single)
+            }
+            ValueRef::Set(set) => {
+                Batches::of(b"SADD", key, set.len(), 1).write(set.iter(), out, len_bytes, single)
+            }
+            ValueRef::Hash(hash) => {
+                let pair_bytes = |&(field, value): &_| len_bytes(&field) + len_bytes(&value);
+                Batches::of(b"HMSET", key, hash.len(), 2).write(hash.iter(), out, pair_bytes, pair)
+            }
+            ValueRef::ZSet(zset) => {
+                let member_bytes = |(member, _): &_| len_bytes(member);
+                Batches::of(b"ZADD", key, zset.len(), 2).write(zset.iter(), out, member_bytes, scored)
+            }
             ValueRef::Stream(stream) => stream::write(key, stream, out),
         }
     }
@@ -134,7 +147,7 @@ fn patch(key: &[u8], offset: usize, bytes: &[u8], out: &mut impl Write) -> io::R
     bulk(out, bytes)
 }
 
-/// A collection, as commands of at most [`ITEMS_PER_COMMAND`] items.
+/// A collection, as commands of at most [`ITEMS_PER_COMMAND`] items and about [`ITEM_BYTES_PER_COMMAND`].
 struct Batches<'a> {
     name: &'static [u8],
     key: &'a [u8],
@@ -151,24 +164,43 @@ impl<'a> Batches<'a> {
         &self,
         items: impl Iterator<Item = T>,
         out: &mut W,
+        len_bytes: impl Fn(&T) -> usize,
         mut write_item: impl FnMut(T, &mut W) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut done = 0;
+        // Looked at before any is written, because a command begins with their number.
+        let mut batch = Vec::with_capacity(self.items.min(ITEMS_PER_COMMAND));
+        let (mut batch_bytes, mut done) = (0, 0);
         for item in items {
-            if done % ITEMS_PER_COMMAND == 0 {
-                let batch = (self.items - done.min(self.items)).min(ITEMS_PER_COMMAND);
-                command(out, self.name, 1 + batch * self.args_per_item)?;
-                bulk(out, self.key)?;
+            let bytes = len_bytes(&item);
+            let is_long = !batch.is_empty() && batch_bytes + bytes > ITEM_BYTES_PER_COMMAND;
+            if is_long || batch.len() == ITEMS_PER_COMMAND {
+                self.command(&mut batch, out, &mut write_item)?;
+                batch_bytes = 0;
             }
-            write_item(item, out)?;
+            batch.push(item);
+            batch_bytes += bytes;
             done += 1;
         }
-        // The headers promised as many: a base that breaks its promise must never be published.
+        if !batch.is_empty() {
+            self.command(&mut batch, out, &mut write_item)?;
+        }
+        // A base without a part of a value must never be published.
         if done == self.items {
             Ok(())
         } else {
             Err(io::Error::other("a value does not have the length it claims"))
         }
+    }
+
+    fn command<T, W: Write>(
+        &self,
+        batch: &mut Vec<T>,
+        out: &mut W,
+        write_item: &mut impl FnMut(T, &mut W) -> io::Result<()>,
+    ) -> io::Result<()> {
+        command(out, self.name, 1 + batch.len() * self.args_per_item)?;
+        bulk(out, self.key)?;
+        batch.drain(..).try_for_each(|item| write_item(item, out))
     }
 }
 
@@ -192,6 +224,14 @@ fn integer(out: &mut impl Write, value: i64) -> io::Result<()> {
 
 fn element(out: &mut impl Write, element: Element<'_>) -> io::Result<()> {
     element.with_bytes(|bytes| bulk(out, bytes))
+}
+
+/// No integer is long.
+fn len_bytes(element: &Element<'_>) -> usize {
+    match element {
+        Element::Int(_) => 0,
+        Element::Bytes(bytes) => bytes.len(),
+    }
 }
 
 fn single(item: Element<'_>, out: &mut impl Write) -> io::Result<()> {

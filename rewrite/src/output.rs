@@ -12,6 +12,8 @@ use crate::{Format, Settings};
 
 /// Keys are collected to this many bytes before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
+/// The room that the buffer keeps: enough for what commands of many items need, which end at about a mebibyte.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// What a base says that has nothing to say: a base of ours is never empty, so that one which was emptied shows.
 const NOTHING: &[u8] = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n";
 /// Written bytes between two fdatasyncs, so that the last one finds little to do, and the log's own fsyncs on the same
@@ -142,6 +144,9 @@ impl<'a> Output<'a> {
         }
         let result = self.write_out(&buf);
         buf.clear();
+        if buf.capacity() > KEPT_BYTES {
+            buf.shrink_to(BUFFER_BYTES);
+        }
         self.buf = buf;
         result
     }
@@ -176,6 +181,10 @@ impl Write for Output<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_framed() {
+            if bytes.len() > BUFFER_BYTES {
+                // What ends a giant's command is not to double its room.
+                self.buf.reserve_exact(bytes.len() + BUFFER_BYTES);
+            }
             self.buf.extend_from_slice(bytes);
             return Ok(bytes.len());
         }
@@ -203,4 +212,72 @@ impl Write for Output<'_> {
 /// Nobody sees this error: an aborted job has no say.
 pub(crate) fn aborted() -> io::Error {
     io::Error::other("aborted")
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use aof::block::Epoch;
+    use aof::fs::{Fs, Mem};
+    use bytes::BytesMut;
+    use keyspace::{Call, Keyspace, Unit};
+    use resp::{Encoder, Version};
+
+    use super::*;
+    use crate::emit::{Emitter, RespEmitter};
+    use crate::sync::Broken;
+
+    /// Notes the most room that the buffer ever has.
+    struct Watched<'a> {
+        out: Output<'a>,
+        peak_bytes: usize,
+    }
+
+    impl Write for Watched<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let written = self.out.write(bytes);
+            self.peak_bytes = self.peak_bytes.max(self.out.buf.capacity());
+            written
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.out.flush()
+        }
+    }
+
+    /// A hash of values of this length is emitted: the most room that the buffer has, and what it keeps.
+    fn room(values: usize, value_bytes: usize) -> (usize, usize) {
+        let (mut keyspace, mut unit) = (Keyspace::new(1, 42), Unit::default());
+        for field in 0..values {
+            let (field, value) = (field.to_string(), vec![b'v'; value_bytes]);
+            let (argv, mut reply) = ([&b"HSET"[..], b"k", field.as_bytes(), &value], BytesMut::new());
+            let mut encoder = Encoder::new(&mut reply, Version::Resp2);
+            keyspace.execute(&Call::new(0, 0, &argv), &mut encoder, &mut unit);
+        }
+        let fs: Arc<dyn Fs> = Arc::new(Mem::new());
+        let control = Control::new(Arc::clone(&fs), "/base".into(), 0, Broken::default());
+        let file = fs.create("/base".as_ref()).expect("a file");
+        let settings = Settings::new("/base".into(), Format::Commands);
+        let out = Output::new(file, &control, &settings, Some(BaseFrame::new(Epoch(1), 0, 0)));
+        let mut watched = Watched { out, peak_bytes: 0 };
+        let mut emitter = RespEmitter::default();
+        for entry in keyspace.dbs()[0].table().iter() {
+            emitter.key(entry, &mut watched).expect("it is written");
+        }
+        watched.flush().expect("it is written");
+        (watched.peak_bytes, watched.out.buf.capacity())
+    }
+
+    #[test]
+    fn the_buffer_follows_the_longest_item_and_not_the_collection() {
+        let (peak_bytes, kept_bytes) = room(16, 512 << 10);
+        assert!(peak_bytes <= KEPT_BYTES, "{peak_bytes} bytes for 16 items of 512 KiB");
+        assert_eq!(kept_bytes, peak_bytes);
+    }
+
+    #[test]
+    fn a_giant_s_room_is_given_back() {
+        let (peak_bytes, kept_bytes) = room(2, 6 << 20);
+        assert!(peak_bytes < 2 * (6 << 20), "{peak_bytes} bytes for 2 items of 6 MiB");
+        assert!(kept_bytes <= KEPT_BYTES, "{kept_bytes} bytes kept");
+    }
 }

@@ -105,7 +105,7 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
         return Err(fail(&mut server, &error.to_string()));
     }
     if server.exit.is_none() {
-        server.remove_stale_files(&std::env::current_dir().unwrap_or_default());
+        server.remove_stale_files();
         server.log(Level::Notice, format!("Ready to accept connections tcp on port {}", server.config.port));
         server.tell_supervisor(Supervisor::is_ready);
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use keyspace::rdb::{Error, Verdict};
 use keyspace::{By, Noting};
 use rewrite::emit::{Emitter, RdbEmitter};
@@ -29,7 +29,7 @@ use crate::startup::Loader;
 use crate::turn::Turn;
 
 /// How often somebody sees how far a job is that he waits for.
-const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+const WATCH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What the server knows about saves.
 #[derive(Debug)]
@@ -178,11 +178,14 @@ impl Server {
     }
 
     /// Runs a rewrite or a save that concerns no log, and is none in the background, to its end, and lets `watch` see how
-    /// far it is; the executor waits.
+    /// far it is; the executor waits, unless `watch` lets it do something. What that does must not change the data.
+    ///
+    /// # Errors
+    /// What kept it from its end; in a load also that the server is to end.
     pub(crate) fn run_to_end(
         &mut self,
         make: impl FnOnce(&Self, Wake) -> Rewrite,
-        watch: impl Fn(Progress),
+        mut watch: impl FnMut(&mut Self, Progress),
     ) -> anyhow::Result<Summary> {
         let (sender, woken) = mpsc::channel();
         let wake: Wake = Arc::new(move || {
@@ -194,7 +197,8 @@ impl Server {
             if let Some(outcome) = job.step(None, self.clock.unix_s(), || self.keyspace.snapshot()) {
                 return Ok(outcome?);
             }
-            watch(job.progress());
+            watch(self, job.progress());
+            ensure!(self.exit.is_none() || self.loading.is_none(), "the server is to end");
             match woken.recv_timeout(WATCH_INTERVAL) {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("the job has died"),
@@ -211,7 +215,7 @@ impl Server {
         let target = self.rdb_path();
         let saved = self.run_to_end(
             |server, wake| Rewrite::begin_save(server.persistence.fs(), target, settings, wake),
-            |_| (),
+            |_, _| (),
         );
         self.persistence.saving.last.count += 1;
         match saved {
@@ -244,6 +248,8 @@ impl Server {
     }
 
     fn start_job(&mut self, target: PathBuf, for_replicas: bool) {
+        // What a process that was killed shortly before the start had left could not be told from another's then.
+        self.remove_stale_files();
         let settings = Settings { key_delay_us: self.config.key_save_delay_us(), ..self.save_settings() };
         let (fs, wake) = (self.persistence.fs(), self.persistence.wake());
         let save = Rewrite::begin_save(fs, target.clone(), settings, wake);

@@ -276,7 +276,9 @@ impl Loader<'_> {
         let number = resp::number::parse_i64(value).unwrap_or(0);
         let line = match name {
             b"redis-ver" | b"valkey-ver" => format!("Loading RDB produced by version {text}"),
-            b"ctime" => format!("RDB age {} seconds", (self.server.clock.unix_s() - number).max(0)),
+            b"ctime" => {
+                format!("RDB age {} seconds", self.server.clock.unix_s().saturating_sub(number).max(0))
+            }
             b"used-mem" => {
                 load.found.used_memory_bytes = u64::try_from(number).unwrap_or(0);
                 if let Some(loading) = &mut self.server.loading {

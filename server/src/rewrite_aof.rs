@@ -2,7 +2,7 @@
 //!
 //! It loads the directory as a start would, and lets the job of BGREWRITEAOF write and publish the new base: temporary
 //! file, its sync, rename, the directory's sync, manifest, and only then the old files go. So a crash at any moment
-//! leaves the old log or the new one. What a start would cut, set aside or complain of is refused here.
+//! leaves the old log or the new one, for any server. What a start would cut, set aside or complain of is refused here.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -86,7 +86,7 @@ fn compact(config: Config, dir: &Path) -> Result<(Report, Summary, Duration)> {
     let settings = Settings { background: false, ..server.rewrite_settings(&options) };
     let begin =
         |server: &Server, wake| Rewrite::begin_offline(server.persistence.fs(), &options, settings, wake);
-    let summary = server.run_to_end(begin, |progress| bar::show_keys(&bar, progress));
+    let summary = server.run_to_end(begin, |_, progress| bar::show_keys(&bar, progress));
     bar.finish_and_clear();
     Ok((report, summary?, began.elapsed()))
 }

@@ -31,6 +31,7 @@ impl Config {
             stream_node_max_entries: count(self.stream_node_max_entries),
             max_string_bytes,
             max_repeated_bytes: count(if max_output_bytes > 0 { max_output_bytes } else { max_string_bytes }),
+            rdb_compression: self.rdbcompression,
             lazy_expire: self.lazyfree_lazy_expire,
             lazy_server_del: self.lazyfree_lazy_server_del,
             lazy_user_del: self.lazyfree_lazy_user_del,

@@ -2,7 +2,7 @@
 
 use std::io::BufRead;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aof::fs::remove_and_discard;
 use aof::{
@@ -134,7 +134,7 @@ impl<'a> Loader<'a> {
     pub(crate) fn serve(&mut self) {
         if let Some(turn) = &mut self.turn {
             // A poll that fails now fails again when the load is over.
-            let _ = turn.once(self.server, std::time::Duration::ZERO);
+            let _ = turn.once(self.server, Duration::ZERO);
         }
     }
 
@@ -142,7 +142,7 @@ impl<'a> Loader<'a> {
     pub(crate) fn rest_after_key(&self) -> bool {
         let delay_us = u64::try_from(self.server.config.key_load_delay_us).unwrap_or(0);
         if delay_us > 0 {
-            std::thread::sleep(std::time::Duration::from_micros(delay_us));
+            std::thread::sleep(Duration::from_micros(delay_us));
         }
         delay_us > 0
     }
@@ -260,8 +260,10 @@ impl Server {
                 return Ok(());
             }
             self.remove_unfinished_bases(|fs, path| fs.remove(path));
-            let directory = self.adopt_rdb(&options)?;
-            self.start_log(directory, &options)?;
+            let adopted = self.adopt_rdb(turn, &options);
+            if self.exit.is_none() {
+                self.start_log(adopted?, &options)?;
+            }
             return Ok(());
         }
         if let Some(path) = directory.adopted() {
@@ -287,13 +289,24 @@ impl Server {
     }
 
     /// There is no log yet, but an RDB file, which was just loaded: the log begins behind a base that holds it, where
-    /// Redis would begin with nothing. Until that base is published the RDB file is all there is.
-    fn adopt_rdb(&mut self, options: &Options) -> anyhow::Result<Directory> {
-        let settings = Settings { background: false, ..self.rewrite_settings(options) };
+    /// Redis would begin with nothing. Until that base is published the RDB file is all there is, and this is a load still.
+    fn adopt_rdb(&mut self, turn: &mut Turn, options: &Options) -> anyhow::Result<Directory> {
+        let key_delay_us = self.config.key_save_delay_us();
+        let settings = Settings { background: false, key_delay_us, ..self.rewrite_settings(options) };
         let begin =
             |server: &Self, wake| Rewrite::begin_offline(server.persistence.fs(), options, settings, wake);
         let bar = bar::keys();
-        let written = self.run_to_end(begin, |progress| bar::show_keys(&bar, progress));
+        self.loading = Some(Loading::begin(Instant::now(), self.clock.unix_s(), 0));
+        let written = self.run_to_end(begin, |server, progress| {
+            bar::show_keys(&bar, progress);
+            if let Some(loading) = &mut server.loading {
+                loading.loaded_bytes = progress.bytes;
+                loading.total_bytes = progress.expected_bytes().unwrap_or(0);
+            }
+            // A poll that fails now fails again when the load is over.
+            let _ = turn.once(server, Duration::ZERO);
+        });
+        self.loading = None;
         bar.finish_and_clear();
         let written = written?;
         let line = format!("The append only file begins with the RDB file: {} keys", written.keys);

@@ -35,7 +35,7 @@ use crate::{install, workspace};
 const OPTIONS: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
 
 /// `aof-use-rdb-preamble`, and what its bases are then.
-const BASES: &[(&str, &str)] = &[("yes", "rdb"), ("no", "commands")];
+const BASES: [(&str, &str); 2] = [("yes", "rdb"), ("no", "commands")];
 
 type Part = (&'static str, bool, fn(&Path) -> Result<()>);
 
@@ -79,9 +79,9 @@ fn data(ours: &Path) -> Result<()> {
     let ours = Party { name: "everlog", program: ours.to_path_buf() };
     let [redis, valkey] = redis_and_valkey()?;
     for base in BASES {
-        exchange(&ours, &[&ours, &redis, &valkey], *base)?;
-        exchange(&redis, &[&ours], *base)?;
-        exchange(&valkey, &[&ours], *base)?;
+        exchange(&ours, &[&ours, &redis, &valkey], base)?;
+        exchange(&redis, &[&ours], base)?;
+        exchange(&valkey, &[&ours], base)?;
     }
     Ok(())
 }
@@ -278,20 +278,22 @@ fn rewrite(ours: &Path) -> Result<()> {
     let ours = Party { name: "everlog", program: ours.to_path_buf() };
     let [redis, valkey] = redis_and_valkey()?;
     let parties = [ours, redis, valkey];
-    for writer in &parties {
+    for (writer, (preamble, base)) in parties.iter().flat_map(|party| BASES.map(|base| (party, base))) {
+        let options = [OPTIONS, &["--aof-use-rdb-preamble", preamble]].concat();
         for format in ["rdb", "resp"] {
-            let context = || format!("{} writes, compacted as {format}", writer.name);
-            let folder = fresh_dir(&format!("{}-compacted-{format}", writer.name))?;
+            let way = format!("{base} compacted as {format}");
+            let context = || format!("{} writes, {way}", writer.name);
+            let folder = fresh_dir(&format!("{}-{base}-compacted-{format}", writer.name))?;
             let written = folder.join("written");
-            let expected = write(writer, &written, true, false, OPTIONS).with_context(context)?;
+            let expected = write(writer, &written, true, false, &options).with_context(context)?;
             compact(&tool, &written.join("appendonlydir"), format).with_context(context)?;
             for checker in checkers()? {
                 check(&checker, &written).with_context(context)?;
             }
             for reader in &parties {
-                read(reader, &folder, &expected, OPTIONS)
+                read(reader, &folder, &expected, &options)
                     .with_context(|| format!("{}, {} reads", context(), reader.name))?;
-                println!("  {} -> {format} -> {}: {} keys", writer.name, reader.name, expected.len());
+                println!("  {} -> {}, {way}: {} keys", writer.name, reader.name, expected.len());
             }
             fs::remove_dir_all(folder)?;
         }

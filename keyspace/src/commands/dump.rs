@@ -22,8 +22,9 @@ pub const SERVER_TABLE: &[DataSpec] = &[
 ];
 
 fn dump(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
+    let compress = ctx.keyspace.limits.rdb_compression;
     match ctx.read(argv[1]) {
-        Some(value) => out.bulk(&rdb::dump(value)),
+        Some(value) => out.bulk(&rdb::dump(value, compress)),
         None => out.null(),
     }
     Ok(())

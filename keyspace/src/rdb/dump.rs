@@ -24,9 +24,9 @@ pub enum PayloadError {
 /// Version and checksum.
 const FOOTER_BYTES: usize = 2 + 8;
 
-/// The payload of a value.
-pub fn dump(value: ValueRef<'_>) -> Vec<u8> {
-    let mut writer = Writer::bare(Options { compress: true, checksum: false });
+/// The payload of a value. `compress`: `rdbcompression`.
+pub fn dump(value: ValueRef<'_>, compress: bool) -> Vec<u8> {
+    let mut writer = Writer::bare(Options { compress, checksum: false });
     let mut payload = Vec::new();
     // Writing to a vector does not fail; nor does a value have another length than it says.
     let _ = writer.typed_value(value, None, &mut payload).and_then(|()| writer.drain(&mut payload));

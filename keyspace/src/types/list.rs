@@ -5,7 +5,8 @@
 //! quicklist   tree of chunks  [a b c] [d e] [a very long element] [f g h]      weight of a chunk: its elements
 //! ```
 //! A chunk stays about within `list-max-listpack-size`; an element beyond it has a chunk of its own. A write after a clone
-//! copies one chunk and the tree's path to it.
+//! copies one chunk and the tree's path to it. What others wrote keeps their chunks, but for those that are far beyond any
+//! limit.
 //!
 //! Where chunks end shows, for a quicklist of which one is left may become a listpack again: they end where Redis's nodes
 //! do, but for what `ChunkLimit::has_room` and `ChunkLimit::may_replace` say.
@@ -18,6 +19,10 @@ use triomphe::Arc;
 use crate::Limits;
 use crate::types::listpack::{At, Element, Listpack};
 use crate::types::tree::{self, Item, Tree};
+
+/// Beyond any limit: twice the highest that `list-max-listpack-size` may set. A listpack that is no longer knows how many
+/// elements it has.
+const CHUNK_BYTES_MAX: usize = 128 * 1024;
 
 /// A list. Cloning it takes a snapshot.
 #[derive(Debug, Clone, Default)]
@@ -146,19 +151,17 @@ impl List {
             Some(chunk) if chunks.is_empty() && limit.admits_as_listpack(&chunk, false) => {
                 List(Repr::Listpack(chunk))
             }
-            last => List(Repr::quicklist(chunks.into_iter().chain(last))),
+            last => {
+                chunks.extend(last);
+                List(Repr::quicklist(split_giants(chunks, limit).into_iter()))
+            }
         }
     }
 
     /// A list of these elements: a listpack if one chunk takes them all.
     pub fn of<'a>(elements: impl Iterator<Item = &'a [u8]>, limit: ChunkLimit) -> Self {
         let mut chunks: Vec<Listpack> = Vec::new();
-        for element in elements {
-            match chunks.last_mut().filter(|last| limit.has_room(last, element)) {
-                Some(last) => last.push_back(element),
-                None => chunks.push(single(element)),
-            }
-        }
+        elements.for_each(|element| append(&mut chunks, element, limit));
         List::from_chunks(chunks, limit)
     }
 
@@ -379,6 +382,31 @@ impl<'a> Iter<'a> {
             End::Right => chunks.next().and_then(|pack| Some((pack, pack.first()?))),
         }
     }
+}
+
+/// Adds an element behind the last chunk's, or as a chunk of its own there.
+fn append(chunks: &mut Vec<Listpack>, element: &[u8], limit: ChunkLimit) {
+    match chunks.last_mut().filter(|last| limit.has_room(last, element)) {
+        Some(last) => last.push_back(element),
+        None => chunks.push(single(element)),
+    }
+}
+
+/// Makes small chunks of those that are far beyond the limit. An element that is so by itself stays.
+fn split_giants(chunks: Vec<Listpack>, limit: ChunkLimit) -> Vec<Listpack> {
+    let is_giant = |chunk: &Listpack| chunk.len_bytes() > CHUNK_BYTES_MAX && chunk.len() > 1;
+    if !chunks.iter().any(is_giant) {
+        return chunks;
+    }
+    let mut split = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        if is_giant(&chunk) {
+            chunk.iter().for_each(|element| element.with_bytes(|bytes| append(&mut split, bytes, limit)));
+        } else {
+            split.push(chunk);
+        }
+    }
+    split
 }
 
 /// Adds an element at an end of a chunk, or as a chunk of its own there.

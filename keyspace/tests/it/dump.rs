@@ -29,6 +29,22 @@ fn a_payload_has_the_form_that_every_server_reads() {
 }
 
 #[test]
+fn a_payload_is_compressed_as_rdbcompression_says() {
+    let mut session = Session::new();
+    let long = "x".repeat(100);
+    session.run(&format!("SET k {long}"));
+    session.run(&format!("RPUSH l {long}"));
+    for (key, rdb_compression) in [("k", true), ("k", false), ("l", true), ("l", false)] {
+        session.keyspace.limits.rdb_compression = rdb_compression;
+        let payload = dump(&mut session, key);
+        let is_plain = payload.windows(long.len()).any(|bytes| bytes == long.as_bytes());
+        assert_eq!(is_plain, !rdb_compression, "{key}");
+        assert_eq!(restore(&mut session, "restored", "0", &payload, "REPLACE"), "+OK\r\n");
+        assert_eq!(session.run(&format!("DUMP {key}")), session.run("DUMP restored"));
+    }
+}
+
+#[test]
 fn every_type_survives() {
     let mut session = Session::new();
     for line in [

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use keyspace::rdb::{Checksum, Item, Reader, Verdict};
+use keyspace::rdb::{Checksum, Crc64, Item, Reader, Verdict};
 
 use crate::Session;
 use crate::rdb::{digest, encodings, file_of, read};
@@ -143,6 +143,27 @@ fn a_file_of_any_server_has_the_types_of_its_time() {
         let found: BTreeSet<&str> = cut.filter_map(|error| error.type_name).collect();
         let expected = [EVERYWHERE, types[0], types[1]].concat();
         assert_eq!(found, expected.into_iter().collect(), "{name}");
+    }
+}
+
+/// A file of the version brings no type that an older one does not have, unless a hash has fields that expire.
+#[test]
+fn the_first_version_and_the_newest_are_read_as_those_between() {
+    for (name, version) in [("redis-2.4.18.rdb", 1), ("redis-7.2.6.rdb", 12)] {
+        let fixture = FIXTURES.iter().find(|fixture| fixture.name == name).unwrap();
+        let mut file = fixture.file.to_vec();
+        file[5..9].copy_from_slice(format!("{version:04}").as_bytes());
+        if version >= 5 {
+            let summed = file.len() - 8;
+            let crc = Crc64::of(&file[..summed]);
+            file[summed..].copy_from_slice(&crc.to_le_bytes());
+        }
+        assert_eq!(Reader::new(&file[..], Session::new().keyspace.rdb_shapes()).unwrap().version(), version);
+        let (found, checksum) = read(&file).unwrap();
+        let expected = if version >= 5 { Checksum::Verified } else { Checksum::Unchecked };
+        assert_eq!(checksum, expected, "{name} as {version}");
+        assert_eq!(digest(&found), digest(&read(fixture.file).unwrap().0), "{name} as {version}");
+        assert_eq!(encodings(&found), encodings(&dataset(fixture.server)), "{name} as {version}");
     }
 }
 

@@ -420,7 +420,8 @@ fn what_is_added_once_all_entries_of_a_node_were_trimmed_is_found_and_saved() {
         ] {
             assert_eq!(session.run(line), expected, "{trim}: {line}");
         }
-        let saved = keyspace::rdb::dump(session.keyspace.entry(0, b"saved", 0).expect("a copy").value());
+        let saved = session.keyspace.entry(0, b"saved", 0).expect("a copy");
+        let saved = keyspace::rdb::dump(saved.value(), true);
         let again = keyspace::rdb::restore(&saved, session.keyspace.rdb_shapes());
         assert!(again.is_ok(), "{trim}: {again:?}");
     }

@@ -200,6 +200,35 @@ fn collections_are_cut_into_commands_of_64_items() {
 }
 
 #[test]
+fn a_command_ends_before_it_is_longer_than_a_mebibyte_unless_one_item_is() {
+    const K: usize = 1 << 10;
+    let table: &[(&[usize], &[usize])] = &[
+        (&[16 * K - 10; 130], &[64, 64, 2]),
+        (&[400 * K; 5], &[2, 2, 1]),
+        (&[600 * K; 3], &[1, 1, 1]),
+        (&[9, 9, 2048 * K, 9, 9], &[2, 1, 2]),
+    ];
+    for (add, args) in [("RPUSH", 1), ("SADD", 1), ("HSET", 2), ("ZADD", 2)] {
+        // Where the order is the table's own, a giant may be anywhere.
+        let is_ordered =
+            |lens: &[usize]| matches!(add, "RPUSH" | "ZADD") || lens.iter().all(|&len| len == lens[0]);
+        for (lens, expected) in table.iter().filter(|(lens, _)| is_ordered(lens)) {
+            let mut command = words(&format!("{add} k"));
+            for (at, &len) in lens.iter().enumerate() {
+                let number = format!("{at:03}").into_bytes();
+                let item = [&number[..], &vec![b'x'; len]].concat();
+                command.extend(Some(number).filter(|_| args == 2).into_iter().chain([item]));
+            }
+            let base = requests(&emitted(&[command.clone()]));
+            let items: Vec<usize> = base.iter().map(|words| (words.len() - 2) / args).collect();
+            assert_eq!(items, *expected, "{add} of {lens:?}");
+            let digest = |lines: &[_]| Digest::of(executed(lines).dbs());
+            assert_eq!(digest(&base), digest(&[command]), "{add} of {lens:?}");
+        }
+    }
+}
+
+#[test]
 fn a_long_string_is_made_piece_by_piece_of_what_is_not_zeros() {
     let set = |len: usize| vec![b"SET".to_vec(), b"k".to_vec(), (0..len).map(|at| at as u8 | 1).collect()];
     let chunks = (3 << 20) / CHUNK_BYTES + 1;
@@ -252,7 +281,8 @@ fn a_base_begins_with_its_time_only_if_told() {
 fn a_collection_that_breaks_its_promise_is_an_error() {
     for (promised, given) in [(3, 2), (2, 3), (64, 65), (0, 1)] {
         let batches = Batches { name: b"RPUSH", key: b"k", items: promised, args_per_item: 1 };
-        let written = batches.write(0..given, &mut Vec::new(), |item: i64, out| integer(out, item));
+        let write = |item: i64, out: &mut Vec<u8>| integer(out, item);
+        let written = batches.write(0..given, &mut Vec::new(), |_| 1, write);
         assert!(written.is_err(), "{promised} promised, {given} given");
     }
 }

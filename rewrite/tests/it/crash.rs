@@ -1,18 +1,40 @@
-//! A crash before every single file call of a rewrite: what is left loads, and is a state that the data once had.
+//! A crash before every single file call of a rewrite: what is left loads, and is a state that the data once had. Every
+//! file that a manifest lists stands there by its name, so that a stock server would start, too.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use aof::fs::Mem;
 use aof::{Fs, Fsync, Options};
 
-use super::{Dump, KINDS, Kind, World, load_and_go_on};
+use super::{Dump, KINDS, Kind, World, exists, load_and_go_on, manifest};
 
 /// The directory at one moment, and how many units the log had promised before it.
 struct Image {
     call: String,
     mem: Mem,
     promised: usize,
+}
+
+/// The files by their types, as the manifest lists them.
+fn listed(mem: &Mem, options: &Options, types: &str) -> BTreeSet<String> {
+    let lines = manifest(mem, options);
+    let words = lines.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    words.filter(|words| types.contains(words[5])).map(|words| words[1].to_owned()).collect()
+}
+
+/// What a stock server insists on.
+fn assert_all_listed_are_there(mem: &Mem, options: &Options, context: &str) {
+    for name in listed(mem, options, "bi") {
+        assert!(exists(mem, &options.dir.join(&name)), "{context}: {name} is listed and not there");
+    }
+}
+
+/// The bases that stand in the directory.
+fn bases(mem: &Mem, dir: &Path) -> BTreeSet<String> {
+    mem.list(dir).expect("it is there").into_iter().filter(|name| name.contains(".base.")).collect()
 }
 
 /// Every unit leaves a state that no other has, and none may be executed twice.
@@ -71,6 +93,7 @@ fn every_image_loads(
     assert!(images.len() > 40, "{} images", images.len());
     for (at, Image { call, mem, promised }) in images.into_iter().enumerate() {
         let context = format!("{fsync:?}, {kind:?}, image {at}, before {call}");
+        assert_all_listed_are_there(&mem, &world.options, &context);
         let fs: Arc<dyn Fs> = Arc::new(mem);
         let loaded = load_and_go_on(&fs, &world.options).unwrap_or_else(|error| panic!("{context}: {error}"));
         let found = history.iter().position(|(_, dump)| same_but_for_half_a_turn(dump, &loaded));
@@ -139,9 +162,12 @@ fn a_crash_during_a_rewrite_without_a_log_leaves_the_old_data_or_the_new() {
         let after = world.dump();
         let mut is_new = false;
         for (call, image) in images.lock().expect("not poisoned").drain(..) {
-            let fs: Arc<dyn Fs> = Arc::new(image);
+            assert_all_listed_are_there(&image, &world.options, &format!("{kind:?}, before {call}"));
+            let fs: Arc<dyn Fs> = Arc::new(image.clone());
             let loaded =
                 load_and_go_on(&fs, &world.options).unwrap_or_else(|error| panic!("before {call}: {error}"));
+            let listed = listed(&image, &world.options, "b");
+            assert_eq!(bases(&image, &world.options.dir), listed, "before {call}: another base stays");
             assert!(loaded == before || loaded == after, "before {call}: {loaded:?}");
             assert!(!is_new || loaded == after, "before {call}: the old data is back");
             is_new = loaded == after;

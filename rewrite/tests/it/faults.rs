@@ -140,6 +140,7 @@ fn a_rewrite_without_a_log_that_fails_leaves_the_old_data() {
         (Call::Rename, 0, "temp-rewriteaof-bg-7.aof"),
         (Call::OpenRead, 0, ".manifest"),
         (Call::Rename, 0, ".manifest"),
+        (Call::Rename, 1, ".manifest"),
     ];
     for ((call, nth, suffix), kind) in in_both_formats(&table) {
         let context = format!("{kind:?}, {call:?} {nth} of {suffix}");
@@ -153,6 +154,9 @@ fn a_rewrite_without_a_log_that_fails_leaves_the_old_data() {
         mem.heal();
         assert!(!exists(&mem, Path::new(TEMP)), "{context}: the temporary file stays");
         assert!(load(Arc::new(mem.clone()), &world.options).expect(&context) == old.dump(), "{context}");
+        assert!(!manifest(&mem, &world.options).contains(" type h"), "{context}: something is history");
+        let bases = mem.list(&world.options.dir).expect(&context);
+        assert_eq!(bases.iter().filter(|name| name.contains(".base.")).count(), 1, "{context}: {bases:?}");
         let rewrite = world.begin_offline();
         world.finish(rewrite, |_| {}).expect(&context);
         assert_eq!(load(Arc::new(mem), &world.options).expect(&context), world.dump(), "{context}");

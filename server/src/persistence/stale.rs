@@ -50,9 +50,10 @@ const TIME_MIN_UNIX_S: u64 = 1_000_000_000;
 const QUIET: Duration = Duration::from_secs(600);
 
 impl Server {
-    /// Removes what killed processes have left in `dir`.
-    pub(crate) fn remove_stale_files(&mut self, dir: &Path) {
-        let paths = stale_files(&*self.persistence.fs(), dir, "");
+    /// Removes what killed processes have left in `dir`: at the start, and whenever a save begins.
+    pub(crate) fn remove_stale_files(&mut self) {
+        let dir = std::env::current_dir().unwrap_or_default();
+        let paths = stale_files(&*self.persistence.fs(), &dir, "");
         self.remove_left(&paths, remove_and_discard);
     }
 

@@ -52,10 +52,53 @@ fn one_by_one(file: &[u8], now_ms: i64) -> Result<Keyspace> {
     Ok(keyspace)
 }
 
-/// Small keys of two databases, some of them more than once, which fill several batches.
+/// An auxiliary field: two strings.
+fn aux(name: &str, value: &str) -> Vec<u8> {
+    let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    [vec![0xfa], text(name), text(value)].concat()
+}
+
+/// What servers write in front of the keys; `no-such` none does.
+const AUX: &[&str] =
+    &["redis-ver", "redis-bits", "ctime", "used-mem", "aof-base", "repl-stream-db", "repl-offset", "no-such"];
+
+/// Numbers at their ends, beyond them, and none.
+const EXTREMES: &[&str] = &[
+    "-9223372036854775808",
+    "9223372036854775807",
+    "18446744073709551615",
+    "-9223372036854775809",
+    "-1",
+    "0",
+    "1e400",
+    "",
+    "\n",
+];
+
+#[test]
+fn a_file_loads_whatever_its_auxiliary_fields_say() {
+    for (name, value) in AUX.iter().flat_map(|name| EXTREMES.iter().map(move |value| (name, value))) {
+        let file = [b"REDIS0010", &aux(name, value)[..], b"\0\x01k\x01v\xff", &[0; 8]].concat();
+        let mut server = server();
+        server.loading = Some(Loading::begin(Instant::now(), 0, file.len() as u64));
+        let found = Loader::new(&mut server, None).rdb(&file[..], LoadOptions::default()).unwrap();
+        let used_memory_bytes = match (*name, *value) {
+            ("used-mem", "9223372036854775807") => i64::MAX as u64,
+            _ => 0,
+        };
+        let expected = Found { loaded: 1, used_memory_bytes, ..Found::default() };
+        assert_eq!(found, expected, "{name} {value:?}");
+    }
+}
+
+/// Small keys of two databases, some of them more than once, which fill several batches, and now and then what is told
+/// between them.
 fn many_keys(random: &mut Random) -> Vec<u8> {
     let mut file = b"REDIS0010".to_vec();
     for _ in 0..random.below(120) {
+        if random.below(20) == 0 {
+            file.extend(aux(AUX[random.below(AUX.len())], EXTREMES[random.below(EXTREMES.len())]));
+        }
         if random.below(20) == 0 {
             file.extend([0xfe, random.below(2) as u8]);
         }

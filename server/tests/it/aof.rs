@@ -758,6 +758,31 @@ fn loading_is_said_while_it_loads() {
     assert_eq!((client.ask("DBSIZE"), client.info("loading")), (":2000".into(), "0".into()));
 }
 
+/// A log that begins with an RDB file is not there before its first base is.
+#[test]
+fn loading_is_said_while_an_rdb_file_becomes_the_first_base_and_a_server_that_is_told_to_end_then_ends() {
+    let world = World::new();
+    let server = world.start(&["--enable-debug-command", "yes"]);
+    server.client().ok("DEBUG POPULATE 2000");
+    server.client().ok("SAVE");
+    assert!(server.terminate().success());
+    let options = ["--appendonly", "yes", "--enable-debug-command", "yes", "--rdb-key-save-delay", "500"];
+    let first_base = || world.aof_names().iter().any(|name| name.starts_with("temp-rewriteaof-bg-"));
+    let server = world.start_loading(&options);
+    eventually("the base is being written", first_base);
+    let mut client = server.client();
+    assert_eq!(client.ask("GET key:1"), "-LOADING Redis is loading the dataset in memory");
+    assert_eq!(client.info("loading"), "1");
+    assert_eq!(server.terminate().code(), Some(0));
+    assert_eq!(world.aof_names(), Vec::<String>::new());
+
+    let server = world.start_loading(&options);
+    eventually("the base is being written", first_base);
+    let mut client = server.client();
+    eventually("it has loaded", || client.ask("PING") == "PONG");
+    assert_eq!((client.ask("DBSIZE"), client.info("loading")), (":2000".into(), "0".into()));
+}
+
 #[test]
 fn a_server_that_is_told_to_end_while_it_loads_ends() {
     let world = World::new();

@@ -321,6 +321,40 @@ fn kill_9_during_a_rewrite_loses_nothing_and_leaves_nothing_behind() {
     assert!(unfinished >= rewrite_cycles() / 4, "only {unfinished} kills came in time");
 }
 
+#[test]
+fn kill_9_during_a_save_leaves_the_last_file_or_the_next_one() {
+    let seed = variable("EVERLOG_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("EVERLOG_SEED={seed}");
+    let (mut random, world) = (Random(seed), World::new());
+    let mut server = world.start(&["--enable-debug-command", "yes"]);
+    server.client().ok("DEBUG POPULATE 2000");
+    server.client().ok("SET saved 0");
+    server.client().ok("SAVE");
+    let (mut saved, mut unfinished) = (0, 0);
+    for cycle in 1..=rewrite_cycles() {
+        // Every other save is slow and surely met at its work; the others may be met at their end.
+        let delay = if cycle % 2 == 0 { "100" } else { "0" };
+        server.client().ok(&format!("CONFIG SET rdb-key-save-delay {delay}"));
+        server.client().ok(&format!("SET saved {cycle}"));
+        assert_eq!(server.client().ask("BGSAVE"), "Background saving started");
+        let moment = std::time::Duration::from_micros(random.below(30_000));
+        thread::sleep(moment);
+        server.kill();
+        world.let_temps_rest();
+        server = world.start(&[]);
+        let context = format!("cycle {cycle}, killed after {moment:?}, delay {delay}");
+        let found: u64 = server.client().ask("GET saved").parse().expect(&context);
+        assert!(found == saved || found == cycle, "{context}: {saved} was saved, {found} is found");
+        unfinished += u64::from(found == saved);
+        saved = found;
+        assert_eq!(server.client().ask("EXISTS key:0 key:1999"), ":2", "{context}");
+        assert_eq!(names(world.path()), ["dump.rdb", "server.log"], "{context}");
+    }
+    println!("{unfinished} of {} saves were not finished", rewrite_cycles());
+    println!("tried: {} SIGKILLs during saves", rewrite_cycles());
+    assert!(unfinished >= rewrite_cycles() / 4, "only {unfinished} kills came in time");
+}
+
 /// The manifest's line of the base: another one once a rewrite is published.
 fn base_line(world: &World) -> Option<String> {
     let manifest = fs::read_to_string(world.aof_file("appendonly.aof.manifest")).unwrap();

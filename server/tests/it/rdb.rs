@@ -157,6 +157,23 @@ fn the_file_of_a_killed_save_is_removed() {
     assert_eq!(names(world.path()), ["server.log"]);
 }
 
+/// A server that is started again at once cannot know yet that nobody goes on with the file.
+#[test]
+fn the_file_of_a_save_that_was_killed_a_moment_ago_is_removed_by_a_later_save() {
+    let world = World::new();
+    let mut server = world.start(&["--enable-debug-command", "yes", "--rdb-key-save-delay", "20000"]);
+    server.client().ok("DEBUG POPULATE 1000");
+    assert_eq!(server.client().ask("BGSAVE"), "Background saving started");
+    eventually("the file is being written", || names(world.path()).len() == 2);
+    let left = format!("temp-{}.rdb", server.info("process_id"));
+    server.kill();
+    let server = world.start(&[]);
+    assert_eq!(names(world.path()), ["server.log", &*left]);
+    world.let_temps_rest();
+    assert_eq!(server.client().ask("BGSAVE"), "Background saving started");
+    eventually("it is saved", || names(world.path()) == ["dump.rdb", "server.log"]);
+}
+
 #[test]
 fn a_shutdown_saves_if_there_are_save_points_or_it_is_told_to() {
     for (options, command, saved) in [

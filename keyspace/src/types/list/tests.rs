@@ -258,3 +258,36 @@ fn a_longer_element_does_not_let_a_chunk_grow_beyond_the_limit() {
     assert!(list.chunks().all(|chunk| chunk.len_bytes() <= 4096));
     assert_eq!(list.len(), 5000);
 }
+
+/// A file of an older server, or of one with another `list-max-listpack-size`, may hold a million elements in one blob. To
+/// count them at each write would be quadratic, and the first write behind a snapshot would copy them all.
+#[test]
+fn a_listpack_far_beyond_any_limit_becomes_many_chunks_of_the_same_list() {
+    let limits = Limits::default();
+    for (elements, one_bytes) in [(100_000, 0), (200, 1000), (3, 100_000), (1, 1 << 20)] {
+        let word = |at: usize| [at.to_string().as_bytes(), &vec![b'x'; one_bytes]].concat();
+        let words: Vec<Vec<u8>> = (0..elements).map(word).collect();
+        let mut pack = Listpack::new();
+        words.iter().for_each(|word| pack.push_back(word));
+        assert!(pack.len_bytes() > CHUNK_BYTES_MAX);
+        for size in [-2, -5, 128] {
+            let limit = ChunkLimit::of(&Limits { list_max_listpack_size: size, ..limits.clone() });
+            let mut list = List::from_chunks(vec![single(b"first"), pack.clone(), single(b"last")], limit);
+            assert_eq!((list.len(), list.encoding()), (words.len() + 2, "quicklist"));
+            let shown: Vec<Vec<u8>> = list.iter().map(|element| element.with_bytes(<[u8]>::to_vec)).collect();
+            assert_eq!(
+                (&*shown[0], &shown[1..=elements], &*shown[elements + 1]),
+                (&b"first"[..], &words[..], &b"last"[..])
+            );
+            let is_fit = |chunk: &Listpack| chunk.len() == 1 || chunk.len_bytes() <= CHUNK_BYTES_MAX;
+            assert!(list.chunks().all(is_fit), "{elements} elements, {size}");
+            list.remove(0, elements + 1);
+            assert_eq!(list.get(0).map(|element| element.is(b"last")), Some(true));
+        }
+        // As Redis reports it: where the number alone is the limit, all within it are a listpack.
+        let limit = ChunkLimit::of(&Limits { list_max_listpack_size: i64::from(i32::MAX), ..limits.clone() });
+        let plain = one_bytes > 8192 && elements == 1;
+        let expected = if plain { "quicklist" } else { "listpack" };
+        assert_eq!(List::from_chunks(vec![pack.clone()], limit).encoding(), expected, "{elements} elements");
+    }
+}
