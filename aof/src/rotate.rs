@@ -13,7 +13,7 @@
 //! position is <= S.
 
 use std::io::IoSlice;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 
@@ -202,7 +202,7 @@ impl Volume {
     }
 
     /// Everything up to `covers` is in a durable base: no file of it is needed any more, whatever state it is in.
-    /// `pending`: a switch that may be waiting for that; to do it takes the tail.
+    /// `pending`: a switch that waits for that, since the last file has failed.
     pub(crate) fn cover(&mut self, tail: &mut Tail, covers: Position, pending: Option<Position>) {
         tail.set_written(covers);
         tail.set_durable(covers);
@@ -292,12 +292,12 @@ impl Volume {
     }
 
     /// Publishes the first base after `CONFIG SET appendonly yes`, and with it the temporary incr; whatever was there
-    /// before is superseded. Returns the live file by its new name.
+    /// before is superseded. Returns the new path of the live file.
     pub(crate) fn publish_first_base(
         &mut self,
         base: &NewBase,
         live: Option<LiveFile>,
-    ) -> Result<Option<LiveFile>, Error> {
+    ) -> Result<Arc<Path>, Error> {
         let Some(live) = live.filter(|live| live.start == base.covers) else {
             return Err(Error::BaseSplitsFile { covers: base.covers, file: "the temporary incr".to_owned() });
         };
@@ -310,8 +310,7 @@ impl Volume {
         self.directory.publish_first(&base.temp_path, manifest)?;
         self.spans = vec![Span { seq: live.seq, start: live.start, end: None }];
         // Where it could not be renamed, it has the old name until the next start.
-        let path = if live.file.is_named(&path).unwrap_or(true) { path.into() } else { live.path };
-        Ok(Some(LiveFile { path, ..live }))
+        Ok(if live.file.is_named(&path).unwrap_or(true) { path.into() } else { live.path })
     }
 
     /// The files of the history, and where they are.

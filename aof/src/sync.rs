@@ -47,8 +47,8 @@ pub(crate) enum Sabotage {
     SkipSync,
     /// Nobody notes that the line is to be synced which calls all else durable.
     ForgetMark,
-    /// A base that a switch waits for is published while others write.
-    PublishBeside,
+    /// A base is published, and its switch is done with it, while others write in front of that.
+    PublishBeforeSwitch,
     /// The executor looks before its write, and not after it, whether the syncer is at rest.
     LookBeforeOnly,
 }

@@ -89,7 +89,7 @@ pub(crate) struct NextFile {
     pub(crate) entry: Option<Entry>,
 }
 
-/// Who may write to the live file. What is the writer's is also that of whoever does a job for it.
+/// Who may write to the live file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
     Nobody,
@@ -100,10 +100,10 @@ pub(crate) enum Owner {
 /// What the writer does next.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// `stops_writes`: the live file's end must not move meanwhile, since a switch hangs on it, or its name.
+    /// `pending`: a switch that waits for the base, since the last file has failed.
     Publish {
         base: NewBase,
-        stops_writes: bool,
+        pending: Option<Position>,
     },
     Recover,
     Switch(Position),
@@ -124,11 +124,11 @@ pub(crate) enum Job {
 impl Job {
     fn is_of_live_file(&self) -> bool {
         match self {
-            Job::Publish { stops_writes, .. } => *stops_writes,
             Job::Recover | Job::Switch(_) | Job::Reserve(_) | Job::Head(_) | Job::Write(_) | Job::Mark(_) => {
                 true
             }
-            Job::OpenNext
+            Job::Publish { .. }
+            | Job::OpenNext
             | Job::CollectHistory(_)
             | Job::Forget(_)
             | Job::RemoveTemp
@@ -707,8 +707,7 @@ impl Tail {
     pub(crate) fn take_job(&mut self, now: Instant) -> Taken {
         let job = self.next_job(now);
         self.writer_blocked = self.owner == Owner::Executor;
-        let is_beside = matches!(job, Job::Publish { .. }) && self.broken.is(Sabotage::PublishBeside);
-        let live = if job.is_of_live_file() && !is_beside {
+        let live = if job.is_of_live_file() {
             self.owner = Owner::Writer;
             self.write_met_sync = self.sync_running();
             self.live.clone()
@@ -746,11 +745,12 @@ impl Tail {
         if self.gave_up && mine {
             return Job::Exit;
         }
-        // A log that waits for its first base has nothing to publish before its temporary incr has taken over.
-        let may_publish = mine && is_home && !(self.waiting_rewrite && self.switch_at.is_some());
-        if may_publish && let Some(base) = self.publish.take() {
-            let stops_writes = self.waiting_rewrite || self.switch_at.is_some();
-            return Job::Publish { base, stops_writes };
+        if mine
+            && is_home
+            && self.may_publish()
+            && let Some(base) = self.publish.take()
+        {
+            return Job::Publish { base, pending: self.switch_at };
         }
         let may_move = mine && is_home && !self.sync_running();
         if may_move && self.retired.as_ref().is_some_and(|retired| retired.is_due(now)) {
@@ -795,6 +795,13 @@ impl Tail {
         // A time that has come and could not be used will be told by whoever was in the way.
         let retry_at = self.retired.as_ref().map_or(self.space.retry_at(), |retired| retired.retry_at);
         Job::Wait(retry_at.into_iter().chain(mark_due).filter(|&at| at > now).min())
+    }
+
+    /// The switch that a base counts on comes first, lest what is behind it waits for the directory. But where the last file
+    /// has failed, the switch waits for the base; nobody is at that file then, nor will be.
+    fn may_publish(&self) -> bool {
+        let is_repair = self.retired.is_some() && !self.waiting_rewrite;
+        self.switch_at.is_none() || is_repair || self.broken.is(Sabotage::PublishBeforeSwitch)
     }
 
     fn may_switch(&self, at: Position) -> bool {

@@ -8,14 +8,14 @@
 //! ```
 //!
 //! What takes directory fsyncs, of which replies need none, is done beside the writes. The directory is with one job at a
-//! time ([`Tail::volume`]); a job that a switch or the live file's name hangs on has the tail for as long, too.
+//! time ([`Tail::volume`]).
 //!
 //! Under `everysec` and `no` the executor writes by itself while no fdatasync runs, nothing is queued and the last such
 //! write was quick: a hand-over costs a context switch. Whoever writes owns the tail for as long ([`Owner`]).
 
 use std::io::IoSlice;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Position;
@@ -214,8 +214,8 @@ impl Writer {
             (Job::Recover, live, Some(volume)) => self.recover(live, volume),
             (Job::Switch(at), live, Some(volume)) => self.switch(at, live, volume),
             (Job::OpenNext, _, Some(volume)) => return Some(self.open_next(volume)),
-            (Job::Publish { base, stops_writes }, live, Some(volume)) => {
-                return Some(self.publish(volume, base, stops_writes, live));
+            (Job::Publish { base, pending }, _, Some(volume)) => {
+                return Some(self.publish(volume, base, pending));
             }
             (Job::Forget(removed), _, Some(volume)) => return Some(self.forget(volume, removed)),
             (Job::RemoveTemp, _, Some(volume)) => return Some(self.remove_temp(volume)),
@@ -478,46 +478,28 @@ impl Writer {
         })
     }
 
-    fn publish(
-        &self,
-        mut volume: Volume,
-        base: NewBase,
-        stops_writes: bool,
-        live: Option<LiveFile>,
-    ) -> Chore {
+    fn publish(&self, mut volume: Volume, base: NewBase, pending: Option<Position>) -> Chore {
         let shared = self.shared.clone();
         Chore::new("publish", move || {
-            let (pending, waiting, usable) = {
+            let first_live = {
                 let tail = shared.tail.lock();
-                let usable = tail.switch_at.is_none() && tail.next.is_none();
-                (tail.switch_at.filter(|_| stops_writes), tail.waiting_rewrite, usable)
+                let usable = |_: &LiveFile| tail.switch_at.is_none() && tail.next.is_none();
+                tail.waiting_rewrite.then(|| tail.live.clone().filter(usable))
             };
-            let published = if waiting {
-                volume.publish_first_base(&base, live.filter(|_| usable))
-            } else {
-                volume.publish_base(&base, pending).map(|()| None)
+            let published = match first_live {
+                Some(live) => volume.publish_first_base(&base, live).map(Some),
+                None => volume.publish_base(&base, pending).map(|()| None),
             };
             let ended = shared.clock.now();
             let (stat, sizes) = sizes(&shared, &volume);
             let mut tail = shared.tail.lock();
             tail.counters.events.note(stat);
-            tail.published = Some(match published {
-                Ok(renamed) => {
-                    volume.cover(&mut tail, base.covers, pending);
-                    tail.live = renamed.or(tail.live.take());
-                    tail.waiting_rewrite = false;
-                    if tail.auto_gc {
-                        tail.want_collect();
-                    }
-                    // They are for INFO only: a stat that fails leaves the old ones.
-                    let _ = sizes.map(|sizes| tail.note_sizes(&sizes));
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            });
-            if stops_writes {
-                tail.owner = Owner::Nobody;
-            }
+            tail.published = Some(published.map(|renamed| {
+                volume.cover(&mut tail, base.covers, pending);
+                tail.note_published(renamed);
+                // They are for INFO only: a stat that fails leaves the old ones.
+                let _ = sizes.map(|sizes| tail.note_sizes(&sizes));
+            }));
             tail.give_back(volume, ended);
             shared.changed(tail);
         })
@@ -571,6 +553,17 @@ fn sizes(shared: &Shared, volume: &Volume) -> (Event, Result<Sizes, Error>) {
 }
 
 impl Tail {
+    /// A base counts; `renamed`: so does the temporary incr, by this name.
+    fn note_published(&mut self, renamed: Option<Arc<Path>>) {
+        if let (Some(path), Some(live)) = (renamed, &mut self.live) {
+            live.path = path;
+        }
+        self.waiting_rewrite = false;
+        if self.auto_gc {
+            self.want_collect();
+        }
+    }
+
     /// What a failed file held below `cut` is in no file that counts, but for what is durable in one that has its name. Only
     /// `no` keeps none of that in memory. Whether these bytes survived nobody can say.
     fn note_lost(&mut self, cut: Position) {

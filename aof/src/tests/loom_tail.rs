@@ -31,8 +31,7 @@ fn tail_has_one_owner_notices_an_executor_that_does_not_ask() {
     owner_model(Some(Sabotage::IgnoreTailOwner));
 }
 
-/// A base is published while there is something to write. Where the switch is still to come that it covers, publishing does
-/// that, too.
+/// A base is published while there is something to write.
 fn publish_model(direct: bool, sabotage: Option<Sabotage>) {
     let options = Options {
         fsync: Fsync::Everysec,
@@ -66,6 +65,6 @@ fn tail_has_one_owner_beside_a_publisher() {
 
 #[test]
 #[should_panic(expected = "a write went to no file, or to two")]
-fn tail_has_one_owner_beside_a_publisher_notices_one_that_does_not_ask() {
-    publish_model(false, Some(Sabotage::PublishBeside));
+fn tail_has_one_owner_beside_a_publisher_notices_one_that_is_too_early() {
+    publish_model(false, Some(Sabotage::PublishBeforeSwitch));
 }
