@@ -5,7 +5,7 @@
 //! quicklist   tree of chunks  [a b c] [d e] [a very long element] [f g h]      weight of a chunk: its elements
 //! ```
 //! A chunk stays about within `list-max-listpack-size`; an element beyond it has a chunk of its own. A write after a clone
-//! copies one chunk and the tree's path to it. What others wrote keeps their chunks, but for those that are far beyond any
+//! copies one chunk and the tree's path to it. What another server wrote keeps its chunks, but for those far beyond any
 //! limit.
 //!
 //! Where chunks end shows, for a quicklist of which one is left may become a listpack again: they end where Redis's nodes
