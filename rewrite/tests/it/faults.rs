@@ -62,9 +62,8 @@ fn a_call_that_fails_fails_the_rewrite_and_nothing_else() {
         (Call::SyncData, 1, "temp-rewriteaof-bg-7.aof"),
         (Call::Rename, 0, "temp-rewriteaof-bg-7.aof"),
         (Call::SyncDir, 2, "/d/appendonlydir"),
-        (Call::SyncDir, 3, "/d/appendonlydir"),
         // The manifest that lists the base may be durable: it stays.
-        (Call::SyncDir, 4, "/d/appendonlydir"),
+        (Call::SyncDir, 3, "/d/appendonlydir"),
         (Call::Create, 0, "incr.aof"),
         (Call::SyncData, 0, "2.incr.aof"),
         // The manifest of step 1, and that of step 6.
