@@ -235,6 +235,12 @@ impl ZSet {
         }
     }
 
+    /// Whether all members have the same score.
+    pub fn has_one_score(&self) -> bool {
+        let score = |rank| self.get(rank).map(|(_, score)| score);
+        score(0) == score(self.len().saturating_sub(1))
+    }
+
     /// The places of the members whose scores are in a range.
     pub fn score_range(&self, range: &ScoreRange) -> Range<usize> {
         let start = self.partition_scores(|score| !range.reaches(score));

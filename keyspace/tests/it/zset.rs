@@ -136,6 +136,23 @@ fn sets_and_sorted_sets_are_combined() {
     ]);
 }
 
+/// Where scores differ, what a range of strings finds depends on how the set lies in memory.
+#[test]
+fn a_range_of_strings_that_makes_no_sense_is_logged_by_its_places() {
+    Session::new().check_effects(&[
+        ("ZADD one 0 a 0 b 0 c", &["ZADD one 0 a 0 b 0 c"]),
+        ("ZRANGESTORE z one [b + BYLEX", &["ZRANGESTORE z one [b + BYLEX"]),
+        ("ZREMRANGEBYLEX one - [a", &["ZREMRANGEBYLEX one - [a"]),
+        ("ZADD two 1 a 2 b 3 c", &["ZADD two 1 a 2 b 3 c"]),
+        ("ZRANGESTORE z two [b + BYLEX", &["ZRANGESTORE z two 1 2"]),
+        ("ZRANGESTORE z two + - BYLEX REV LIMIT 0 1", &["ZRANGESTORE z two 2 2"]),
+        ("ZRANGESTORE z two [x + BYLEX", &["ZRANGESTORE z two 1 0"]),
+        ("ZRANGESTORE z two [x + BYLEX", &[]),
+        ("ZREMRANGEBYLEX two [x +", &[]),
+        ("ZREMRANGEBYLEX two - [b", &["ZREMRANGEBYRANK two 0 1"]),
+    ]);
+}
+
 #[test]
 fn effects_say_what_was_done() {
     let mut session = Session::new();

@@ -6,6 +6,7 @@ use resp::{Encoder, number};
 
 use super::{Done, read, removed_from, store, write, write_members};
 use crate::commands::integer;
+use crate::types::listpack::Element;
 use crate::types::zset::{LexBound, LexRange, ScoreRange, Scored, ZSet};
 use crate::{CommandError, Ctx};
 
@@ -43,6 +44,12 @@ impl<'a> Bounds<'a> {
                 Bounds::Lex(LexRange { min, max })
             }
         })
+    }
+
+    /// Whether what it finds depends on how the set lies in memory: strings are in no order where scores differ. As that is
+    /// not the same after a replay, the places are logged.
+    fn is_vague(&self, zset: &ZSet) -> bool {
+        matches!(self, Bounds::Lex(_)) && !zset.has_one_score()
     }
 
     /// The places of the members in the range.
@@ -227,14 +234,23 @@ fn list(ctx: &mut Ctx<'_>, argv: &[&[u8]], form: Form, out: &mut Encoder<'_>) ->
 
 pub(super) fn zrangestore(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let query = Query::parse(&argv[3..], Form { may_have_scores: false, ..LISTING })?;
-    let members = match read(ctx, argv[2])? {
-        Some(zset) => zset
-            .range(query.places(zset))
-            .map(|(member, score)| Scored { score, member: member.to_str() })
-            .collect(),
-        None => Vec::new(),
-    };
-    store(ctx, argv[1], members, "zrangestore", out)
+    let Some(zset) = read(ctx, argv[2])? else { return store(ctx, argv[1], Vec::new(), "zrangestore", out) };
+    let places = query.places(zset);
+    let is_vague = query.bounds.is_vague(zset);
+    let scored = |(member, score): (Element<'_>, f64)| Scored { score, member: member.to_str() };
+    let members = zset.range(places.clone()).map(scored).collect();
+    store(ctx, argv[1], members, "zrangestore", out)?;
+    if is_vague && ctx.has_changed() {
+        let [first, last] = first_and_last(&places);
+        ctx.propagate(&[b"ZRANGESTORE", argv[1], argv[2], &first, &last]);
+    }
+    Ok(())
+}
+
+/// Places as the arguments of a command.
+fn first_and_last(places: &Range<usize>) -> [Vec<u8>; 2] {
+    let (first, last) = if places.is_empty() { (1, 0) } else { (places.start, places.end - 1) };
+    [first, last].map(|place| place.to_string().into_bytes())
 }
 
 pub(super) fn zcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
@@ -272,9 +288,14 @@ fn remove(ctx: &mut Ctx<'_>, argv: &[&[u8]], kind: Kind, event: &'static str, ou
     };
     let places = bounds.places(zset);
     let removed = places.len();
-    zset.remove_range(places);
+    let is_vague = bounds.is_vague(zset);
+    zset.remove_range(places.clone());
     let is_empty = zset.is_empty();
     removed_from(ctx, key, event, removed, is_empty);
+    if is_vague && removed > 0 {
+        let [first, last] = first_and_last(&places);
+        ctx.propagate(&[b"ZREMRANGEBYRANK", key, &first, &last]);
+    }
     out.count(removed);
     Ok(())
 }
