@@ -261,14 +261,12 @@ fn the_log_is_loaded_again_only_once_a_base_is_published() {
 #[test]
 fn on_a_disk_that_is_almost_full_keys_expire_and_none_is_evicted() {
     let mem = Mem::new();
-    // For the log and what it reserves: between the marks.
+    // For the log and what it reserves: between the marks. That is not to be in the way of the first base.
     mem.set_capacity(208 * 1024);
+    mem.fail_with(|call, _| (call == Call::Reserve).then(|| std::io::Error::from_raw_os_error(28)));
     let mut server = server(&mem);
-    server.turn_log_on().unwrap();
-    eventually(|| {
-        server.persist(true);
-        !server.persistence.is_waiting_rewrite()
-    });
+    turn_log_on(&mut server);
+    mem.heal();
     let room_bytes = || server.persistence.log().unwrap().room_bytes();
     eventually(|| (SECOND_MARK_BYTES..FIRST_MARK_BYTES).contains(&room_bytes()));
     execute(&mut server, &[b"SET", b"k", b"v", b"PX", b"1"]);
