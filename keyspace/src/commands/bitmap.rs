@@ -68,7 +68,8 @@ fn bitcount(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
         [start, end, ref unit @ ..] if unit.len() < 2 => match (integer(start)?, integer(end)?) {
             (start, end) if is_crossed(start, end) => None,
             (start, end) => {
-                Unit::parse(unit.first().unwrap_or(&&b"byte"[..]))?.bits(start, end, string.len())
+                let unit = unit.first().map_or(Ok(Unit::Byte), |unit| Unit::parse(unit))?;
+                unit.bits(start, end, string.len())
             }
         },
         _ => return Err(CommandError::Syntax),
