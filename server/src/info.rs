@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 use std::path::Path;
 
 use keyspace::Block;
+use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::client::Waiting;
 use crate::executor::Server;
@@ -288,25 +289,19 @@ fn replication(server: &Server, fields: &mut Fields) {
 }
 
 fn cpu(_: &Server, fields: &mut Fields) {
-    let [(user_s, sys_s), (main_user_s, main_sys_s)] = ["self", "thread-self"].map(cpu_seconds);
-    fields.add("used_cpu_sys", format!("{sys_s:.6}"));
-    fields.add("used_cpu_user", format!("{user_s:.6}"));
-    fields.add("used_cpu_sys_children", "0.000000");
-    fields.add("used_cpu_user_children", "0.000000");
-    fields.add("used_cpu_sys_main_thread", format!("{main_sys_s:.6}"));
-    fields.add("used_cpu_user_main_thread", format!("{main_user_s:.6}"));
-}
-
-/// What a process, or a thread, has taken in user space and in the kernel.
-fn cpu_seconds(whose: &str) -> (f64, f64) {
-    let ticks = rustix::param::clock_ticks_per_second() as f64;
-    let stat = std::fs::read_to_string(format!("/proc/{whose}/stat")).unwrap_or_default();
-    // The name, in parentheses, may hold anything; the fields behind it start with the third.
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field = |at: usize| -> f64 {
-        after_name.split_ascii_whitespace().nth(at).and_then(|text| text.parse().ok()).unwrap_or(0.0)
-    };
-    (field(11) / ticks, field(12) / ticks)
+    let whose = [
+        ("", UsageWho::RUSAGE_SELF),
+        ("_children", UsageWho::RUSAGE_CHILDREN),
+        ("_main_thread", UsageWho::RUSAGE_THREAD),
+    ];
+    for (suffix, who) in whose {
+        // It fails only for a `who` that the kernel does not know.
+        let Ok(usage) = getrusage(who) else { continue };
+        for (mode, time) in [("sys", usage.system_time()), ("user", usage.user_time())] {
+            fields
+                .add(&format!("used_cpu_{mode}{suffix}"), format!("{}.{:06}", time.tv_sec(), time.tv_usec()));
+        }
+    }
 }
 
 fn commandstats(server: &Server, fields: &mut Fields) {

@@ -22,6 +22,8 @@ pub(crate) struct Count {
     pub active: u64,
     /// And resident.
     pub resident: u64,
+    /// The process's resident pages, by the kernel's count; 0 where there is no `/proc`.
+    pub rss: u64,
     /// What [`thread_bytes`] was then.
     pub by_thread: i64,
 }
@@ -37,6 +39,7 @@ impl Count {
             used: stats::allocated::read().unwrap_or(0).saturating_sub(cached) as u64,
             active: stats::active::read().unwrap_or(0) as u64,
             resident: stats::resident::read().unwrap_or(0) as u64,
+            rss: resident_bytes(),
             by_thread: thread_bytes(),
         }
     }
@@ -79,8 +82,7 @@ pub(crate) fn report() -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Resident bytes of the process, by the kernel's count; 0 where there is no `/proc`.
-pub(crate) fn resident_bytes() -> u64 {
+fn resident_bytes() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok())
@@ -225,7 +227,7 @@ impl Server {
             startup,
             active,
             resident,
-            rss: resident_bytes(),
+            rss: self.room.count.rss,
             clients,
             replicas,
             backlog,
