@@ -32,6 +32,7 @@ use crate::server::{Party, Server, free_port, redis_and_valkey};
 use crate::{install, workspace};
 
 mod commands;
+mod control;
 mod disk;
 mod growth;
 mod instructions;

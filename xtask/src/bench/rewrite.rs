@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::control::Control;
 use super::{Bench, Better, Load, fresh_dir, memory, pings_during, quantile, table, trips_during};
 use crate::server::{Party, Server, free_port};
 
@@ -20,7 +21,7 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 /// What we allow ourselves of memory at its peak, of that before: so much, and so much more for the share of the keys that
 /// is overwritten meanwhile, since writers copy what they touch.
 const ALLOWED: (f64, f64) = (1.15, 0.6);
-const ROWS: [&str; 12] = [
+const ROWS: [&str; 13] = [
     "longest PING, ms",
     "p99.9 PING, ms",
     "longest PING before it, ms",
@@ -33,19 +34,21 @@ const ROWS: [&str; 12] = [
     "allowed: 1.15 and 0.6 of what is overwritten",
     "keys overwritten meanwhile, of all",
     "longest turn, CPU ms (ours alone says)",
+    "longest of 0.3 ms of arithmetic beside one, CPU ms",
 ];
 
 /// The part `rewrite`.
 pub(super) fn rewrite(bench: &Bench) -> Result<String> {
     let keys = 3_000_000 / bench.scale;
     let rows = ROWS.map(String::from);
-    let samples = bench.sample(&rows, |party| values(bench, party, keys))?;
+    let control = Control::new();
+    let samples = bench.sample(&rows, |party| values(bench, party, keys, &control))?;
     let title = format!("{keys} keys, under SETs of 10 connections, pipelined by 16");
     Ok(table(&title, bench, &rows, &samples, 2, Better::Lower))
 }
 
 /// The values of [`ROWS`] for one server.
-fn values(bench: &Bench, party: &Party, keys: u64) -> Result<[f64; ROWS.len()]> {
+fn values(bench: &Bench, party: &Party, keys: u64, control: &Control) -> Result<[f64; ROWS.len()]> {
     let dir = fresh_dir(&format!("rewrite-{}", party.name))?;
     let server = Server::start_by(bench.cores.anywhere(&party.program), &dir, free_port(), &OPTIONS)?;
     memory::fill(&mut server.connect()?, keys, 1, "SET key:# 00000000000000000000#")?;
@@ -58,6 +61,7 @@ fn values(bench: &Bench, party: &Party, keys: u64) -> Result<[f64; ROWS.len()]> 
     let (during, elapsed) = pings_during(&server, || rewritten(&server).map(drop))?;
     let (sets, _) = trips_during(&server, &["SET", "probe", "1"], || rewritten(&server).map(drop))?;
     let longest_turn_ms = longest_turn_ms(&server);
+    let control_ms = beside_rewrite(&server, |is_done| Ok(control.longest_ms(is_done)))?;
     let (peak, overwritten) = memory_of_rewrite(&server, keys)?;
     drop(load);
     Ok([
@@ -73,6 +77,7 @@ fn values(bench: &Bench, party: &Party, keys: u64) -> Result<[f64; ROWS.len()]> 
         ALLOWED.0 + ALLOWED.1 * overwritten,
         overwritten,
         longest_turn_ms,
+        control_ms,
     ])
 }
 
@@ -88,20 +93,28 @@ fn memory_of_rewrite(server: &Server, keys: u64) -> Result<(f64, f64)> {
     let mut client = server.connect()?;
     let before = proportional_bytes(server.pid())?;
     let commands = client.info("total_commands_processed")?.parse::<f64>()?;
-    let done = AtomicBool::new(false);
-    let peak = std::thread::scope(|scope| {
-        let peak = scope.spawn(|| peak_until(server.pid(), &done));
-        let outcome = client.rewrite_aof();
-        done.store(true, Ordering::Relaxed);
-        outcome.and(peak.join().unwrap_or_else(|_| bail!("a thread panicked")))
-    })?;
+    let peak = beside_rewrite(server, |is_done| peak_until(server.pid(), is_done))?;
     let writes = client.info("total_commands_processed")?.parse::<f64>()? - commands;
     Ok((peak / before, 1.0 - (-writes / keys as f64).exp()))
 }
 
-fn peak_until(pid: u32, done: &AtomicBool) -> Result<f64> {
+/// What `watch` says of the time of a rewrite, at whose end it is told.
+fn beside_rewrite(
+    server: &Server,
+    watch: impl FnOnce(&dyn Fn() -> bool) -> Result<f64> + Send,
+) -> Result<f64> {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watched = scope.spawn(|| watch(&|| done.load(Ordering::Relaxed)));
+        let outcome = rewritten(server);
+        done.store(true, Ordering::Relaxed);
+        outcome.and(watched.join().unwrap_or_else(|_| bail!("a thread panicked")))
+    })
+}
+
+fn peak_until(pid: u32, is_done: impl Fn() -> bool) -> Result<f64> {
     let mut peak = 0.0;
-    while !done.load(Ordering::Relaxed) {
+    while !is_done() {
         peak = f64::max(peak, proportional_bytes(pid)?);
         std::thread::sleep(SAMPLE_EVERY);
     }
