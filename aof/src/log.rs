@@ -358,8 +358,6 @@ impl Log {
             pending_bio_fsync: u32::from(tail.sync_running()),
             delayed_fsync: tail.counters.delayed_fsync,
             fsync_running: fsyncs.map(|fsync| fsync.took()).max(),
-            fsync_p50: tail.counters.fsyncs.percentile(50.0),
-            fsync_p99: tail.counters.fsyncs.percentile(99.0),
             durable: tail.durable_watermark(),
             unsynced_bytes: self.end - tail.durable_watermark(),
             unsynced: oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)),
@@ -372,6 +370,11 @@ impl Log {
             free_bytes: tail.space.free_bytes,
             last_failure: tail.last_failure.clone(),
         }
+    }
+
+    /// What `percentile` (0 to 100) of the fdatasyncs since the last reset did not take longer than.
+    pub fn fsync_percentile(&self, percentile: f64) -> Duration {
+        self.shared.tail.lock().counters.fsyncs.percentile(percentile)
     }
 
     /// Lets the writer look at the disk, for the next [`stats`](Self::stats).

@@ -64,10 +64,6 @@ pub struct Stats {
     pub delayed_fsync: u64,
     /// How long the fdatasync that runs now has been running; `None` if none does.
     pub fsync_running: Option<Duration>,
-    /// What half of the fdatasyncs since the last reset did not take longer than.
-    pub fsync_p50: Duration,
-    /// The same for 99 of 100.
-    pub fsync_p99: Duration,
     /// Up to here, a power cut takes nothing.
     pub durable: Position,
     /// Bytes that are not durable yet.

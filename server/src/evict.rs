@@ -26,6 +26,8 @@ pub struct Room {
     pub startup_bytes: u64,
     /// What the allocator said last.
     pub(crate) count: memory::Count,
+    pub(crate) pages: memory::Pages,
+    bookkeeper: memory::Bookkeeper,
     /// Bytes of data by then.
     weighed_bytes: u64,
     weighed_at: Option<Instant>,
@@ -140,16 +142,32 @@ fn budget(tenacity: u32) -> Option<Duration> {
 }
 
 impl Server {
+    /// What the cron wants to know of memory. A limit needs the last moment's count; else nobody waits for one.
+    pub fn keep_books(&mut self) {
+        self.forget_held();
+        if self.config.maxmemory_bytes > 0 {
+            self.weigh();
+            self.room.pages = memory::Pages::look();
+        } else if let Some((count, pages)) = self.room.bookkeeper.news() {
+            (self.room.count, self.room.pages) = (count, pages);
+        }
+    }
+
     /// Opens the allocator's books.
     pub fn weigh(&mut self) {
-        if !self.is_writing_snapshot() {
-            self.room.held_bytes = 0;
-            self.lazyfree.forget_held();
-        }
+        self.forget_held();
         self.room.count = memory::Count::take();
         if self.config.maxmemory_bytes > 0 {
             self.room.weighed_bytes = self.room.count.used.saturating_sub(self.uncounted_bytes());
             self.room.weighed_at = Some(self.clock.now);
+        }
+    }
+
+    /// A snapshot that is no more holds nothing.
+    fn forget_held(&mut self) {
+        if !self.is_writing_snapshot() {
+            self.room.held_bytes = 0;
+            self.lazyfree.forget_held();
         }
     }
 

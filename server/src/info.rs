@@ -49,6 +49,9 @@ const SECTIONS: &[Section] = &[
     Section { name: "Debug", shown: ByName, write: debug },
 ];
 
+/// What plain INFO takes: it is made beside commands that wait for it.
+const USUAL_BYTES: usize = 8 * 1024;
+
 /// `name:value` lines.
 #[derive(Debug, Default)]
 pub struct Fields(String);
@@ -56,14 +59,27 @@ pub struct Fields(String);
 impl Fields {
     /// Adds a field.
     pub fn add(&mut self, name: &str, value: impl Display) {
+        self.add_suffixed(name, "", value);
+    }
+
+    /// Adds a field whose name has two parts.
+    fn add_suffixed(&mut self, name: &str, suffix: &str, value: impl Display) {
+        [name, suffix, ":"].into_iter().for_each(|part| self.0.push_str(part));
         // Writing to a string does not fail.
-        let _ = write!(self.0, "{name}:{value}\r\n");
+        let _ = write!(self.0, "{value}");
+        self.0.push_str("\r\n");
     }
 
     /// Adds a number of bytes, and the same for human eyes.
     fn add_bytes(&mut self, name: &str, bytes: u64) {
         self.add(name, bytes);
-        self.add(&format!("{name}_human"), human(bytes));
+        self.add_suffixed(name, "_human", human(bytes));
+    }
+
+    /// Begins a section.
+    fn begin(&mut self, section: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\r\n" };
+        [gap, "# ", section, "\r\n"].into_iter().for_each(|part| self.0.push_str(part));
     }
 }
 
@@ -82,7 +98,7 @@ impl Server {
         let is = |name: &str| wanted.iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
         let all = is("all") || is("everything");
         let default = wanted.is_empty() || is("default");
-        let mut text = String::new();
+        let mut fields = Fields(String::with_capacity(USUAL_BYTES));
         for section in SECTIONS {
             let is_asked = match section.shown {
                 Always => all || default,
@@ -90,15 +106,11 @@ impl Server {
                 ByName => false,
             };
             if is_asked || is(section.name) {
-                let mut fields = Fields::default();
+                fields.begin(section.name);
                 (section.write)(self, &mut fields);
-                if !text.is_empty() {
-                    text.push_str("\r\n");
-                }
-                text.push_str(&format!("# {}\r\n{}", section.name, fields.0));
             }
         }
-        text
+        fields.0
     }
 }
 
@@ -109,7 +121,7 @@ fn server(server: &Server, fields: &mut Fields) {
     fields.add("redis_git_dirty", 0);
     fields.add("redis_mode", "standalone");
     fields.add("everlog_version", env!("CARGO_PKG_VERSION"));
-    fields.add("os", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+    fields.add("os", format_args!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
     fields.add("arch_bits", usize::BITS);
     fields.add("multiplexing_api", "epoll");
     fields.add("process_id", std::process::id());
@@ -175,8 +187,8 @@ fn memory_section(server: &Server, fields: &mut Fields) {
     fields.add_bytes("maxmemory", server.config.maxmemory_bytes);
     fields.add("maxmemory_policy", server.config.maxmemory_policy.word());
     for ratio in books.ratios() {
-        fields.add(&format!("{}_ratio", ratio.name), format!("{:.2}", ratio.value()));
-        fields.add(&format!("{}_bytes", ratio.name), ratio.bytes());
+        fields.add_suffixed(ratio.name, "_ratio", format_args!("{:.2}", ratio.value()));
+        fields.add_suffixed(ratio.name, "_bytes", ratio.bytes());
     }
     fields.add("mem_not_counted_for_evict", server.uncounted_bytes());
     fields.add("mem_replication_backlog", books.backlog);
@@ -204,7 +216,7 @@ fn persistence(server: &Server, fields: &mut Fields) {
         fields.add("loading_total_bytes", loading.total_bytes);
         fields.add("loading_rdb_used_mem", loading.rdb_used_memory_bytes);
         fields.add("loading_loaded_bytes", loading.loaded_bytes);
-        fields.add("loading_loaded_perc", format!("{:.2}", part * 100.0));
+        fields.add("loading_loaded_perc", format_args!("{:.2}", part * 100.0));
         fields.add("loading_eta_seconds", eta as u64);
     }
 }
@@ -297,9 +309,8 @@ fn cpu(_: &Server, fields: &mut Fields) {
     for (suffix, who) in whose {
         // It fails only for a `who` that the kernel does not know.
         let Ok(usage) = getrusage(who) else { continue };
-        for (mode, time) in [("sys", usage.system_time()), ("user", usage.user_time())] {
-            fields
-                .add(&format!("used_cpu_{mode}{suffix}"), format!("{}.{:06}", time.tv_sec(), time.tv_usec()));
+        for (mode, time) in [("used_cpu_sys", usage.system_time()), ("used_cpu_user", usage.user_time())] {
+            fields.add_suffixed(mode, suffix, format_args!("{}.{:06}", time.tv_sec(), time.tv_usec()));
         }
     }
 }
@@ -317,7 +328,7 @@ fn latencystats(server: &Server, fields: &mut Fields) {
 
 fn errorstats(server: &Server, fields: &mut Fields) {
     for (code, count) in &server.stats.errors {
-        fields.add(&format!("errorstat_{code}"), format!("count={count}"));
+        fields.add(&format!("errorstat_{code}"), format_args!("count={count}"));
     }
 }
 

@@ -86,6 +86,7 @@ pub fn run(config: Config, warnings: &[Warning]) -> anyhow::Result<i32> {
     server.persistence.run_id = random_id()?;
     server.replication.id = random_id()?;
     server.weigh();
+    server.room.pages = memory::Pages::look();
     server.room.startup_bytes = server.room.count.used;
     server.greet(warnings);
     match Supervisor::find(server.config.supervised) {

@@ -1,6 +1,7 @@
 //! How much memory is in use, by the allocator's own count.
 
-use std::fs;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::{fs, io, thread};
 
 use keyspace::{DbIndex, Overhead};
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
@@ -12,18 +13,12 @@ use crate::executor::Server;
 /// All arenas together: jemalloc's `MALLCTL_ARENAS_ALL`.
 const CACHED: &[u8] = b"stats.arenas.4096.tcache_bytes\0";
 
-/// The allocator's books, bytes, as they stood when they were opened: that takes its locks, and a millisecond where other
+/// The allocator's count, as it stood when its books were opened: that takes its locks, and a millisecond where other
 /// threads allocate, too.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Count {
-    /// What live allocations took.
+    /// What live allocations took, bytes.
     pub used: u64,
-    /// The allocator's pages: in use.
-    pub active: u64,
-    /// And resident.
-    pub resident: u64,
-    /// The process's resident pages, by the kernel's count; 0 where there is no `/proc`.
-    pub rss: u64,
     /// What [`thread_bytes`] was then.
     pub by_thread: i64,
 }
@@ -37,9 +32,6 @@ impl Count {
         let cached = Access::<usize>::read(CACHED.name()).unwrap_or(0);
         Count {
             used: stats::allocated::read().unwrap_or(0).saturating_sub(cached) as u64,
-            active: stats::active::read().unwrap_or(0) as u64,
-            resident: stats::resident::read().unwrap_or(0) as u64,
-            rss: resident_bytes(),
             by_thread: thread_bytes(),
         }
     }
@@ -47,6 +39,72 @@ impl Count {
     /// What live allocations take by now, as far as this thread has made and freed them since.
     pub(crate) fn used_by_now(&self) -> u64 {
         self.used.saturating_add_signed(thread_bytes().wrapping_sub(self.by_thread))
+    }
+}
+
+/// Pages, bytes: what INFO alone wants to know.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Pages {
+    /// The allocator's, in use.
+    pub active: u64,
+    /// And resident.
+    pub resident: u64,
+    /// The process's, by the kernel's count; 0 where there is no `/proc`.
+    pub rss: u64,
+}
+
+impl Pages {
+    /// As the books say that were opened last.
+    pub(crate) fn look() -> Self {
+        Pages {
+            active: stats::active::read().unwrap_or(0) as u64,
+            resident: stats::resident::read().unwrap_or(0) as u64,
+            rss: resident_bytes(),
+        }
+    }
+}
+
+/// Opens the books on a thread of its own, for one who can wait for what they say.
+#[derive(Debug, Default)]
+pub(crate) struct Bookkeeper {
+    desk: Option<Desk>,
+    is_asked: bool,
+}
+
+/// The way to that thread and back; it is asked with what [`thread_bytes`] is by then.
+#[derive(Debug)]
+struct Desk {
+    questions: Sender<i64>,
+    answers: Receiver<(Count, Pages)>,
+}
+
+impl Bookkeeper {
+    /// What the books say, if they have been opened since this was called last; asks for the next time.
+    pub(crate) fn news(&mut self) -> Option<(Count, Pages)> {
+        if self.desk.is_none() {
+            // Without a thread there are no news, until there is one.
+            self.desk = Desk::open().ok();
+        }
+        let desk = self.desk.as_ref()?;
+        let news = desk.answers.try_recv().ok();
+        if news.is_some() || !self.is_asked {
+            self.is_asked = desk.questions.send(thread_bytes()).is_ok();
+        }
+        news
+    }
+}
+
+impl Desk {
+    fn open() -> io::Result<Self> {
+        let ((questions, asked), (answer, answers)) = (channel(), channel());
+        thread::Builder::new().name("bookkeeper".into()).spawn(move || {
+            for by_thread in asked {
+                let count = Count { by_thread, ..Count::take() };
+                // Who asked may be gone.
+                let _ = answer.send((count, Pages::look()));
+            }
+        })?;
+        Ok(Desk { questions, answers })
     }
 }
 
@@ -208,8 +266,9 @@ impl Server {
     /// Looks everything up that is known of memory.
     pub(crate) fn memory_books(&self) -> Books {
         let used = self.room.count.used_by_now();
-        let active = self.room.count.active.max(used);
-        let resident = self.room.count.resident.max(active);
+        let pages = self.room.pages;
+        let active = pages.active.max(used);
+        let resident = pages.resident.max(active);
         let startup = self.room.startup_bytes;
         let (replicas, clients): (Vec<&Client>, Vec<&Client>) =
             self.clients.iter().partition(|client| self.replication.has(client.id));
@@ -227,7 +286,7 @@ impl Server {
             startup,
             active,
             resident,
-            rss: self.room.count.rss,
+            rss: pages.rss,
             clients,
             replicas,
             backlog,
@@ -241,6 +300,26 @@ impl Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bookkeeper_has_news_of_what_was_allocated() {
+        let mut bookkeeper = Bookkeeper::default();
+        assert!(bookkeeper.news().is_none(), "nobody has asked before");
+        let held = vec![1u8; 64 << 20];
+        let mut news = || loop {
+            if let Some((count, pages)) = bookkeeper.news() {
+                return (count.used_by_now(), pages);
+            }
+            thread::yield_now();
+        };
+        // The first was asked for before.
+        let ((before, _), (used, pages)) = (news(), news());
+        assert!(used >= held.len() as u64 && before >= held.len() as u64, "{before} {used}");
+        assert!(
+            pages.rss > 0 && pages.resident >= pages.active && pages.active >= held.len() as u64,
+            "{pages:?}"
+        );
+    }
 
     #[test]
     fn the_doctor_names_what_stands_out() {

@@ -64,8 +64,8 @@ impl Persistence {
         fields.add("aof_pending_bio_fsync", stats.pending_bio_fsync);
         fields.add("aof_delayed_fsync", stats.delayed_fsync);
         fields.add("aof_fsync_running_ms", stats.fsync_running.unwrap_or_default().as_millis());
-        fields.add("aof_fsync_p50_usec", stats.fsync_p50.as_micros());
-        fields.add("aof_fsync_p99_usec", stats.fsync_p99.as_micros());
+        fields.add("aof_fsync_p50_usec", log.fsync_percentile(50.0).as_micros());
+        fields.add("aof_fsync_p99_usec", log.fsync_percentile(99.0).as_micros());
         fields.add("aof_durable_offset", stats.durable);
         fields.add("aof_unsynced_bytes", stats.unsynced_bytes);
         fields.add("aof_unsynced_ms", stats.unsynced.as_millis());
