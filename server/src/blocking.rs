@@ -210,8 +210,9 @@ impl Server {
     pub fn serve_ready(&mut self) {
         let mut later = Vec::new();
         while let Some((db, key, clients)) = self.blocking.next_ready() {
-            // What made it ready may have taken longer than it lives.
+            // What made it ready may have taken longer than it lives; and the server may have been idle since.
             self.clock.refresh();
+            self.observer.begin(self.clock.now_ns);
             for id in clients {
                 let entry = self.keyspace.entry(db, &key, self.clock.unix_ms);
                 let held = entry.map(|entry| entry.value().type_name());
@@ -300,5 +301,48 @@ impl Server {
             Some(&Waiting::Copies(copies)) => self.answer_copies(id, copies),
             Some(Waiting::LogEnd | Waiting::Migration) | None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::clock::monotonic_ns;
+    use crate::config::Config;
+    use crate::connection::Connection;
+    use crate::logger::{Level, Logger};
+
+    fn server() -> Server {
+        let logger = Logger::open(std::path::Path::new("/dev/null"), Level::Warning).unwrap();
+        Server::new(Config::redis_defaults(), logger, 1)
+    }
+
+    /// A client whose socket nobody watches.
+    fn client(server: &mut Server) -> ClientId {
+        let id = server.clients.next_id();
+        let connection = Connection::Unix(mio::net::UnixStream::pair().unwrap().0);
+        server.clients.insert(Client::new(id, connection, true, server.clock.now));
+        id
+    }
+
+    /// Pushes to `q` in a transaction that begins a pause, which holds back who waits for it.
+    fn push_under_pause(server: &mut Server) {
+        let pusher = client(server);
+        server.receive(pusher, b"MULTI\r\nCLIENT PAUSE 100000 WRITE\r\nRPUSH q x\r\nEXEC\r\n");
+    }
+
+    #[test]
+    fn the_time_between_two_turns_is_no_command_s() {
+        let (began_ns, mut server) = (monotonic_ns(), server());
+        let waiting = client(&mut server);
+        server.receive(waiting, b"BLPOP q 0\r\n");
+        push_under_pause(&mut server);
+        // The last command has ended long ago.
+        server.observer.begin(0);
+        server.pause(None);
+        server.resume_all();
+        assert!(server.blocking.is_empty());
+        assert!(server.stats.cycles.commands_ns < monotonic_ns() - began_ns);
     }
 }
