@@ -195,14 +195,16 @@ impl Server {
         self.keyspace.has_blocked = self.blocking.waits_for_keys();
     }
 
-    /// Takes a client out of its waiting; its command is over, and what it sent since is looked at again.
+    /// Takes a client out of its waiting; its command is over, and it is read on if it has sent anything since.
     pub fn unpark(&mut self, id: ClientId) -> Option<Blocked> {
         let client = self.clients.get_mut(id)?;
         let blocked = client.blocked.take()?;
         self.blocking.unpark(id, &blocked);
         self.keyspace.has_blocked = self.blocking.waits_for_keys();
-        self.resumed.push(id);
         self.answered.push(id);
+        if client.left_unread || !client.input.is_empty() {
+            self.read_on(id);
+        }
         Some(blocked)
     }
 
@@ -344,5 +346,24 @@ mod tests {
         server.resume_all();
         assert!(server.blocking.is_empty());
         assert!(server.stats.cycles.commands_ns < monotonic_ns() - began_ns);
+    }
+
+    #[test]
+    fn who_is_woken_is_read_on_at_once_if_it_has_sent_more_and_else_not() {
+        let mut server = server();
+        for (behind, left_unread, is_read_on) in
+            [("PING\r\n", false, true), ("", true, true), ("", false, false)]
+        {
+            let (waiting, other) = (client(&mut server), client(&mut server));
+            server.receive(waiting, format!("XREAD BLOCK 0 STREAMS s $\r\n{behind}").as_bytes());
+            server.clients.get_mut(waiting).unwrap().left_unread = left_unread;
+            let unblock = format!("CLIENT PAUSE 100000 WRITE\r\nCLIENT UNBLOCK {}\r\n", waiting.serial);
+            server.receive(other, unblock.as_bytes());
+            assert!(server.blocking.is_empty());
+            server.answered.clear();
+            let expected = if is_read_on { vec![waiting] } else { vec![] };
+            assert_eq!(std::mem::take(&mut server.readable), expected, "{behind:?} {left_unread}");
+            assert!(!server.has_work());
+        }
     }
 }

@@ -39,8 +39,7 @@ impl Server {
             || !self.answered.is_empty()
             || !self.readable.is_empty()
             || self.replication.has_more
-            || !self.resumed.is_empty() && self.paused.is_none()
-            || !self.held.is_empty() && !self.writes_are_held()
+            || self.may_resume()
     }
 
     /// Answers the parked clients whose time is over.
@@ -50,18 +49,25 @@ impl Server {
         }
     }
 
-    /// Has those read again who were parked, paused or held back.
+    /// Whether clients that were paused or held back may go on.
+    fn may_resume(&self) -> bool {
+        self.paused.is_none()
+            && (!self.postponed.is_empty() || !self.held.is_empty() && !self.writes_are_held())
+    }
+
+    /// Has those read on who were paused or held back, and may go on.
     pub fn resume_all(&mut self) {
         self.end_pause();
         // What became ready while nothing might be written.
         self.serve_ready();
-        if !self.held.is_empty() && !self.writes_are_held() {
-            self.resumed.append(&mut self.held);
-        }
-        if self.paused.is_some_and(|(_, mode)| mode == PauseMode::All) {
+        if !self.may_resume() {
             return;
         }
-        for id in std::mem::take(&mut self.resumed) {
+        let mut ids = std::mem::take(&mut self.postponed);
+        if !self.writes_are_held() {
+            ids.append(&mut self.held);
+        }
+        for id in ids {
             if let Some(client) = self.clients.get_mut(id) {
                 client.postponed = false;
             }

@@ -91,11 +91,11 @@ pub struct Server {
     pub lazyfree: crate::lazyfree::Lazyfree,
     /// CLIENT PAUSE: until when, and whether reads go on; see `pause`.
     pub paused: Option<(Instant, PauseMode)>,
-    /// Clients whose buffered input is to be looked at again: they were parked, paused or held.
-    pub resumed: Vec<ClientId>,
+    /// Clients whose next request waits for the end of a pause.
+    pub postponed: Vec<ClientId>,
     /// Clients whose next write waits until the log has room.
     pub held: Vec<ClientId>,
-    /// Clients that are to be read again: their sockets were left alone while they waited, or the turn was over.
+    /// Clients that are to be read on: they have waited, or their slice or the turn was over.
     pub readable: Vec<ClientId>,
     /// Clients that have replies to be sent at the end of the turn.
     pub answered: Vec<ClientId>,
@@ -197,7 +197,7 @@ impl Server {
             restart: Restart::default(),
             lazyfree: crate::lazyfree::Lazyfree::default(),
             paused: None,
-            resumed: Vec::new(),
+            postponed: Vec::new(),
             held: Vec::new(),
             readable: Vec::new(),
             answered: Vec::new(),

@@ -38,7 +38,7 @@ impl Server {
         }
     }
 
-    /// Executes what a client's buffer holds, and lets its socket be read again if it was left alone meanwhile.
+    /// Executes what a client's buffer holds.
     pub fn resume(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let mut parser = std::mem::take(&mut client.parser);
@@ -49,10 +49,6 @@ impl Server {
         input.advance(used);
         client.input = if input.is_empty() { BytesMut::new() } else { input };
         client.parser = parser;
-        if client.left_unread && !client.waits() {
-            client.left_unread = false;
-            self.readable.push(id);
-        }
     }
 
     /// Closes a client that sends more than `client-query-buffer-limit` without a complete request.
@@ -120,10 +116,11 @@ impl Server {
         self.observer.mark_ns() >= self.turn_ends_ns
     }
 
-    /// Leaves what else a client has sent until those have been read that wait already.
+    /// Leaves what else a client has sent, buffered or in its socket, until those have been read that wait already.
     pub(crate) fn read_on(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(id) {
             client.cut = true;
+            client.left_unread = false;
             self.readable.push(id);
         }
     }
