@@ -2,7 +2,8 @@
 //!
 //! A parked client's command is executed again when one of its keys is ready: the handler that could not serve it then
 //! serves it now, and leaves the same effect as if it had never waited. Before, it is looked at as if it were sent only
-//! now: it may be refused for want of memory, say, or wait for the end of a pause. Source: redis 7.2 `src/blocked.c`
+//! now: it may be refused for want of memory, say, or be postponed to the end of a pause, like any other. Until then no
+//! further key and no timeout concerns it; then it has its place again. Source: redis 7.2 `src/blocked.c`
 //! `unblockClientOnKey`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -61,6 +62,17 @@ impl Blocking {
         self.clients += 1;
         self.last_ticket += 1;
         blocked.ticket = self.last_ticket;
+        self.line_up(client, blocked);
+    }
+
+    /// Forgets a client that was served, gave up, or left.
+    pub fn unpark(&mut self, client: ClientId, blocked: &Blocked) {
+        self.clients -= 1;
+        self.step_aside(client, blocked);
+    }
+
+    /// Puts a client in its places: what it waits for, and its time, may end its wait.
+    fn line_up(&mut self, client: ClientId, blocked: &Blocked) {
         for key in blocked.on.keys() {
             let waiters = self.waiting.entry((blocked.db, key.clone())).or_default();
             waiters.queue.insert(blocked.ticket, client);
@@ -69,9 +81,8 @@ impl Blocking {
         self.deadlines.extend(blocked.deadline.map(|at| (at, client)));
     }
 
-    /// Forgets a client that was served, gave up, or left.
-    pub fn unpark(&mut self, client: ClientId, blocked: &Blocked) {
-        self.clients -= 1;
+    /// Takes a client out of its places, if it is there.
+    fn step_aside(&mut self, client: ClientId, blocked: &Blocked) {
         for key in blocked.on.keys() {
             let place = (blocked.db, key.clone());
             if let Some(waiters) = self.waiting.get_mut(&place) {
@@ -199,6 +210,7 @@ impl Server {
     pub fn unpark(&mut self, id: ClientId) -> Option<Blocked> {
         let client = self.clients.get_mut(id)?;
         let blocked = client.blocked.take()?;
+        client.postponed = false;
         self.blocking.unpark(id, &blocked);
         self.keyspace.has_blocked = self.blocking.waits_for_keys();
         self.answered.push(id);
@@ -210,7 +222,6 @@ impl Server {
 
     /// Executes the commands of parked clients whose keys became ready, until none can be served.
     pub fn serve_ready(&mut self) {
-        let mut later = Vec::new();
         while let Some((db, key, clients)) = self.blocking.next_ready() {
             // What made it ready may have taken longer than it lives; and the server may have been idle since.
             self.clock.refresh();
@@ -227,16 +238,34 @@ impl Server {
                 if !matches!(&blocked.on, Waiting::Key(on) if wakes(on)) {
                     continue;
                 }
-                match self.permit(id, blocked.command, &blocked.argv.words()) {
+                let command = blocked.command;
+                match self.permit(id, command, &blocked.argv.words()) {
                     // Nothing more is sent to one that is being closed, and what it took would be lost.
                     _ if client.closing => {}
                     Err(error) => self.refuse_parked(id, &error),
-                    Ok(()) if self.delay(id, blocked.command).is_some() => later.push((db, key.clone())),
+                    Ok(()) if self.postpone(id, command) => self.set_aside(id),
                     Ok(()) => self.serve_parked(id),
                 }
             }
         }
-        self.blocking.note_ready(later);
+    }
+
+    /// A parked client was postponed: nothing else brings it back.
+    fn set_aside(&mut self, id: ClientId) {
+        if let Some(blocked) = self.clients.get(id).and_then(|client| client.blocked.as_ref()) {
+            self.blocking.step_aside(id, blocked);
+        }
+    }
+
+    /// A client that was postponed goes on: it is read on, or, if it is parked, has its place again and is served if it
+    /// still can be. Who was unparked meanwhile has gone on already.
+    pub(crate) fn go_on(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id).filter(|client| client.postponed) else { return };
+        client.postponed = false;
+        let Some(blocked) = &client.blocked else { return self.read_on(id) };
+        self.blocking.line_up(id, blocked);
+        self.blocking.note_ready(blocked.on.keys().iter().map(|key| (blocked.db, key.clone())));
+        self.keyspace.has_blocked = self.blocking.waits_for_keys();
     }
 
     fn serve_parked(&mut self, id: ClientId) {
@@ -365,5 +394,32 @@ mod tests {
             assert_eq!(std::mem::take(&mut server.readable), expected, "{behind:?} {left_unread}");
             assert!(!server.has_work());
         }
+    }
+
+    /// Each command of anybody went through all that waited for the key; and whoever's time was over had nothing of it.
+    #[test]
+    fn who_is_woken_under_a_pause_is_brought_back_by_its_end_and_by_nothing_else() {
+        let mut server = server();
+        let waiting: Vec<ClientId> = (0..3).map(|_| client(&mut server)).collect();
+        waiting.iter().for_each(|&id| server.receive(id, b"BLPOP q r 5\r\n"));
+        push_under_pause(&mut server);
+        assert!(server.blocking.ready.is_empty() && !server.blocking.waits_for_keys());
+        assert_eq!((server.blocking.len(), server.blocking.next_deadline()), (3, None));
+        server.answer_parked(waiting[0], |reply| reply.null_array());
+        server.resume_all();
+        assert_eq!(server.postponed, waiting);
+        server.pause(None);
+        server.resume_all();
+        let replies = |server: &mut Server| {
+            waiting
+                .iter()
+                .map(|&id| server.clients.get_mut(id).unwrap().output.buffer().split())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(replies(&mut server), [&b"*-1\r\n"[..], b"*2\r\n$1\r\nq\r\n$1\r\nx\r\n", b""]);
+        assert_eq!((server.blocking.len(), server.blocking.deadlines_len()), (1, 1));
+        server.clock.now += Duration::from_secs(5);
+        server.time_out_parked();
+        assert_eq!(replies(&mut server), [&b""[..], b"", b"*-1\r\n"]);
     }
 }

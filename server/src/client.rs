@@ -70,7 +70,7 @@ pub struct Client {
     pub active_at: Instant,
     /// The last command.
     pub last_command: Option<Command>,
-    /// Its next request waits in `input` until the pause is over or the log has room.
+    /// Its next request, or the one that has parked it, waits until the pause is over or writes are held no more.
     pub postponed: bool,
     /// The position that its oldest held reply waits for, and since when.
     pub held: Option<(Position, Instant)>,

@@ -55,11 +55,9 @@ impl Server {
             && (!self.postponed.is_empty() || !self.held.is_empty() && !self.writes_are_held())
     }
 
-    /// Has those read on who were paused or held back, and may go on.
+    /// Lets those go on who were paused or held back, if they may.
     pub fn resume_all(&mut self) {
         self.end_pause();
-        // What became ready while nothing might be written.
-        self.serve_ready();
         if !self.may_resume() {
             return;
         }
@@ -67,12 +65,8 @@ impl Server {
         if !self.writes_are_held() {
             ids.append(&mut self.held);
         }
-        for id in ids {
-            if let Some(client) = self.clients.get_mut(id) {
-                client.postponed = false;
-            }
-            self.read_on(id);
-        }
+        ids.into_iter().for_each(|id| self.go_on(id));
+        self.serve_ready();
     }
 
     /// Deletes keys that are due, within a budget.

@@ -91,9 +91,9 @@ pub struct Server {
     pub lazyfree: crate::lazyfree::Lazyfree,
     /// CLIENT PAUSE: until when, and whether reads go on; see `pause`.
     pub paused: Option<(Instant, PauseMode)>,
-    /// Clients whose next request waits for the end of a pause.
+    /// Clients that a pause has postponed.
     pub postponed: Vec<ClientId>,
-    /// Clients whose next write waits until the log has room.
+    /// Clients whose writes are postponed while writes are held.
     pub held: Vec<ClientId>,
     /// Clients that are to be read on: they have waited, or their slice or the turn was over.
     pub readable: Vec<ClientId>,
