@@ -37,9 +37,13 @@ impl Server {
             || self.persistence.block_awaits_only_time()
             || self.room.is_emptying()
             || !self.answered.is_empty()
-            || !self.readable.is_empty()
             || self.replication.has_more
-            || self.may_resume()
+            || self.has_clients_to_read()
+    }
+
+    /// Whether clients go on that nobody has to mention: cut or woken, or postponed until now.
+    pub fn has_clients_to_read(&self) -> bool {
+        !self.readable.is_empty() || self.may_resume()
     }
 
     /// Answers the parked clients whose time is over.

@@ -69,6 +69,8 @@ pub struct Server {
     pub turn_ends_ns: u64,
     /// How long a client executes commands before the others have their turn.
     pub slice_ns: u64,
+    /// When the current client executes no further command.
+    slice_ends_ns: u64,
     /// Where clients come from.
     pub(crate) listeners: Listeners,
     /// Who is told that the server is ready.
@@ -186,6 +188,7 @@ impl Server {
             clock: Clock::start(),
             turn_ends_ns: u64::MAX,
             slice_ns: u64::MAX,
+            slice_ends_ns: u64::MAX,
             listeners: Listeners::default(),
             supervisor: Supervisor::default(),
             stats: Stats::default(),

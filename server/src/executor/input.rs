@@ -69,7 +69,7 @@ impl Server {
         self.observer.begin(self.clock.now_ns);
         self.executing_bytes = input.len();
         self.answered.push(id);
-        let ends_ns = self.turn_ends_ns.min(self.clock.now_ns.saturating_add(self.slice_ns));
+        self.slice_ends_ns = self.turn_ends_ns.min(self.clock.now_ns.saturating_add(self.slice_ns));
         loop {
             // Once the log is closed nothing may be acknowledged any more.
             if self.exit.is_some() {
@@ -94,7 +94,7 @@ impl Server {
                         return used;
                     }
                     used += len;
-                    if used < input.len() && self.observer.mark_ns() >= ends_ns {
+                    if used < input.len() && self.slice_is_over() {
                         self.read_on(id);
                         return used;
                     }
@@ -114,6 +114,12 @@ impl Server {
     #[inline]
     pub fn turn_is_over(&self) -> bool {
         self.observer.mark_ns() >= self.turn_ends_ns
+    }
+
+    /// The same of what the client that was read last may execute.
+    #[inline]
+    pub fn slice_is_over(&self) -> bool {
+        self.observer.mark_ns() >= self.slice_ends_ns
     }
 
     /// Leaves what else a client has sent, buffered or in its socket, until those have been read that wait already.
