@@ -14,7 +14,8 @@ use keyspace::{Call, CommandError, DbIndex, Str, Touch};
 use resp::Encoder;
 
 use crate::client::{Blocked, ClientId, Copies, OwnedArgv, ReplyMode, Waiting};
-use crate::commands::Handler;
+use crate::clock::monotonic_ns;
+use crate::commands::{Command, Handler};
 use crate::executor::Server;
 
 /// Who waits for which key.
@@ -29,6 +30,8 @@ pub struct Blocking {
     clients: usize,
     /// Of the client that was parked last.
     last_ticket: u64,
+    /// In this turn the memory was weighed for those who were about to be refused.
+    pub(crate) has_weighed: bool,
 }
 
 /// Who waits for one key.
@@ -227,26 +230,49 @@ impl Server {
             self.clock.refresh();
             self.observer.begin(self.clock.now_ns);
             for id in clients {
-                let entry = self.keyspace.entry(db, &key, self.clock.unix_ms);
-                let held = entry.map(|entry| entry.value().type_name());
-                let has_expired = held.is_none() && self.keyspace.entry(db, &key, i64::MIN).is_some();
-                let Some(client) = self.clients.get(id) else { continue };
-                let Some(blocked) = &client.blocked else { continue };
-                // One whose time is over serves nobody, but who looks for it deletes it: log and replicas are to know.
-                let wakes =
-                    |on: &keyspace::Block| held == Some(on.type_name) || on.wakes_without_it || has_expired;
-                if !matches!(&blocked.on, Waiting::Key(on) if wakes(on)) {
-                    continue;
-                }
-                let command = blocked.command;
-                match self.permit(id, command, &blocked.argv.words()) {
-                    // Nothing more is sent to one that is being closed, and what it took would be lost.
-                    _ if client.closing => {}
-                    Err(error) => self.refuse_parked(id, &error),
-                    Ok(()) if self.postpone(id, command) => self.set_aside(id),
-                    Ok(()) => self.serve_parked(id),
+                if self.is_woken(id, db, &key) {
+                    self.serve_woken(id);
                 }
             }
+        }
+    }
+
+    /// Whether what a key holds, or that it holds nothing, ends a parked client's wait.
+    fn is_woken(&self, id: ClientId, db: DbIndex, key: &Str) -> bool {
+        // Nothing more is sent to one that is being closed, and what it took would be lost.
+        let Some(client) = self.clients.get(id).filter(|client| !client.closing) else { return false };
+        let Some(Blocked { on: Waiting::Key(on), .. }) = &client.blocked else { return false };
+        let entry = self.keyspace.entry(db, key, self.clock.unix_ms);
+        let held = entry.map(|entry| entry.value().type_name());
+        // One whose time is over serves nobody, but who looks for it deletes it: log and replicas are to know.
+        let has_expired = held.is_none() && self.keyspace.entry(db, key, i64::MIN).is_some();
+        held == Some(on.type_name) || on.wakes_without_it || has_expired
+    }
+
+    /// Looks at a parked client's command as if it were sent only now.
+    fn serve_woken(&mut self, id: ClientId) {
+        let Some(command) = self.clients.get(id).and_then(|client| Some(client.blocked.as_ref()?.command))
+        else {
+            return;
+        };
+        self.look_for_room(id, command);
+        let Some(blocked) = self.clients.get(id).and_then(|client| client.blocked.as_ref()) else { return };
+        match self.permit(id, command, &blocked.argv.words()) {
+            Err(error) => self.refuse_parked(id, &error),
+            Ok(()) if self.postpone(id, command) => self.set_aside(id),
+            Ok(()) => self.serve_parked(id),
+        }
+    }
+
+    /// What other threads have freed is known once memory is weighed: before somebody is refused for want of it, once a
+    /// turn.
+    fn look_for_room(&mut self, id: ClientId, command: Command) {
+        let wants_room = self.room.is_exceeded() && self.needs_memory(id, command);
+        if wants_room && !std::mem::replace(&mut self.blocking.has_weighed, true) {
+            self.weigh();
+            // Evicts nothing, which would serve others in the midst of this.
+            self.make_room(false);
+            self.observer.begin(monotonic_ns());
         }
     }
 
@@ -339,7 +365,6 @@ impl Server {
 mod tests {
     use super::*;
     use crate::client::Client;
-    use crate::clock::monotonic_ns;
     use crate::config::Config;
     use crate::connection::Connection;
     use crate::logger::{Level, Logger};

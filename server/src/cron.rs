@@ -61,6 +61,7 @@ impl Server {
 
     /// Lets those go on who were paused or held back, if they may.
     pub fn resume_all(&mut self) {
+        self.blocking.has_weighed = false;
         self.end_pause();
         if !self.may_resume() {
             return;
