@@ -1,7 +1,7 @@
 //! The one owner of the keyspace, and of all that its commands concern.
 //!
 //! ```text
-//! input    parses what a client has sent, request by request, until the turn is over
+//! input    parses what a client has sent, request by request, until its slice or the turn is over
 //! permit   may the command run now?
 //! call     executes it, and carries what it leaves behind to where it belongs: the log, watchers, parked clients
 //! output   has it left more to be read than its client may leave unread?

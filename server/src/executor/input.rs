@@ -1,5 +1,5 @@
-//! From bytes to commands: what a client has sent is parsed where it lies, admitted or refused, and executed until the
-//! turn is over.
+//! From bytes to commands: what a client has sent is parsed where it lies, admitted or refused, and executed until its
+//! client's slice or the turn is over.
 
 use std::time::Duration;
 
