@@ -512,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visit_takes_one_slice() {
+    fn who_has_had_its_slice_is_not_read_in_the_same_visit() {
         let (mut server, mut turn, _dir) = server();
         let mut client = connect(&mut server, &mut turn, b"PING\r\nPING\r\n");
         server.slice_ns = 1;
