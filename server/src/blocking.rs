@@ -431,6 +431,7 @@ mod tests {
         assert!(server.blocking.ready.is_empty() && !server.blocking.waits_for_keys());
         assert_eq!((server.blocking.len(), server.blocking.next_deadline()), (3, None));
         server.answer_parked(waiting[0], |reply| reply.null_array());
+        assert!(!server.clients.get(waiting[0]).unwrap().waits());
         server.resume_all();
         assert_eq!(server.postponed, waiting);
         server.pause(None);
