@@ -70,17 +70,17 @@ pub struct Client {
     pub active_at: Instant,
     /// The last command.
     pub last_command: Option<Command>,
-    /// Its next request waits in `input` until the pause is over or the log has room.
+    /// Its next request, or the one that has parked it, waits until the pause is over or writes are held no more.
     pub postponed: bool,
     /// The position that its oldest held reply waits for, and since when.
     pub held: Option<(Position, Instant)>,
     /// Since when its unsent replies are above the soft limit.
     pub output_over_since: Option<Instant>,
-    /// It was not let execute all that it has sent: the rest is in `input`, and it is to be read on.
+    /// It is to be read on, first what `input` holds: it has waited, or its slice or the turn was over.
     pub cut: bool,
     /// It waits in the list of sockets to be read.
     pub to_be_read: bool,
-    /// It has sent more, which stays in the socket until it no longer waits.
+    /// It may have sent more, which stays in the socket until it no longer waits.
     pub left_unread: bool,
     /// It will send no more: behind what is in the socket stands its end.
     pub read_closed: bool,

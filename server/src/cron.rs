@@ -37,10 +37,13 @@ impl Server {
             || self.persistence.block_awaits_only_time()
             || self.room.is_emptying()
             || !self.answered.is_empty()
-            || !self.readable.is_empty()
             || self.replication.has_more
-            || !self.resumed.is_empty() && self.paused.is_none()
-            || !self.held.is_empty() && !self.writes_are_held()
+            || self.has_clients_to_read()
+    }
+
+    /// Whether clients go on that nobody has to mention: cut or woken, or postponed until now.
+    pub fn has_clients_to_read(&self) -> bool {
+        !self.readable.is_empty() || self.may_resume()
     }
 
     /// Answers the parked clients whose time is over.
@@ -50,23 +53,25 @@ impl Server {
         }
     }
 
-    /// Has those read again who were parked, paused or held back.
+    /// Whether clients that were paused or held back may go on.
+    fn may_resume(&self) -> bool {
+        self.paused.is_none()
+            && (!self.postponed.is_empty() || !self.held.is_empty() && !self.writes_are_held())
+    }
+
+    /// Lets those go on who were paused or held back, if they may.
     pub fn resume_all(&mut self) {
+        self.blocking.has_weighed = false;
         self.end_pause();
-        // What became ready while nothing might be written.
-        self.serve_ready();
-        if !self.held.is_empty() && !self.writes_are_held() {
-            self.resumed.append(&mut self.held);
-        }
-        if self.paused.is_some_and(|(_, mode)| mode == PauseMode::All) {
+        if !self.may_resume() {
             return;
         }
-        for id in std::mem::take(&mut self.resumed) {
-            if let Some(client) = self.clients.get_mut(id) {
-                client.postponed = false;
-            }
-            self.read_on(id);
+        let mut ids = std::mem::take(&mut self.postponed);
+        if !self.writes_are_held() {
+            ids.append(&mut self.held);
         }
+        ids.into_iter().for_each(|id| self.go_on(id));
+        self.serve_ready();
     }
 
     /// Deletes keys that are due, within a budget.

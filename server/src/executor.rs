@@ -1,7 +1,7 @@
 //! The one owner of the keyspace, and of all that its commands concern.
 //!
 //! ```text
-//! input    parses what a client has sent, request by request, until the turn is over
+//! input    parses what a client has sent, request by request, until its slice or the turn is over
 //! permit   may the command run now?
 //! call     executes it, and carries what it leaves behind to where it belongs: the log, watchers, parked clients
 //! output   has it left more to be read than its client may leave unread?
@@ -69,6 +69,8 @@ pub struct Server {
     pub turn_ends_ns: u64,
     /// How long a client executes commands before the others have their turn.
     pub slice_ns: u64,
+    /// When the current client executes no further command.
+    slice_ends_ns: u64,
     /// Where clients come from.
     pub(crate) listeners: Listeners,
     /// Who is told that the server is ready.
@@ -91,11 +93,11 @@ pub struct Server {
     pub lazyfree: crate::lazyfree::Lazyfree,
     /// CLIENT PAUSE: until when, and whether reads go on; see `pause`.
     pub paused: Option<(Instant, PauseMode)>,
-    /// Clients whose buffered input is to be looked at again: they were parked, paused or held.
-    pub resumed: Vec<ClientId>,
-    /// Clients whose next write waits until the log has room.
+    /// Clients that a pause has postponed.
+    pub postponed: Vec<ClientId>,
+    /// Clients whose writes are postponed while writes are held.
     pub held: Vec<ClientId>,
-    /// Clients that are to be read again: their sockets were left alone while they waited, or the turn was over.
+    /// Clients that are to be read on: they have waited, or their slice or the turn was over.
     pub readable: Vec<ClientId>,
     /// Clients that have replies to be sent at the end of the turn.
     pub answered: Vec<ClientId>,
@@ -186,6 +188,7 @@ impl Server {
             clock: Clock::start(),
             turn_ends_ns: u64::MAX,
             slice_ns: u64::MAX,
+            slice_ends_ns: u64::MAX,
             listeners: Listeners::default(),
             supervisor: Supervisor::default(),
             stats: Stats::default(),
@@ -197,7 +200,7 @@ impl Server {
             restart: Restart::default(),
             lazyfree: crate::lazyfree::Lazyfree::default(),
             paused: None,
-            resumed: Vec::new(),
+            postponed: Vec::new(),
             held: Vec::new(),
             readable: Vec::new(),
             answered: Vec::new(),

@@ -153,7 +153,7 @@ impl Turn {
         server.clock.refresh();
         let (began_ns, commands) = (server.clock.now_ns, server.stats.commands);
         server.notice_first_base();
-        let idle = self.events.is_empty() && self.unread.is_empty();
+        let idle = self.is_idle(server);
         let writing = server.is_writing_snapshot();
         let measured = (writing || server.stats.turns_to_compare > 0).then(thread_cpu);
         self.dispatch(server);
@@ -204,6 +204,11 @@ impl Turn {
             server.expire_cycle();
             server.make_room(false);
         }
+    }
+
+    /// Whether the turn that begins finds nobody to be served.
+    fn is_idle(&self, server: &Server) -> bool {
+        self.events.is_empty() && self.unread.is_empty() && !server.has_clients_to_read()
     }
 
     /// How long the next poll may wait.
@@ -325,9 +330,11 @@ impl Turn {
     }
 
     fn read(&mut self, server: &mut Server, id: ClientId) {
-        if server.clients.get_mut(id).is_some_and(|client| std::mem::take(&mut client.cut)) {
+        let was_cut = server.clients.get_mut(id).is_some_and(|client| std::mem::take(&mut client.cut));
+        if was_cut {
             server.resume(id);
         }
+        let has_had_its_slice = was_cut && server.slice_is_over();
         let Some(client) = server.clients.get_mut(id).filter(|client| !client.closing) else { return };
         client.to_be_read = false;
         if client.cut {
@@ -341,6 +348,9 @@ impl Turn {
             }
             return;
         }
+        if has_had_its_slice {
+            return server.read_on(id);
+        }
         match client.connection.read(&mut self.scratch) {
             // It may still read what it is owed.
             Ok(0) if client.output.len_bytes() > 0 => {
@@ -353,6 +363,7 @@ impl Turn {
                 // A short read has emptied the socket; after a full one, and of the end behind it, nobody will tell us.
                 if let Some(client) = server.clients.get_mut(id)
                     && (count == self.scratch.len() || client.read_closed)
+                    && !client.cut
                 {
                     self.read_soon(client);
                 }
@@ -419,16 +430,45 @@ fn thread_cpu() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::config::Config;
     use crate::executor::PauseMode;
     use crate::logger::Logger;
 
-    #[test]
-    fn a_turn_ends_when_a_pause_does() {
+    /// A server that can be connected to, by sockets in a folder. Cron is not due.
+    fn server() -> (Server, Turn, TempDir) {
         let logger = Logger::open(std::path::Path::new("/dev/null"), Level::Warning).unwrap();
-        let mut server = Server::new(crate::config::Config::default(), logger, 1);
+        let mut server = Server::new(Config::redis_defaults(), logger, 1);
+        let dir = tempfile::tempdir().unwrap();
+        server.config.port = 0;
+        server.config.unixsocket = dir.path().join("socket");
+        server.listeners = crate::listening::Listeners::open(&server.config).unwrap();
         let mut turn = Turn::new().unwrap();
         turn.next_cron = Instant::now() + Duration::from_secs(1000);
+        server.listeners.watch(turn.poll.registry(), |at| Token(FIRST_LISTENER + at)).unwrap();
+        (server, turn, dir)
+    }
+
+    /// Connects a client that has sent something, which is not read yet.
+    fn connect(server: &mut Server, turn: &mut Turn, sent: &[u8]) -> UnixStream {
+        let mut client = UnixStream::connect(&server.config.unixsocket).unwrap();
+        client.write_all(sent).unwrap();
+        let unread = turn.unread.len();
+        while turn.unread.len() == unread {
+            turn.poll.poll(&mut turn.events, None).unwrap();
+            turn.dispatch(server);
+        }
+        client
+    }
+
+    #[test]
+    fn a_turn_ends_when_a_pause_does() {
+        let (mut server, mut turn, _dir) = server();
         server.paused = Some((Instant::now() + Duration::from_millis(1), PauseMode::All));
         let timeout = turn.timeout(&server);
         assert!(timeout <= Duration::from_millis(1), "{timeout:?}");
@@ -437,28 +477,71 @@ mod tests {
         }
         assert!(turn.timeout(&server) > Duration::from_secs(500), "which cron did not do");
     }
+
     #[test]
-    fn beside_a_snapshot_what_is_due_by_the_clock_has_a_turn_of_its_own() {
-        let logger = Logger::open(std::path::Path::new("/dev/null"), Level::Warning).unwrap();
-        let mut server = Server::new(crate::config::Config::redis_defaults(), logger, 1);
-        let dir = tempfile::tempdir().unwrap();
-        server.config.port = 0;
-        server.config.unixsocket = dir.path().join("socket");
-        server.listeners = crate::listening::Listeners::open(&server.config).unwrap();
-        let mut turn = Turn::new().unwrap();
-        let mut client = std::os::unix::net::UnixStream::connect(&server.config.unixsocket).unwrap();
-        io::Write::write_all(&mut client, b"PING\r\n").unwrap();
-        turn.next_cron = Instant::now() + Duration::from_secs(1000);
-        server.listeners.watch(turn.poll.registry(), |at| Token(FIRST_LISTENER + at)).unwrap();
-        while turn.unread.is_empty() {
-            turn.poll.poll(&mut turn.events, None).unwrap();
-            turn.dispatch(&mut server);
-        }
+    fn beside_a_snapshot_what_is_due_by_the_clock_has_a_turn_of_its_own_and_never_two_in_a_row() {
+        let (mut server, mut turn, _dir) = server();
+        let _client = connect(&mut server, &mut turn, b"PING\r\n");
         turn.next_cron = server.clock.now;
         turn.work(&mut server, true);
         assert_eq!(server.stats.commands, 0);
         assert!(turn.next_cron > server.clock.now);
+        turn.next_cron = server.clock.now;
         turn.work(&mut server, true);
         assert_eq!(server.stats.commands, 1);
+        assert!(turn.next_cron > server.clock.now, "it is late, but not left out");
+    }
+
+    /// One that sent a pipeline had its turn's time for itself.
+    #[test]
+    fn beside_a_snapshot_clients_take_slices() {
+        let (mut server, mut turn, _dir) = server();
+        server.config.enable_debug_command = crate::config::ProtectedAction::Yes;
+        let mut long = connect(&mut server, &mut turn, b"DEBUG SLEEP 0.00003\r\nINCR n\r\n");
+        let mut short = connect(&mut server, &mut turn, b"INCR n\r\n");
+        while server.stats.commands < 3 {
+            turn.work(&mut server, true);
+        }
+        turn.release(&mut server);
+        let mut reply = [0; 4];
+        short.read_exact(&mut reply).unwrap();
+        assert_eq!(reply, *b":1\r\n");
+        let mut replies = [0; 9];
+        long.read_exact(&mut replies).unwrap();
+        assert_eq!(replies, *b"+OK\r\n:2\r\n");
+    }
+
+    #[test]
+    fn who_has_had_its_slice_is_not_read_in_the_same_visit() {
+        let (mut server, mut turn, _dir) = server();
+        let mut client = connect(&mut server, &mut turn, b"PING\r\nPING\r\n");
+        server.slice_ns = 1;
+        let id = turn.unread.pop_front().unwrap();
+        turn.read(&mut server, id);
+        client.write_all(b"PING\r\n").unwrap();
+        for commands in [1, 2] {
+            assert_eq!((server.stats.commands, std::mem::take(&mut server.readable)), (commands, vec![id]));
+            turn.read(&mut server, id);
+        }
+        assert_eq!((server.stats.commands, server.readable.len()), (3, 0));
+    }
+
+    /// The log's block was closed behind it, and had an fdatasync of its own.
+    #[test]
+    fn a_turn_of_clients_that_were_cut_or_held_is_not_idle() {
+        let (mut server, mut turn, _dir) = server();
+        assert!(turn.is_idle(&server));
+        let _client = connect(&mut server, &mut turn, b"PING\r\nPING\r\n");
+        (server.turn_ends_ns, server.slice_ns) = (u64::MAX, 1);
+        turn.read_all(&mut server, false);
+        turn.events.clear();
+        assert_eq!((server.stats.commands, turn.unread.len()), (1, 0));
+        assert!(!turn.is_idle(&server));
+        while !server.readable.is_empty() {
+            turn.read_all(&mut server, false);
+        }
+        assert!(turn.is_idle(&server));
+        server.held.extend(server.clients.ids());
+        assert!(!turn.is_idle(&server));
     }
 }

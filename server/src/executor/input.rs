@@ -1,5 +1,5 @@
-//! From bytes to commands: what a client has sent is parsed where it lies, admitted or refused, and executed until the
-//! turn is over.
+//! From bytes to commands: what a client has sent is parsed where it lies, admitted or refused, and executed until its
+//! client's slice or the turn is over.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Server {
         }
     }
 
-    /// Executes what a client's buffer holds, and lets its socket be read again if it was left alone meanwhile.
+    /// Executes what a client's buffer holds.
     pub fn resume(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let mut parser = std::mem::take(&mut client.parser);
@@ -49,10 +49,6 @@ impl Server {
         input.advance(used);
         client.input = if input.is_empty() { BytesMut::new() } else { input };
         client.parser = parser;
-        if client.left_unread && !client.waits() {
-            client.left_unread = false;
-            self.readable.push(id);
-        }
     }
 
     /// Closes a client that sends more than `client-query-buffer-limit` without a complete request.
@@ -73,7 +69,7 @@ impl Server {
         self.observer.begin(self.clock.now_ns);
         self.executing_bytes = input.len();
         self.answered.push(id);
-        let ends_ns = self.turn_ends_ns.min(self.clock.now_ns.saturating_add(self.slice_ns));
+        self.slice_ends_ns = self.turn_ends_ns.min(self.clock.now_ns.saturating_add(self.slice_ns));
         loop {
             // Once the log is closed nothing may be acknowledged any more.
             if self.exit.is_some() {
@@ -98,7 +94,7 @@ impl Server {
                         return used;
                     }
                     used += len;
-                    if used < input.len() && self.observer.mark_ns() >= ends_ns {
+                    if used < input.len() && self.slice_is_over() {
                         self.read_on(id);
                         return used;
                     }
@@ -120,10 +116,17 @@ impl Server {
         self.observer.mark_ns() >= self.turn_ends_ns
     }
 
-    /// Leaves what else a client has sent until those have been read that wait already.
+    /// The same of what the client that was read last may execute.
+    #[inline]
+    pub fn slice_is_over(&self) -> bool {
+        self.observer.mark_ns() >= self.slice_ends_ns
+    }
+
+    /// Leaves what else a client has sent, buffered or in its socket, until those have been read that wait already.
     pub(crate) fn read_on(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(id) {
             client.cut = true;
+            client.left_unread = false;
             self.readable.push(id);
         }
     }

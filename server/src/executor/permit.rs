@@ -92,7 +92,7 @@ impl Server {
     /// Makes a command wait where it stands, if it must.
     pub(crate) fn postpone(&mut self, id: ClientId, command: Command) -> bool {
         let waiting = match self.delay(id, command) {
-            Some(Delay::Pause) => &mut self.resumed,
+            Some(Delay::Pause) => &mut self.postponed,
             Some(Delay::Hold) => &mut self.held,
             None => return false,
         };

@@ -92,7 +92,8 @@ impl Server {
             return;
         }
         let holds = self.persistence.writes_are_held();
-        let held = self.held.iter().filter(|&&id| holds && self.clients.get(id).is_some());
+        let held = self.held.iter().filter_map(|&id| self.clients.get(id));
+        let held = held.filter(|client| holds && client.postponed);
         let watermark = self.persistence.reply_watermark();
         let unanswered = self.clients.iter().filter(|client| client.output.waits_for(watermark).is_some());
         fields.add("aof_writes_held", u8::from(holds));

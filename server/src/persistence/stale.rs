@@ -50,7 +50,7 @@ const TIME_MIN_UNIX_S: u64 = 1_000_000_000;
 const QUIET: Duration = Duration::from_secs(600);
 
 impl Server {
-    /// Removes what killed processes have left in `dir`: at the start, and whenever a save begins.
+    /// Removes what killed processes have left in `dir`: at the start, and whenever a BGSAVE or a full sync begins.
     pub(crate) fn remove_stale_files(&mut self) {
         let dir = std::env::current_dir().unwrap_or_default();
         let paths = stale_files(&*self.persistence.fs(), &dir, "");

@@ -1,6 +1,6 @@
 //! Aborts and refusals at moments that only a disk in memory can hold still.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -478,6 +478,36 @@ fn who_reads_slowly_does_not_wait_for_the_disk() {
     server.close_unanswered();
     hung.end();
     assert_eq!((unanswered(&server).as_str(), server.clients.len()), ("0", 1));
+}
+
+#[test]
+fn who_is_woken_while_writes_are_held_is_served_when_they_are_not() {
+    let mem = Mem::new();
+    let (mut server, mut turn) = (server(&mem), Turn::new().unwrap());
+    server.persistence.set_waker(turn.waker());
+    server.config.appendonly = true;
+    server.config.aof_max_unsynced_bytes = 1;
+    server.load(&mut turn).unwrap();
+    let dir = listen(&mut server);
+    let mut until = |server: &mut Server, is_so: &dyn Fn(&Server) -> bool| {
+        eventually(|| {
+            turn.once(server, Duration::from_millis(1)).unwrap();
+            is_so(server)
+        });
+    };
+    let (mut waiting, mut pusher) = (connect(&dir), connect(&dir));
+    waiting.write_all(b"BLPOP q 1000\r\n").unwrap();
+    until(&mut server, &|server| server.blocking.len() == 1 && !server.persistence.writes_are_held());
+    let hung = Hung::on(&mem, |request| request.call == Call::SyncData);
+    pusher.write_all(b"RPUSH q x\r\n").unwrap();
+    until(&mut server, &|server| server.stats.commands == 1);
+    let (held, blocked) = (server.held.len(), (server.blocking.len(), server.blocking.next_deadline()));
+    hung.end();
+    assert_eq!((held, blocked), (1, (1, None)));
+    until(&mut server, &|server| server.blocking.is_empty());
+    let mut reply = [0; 18];
+    waiting.read_exact(&mut reply).unwrap();
+    assert_eq!(reply, *b"*2\r\n$1\r\nq\r\n$1\r\nx\r\n");
 }
 
 /// Lets a server be connected to.

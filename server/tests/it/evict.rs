@@ -124,6 +124,25 @@ fn a_full_memory_refuses_what_needs_memory_and_nothing_else() {
     assert!(number(&mut other, "total_eviction_exceeded_time") > 0);
 }
 
+/// What another thread frees is not known before the memory is weighed, which only a request was worth.
+#[test]
+fn who_is_woken_is_not_refused_for_want_of_memory_that_has_been_freed() {
+    let (_world, server) = start(&[]);
+    let (mut waiting, mut client) = (server.client(), server.client());
+    client.ask("RPUSH s a b");
+    let element = "x".repeat(VALUE_BYTES);
+    (0..200).for_each(|_| drop(client.ask(&format!("RPUSH big{}", format!(" {element}").repeat(10)))));
+    waiting.send("BLMOVE q r LEFT LEFT 0");
+    server.wait_for_info("blocked_clients", "1");
+    let limit = used(&mut client) - 1_000_000;
+    client.ok(&format!("CONFIG SET maxmemory {limit} maxmemory-policy noeviction"));
+    // In one turn, so that no cron comes between.
+    client.send_bytes(b"SET a 1\r\nUNLINK big\r\nRENAME s q\r\n");
+    assert_eq!(client.reply(), "-OOM command not allowed when used memory > 'maxmemory'.");
+    assert_eq!([client.reply(), client.reply()], [":1", "OK"]);
+    assert_eq!(waiting.reply(), "a");
+}
+
 #[test]
 fn what_goes_is_logged_before_the_command_that_needed_room() {
     let world = World::new();
