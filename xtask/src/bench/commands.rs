@@ -60,7 +60,7 @@ pub(super) fn commands(bench: &Bench) -> Result<String> {
             let server = Server::start_by(command, &dir, free_port(), &["--appendonly", "no"])?;
             COLLECTIONS
                 .iter()
-                .try_for_each(|(len, words)| fill(&mut server.connect()?, *len, *len, words))?;
+                .try_for_each(|(len, words)| fill(&mut server.connect()?, 0..*len, *len, words))?;
             servers.push((party.name, server));
         }
         for (row, words, requests) in &rows {

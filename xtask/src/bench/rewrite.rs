@@ -51,7 +51,7 @@ pub(super) fn rewrite(bench: &Bench) -> Result<String> {
 fn values(bench: &Bench, party: &Party, keys: u64, control: &Control) -> Result<[f64; ROWS.len()]> {
     let dir = fresh_dir(&format!("rewrite-{}", party.name))?;
     let server = Server::start_by(bench.cores.anywhere(&party.program), &dir, free_port(), &OPTIONS)?;
-    memory::fill(&mut server.connect()?, keys, 1, "SET key:# 00000000000000000000#")?;
+    memory::fill(&mut server.connect()?, 0..keys, 1, "SET key:# 00000000000000000000#")?;
     let idle = rewritten(&server)?;
     let load = Load::start(&server, keys)?;
     let (before, _) = pings_during(&server, || {
