@@ -494,6 +494,7 @@ impl Writer {
             let (stat, sizes) = sizes(&shared, &volume);
             let mut tail = shared.tail.lock();
             tail.counters.events.note(stat);
+            tail.is_publishing = false;
             tail.published = Some(published.map(|renamed| {
                 volume.cover(&mut tail, base.covers, pending);
                 tail.note_published(renamed);
