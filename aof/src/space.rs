@@ -13,7 +13,7 @@
 //! |---|---|
 //! | when less than half a step is ahead | the next step: `STEPS_BYTES`, doubling, but no more than an eighth of the disk's free space |
 //! | when that is refused | half of it, and so on down to `LEAST_BYTES` |
-//! | when nothing, or less than `ENOUGH_BYTES` in all, was to be had | again, each `RETRY`; each `RETRY_FULL` if nothing is said to be free |
+//! | when nothing, or less than `ENOUGH_BYTES` in all, was to be had | again, each `RETRY`, or each `RETRY_FULL` where none is free |
 //!
 //! Where a file cannot own space ahead, the free space of the file system is what is looked at, at the same moments.
 
