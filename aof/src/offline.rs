@@ -41,7 +41,7 @@ impl Directory {
         announced.history.push(entry.clone());
         self.publish(announced)?;
         let path = self.path(&entry.name);
-        let published = self.bring_in(temp_path, &path).and_then(|()| self.publish(new));
+        let published = self.bring_in(temp_path, &path).and_then(|()| self.list(new));
         published.inspect_err(|_| {
             if self.is_unlisted(&entry) {
                 // What cannot be taken back now is removed as history.

@@ -49,8 +49,8 @@ pub struct Options {
     pub disable_auto_gc: bool,
     /// `aof-direct-write`: the appending thread may call write(2) while nobody else is at the file. Default: yes.
     pub direct_write: bool,
-    /// `aof-max-unsynced-bytes`: beyond this, counted as memory, writes are to be held. Default: 256 MiB. 0, which the directive cannot be, is
-    /// no bound.
+    /// `aof-max-unsynced-bytes`: beyond this, counted as memory, writes are to be held. Default: 256 MiB. 0, which the
+    /// directive cannot be, is no bound.
     pub max_unsynced_bytes: u64,
     /// What the base of a log that begins empty holds: an RDB file without keys, or nothing, as commands.
     pub empty_base_rdb: Option<Vec<u8>>,

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | when less than half a step is ahead | the next step: `STEPS_BYTES`, doubling, but no more than an eighth of the disk's free space |
 //! | when that is refused | half of it, and so on down to `LEAST_BYTES` |
-//! | when nothing, or less than `ENOUGH_BYTES` in all, was to be had | again, each `RETRY` |
+//! | when nothing, or less than `ENOUGH_BYTES` in all, was to be had | again, each `RETRY`, or each `RETRY_FULL` where none is free |
 //!
 //! Where a file cannot own space ahead, the free space of the file system is what is looked at, at the same moments.
 
@@ -37,6 +37,8 @@ const LEAST_BYTES: u64 = 16 * 1024;
 const STEPS_BYTES: RangeInclusive<u64> = 4 * 1024 * 1024..=64 * 1024 * 1024;
 /// The time between two attempts on a full disk.
 const RETRY: Duration = Duration::from_millis(250);
+/// The same where nothing is said to be free: the call may wait for a commit before it says so, too.
+const RETRY_FULL: Duration = Duration::from_secs(1);
 
 /// What is known about the space ahead.
 #[derive(Debug)]
@@ -90,7 +92,9 @@ impl Space {
         let least = if patient { FIRST_MARK_BYTES } else { self.step_bytes / 2 };
         let is_wanted = self.shortage.is_some() || ahead_bytes < least.min(self.step_bytes / 2);
         let is_due = is_wanted && !self.is_unknown && self.retry_at.is_none_or(|at| now >= at);
-        is_due.then(|| self.reserved_to.max(end)..end + self.step_bytes)
+        let start = self.reserved_to.max(end);
+        // More than a step may be ahead of a shortage, for that makes steps small again.
+        is_due.then(|| start..(end + self.step_bytes).max(start + LEAST_BYTES))
     }
 
     /// When to ask again on a full disk.
@@ -113,12 +117,15 @@ impl Space {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 *self = Space { is_unknown: true, free_bytes, ..Space::default() };
             }
-            // Not for want of space: the next write tells.
-            Err(error) if !is_full(&error) => self.retry_at = Some(now + RETRY),
+            // Not for want of space: the next write tells, and a shortage would let none come.
+            Err(error) if !is_full(&error) => {
+                self.shortage = None;
+                self.retry_at = Some(now + RETRY);
+            }
             Err(error) => {
                 let failure = || Failure::new("fallocate", &live.path, &error, now);
                 self.shortage.get_or_insert_with(failure);
-                self.retry_at = Some(now + RETRY);
+                self.retry_at = Some(now + if is_said_full(free_bytes) { RETRY_FULL } else { RETRY });
                 self.step_bytes = *STEPS_BYTES.start();
             }
             // Less than was asked for is all right, and the next piece may be as small.
@@ -142,13 +149,14 @@ pub(crate) fn claim(fs: &dyn Fs, live: &LiveFile, place: Option<Range<u64>>) -> 
     };
     let end = live.point.offset_bytes;
     let step_bytes = wanted_to.saturating_sub(start);
-    let most = free_bytes.map_or(step_bytes, |free| step_bytes.min((free / 8).max(ENOUGH_BYTES)));
+    let most = match free_bytes {
+        // One call is enough to find out whether what is left is kept for us.
+        _ if is_said_full(free_bytes) => LEAST_BYTES,
+        Some(free) => step_bytes.min((free / 8).max(ENOUGH_BYTES)),
+        None => step_bytes,
+    };
     let (mut piece, mut reserved_to) = (most, start);
     let result = loop {
-        // A file system that is full may let the call wait for a commit before it says so.
-        if free_bytes.is_some_and(|free| free < LEAST_BYTES) {
-            break Err(io::Error::from_raw_os_error(ENOSPC));
-        }
         match take(&*live.file, reserved_to, piece, free_bytes.map(|free| free.saturating_add(end))) {
             Ok(()) => {
                 reserved_to += piece;
@@ -161,6 +169,11 @@ pub(crate) fn claim(fs: &dyn Fs, live: &LiveFile, place: Option<Range<u64>>) -> 
         }
     };
     Claim { reserved_to, free_bytes, result: Some(result) }
+}
+
+/// What statvfs(2) says: a file system may keep the last blocks for a user or a group, and we may be of those.
+fn is_said_full(free_bytes: Option<u64>) -> bool {
+    free_bytes.is_some_and(|free| free < LEAST_BYTES)
 }
 
 /// `free_to`: how far the file could grow by what the file system says.

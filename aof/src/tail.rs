@@ -1,6 +1,7 @@
 //! The tail of the log: the blocks that are not durable yet, who may write them, and what is to be done next.
 //!
-//! Pure state under one lock; the executor, the writer and the syncer share it, and only they do I/O.
+//! Pure state under one lock; the executor, the writer, the syncer and the threads of [`Chore`](crate::writer::Chore)s share
+//! it, and do the I/O.
 //!
 //! ```text
 //! positions   ......durable.........written.............end
@@ -287,6 +288,8 @@ pub(crate) struct Tail {
     pub(crate) temp_is_left: bool,
     pub(crate) rotation: Rotation,
     pub(crate) publish: Option<NewBase>,
+    /// One is being published: it, and the file that it belongs to, may count at any moment.
+    pub(crate) is_publishing: bool,
     pub(crate) published: Option<Result<(), Error>>,
     pub(crate) collect: Collect,
     pub(crate) auto_gc: bool,
@@ -364,6 +367,7 @@ impl Tail {
             temp_is_left: false,
             rotation: Rotation::Idle,
             publish: None,
+            is_publishing: false,
             published: None,
             collect: Collect::Idle,
             auto_gc: !options.disable_auto_gc,
@@ -676,8 +680,13 @@ impl Tail {
         is_at_rest && !is_asked && !is_left && self.head_due().is_none() && !self.is_collecting()
     }
 
+    /// Somebody is at the directory, or removes history, or will.
+    pub(crate) fn is_directory_busy(&self) -> bool {
+        self.volume.is_none() || self.is_collecting()
+    }
+
     /// History is being removed, or will be.
-    pub(crate) fn is_collecting(&self) -> bool {
+    fn is_collecting(&self) -> bool {
         !matches!(self.collect, Collect::Idle)
     }
 
@@ -750,6 +759,7 @@ impl Tail {
             && self.may_publish()
             && let Some(base) = self.publish.take()
         {
+            self.is_publishing = true;
             return Job::Publish { base, pending: self.switch_at };
         }
         let may_move = mine && is_home && !self.sync_running();

@@ -1,5 +1,5 @@
-//! The writer: the thread that does whatever the log does to files, except direct writes and the fdatasyncs that replies
-//! wait for.
+//! The writer: the thread that does whatever the log does to files, except direct writes, the fdatasyncs that replies wait
+//! for, and what has a thread of its own ([`Chore`]).
 //!
 //! ```text
 //! executor --push--> Tail --next_job--> writer: write | mark | switch | recover          syncer: fdatasync
@@ -494,6 +494,7 @@ impl Writer {
             let (stat, sizes) = sizes(&shared, &volume);
             let mut tail = shared.tail.lock();
             tail.counters.events.note(stat);
+            tail.is_publishing = false;
             tail.published = Some(published.map(|renamed| {
                 volume.cover(&mut tail, base.covers, pending);
                 tail.note_published(renamed);

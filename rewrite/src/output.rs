@@ -181,8 +181,9 @@ impl Write for Output<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_framed() {
-            if bytes.len() > BUFFER_BYTES {
-                // What ends a giant's command is not to double its room.
+            if bytes.len() > self.buf.len().max(BUFFER_BYTES) {
+                // What ends a giant's command is not to double its room. But room that many make grows by doubling, or all of
+                // them would be copied for each.
                 self.buf.reserve_exact(bytes.len() + BUFFER_BYTES);
             }
             self.buf.extend_from_slice(bytes);
@@ -216,6 +217,8 @@ pub(crate) fn aborted() -> io::Error {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::collections::BTreeSet;
+
     use aof::block::Epoch;
     use aof::fs::{Fs, Mem};
     use bytes::BytesMut;
@@ -253,18 +256,34 @@ mod tests {
             let mut encoder = Encoder::new(&mut reply, Version::Resp2);
             keyspace.execute(&Call::new(0, 0, &argv), &mut encoder, &mut unit);
         }
+        framed(|out| {
+            let mut watched = Watched { out, peak_bytes: 0 };
+            let mut emitter = RespEmitter::default();
+            for entry in keyspace.dbs()[0].table().iter() {
+                emitter.key(entry, &mut watched).expect("it is written");
+            }
+            watched.flush().expect("it is written");
+            (watched.peak_bytes, watched.out.buf.capacity())
+        })
+    }
+
+    fn framed<T>(work: impl FnOnce(Output<'_>) -> T) -> T {
         let fs: Arc<dyn Fs> = Arc::new(Mem::new());
         let control = Control::new(Arc::clone(&fs), "/base".into(), 0, Broken::default());
         let file = fs.create("/base".as_ref()).expect("a file");
         let settings = Settings::new("/base".into(), Format::Commands);
-        let out = Output::new(file, &control, &settings, Some(BaseFrame::new(Epoch(1), 0, 0)));
-        let mut watched = Watched { out, peak_bytes: 0 };
-        let mut emitter = RespEmitter::default();
-        for entry in keyspace.dbs()[0].table().iter() {
-            emitter.key(entry, &mut watched).expect("it is written");
-        }
-        watched.flush().expect("it is written");
-        (watched.peak_bytes, watched.out.buf.capacity())
+        work(Output::new(file, &control, &settings, Some(BaseFrame::new(Epoch(1), 0, 0))))
+    }
+
+    /// An entry of a stream, or another command that is not divided.
+    #[test]
+    fn giants_in_one_command_are_copied_a_few_times_at_most() {
+        let piece = vec![b'v'; BUFFER_BYTES + 1];
+        let rooms: BTreeSet<usize> = framed(|mut out| {
+            let rooms = (0..64).map(|_| out.write_all(&piece).map(|()| out.buf.capacity()));
+            rooms.collect::<io::Result<_>>().expect("it is held")
+        });
+        assert!(rooms.len() < 10, "{rooms:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! ```
 //! A log is idle once all of it is durable and its threads have nothing to do: only then does to stop it mean to wait for
 //! nobody. Writes are held while the last bytes are synced, else new ones would never let it come to an end; not while
-//! superseded files are removed, which takes as long as it likes.
+//! somebody is at the directory, which takes as long as it likes.
 //!
 //! A parked command is executed again, as BLPOP's is, and either ends the log, or finds that somebody else has, or has to
 //! wait anew. Whoever comes while others wait joins them, even if the log has become idle meanwhile. Inside a transaction
@@ -70,7 +70,7 @@ impl Goal {
         }
         check(log, self.deadline, now)?;
         let is_near = self.holds_writes || log.durable() >= self.position;
-        let holds_writes = is_near && !log.removes_history();
+        let holds_writes = is_near && !log.is_directory_busy();
         if holds_writes && (!self.holds_writes || log.end() > self.position) {
             self.position = log.drain();
         }
@@ -202,4 +202,30 @@ fn check(log: &Log, deadline: Instant, now: Instant) -> Result<(), String> {
         return Err(format!("the disk takes more than {PATIENCE:?}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aof::fs::Mem;
+    use aof::{Options, Steps};
+
+    use super::*;
+
+    /// A hanging fsync of the directory held all writes for as long as PATIENCE.
+    #[test]
+    fn writes_are_not_held_for_who_is_at_the_directory() {
+        let (fs, options) = (Arc::new(Mem::new()), Options::new("/data"));
+        let (mut log, steps) = Steps::start_waiting_rewrite(fs, &options, Box::new(|| {})).unwrap();
+        let now = steps.now();
+        log.begin_rotation().unwrap();
+        assert!(steps.write(), "the next file is being opened");
+        let mut goal = Goal { position: log.drain(), holds_writes: false, deadline: now + PATIENCE };
+        assert_eq!((goal.step(&mut log, now), goal.holds_writes), (Ok(false), false));
+        assert!(steps.do_chore());
+        assert_eq!(goal.step(&mut log, now), Ok(true));
+        steps.ask_to_stop();
+        while steps.write() {}
+    }
 }

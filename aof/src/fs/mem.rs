@@ -302,8 +302,11 @@ impl File for Handle {
     }
 
     fn reserve(&self, from: u64, len_bytes: u64) -> io::Result<()> {
-        self.mem
-            .call(Call::Reserve, &self.path, |world| world.reserve(self.id, from.saturating_add(len_bytes)))
+        self.mem.call(Call::Reserve, &self.path, |world| match len_bytes {
+            // As fallocate(2) says EINVAL, and `Disk` this.
+            0 => Err(io::ErrorKind::Unsupported.into()),
+            _ => world.reserve(self.id, from.saturating_add(len_bytes)),
+        })
     }
 
     fn trim(&self) -> io::Result<()> {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::block::FilePoint;
-use crate::fs::Mem;
+use crate::fs::{Mem, Verdict};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -61,10 +62,61 @@ fn steps_double_and_a_shortage_is_asked_about_again_and_ends_by_itself() {
     let shortage = space.shortage.clone().unwrap();
     assert_eq!((shortage.errno, shortage.message.as_str()), (Some(28), "No space left on device"));
     assert_eq!(space.step_due(100, now, false), None);
-    assert_eq!(space.retry_at(), Some(now + RETRY));
+    assert_eq!(space.retry_at(), Some(now + RETRY_FULL));
+    mem.set_capacity(100 + LEAST_BYTES);
+    let now = now + RETRY_FULL;
+    space.note(&live, claim(&mem, &live, space.step_due(100, now, false)), now);
+    assert_eq!((space.shortage.is_some(), space.retry_at()), (true, Some(now + RETRY)));
     mem.set_capacity(MIB);
     space.note(&live, claim(&mem, &live, space.step_due(100, now + RETRY, false)), now + RETRY);
     assert_eq!((space.shortage.is_none(), space.retry_at()), (true, None));
+}
+
+/// Nothing was asked for then, which the kernel calls invalid: what was ahead had to be written first, by whoever came.
+#[test]
+fn a_shortage_with_much_ahead_ends_as_soon_as_there_is_room() {
+    let (mem, live) = live(100, 31 * MIB);
+    live.file.reserve(100, 31 * MIB).unwrap();
+    let mut space = Space { reserved_to: 100 + 31 * MIB, step_bytes: 64 * MIB, ..Space::default() };
+    let now = Instant::now();
+    space.note(&live, claim(&mem, &live, space.step_due(100, now, false)), now);
+    assert!(space.shortage.is_some() && !space.is_unknown);
+    mem.set_capacity(100 + 51 * MIB);
+    let now = space.retry_at().unwrap();
+    space.note(&live, claim(&mem, &live, space.step_due(100, now, false)), now);
+    assert_eq!((space.ahead_bytes(100), space.shortage.is_none()), (31 * MIB + LEAST_BYTES, true));
+}
+
+/// ext4 has reserved blocks, and `tune2fs -u` or `-g` says whose they are.
+#[test]
+fn what_is_kept_for_us_is_had_although_nothing_is_said_to_be_free() {
+    let ((full, _), (own, live), now) = (live(100, 0), live(100, MIB), Instant::now());
+    let mut space = Space::default();
+    space.note(&live, claim(&full, &live, Some(100..4 * MIB)), now);
+    assert_eq!((space.ahead_bytes(100), space.shortage.is_none()), (ENOUGH_BYTES, true));
+
+    own.set_capacity(100 + ENOUGH_BYTES);
+    let calls = Arc::new(AtomicU64::new(0));
+    let count = calls.clone();
+    own.on_call(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Verdict::Pass
+    });
+    space.note(&live, claim(&full, &live, space.step_due(200, now, false)), now);
+    assert_eq!((calls.load(Ordering::Relaxed), space.retry_at()), (1, Some(now + RETRY_FULL)));
+}
+
+#[test]
+fn a_failure_that_is_not_for_want_of_space_leaves_it_to_the_next_write() {
+    let ((mem, live), now) = (live(100, 0), Instant::now());
+    let mut space = Space::default();
+    space.note(&live, claim(&mem, &live, space.step_due(100, now, false)), now);
+    assert!(space.shortage.is_some());
+    mem.on_call(|_| Verdict::Fail(io::Error::from_raw_os_error(5)));
+    let now = space.retry_at().unwrap();
+    space.note(&live, claim(&mem, &live, space.step_due(100, now, false)), now);
+    assert!(space.shortage.is_none() && !space.is_unknown);
+    assert_eq!(space.step_due(100, now, false), None);
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn a_directory_s_fsync_that_hangs_delays_no_reply() {
         until_done(&mut log, "publishing", &|log| {
             log.base_published().is_some_and(|published| published.is_ok())
         });
-        until_done(&mut log, "forgetting history", &|log| !log.removes_history());
+        until_done(&mut log, "forgetting history", &|log| !log.is_directory_busy());
         // The names, then the manifest, each time.
         assert_eq!(fsyncs, 6, "{fsync:?}");
         mem.heal();

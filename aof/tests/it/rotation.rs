@@ -1,11 +1,11 @@
 //! A rewrite seen from the log: files change hands at S, and a base retires exactly what it covers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use aof::fs::{Call, Mem};
-use aof::{BaseFormat, Error, Fsync, Log, NewBase, Options};
+use aof::fs::{Call, Mem, Verdict};
+use aof::{BaseFormat, Error, Fsync, Log, NewBase, Options, Steps};
 
 use crate::world::{TEMP, append, eio, load, options, path, request, start, stepped, turn, until};
 
@@ -20,11 +20,15 @@ fn rotate(log: &mut Log) -> u64 {
     log.switch()
 }
 
-fn publish(mem: &Mem, log: &mut Log, covers: u64, base: &[&str]) -> Result<(), Error> {
+fn offer(mem: &Mem, log: &mut Log, covers: u64, base: &[&str]) {
     let bytes: Vec<u8> = base.iter().flat_map(|value| request(&["SET", "k", value]).to_vec()).collect();
     mem.put(TEMP.as_ref(), &bytes);
     let len_bytes = bytes.len() as u64;
     log.publish_base(NewBase { temp_path: TEMP.into(), format: BaseFormat::Resp, covers, len_bytes });
+}
+
+fn publish(mem: &Mem, log: &mut Log, covers: u64, base: &[&str]) -> Result<(), Error> {
+    offer(mem, log, covers, base);
     let mut outcome = None;
     until("published", || {
         outcome = log.base_published();
@@ -353,6 +357,41 @@ fn a_first_base_that_is_given_up_gives_back_its_incr_and_the_next_attempt_counts
     publish(&mem, &mut log, covers, &["20"]).unwrap();
     log.stop().unwrap();
     assert_eq!(load(&mem, &options(Fsync::Everysec)).unwrap().0, ["0:SET k 20", "0:SET k 30"]);
+}
+
+/// The base counted, and the log had no file behind it: all that came later was called durable, and written nowhere.
+#[test]
+fn a_first_base_that_is_being_published_is_not_given_up() {
+    let (mem, options) = (Mem::new(), options(Fsync::Always));
+    let fs = Arc::new(mem.clone());
+    let (log, steps) = Steps::start_waiting_rewrite(fs, &options, Box::new(|| {})).unwrap();
+    let shared = Arc::new(Mutex::new(log));
+    let log = || shared.lock().unwrap();
+    let settle = || while steps.write() || steps.begin_sync() && steps.end_sync() {};
+    log().begin_rotation().unwrap();
+    settle();
+    assert!(steps.do_chore(), "the temporary incr");
+    log().rotation_ready().unwrap().unwrap();
+    let covers = log().switch();
+    turn(&mut log(), &[("k", 1)]);
+    settle();
+    offer(&mem, &mut log(), covers, &["0"]);
+    settle();
+    let given_up = Arc::clone(&shared);
+    mem.on_call(move |request| {
+        if request.call == Call::SyncDir {
+            given_up.lock().unwrap().give_up_first_base();
+        }
+        Verdict::Pass
+    });
+    assert!(steps.do_chore(), "it publishes");
+    mem.heal();
+    log().base_published().unwrap().unwrap();
+    let position = turn(&mut log(), &[("k", 2)]);
+    settle();
+    assert!(!log().is_waiting_rewrite());
+    assert_eq!(steps.durable(), position);
+    assert_eq!(load(&mem.power_cut(), &options).unwrap().0, ["0:SET k 0", "0:SET k 1", "0:SET k 2"]);
 }
 
 #[test]
