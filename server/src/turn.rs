@@ -33,7 +33,7 @@ const SIGNALS: [i32; 3] = [SIGTERM, SIGINT, SIGHUP];
 const READ_BYTES: usize = 64 * 1024;
 /// How long a turn executes commands while a snapshot is being written. Many writes copy first what they share with it:
 /// that lets a turn do less, not take longer.
-const SNAPSHOT_EXECUTE_NS: u64 = 300_000;
+const SNAPSHOT_EXECUTE_NS: u64 = 200_000;
 /// How long one client executes commands then, before the others have theirs: a few commands that copy. Else a PING would
 /// wait for a whole turn of each client that sent a pipeline before it.
 const SNAPSHOT_SLICE_NS: u64 = 30_000;

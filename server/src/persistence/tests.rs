@@ -434,7 +434,7 @@ fn a_turn_beside_a_snapshot_has_all_its_time_for_commands() {
     turn.once(&mut server, Duration::ZERO).unwrap();
     assert_eq!(server.clients.len(), connections.len());
     // No command has read the clock again, so that it tells of the turn's begin.
-    assert!(server.turn_ends_ns > server.clock.now_ns + 300_000);
+    assert!(server.turn_ends_ns > server.clock.now_ns + 200_000);
 }
 
 /// Its last reply counted until the socket took it, and its connection was closed for that.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 /// A round, when nothing disturbs it: as long as a turn executes commands beside a snapshot.
-const ROUND: Duration = Duration::from_micros(300);
+const ROUND: Duration = Duration::from_micros(200);
 /// Between two rounds, so that a core is left to those that are measured.
 const REST: Duration = Duration::from_millis(1);
 

@@ -34,7 +34,7 @@ const ROWS: [&str; 13] = [
     "allowed: 1.15 and 0.6 of what is overwritten",
     "keys overwritten meanwhile, of all",
     "longest turn, CPU ms (ours alone says)",
-    "longest of 0.3 ms of arithmetic beside one, CPU ms",
+    "longest of 0.2 ms of arithmetic beside one, CPU ms",
 ];
 
 /// The part `rewrite`.
