@@ -17,15 +17,12 @@ impl Server {
         self.close_unanswered();
         self.limit_lasting_output();
         self.make_room(true);
-        self.keep_books();
         self.room.doubt_clients();
         self.migrations.links.close_idle(self.clock.now);
-        let used = self.room.count.used_by_now();
-        self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
         self.tick_replication();
         self.start_full_sync_if_due();
         self.save_if_due();
-        self.rewrite_if_due(used);
+        self.keep_books();
         self.note_log_events();
         self.stop_if_awaited();
         Duration::from_millis(1000 / hz)

@@ -142,15 +142,33 @@ fn budget(tenacity: u32) -> Option<Duration> {
 }
 
 impl Server {
-    /// What the cron wants to know of memory. A limit needs the last moment's count; else nobody waits for one.
+    /// What the cron has to know of memory. A limit needs this moment's count; else the turn goes on until it has
+    /// [come](Self::hear_bookkeeper).
     pub fn keep_books(&mut self) {
         self.forget_held();
-        if self.config.maxmemory_bytes > 0 {
+        if self.config.maxmemory_bytes > 0 || !self.room.bookkeeper.ask() {
             self.weigh();
             self.room.pages = memory::Pages::look();
-        } else if let Some((count, pages)) = self.room.bookkeeper.news() {
-            (self.room.count, self.room.pages) = (count, pages);
+            self.note_count();
         }
+    }
+
+    /// Takes what the bookkeeper has found.
+    #[inline]
+    pub fn hear_bookkeeper(&mut self) {
+        let found = self.room.bookkeeper.answer();
+        // Since a limit was set, what was weighed goes by a count of its own.
+        if let Some(found) = found.filter(|_| self.config.maxmemory_bytes == 0) {
+            (self.room.count, self.room.pages) = found;
+            self.note_count();
+        }
+    }
+
+    /// Does what is due by what is in use now.
+    fn note_count(&mut self) {
+        let used = self.room.count.used_by_now();
+        self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
+        self.rewrite_if_due(used);
     }
 
     /// Opens the allocator's books.

@@ -49,9 +49,6 @@ const SECTIONS: &[Section] = &[
     Section { name: "Debug", shown: ByName, write: debug },
 ];
 
-/// What plain INFO takes: it is made beside commands that wait for it.
-const USUAL_BYTES: usize = 8 * 1024;
-
 /// `name:value` lines.
 #[derive(Debug, Default)]
 pub struct Fields(String);
@@ -98,7 +95,7 @@ impl Server {
         let is = |name: &str| wanted.iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
         let all = is("all") || is("everything");
         let default = wanted.is_empty() || is("default");
-        let mut fields = Fields(String::with_capacity(USUAL_BYTES));
+        let mut fields = Fields::default();
         for section in SECTIONS {
             let is_asked = match section.shown {
                 Always => all || default,

@@ -71,26 +71,32 @@ pub(crate) struct Bookkeeper {
     is_asked: bool,
 }
 
-/// The way to that thread and back; it is asked with what [`thread_bytes`] is by then.
+/// The way to that thread and back.
 #[derive(Debug)]
 struct Desk {
-    questions: Sender<i64>,
+    questions: Sender<()>,
     answers: Receiver<(Count, Pages)>,
 }
 
 impl Bookkeeper {
-    /// What the books say, if they have been opened since this was called last; asks for the next time.
-    pub(crate) fn news(&mut self) -> Option<(Count, Pages)> {
+    /// Has the books opened, unless they are about to be; false if there can be no such thread.
+    pub(crate) fn ask(&mut self) -> bool {
         if self.desk.is_none() {
-            // Without a thread there are no news, until there is one.
             self.desk = Desk::open().ok();
         }
-        let desk = self.desk.as_ref()?;
-        let news = desk.answers.try_recv().ok();
-        if news.is_some() || !self.is_asked {
-            self.is_asked = desk.questions.send(thread_bytes()).is_ok();
-        }
-        news
+        let Some(desk) = &self.desk else { return false };
+        self.is_asked = self.is_asked || desk.questions.send(()).is_ok();
+        self.is_asked
+    }
+
+    /// What they say, once they have been opened.
+    #[inline]
+    pub(crate) fn answer(&mut self) -> Option<(Count, Pages)> {
+        let desk = self.desk.as_ref().filter(|_| self.is_asked)?;
+        let (count, pages) = desk.answers.try_recv().ok()?;
+        self.is_asked = false;
+        // What was allocated meanwhile is in the count, or it is missing until the next: a turn's.
+        Some((Count { by_thread: thread_bytes(), ..count }, pages))
     }
 }
 
@@ -98,10 +104,9 @@ impl Desk {
     fn open() -> io::Result<Self> {
         let ((questions, asked), (answer, answers)) = (channel(), channel());
         thread::Builder::new().name("bookkeeper".into()).spawn(move || {
-            for by_thread in asked {
-                let count = Count { by_thread, ..Count::take() };
+            for () in asked {
                 // Who asked may be gone.
-                let _ = answer.send((count, Pages::look()));
+                let _ = answer.send((Count::take(), Pages::look()));
             }
         })?;
         Ok(Desk { questions, answers })
@@ -302,19 +307,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bookkeeper_has_news_of_what_was_allocated() {
+    fn the_bookkeeper_answers_once_for_each_time_that_it_is_asked() {
         let mut bookkeeper = Bookkeeper::default();
-        assert!(bookkeeper.news().is_none(), "nobody has asked before");
+        assert!(bookkeeper.answer().is_none());
         let held = vec![1u8; 64 << 20];
-        let mut news = || loop {
-            if let Some((count, pages)) = bookkeeper.news() {
-                return (count.used_by_now(), pages);
+        assert!(bookkeeper.ask() && bookkeeper.ask());
+        let (count, pages) = loop {
+            if let Some(answer) = bookkeeper.answer() {
+                break answer;
             }
             thread::yield_now();
         };
-        // The first was asked for before.
-        let ((before, _), (used, pages)) = (news(), news());
-        assert!(used >= held.len() as u64 && before >= held.len() as u64, "{before} {used}");
+        assert!(bookkeeper.answer().is_none());
+        assert!(count.used_by_now() >= held.len() as u64, "{count:?}");
         assert!(
             pages.rss > 0 && pages.resident >= pages.active && pages.active >= held.len() as u64,
             "{pages:?}"

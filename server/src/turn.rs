@@ -201,6 +201,7 @@ impl Turn {
             self.accept_missed(server);
         }
         if server.exit.is_none() {
+            server.hear_bookkeeper();
             server.expire_cycle();
             server.make_room(false);
         }
