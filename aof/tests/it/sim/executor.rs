@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use aof::fs::{Mem, PowerCut, retry, write_all};
+use aof::space::SECOND_MARK_BYTES;
 use aof::{BaseFormat, BaseFrame, Directory, Error, Fs, Fsync, Health, Log, NewBase, Steps};
 
 use super::POLICIES;
@@ -12,6 +13,8 @@ use super::history::{Complaint, History, Promised, TIME_MS, Wrong};
 use super::run::{Rewrite, Sim};
 use crate::world::{Recorder, TEMP};
 
+/// Longer than a power cut takes what was written at one time.
+const MINUTE_MS: u64 = 61_000;
 /// More steps than any log needs to come to rest.
 const PATIENCE: usize = 300;
 
@@ -25,9 +28,34 @@ impl Sim {
         self.lock_log().is_some_and(|mut log| log.as_mut().is_some_and(work))
     }
 
-    /// Executes a unit of one command or several, at times a large one.
+    /// Nobody asks for anything for a minute, but for what is written to be synced, at its beginning: the threads come to
+    /// rest, and the kernel writes back what is dirty.
+    pub(super) fn wait_a_minute(&self) -> bool {
+        let Some(steps) = self.steps() else { return false };
+        self.seal();
+        self.sync_now();
+        for _ in 0..MINUTE_MS / 500 {
+            let mut left = PATIENCE;
+            while left > 0 && (steps.write() || steps.begin_sync() || steps.end_sync() || steps.do_chore()) {
+                left -= 1;
+            }
+            steps.advance_ms(500);
+        }
+        let live = steps.live_path();
+        self.by_others(|mem| live.map(|live| mem.open_append(&live)?.sync_data()));
+        let state = &mut *self.state();
+        state.history.rest_ms(MINUTE_MS);
+        state.has_rested = true;
+        true
+    }
+
+    /// Executes a unit of one command or several, at times a large one, unless there is no room for it.
     pub(super) fn append(&self) -> bool {
         let Some(mut log) = self.lock_log() else { return false };
+        let is_full = |log: &Log| log.health() != Health::Healthy && log.room_bytes() < SECOND_MARK_BYTES;
+        if self.state().has_end && log.as_ref().is_some_and(is_full) {
+            return false;
+        }
         let state = &mut *self.state();
         let count = 1 + state.dice.below(2) * state.dice.below(4);
         let mut op = || {
@@ -102,8 +130,8 @@ impl Sim {
                 None => false,
                 Some(Err(_)) => self.give_up(log),
                 Some(Ok(())) => {
-                    let is_whole =
-                        log.health() == Health::Healthy && log.stats(Instant::now()).lost_below.is_none();
+                    let is_failing = matches!(log.health(), Health::Failing(_));
+                    let is_whole = !is_failing && log.stats(Instant::now()).lost_below.is_none();
                     let state = &mut *self.state();
                     state.is_waiting = false;
                     state.is_lossy &= !is_whole;
@@ -269,9 +297,9 @@ impl Sim {
     }
 
     fn start_failed(&self) {
+        self.heal();
         let image = {
             let state = &mut *self.state();
-            state.is_healed = true;
             // With a hole, what a start finds is no prefix.
             let (seed, reboots) = (state.dice.roll(), state.deceives() && !state.is_lossy);
             state.has_lost_pages &= !reboots;
@@ -329,15 +357,18 @@ impl Sim {
         true
     }
 
-    /// Makes everything durable, with a rewrite where nothing less does.
+    /// Makes everything durable, with a rewrite where nothing less does. A disk that has room again counts as full no longer.
     pub(super) fn settle(&self) {
         self.switch_on();
         let Some(steps) = self.steps() else { return };
+        // An fdatasync that failed after all has lost nothing, and the log cannot know.
         let needs_base = || {
+            let is_asked_for = self.with_log(|log| log.needs_base());
             let state = self.state();
-            state.is_waiting || state.is_lossy || !state.missing.is_empty()
+            is_asked_for || state.is_waiting || state.is_lossy || !state.missing.is_empty()
         };
-        self.go_on_until(&steps, || self.rewrite(), || !needs_base());
+        let is_healthy = || self.with_log(|log| log.health() == Health::Healthy);
+        self.go_on_until(&steps, || needs_base() && self.rewrite(), || !needs_base() && is_healthy());
         self.stop();
     }
 }
