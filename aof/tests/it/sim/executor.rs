@@ -166,8 +166,10 @@ impl Sim {
 
     pub(super) fn any_cut(&self) -> PowerCut {
         let state = &mut *self.state();
-        let cuts: Vec<PowerCut> = state.enabled_cuts().collect();
-        state.dice.pick(&cuts)
+        let cuts: Vec<PowerCut> = state.enabled_cuts().filter(|&cut| !state.misdates(cut)).collect();
+        let cut = state.dice.pick(&cuts);
+        state.note(&format!("{cut:?}"));
+        cut
     }
 
     /// The process ends, and with it what the kernel has not, or what the disk has not; then it starts again.
@@ -284,35 +286,36 @@ impl Sim {
     pub(super) fn start(&self) -> bool {
         let was_healed = self.state().is_healed;
         for attempt in 1..=3 {
+            self.reboot_if_deceived();
             match self.try_start() {
                 Ok(()) => break,
                 Err(error) if attempt == 3 => {
                     self.state().complain(Complaint::new(Wrong::Refused, format!("start: {error}")));
                 }
-                Err(_) => self.start_failed(),
+                Err(_) => self.heal(),
             }
         }
         self.state().is_healed = was_healed;
         true
     }
 
-    fn start_failed(&self) {
-        self.heal();
+    /// Who starts on pages that no fdatasync has saved, without checksums, takes them for durable: the machine has to go down
+    /// first.
+    fn reboot_if_deceived(&self) {
         let image = {
             let state = &mut *self.state();
             // With a hole, what a start finds is no prefix.
-            let (seed, reboots) = (state.dice.roll(), state.deceives() && !state.is_lossy);
-            state.has_lost_pages &= !reboots;
-            reboots.then(|| {
-                // What only the kernel had is gone, and no later kill brings it back.
-                let by_power_cut = state.history.floor().by_power_cut;
-                state.history.end(Promised { by_kill: by_power_cut, by_power_cut });
-                state.mem.power_cut_with(PowerCut::Tail, seed)
-            })
+            if !state.deceives() || state.is_lossy {
+                return;
+            }
+            state.has_lost_pages = false;
+            // What only the kernel had is gone, and no later kill brings it back.
+            let by_power_cut = state.history.floor().by_power_cut;
+            state.history.end(Promised { by_kill: by_power_cut, by_power_cut });
+            let seed = state.dice.roll();
+            state.mem.power_cut_with(PowerCut::Tail, seed)
         };
-        if let Some(image) = image {
-            self.mount(image);
-        }
+        self.mount(image);
     }
 
     fn try_start(&self) -> Result<(), Error> {

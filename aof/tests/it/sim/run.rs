@@ -13,9 +13,8 @@ use crate::world::path;
 
 /// A disk that is never full.
 const ENDLESS_BYTES: u64 = 1 << 40;
-/// What may be free on others: nothing, too little for a mark of `aof::space`, or enough, in the end for a large step that
-/// is not had whole.
-const ROOMS_BYTES: [u64; 8] = [0, 1 << 10, 60 << 10, 200 << 10, 300 << 10, 600 << 10, 8 << 20, 248 << 20];
+/// What may be free on others: nothing, too little for a mark of `aof::space`, or enough.
+const ROOMS_BYTES: [u64; 7] = [0, 1 << 10, 60 << 10, 200 << 10, 300 << 10, 600 << 10, 8 << 20];
 
 /// Steps within steps: three threads, each of them at a call.
 const DEEPEST: usize = 3;
@@ -70,7 +69,7 @@ pub(super) struct State {
     pub(super) has_meddlers: bool,
     /// Files that they have taken away, and that a start may look for.
     pub(super) missing: Vec<String>,
-    /// Blocks are more than a minute apart: a hole before the later ones may pass for older than it is, and be refused.
+    /// Blocks are more than a minute apart.
     pub(super) has_rested: bool,
     /// The disk may be full.
     pub(super) has_end: bool,
@@ -189,8 +188,7 @@ impl Sim {
             if !state.is_healed {
                 let room_bytes = state.dice.pick(&ROOMS_BYTES);
                 state.mem.set_capacity(ENDLESS_BYTES - free_bytes + room_bytes);
-                let line = format!("{}  {room_bytes} bytes free", "    ".repeat(state.depth));
-                state.trace.push(line);
+                state.note(&format!("{room_bytes} bytes free"));
             }
         }
         state.has_end
@@ -322,6 +320,11 @@ impl Sim {
 }
 
 impl State {
+    /// More of what happens.
+    pub(super) fn note(&mut self, what: &str) {
+        self.trace.push(format!("{}  {what}", "    ".repeat(self.depth)));
+    }
+
     /// The first complaint is the one that is told.
     pub(super) fn complain(&mut self, complaint: Complaint) {
         self.complaint.get_or_insert(complaint);
@@ -343,6 +346,11 @@ impl State {
     pub(super) fn enabled_cuts(&self) -> impl Iterator<Item = PowerCut> + use<> {
         let has_checksums = self.options.checksum;
         CUTS.iter().filter(move |(_, without)| has_checksums || *without).map(|(cut, _)| *cut)
+    }
+
+    /// Whether what this one leaves may be refused, a hole being taken for older than it is.
+    pub(super) fn misdates(&self, cut: PowerCut) -> bool {
+        self.has_rested && matches!(cut, PowerCut::PagesLeavingZeros | PowerCut::PagesLeavingOldBlocks)
     }
 
     pub(super) fn set_fsync(&mut self, fsync: Fsync) {
@@ -368,11 +376,11 @@ impl State {
             Some(cut) => (self.mem.power_cut_with(cut, seed), promised.by_power_cut),
         };
         let judged = self.history.judge(&image, &self.options, least, is_lossy);
-        let leaves_holes = [PowerCut::PagesLeavingZeros, PowerCut::PagesLeavingOldBlocks];
-        let is_misdated = self.has_rested && way.is_some_and(|way| leaves_holes.contains(&way));
-        if judged.as_ref().is_err_and(|complaint| {
-            self.explains(complaint) || is_misdated && complaint.wrong == Wrong::Refused
-        }) {
+        let misdates = way.is_some_and(|cut| self.misdates(cut));
+        if judged
+            .as_ref()
+            .is_err_and(|complaint| self.explains(complaint) || misdates && complaint.wrong == Wrong::Refused)
+        {
             return Ok(());
         }
         self.images += 1;
@@ -419,7 +427,7 @@ impl State {
             self.has_lost_pages = true;
             self.is_lossy |= self.has_forgotten;
         }
-        self.trace.push(format!("{}  {name}", "    ".repeat(self.depth)));
+        self.note(name);
         verdict
     }
 }
