@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use aof::fs::{Mem, PowerCut, retry, write_all};
+use aof::space::SECOND_MARK_BYTES;
 use aof::{BaseFormat, BaseFrame, Directory, Error, Fs, Fsync, Health, Log, NewBase, Steps};
 
 use super::POLICIES;
@@ -12,6 +13,8 @@ use super::history::{Complaint, History, Promised, TIME_MS, Wrong};
 use super::run::{Rewrite, Sim};
 use crate::world::{Recorder, TEMP};
 
+/// Longer than a power cut takes what was written at one time.
+const MINUTE_MS: u64 = 61_000;
 /// More steps than any log needs to come to rest.
 const PATIENCE: usize = 300;
 
@@ -25,9 +28,34 @@ impl Sim {
         self.lock_log().is_some_and(|mut log| log.as_mut().is_some_and(work))
     }
 
-    /// Executes a unit of one command or several, at times a large one.
+    /// Nobody asks for anything for a minute, but for what is written to be synced, at its beginning: the threads come to
+    /// rest, and the kernel writes back what is dirty.
+    pub(super) fn wait_a_minute(&self) -> bool {
+        let Some(steps) = self.steps() else { return false };
+        self.seal();
+        self.sync_now();
+        for _ in 0..MINUTE_MS / 500 {
+            let mut left = PATIENCE;
+            while left > 0 && (steps.write() || steps.begin_sync() || steps.end_sync() || steps.do_chore()) {
+                left -= 1;
+            }
+            steps.advance_ms(500);
+        }
+        let live = steps.live_path();
+        self.by_others(|mem| live.map(|live| mem.open_append(&live)?.sync_data()));
+        let state = &mut *self.state();
+        state.history.rest_ms(MINUTE_MS);
+        state.has_rested = true;
+        true
+    }
+
+    /// Executes a unit of one command or several, at times a large one, unless there is no room for it.
     pub(super) fn append(&self) -> bool {
         let Some(mut log) = self.lock_log() else { return false };
+        let is_full = |log: &Log| log.health() != Health::Healthy && log.room_bytes() < SECOND_MARK_BYTES;
+        if self.state().has_end && log.as_ref().is_some_and(is_full) {
+            return false;
+        }
         let state = &mut *self.state();
         let count = 1 + state.dice.below(2) * state.dice.below(4);
         let mut op = || {
@@ -102,8 +130,8 @@ impl Sim {
                 None => false,
                 Some(Err(_)) => self.give_up(log),
                 Some(Ok(())) => {
-                    let is_whole =
-                        log.health() == Health::Healthy && log.stats(Instant::now()).lost_below.is_none();
+                    let is_failing = matches!(log.health(), Health::Failing(_));
+                    let is_whole = !is_failing && log.stats(Instant::now()).lost_below.is_none();
                     let state = &mut *self.state();
                     state.is_waiting = false;
                     state.is_lossy &= !is_whole;
@@ -138,8 +166,10 @@ impl Sim {
 
     pub(super) fn any_cut(&self) -> PowerCut {
         let state = &mut *self.state();
-        let cuts: Vec<PowerCut> = state.enabled_cuts().collect();
-        state.dice.pick(&cuts)
+        let cuts: Vec<PowerCut> = state.enabled_cuts().filter(|&cut| !state.misdates(cut)).collect();
+        let cut = state.dice.pick(&cuts);
+        state.note(&format!("{cut:?}"));
+        cut
     }
 
     /// The process ends, and with it what the kernel has not, or what the disk has not; then it starts again.
@@ -256,35 +286,36 @@ impl Sim {
     pub(super) fn start(&self) -> bool {
         let was_healed = self.state().is_healed;
         for attempt in 1..=3 {
+            self.reboot_if_deceived();
             match self.try_start() {
                 Ok(()) => break,
                 Err(error) if attempt == 3 => {
                     self.state().complain(Complaint::new(Wrong::Refused, format!("start: {error}")));
                 }
-                Err(_) => self.start_failed(),
+                Err(_) => self.heal(),
             }
         }
         self.state().is_healed = was_healed;
         true
     }
 
-    fn start_failed(&self) {
+    /// Who starts on pages that no fdatasync has saved, without checksums, takes them for durable: the machine has to go down
+    /// first.
+    fn reboot_if_deceived(&self) {
         let image = {
             let state = &mut *self.state();
-            state.is_healed = true;
             // With a hole, what a start finds is no prefix.
-            let (seed, reboots) = (state.dice.roll(), state.deceives() && !state.is_lossy);
-            state.has_lost_pages &= !reboots;
-            reboots.then(|| {
-                // What only the kernel had is gone, and no later kill brings it back.
-                let by_power_cut = state.history.floor().by_power_cut;
-                state.history.end(Promised { by_kill: by_power_cut, by_power_cut });
-                state.mem.power_cut_with(PowerCut::Tail, seed)
-            })
+            if !state.deceives() || state.is_lossy {
+                return;
+            }
+            state.has_lost_pages = false;
+            // What only the kernel had is gone, and no later kill brings it back.
+            let by_power_cut = state.history.floor().by_power_cut;
+            state.history.end(Promised { by_kill: by_power_cut, by_power_cut });
+            let seed = state.dice.roll();
+            state.mem.power_cut_with(PowerCut::Tail, seed)
         };
-        if let Some(image) = image {
-            self.mount(image);
-        }
+        self.mount(image);
     }
 
     fn try_start(&self) -> Result<(), Error> {
@@ -329,15 +360,18 @@ impl Sim {
         true
     }
 
-    /// Makes everything durable, with a rewrite where nothing less does.
+    /// Makes everything durable, with a rewrite where nothing less does. A disk that has room again counts as full no longer.
     pub(super) fn settle(&self) {
         self.switch_on();
         let Some(steps) = self.steps() else { return };
+        // An fdatasync that failed after all has lost nothing, and the log cannot know.
         let needs_base = || {
+            let is_asked_for = self.with_log(|log| log.needs_base());
             let state = self.state();
-            state.is_waiting || state.is_lossy || !state.missing.is_empty()
+            is_asked_for || state.is_waiting || state.is_lossy || !state.missing.is_empty()
         };
-        self.go_on_until(&steps, || self.rewrite(), || !needs_base());
+        let is_healthy = || self.with_log(|log| log.health() == Health::Healthy);
+        self.go_on_until(&steps, || needs_base() && self.rewrite(), || !needs_base() && is_healthy());
         self.stop();
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct History {
     /// How many there were when the log was started.
     before: usize,
     ends: Vec<Position>,
+    /// How long nothing has happened between units, in all.
+    idle_ms: i64,
     /// What holds whatever the log says.
     floor: Promised,
 }
@@ -85,7 +87,12 @@ impl History {
         self.units.push(shown.collect());
         let Some(log) = log else { return };
         let unit: Vec<Op<'_>> = commands.iter().map(|(db, command)| Op { db: *db, command }).collect();
-        self.ends.push(log.append(TIME_MS + n as i64 * 250, &unit));
+        self.ends.push(log.append(TIME_MS + n as i64 * 250 + self.idle_ms, &unit));
+    }
+
+    /// Nothing happens for so long.
+    pub(super) fn rest_ms(&mut self, ms: u64) {
+        self.idle_ms += ms as i64;
     }
 
     /// The first units as an RDB base holds them, and behind it a head, if there is a frame.

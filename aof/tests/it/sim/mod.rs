@@ -80,9 +80,11 @@ const ACTS: &[Act] = &[
     act("end sync",        8, true,  |sim| sim.steps().is_some_and(|steps| steps.end_sync())),
     act("chore",           8, true,  |sim| sim.steps().is_some_and(|steps| steps.do_chore())),
     act("0.4 s",           4, true,  |sim| sim.steps().map(|steps| steps.advance_ms(400)).is_some()),
+    act("room",            2, true,  Sim::change_room),
     act("sync now",        1, true,  Sim::sync_now),
     act("rewrite",        10, true,  Sim::rewrite),
     act("policy",          1, true,  Sim::change_policy),
+    act("a minute",        1, false, Sim::wait_a_minute),
     act("start",           0, false, Sim::start),
     act("kill",            1, false, |sim| sim.crash(None)),
     act("power cut",       1, false, |sim| sim.crash(Some(sim.any_cut()))),
@@ -229,6 +231,10 @@ fn whatever_happens_by_chance_a_start_finds_a_prefix_and_all_that_was_promised()
         let sim = Sim::new(dice.roll(), options, dice.pick(&faults), Looks::OneIn(2));
         // Until a base makes good for a file that is gone, nothing can end.
         sim.state().has_meddlers = dice.below(3) == 0;
+        if dice.below(4) == 0 {
+            sim.state().has_end = true;
+            sim.change_room();
+        }
         // Some begin in an empty directory, with the log off.
         if seed % 10 != 9 {
             sim.start();

@@ -5,11 +5,16 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use aof::fs::{Call, Mem, PowerCut, Request, Verdict};
-use aof::{BaseFormat, Fsync, Log, Options, Steps};
+use aof::{BaseFormat, Fs, Fsync, Log, Options, Steps};
 
 use super::history::{Complaint, History, Promised, Wrong};
 use super::{ACTS, Act, CUTS, Dice, FAULTS, Fault, named};
 use crate::world::path;
+
+/// A disk that is never full.
+const ENDLESS_BYTES: u64 = 1 << 40;
+/// What may be free on others: nothing, too little for a mark of `aof::space`, or enough.
+const ROOMS_BYTES: [u64; 7] = [0, 1 << 10, 60 << 10, 200 << 10, 300 << 10, 600 << 10, 8 << 20];
 
 /// Steps within steps: three threads, each of them at a call.
 const DEEPEST: usize = 3;
@@ -64,6 +69,10 @@ pub(super) struct State {
     pub(super) has_meddlers: bool,
     /// Files that they have taken away, and that a start may look for.
     pub(super) missing: Vec<String>,
+    /// Blocks are more than a minute apart.
+    pub(super) has_rested: bool,
+    /// The disk may be full.
+    pub(super) has_end: bool,
     /// From now on, every call succeeds.
     pub(super) is_healed: bool,
     depth: usize,
@@ -126,6 +135,8 @@ impl Sim {
                 has_lost_pages: false,
                 has_meddlers: true,
                 missing: Vec::new(),
+                has_rested: false,
+                has_end: false,
                 is_healed: false,
                 depth: 0,
                 calls: 0,
@@ -159,6 +170,28 @@ impl Sim {
         self.watch(&mem);
         let old = std::mem::replace(&mut self.state().mem, mem);
         old.heal();
+        self.change_room();
+    }
+
+    /// Everything succeeds from now on, and there is room.
+    pub(super) fn heal(&self) {
+        self.state().is_healed = true;
+        self.change_room();
+    }
+
+    /// Others fill the disk, or make room on it.
+    pub(super) fn change_room(&self) -> bool {
+        let state = &mut *self.state();
+        if state.has_end {
+            state.mem.set_capacity(ENDLESS_BYTES);
+            let free_bytes = state.mem.free_bytes("/data".as_ref()).unwrap_or(ENDLESS_BYTES);
+            if !state.is_healed {
+                let room_bytes = state.dice.pick(&ROOMS_BYTES);
+                state.mem.set_capacity(ENDLESS_BYTES - free_bytes + room_bytes);
+                state.note(&format!("{room_bytes} bytes free"));
+            }
+        }
+        state.has_end
     }
 
     fn watch(&self, mem: &Mem) {
@@ -216,7 +249,7 @@ impl Sim {
 
     /// Everything succeeds from now on: then all is durable in the end, and a power cut takes nothing.
     pub(super) fn finish(&self) -> Outcome {
-        self.state().is_healed = true;
+        self.heal();
         if !self.is_over() {
             self.settle();
         }
@@ -287,6 +320,11 @@ impl Sim {
 }
 
 impl State {
+    /// More of what happens.
+    pub(super) fn note(&mut self, what: &str) {
+        self.trace.push(format!("{}  {what}", "    ".repeat(self.depth)));
+    }
+
     /// The first complaint is the one that is told.
     pub(super) fn complain(&mut self, complaint: Complaint) {
         self.complaint.get_or_insert(complaint);
@@ -308,6 +346,11 @@ impl State {
     pub(super) fn enabled_cuts(&self) -> impl Iterator<Item = PowerCut> + use<> {
         let has_checksums = self.options.checksum;
         CUTS.iter().filter(move |(_, without)| has_checksums || *without).map(|(cut, _)| *cut)
+    }
+
+    /// Whether what this one leaves may be refused, a hole being taken for older than it is.
+    pub(super) fn misdates(&self, cut: PowerCut) -> bool {
+        self.has_rested && matches!(cut, PowerCut::PagesLeavingZeros | PowerCut::PagesLeavingOldBlocks)
     }
 
     pub(super) fn set_fsync(&mut self, fsync: Fsync) {
@@ -333,7 +376,11 @@ impl State {
             Some(cut) => (self.mem.power_cut_with(cut, seed), promised.by_power_cut),
         };
         let judged = self.history.judge(&image, &self.options, least, is_lossy);
-        if judged.as_ref().is_err_and(|complaint| self.explains(complaint)) {
+        let misdates = way.is_some_and(|cut| self.misdates(cut));
+        if judged
+            .as_ref()
+            .is_err_and(|complaint| self.explains(complaint) || misdates && complaint.wrong == Wrong::Refused)
+        {
             return Ok(());
         }
         self.images += 1;
@@ -380,7 +427,7 @@ impl State {
             self.has_lost_pages = true;
             self.is_lossy |= self.has_forgotten;
         }
-        self.trace.push(format!("{}  {name}", "    ".repeat(self.depth)));
+        self.note(name);
         verdict
     }
 }
