@@ -1,8 +1,8 @@
 //! `rewrite`: BGREWRITEAOF of 3 million keys, idle and while clients overwrite them as fast as they can: how long PINGs
 //! and SETs take meanwhile, how much memory it needs, and how long it lasts.
 //!
-//! Memory is sampled during a rewrite of its own: reading it stops a process for milliseconds, which PINGs would feel, and
-//! our longest turn is asked for before.
+//! Memory is sampled during a rewrite of its own: reading it stops a process for milliseconds, which PINGs would feel.
+//! Our longest turn is that of the rewrite beside which PINGs are sent.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,9 +58,10 @@ fn values(bench: &Bench, party: &Party, keys: u64, control: &Control) -> Result<
         std::thread::sleep(Duration::from_secs(2));
         Ok(())
     })?;
+    server.connect()?.call(&["CONFIG", "RESETSTAT"])?;
     let (during, elapsed) = pings_during(&server, || rewritten(&server).map(drop))?;
-    let (sets, _) = trips_during(&server, &["SET", "probe", "1"], || rewritten(&server).map(drop))?;
     let longest_turn_ms = longest_turn_ms(&server);
+    let (sets, _) = trips_during(&server, &["SET", "probe", "1"], || rewritten(&server).map(drop))?;
     let control_ms = beside_rewrite(&server, |is_done| Ok(control.longest_ms(is_done)))?;
     let (peak, overwritten) = memory_of_rewrite(&server, keys)?;
     drop(load);
