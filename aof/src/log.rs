@@ -465,8 +465,8 @@ impl Log {
         self.block.is_empty() && self.shared.tail.lock().is_idle()
     }
 
-    /// Whether somebody is at the log's directory: opens the next file, publishes a base, removes what that supersedes. A stop
-    /// waits for it, and it can take as long as it likes.
+    /// Whether somebody is at the log's directory: opens the next file, publishes a base, removes what that supersedes.
+    /// A stop waits for it, and it can take as long as it likes.
     pub fn is_directory_busy(&self) -> bool {
         self.shared.tail.lock().is_directory_busy()
     }
@@ -537,8 +537,8 @@ impl Log {
     }
 
     /// The rewrite has failed that was to bring the first base: what was logged behind it can never count, and gives back
-    /// the memory and the disk that it takes. Until the next one [switches](Self::switch), what is appended goes nowhere. Nothing
-    /// happens while that base is being published, for then it can.
+    /// the memory and the disk that it takes. Until the next one [switches](Self::switch), what is appended goes
+    /// nowhere. Nothing happens while that base is being published, for then it can.
     pub fn give_up_first_base(&mut self) {
         self.change(|tail| {
             if tail.waiting_rewrite && !tail.is_publishing {

@@ -1,7 +1,7 @@
 //! The tail of the log: the blocks that are not durable yet, who may write them, and what is to be done next.
 //!
-//! Pure state under one lock; the executor, the writer, the syncer and the threads of [`Chore`](crate::writer::Chore)s share
-//! it, and do the I/O.
+//! Pure state under one lock; the executor, the writer, the syncer and the threads of [`Chore`](crate::writer::Chore)s
+//! share it, and do the I/O.
 //!
 //! ```text
 //! positions   ......durable.........written.............end

@@ -1,5 +1,5 @@
-//! The writer: the thread that does whatever the log does to files, except direct writes, the fdatasyncs that replies wait
-//! for, and what has a thread of its own ([`Chore`]).
+//! The writer: the thread that does whatever the log does to files, except direct writes, the fdatasyncs that replies
+//! wait for, and what has a thread of its own ([`Chore`]).
 //!
 //! ```text
 //! executor --push--> Tail --next_job--> writer: write | mark | switch | recover          syncer: fdatasync

@@ -236,7 +236,8 @@ impl Rewrite {
         if let (Stage::Publishing { .. }, Some(log)) = (&self.stage, log)
             && !log.withdraw_base()
         {
-            // Too late. Whoever rotates next finds it published: the log does one thing after the other to its directory.
+            // Too late. Whoever rotates next finds it published: the log does one thing after the other to its
+            // directory.
             self.stage = Stage::Done;
         }
         self.give_up();

@@ -182,8 +182,8 @@ impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_framed() {
             if bytes.len() > self.buf.len().max(BUFFER_BYTES) {
-                // What ends a giant's command is not to double its room. But room that many make grows by doubling, or all of
-                // them would be copied for each.
+                // What ends a giant's command is not to double its room. But room that many make grows by doubling, or
+                // all of them would be copied for each.
                 self.buf.reserve_exact(bytes.len() + BUFFER_BYTES);
             }
             self.buf.extend_from_slice(bytes);

@@ -6,8 +6,8 @@
 //! appendonly.aof.7.incr.aof      head, and the blocks of all old incrs, each with a new line: their positions have moved
 //! ```
 //!
-//! A payload is copied as it is, but for `#` lines within. What selected its database may be gone, so a SELECT is put in front
-//! of it wherever the one that its line names is not the one that is selected in the new file.
+//! A payload is copied as it is, but for `#` lines within. What selected its database may be gone, so a SELECT is put
+//! in front of it wherever the one that its line names is not the one that is selected in the new file.
 //!
 //! Until the manifest lists it, the new incr is a file that brings along all that it holds: should the repair be
 //! interrupted, no start takes it for a part of the log.

@@ -1,6 +1,6 @@
-//! A control for the longest turn: arithmetic that always takes as long, timed by its thread's own CPU time. On a virtual
-//! machine a thread is charged for what its host or the other thread of its core took; the longest of these rounds says
-//! how much.
+//! A control for the longest turn: arithmetic that always takes as long, timed by its thread's own CPU time. On a
+//! virtual machine a thread is charged for what its host or the other thread of its core took; the longest of these
+//! rounds says how much.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -67,7 +67,7 @@ struct Step {
     what: &'static str,
     words: &'static str,
     count: u64,
-    /// Else it only makes what another is to delete.
+    /// Else it only makes what another is to find.
     is_timed: bool,
 }
 

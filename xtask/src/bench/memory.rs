@@ -13,8 +13,8 @@ use crate::server::{Server, free_port};
 
 /// Items to a kind.
 const ITEMS: u64 = 1_000_000;
-/// So many are there before the first look: the pages of its program that a server needs for a command, and its buffers,
-/// are not what an item costs.
+/// So many are there before the first look: the pages of its program that a server needs for a command, and its
+/// buffers, are not what an item costs.
 const FIRST: u64 = 1_000;
 
 /// An item, how many of them make a collection, and the request that adds one: see [`words_of`].

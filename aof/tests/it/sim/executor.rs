@@ -28,8 +28,8 @@ impl Sim {
         self.lock_log().is_some_and(|mut log| log.as_mut().is_some_and(work))
     }
 
-    /// Nobody asks for anything for a minute, but for what is written to be synced, at its beginning: the threads come to
-    /// rest, and the kernel writes back what is dirty.
+    /// Nobody asks for anything for a minute, but for what is written to be synced, at its beginning: the threads come
+    /// to rest, and the kernel writes back what is dirty.
     pub(super) fn wait_a_minute(&self) -> bool {
         let Some(steps) = self.steps() else { return false };
         self.seal();
@@ -299,8 +299,8 @@ impl Sim {
         true
     }
 
-    /// Who starts on pages that no fdatasync has saved, without checksums, takes them for durable: the machine has to go down
-    /// first.
+    /// Who starts on pages that no fdatasync has saved, without checksums, takes them for durable: the machine has to
+    /// go down first.
     fn reboot_if_deceived(&self) {
         let image = {
             let state = &mut *self.state();
@@ -360,7 +360,8 @@ impl Sim {
         true
     }
 
-    /// Makes everything durable, with a rewrite where nothing less does. A disk that has room again counts as full no longer.
+    /// Makes everything durable, with a rewrite where nothing less does. A disk that has room again counts as full no
+    /// longer.
     pub(super) fn settle(&self) {
         self.switch_on();
         let Some(steps) = self.steps() else { return };

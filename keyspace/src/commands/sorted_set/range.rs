@@ -46,8 +46,8 @@ impl<'a> Bounds<'a> {
         })
     }
 
-    /// Whether what it finds depends on how the set lies in memory: strings are in no order where scores differ. As that is
-    /// not the same after a replay, the places are logged.
+    /// Whether what it finds depends on how the set lies in memory: strings are in no order where scores differ. As
+    /// that is not the same after a replay, the places are logged.
     fn is_vague(&self, zset: &ZSet) -> bool {
         matches!(self, Bounds::Lex(_)) && !zset.has_one_score()
     }
