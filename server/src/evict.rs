@@ -146,11 +146,16 @@ impl Server {
     /// [come](Self::hear_bookkeeper).
     pub fn keep_books(&mut self) {
         self.forget_held();
-        if self.config.maxmemory_bytes > 0 || !self.room.bookkeeper.ask() {
+        if !self.ask_bookkeeper() {
             self.weigh();
             self.room.pages = memory::Pages::look();
             self.note_count();
         }
+    }
+
+    /// Has the allocator's books opened by another thread, unless a limit or want of threads forbids.
+    pub fn ask_bookkeeper(&mut self) -> bool {
+        self.config.maxmemory_bytes == 0 && self.room.bookkeeper.ask()
     }
 
     /// Takes what the bookkeeper has found.

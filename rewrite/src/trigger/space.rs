@@ -16,12 +16,20 @@ const TELLING_BYTES: u64 = 1 << 20;
 pub struct Estimate {
     base_bytes: u64,
     memory_bytes: u64,
+    /// The one begun last, until both are known of it.
+    begun: Option<Begun>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Begun {
+    base_bytes: Option<u64>,
+    memory_bytes: Option<u64>,
 }
 
 impl Default for Estimate {
     /// As long as its data are in memory, where they take more room.
     fn default() -> Self {
-        Estimate { base_bytes: 1, memory_bytes: 1 }
+        Estimate { base_bytes: 1, memory_bytes: 1, begun: None }
     }
 }
 
@@ -29,8 +37,36 @@ impl Estimate {
     /// A base is `base_bytes` long, or would be if it had not failed; so much memory was in use when it was begun, 0 if
     /// nobody knows.
     pub fn note(&mut self, base_bytes: u64, memory_bytes: u64) {
+        self.begun = None;
         if base_bytes >= TELLING_BYTES && memory_bytes > 0 {
-            *self = Estimate { base_bytes, memory_bytes };
+            (self.base_bytes, self.memory_bytes) = (base_bytes, memory_bytes);
+        }
+    }
+
+    /// A base is begun. Its memory is what the next count says: in the last one were blocks of the log that may have gone.
+    pub fn begin(&mut self) {
+        self.begun = Some(Begun::default());
+    }
+
+    /// So much memory is in use.
+    pub fn note_memory(&mut self, memory_bytes: u64) {
+        if let Some(begun) = &mut self.begun {
+            begun.memory_bytes.get_or_insert(memory_bytes);
+            self.close();
+        }
+    }
+
+    /// The base that was begun is so long, or would be if it had not failed.
+    pub fn note_base(&mut self, base_bytes: u64) {
+        if let Some(begun) = &mut self.begun {
+            begun.base_bytes = Some(base_bytes);
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(Begun { base_bytes: Some(base_bytes), memory_bytes: Some(memory_bytes) }) = self.begun {
+            self.note(base_bytes, memory_bytes);
         }
     }
 

@@ -108,6 +108,22 @@ fn a_base_is_as_long_for_each_byte_of_memory_as_the_last_one_that_tells() {
     }
 }
 
+/// It may end before anybody has counted.
+#[test]
+fn the_memory_of_a_base_is_the_first_count_after_it_was_begun() {
+    type Step = fn(&mut Estimate);
+    let (count, later): (Step, Step) = (|all| all.note_memory(80 * MIB), |all| all.note_memory(160 * MIB));
+    let end: Step = |all| all.note_base(40 * MIB);
+    for steps in [[count, later, end], [count, end, later], [end, count, later]] {
+        let mut estimate = Estimate::default();
+        estimate.note_memory(MIB);
+        estimate.note_base(MIB);
+        estimate.begin();
+        steps.iter().for_each(|step| step(&mut estimate));
+        assert_eq!(estimate.base_bytes(u64::MAX, 80 * MIB), 40 * MIB);
+    }
+}
+
 #[test]
 fn space_is_enough_or_runs_out() {
     // free, base, log, enough, runs out

@@ -16,8 +16,6 @@ use crate::persistence::Persistence;
 pub(super) struct Running {
     pub(super) rewrite: Rewrite,
     pub(super) started: Instant,
-    /// Memory in use when it was begun, as it counts against `maxmemory`.
-    memory_bytes: u64,
 }
 
 /// How the last rewrite ended.
@@ -116,9 +114,9 @@ impl Server {
                 self.persistence.scheduled = false;
                 self.persistence.rewrites += 1;
                 self.persistence.last.refusal = None;
-                let memory_bytes = self.room.count.used_by_now().saturating_sub(self.uncounted_bytes());
-                let started = self.clock.now;
-                self.persistence.rewrite = Some(Running { rewrite, started, memory_bytes });
+                self.persistence.last.estimate.begin();
+                self.persistence.rewrite = Some(Running { rewrite, started: self.clock.now });
+                self.ask_bookkeeper();
                 self.log(Level::Notice, "Background append only file rewriting started");
                 Ok(())
             }
@@ -180,21 +178,21 @@ impl Server {
         self.change_log(|log| log.set_rewrite_running(false));
         self.persistence.last.took = Some(self.clock.now.saturating_duration_since(running.started));
         match outcome {
-            Ok(summary) => self.rewrite_succeeded(&running, &summary),
+            Ok(summary) => self.rewrite_succeeded(&summary),
             Err(error) => {
                 let expected_bytes = running.rewrite.progress().expected_bytes().unwrap_or(0);
-                self.persistence.last.estimate.note(expected_bytes, running.memory_bytes);
+                self.persistence.last.estimate.note_base(expected_bytes);
                 self.rewrite_failed(&error.to_string());
             }
         }
     }
 
-    fn rewrite_succeeded(&mut self, running: &Running, summary: &Summary) {
+    fn rewrite_succeeded(&mut self, summary: &Summary) {
         let Summary { keys, base_bytes, total, .. } = *summary;
         let Persistence { backoff, last, log, .. } = &mut self.persistence;
         backoff.reset();
         last.error = None;
-        last.estimate.note(base_bytes, running.memory_bytes);
+        last.estimate.note_base(base_bytes);
         if let Some(log) = log {
             last.log_bytes = log.stats(self.clock.now).current_size;
         }
@@ -214,8 +212,10 @@ impl Server {
 
     /// Starts a rewrite that is scheduled, due by `auto-aof-rewrite-percentage`, or soon impossible for want of space.
     pub fn rewrite_if_due(&mut self, used_memory_bytes: u64) {
+        let memory_bytes = used_memory_bytes.saturating_sub(self.uncounted_bytes());
+        self.persistence.last.estimate.note_memory(memory_bytes);
         let stats = self.persistence.log.as_ref().map(|log| log.stats(self.clock.now));
-        let situation = self.situation(stats.as_ref(), used_memory_bytes);
+        let situation = self.situation(stats.as_ref(), memory_bytes);
         let (decision, growth, is_busy) = (decide(&situation), situation.growth, situation.is_busy);
         self.look_at_disk(growth);
         if let Some(stats) = stats {
@@ -230,8 +230,9 @@ impl Server {
         }
     }
 
-    /// What a rewrite depends on; `stats` are those of the log, unless it is off.
-    fn situation(&self, stats: Option<&Stats>, used_memory_bytes: u64) -> Situation<'_> {
+    /// What a rewrite depends on; `stats` are those of the log, unless it is off, and `memory_bytes` those that count
+    /// against `maxmemory`.
+    fn situation(&self, stats: Option<&Stats>, memory_bytes: u64) -> Situation<'_> {
         let persistence = &self.persistence;
         let growth = stats.filter(|stats| !stats.waiting_rewrite).map(|stats| Growth {
             current_bytes: stats.current_size,
@@ -240,7 +241,6 @@ impl Server {
             percentage: self.config.auto_aof_rewrite_percentage,
         });
         let space = stats.and_then(|stats| {
-            let memory_bytes = used_memory_bytes.saturating_sub(self.uncounted_bytes());
             let base_bytes = persistence.last.estimate.base_bytes(stats.current_size, memory_bytes);
             Some(Space { free_bytes: stats.free_bytes?, base_bytes })
         });
