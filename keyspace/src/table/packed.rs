@@ -3,7 +3,7 @@
 //! ```text
 //! slots    one to a record, by place: place u32, block u16, at u16, and a key's last access, u32
 //! blocks   the records, each in one block, without gaps
-//! values   what is no short string, and keys that are none
+//! values   what is no short string, and keys that are none: in blocks of their own
 //! ```
 //! No record has an allocation or a count of its own. The first write to a segment after a snapshot copies the slots
 //! and one block; the other blocks stay shared until they are written to. All blocks are of one size: with one growing
@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use triomphe::Arc;
 
 use self::record::{FORM, FRAME_BYTES, HANDLE, Head, INT, LONG_KEY, Piece, Tail, i64_of, index_of};
+use self::values::Values;
 use super::block::{BLOCK_BYTES, Block};
 use super::place::{cursor_of, lower_bound, place_of};
 use super::spine::{Segment, Spine, clone_all};
@@ -28,6 +29,7 @@ use crate::value::New;
 use crate::{Random, Value, ValueRef};
 
 mod record;
+mod values;
 mod warm;
 
 pub(crate) use self::record::PACKED_MAX_BYTES;
@@ -44,9 +46,7 @@ pub type Fields = Packed<()>;
 pub struct Arena<N = AtomicU32> {
     slots: Vec<Slot<N>>,
     blocks: SmallVec<[Arc<Block>; BLOCKS]>,
-    /// An index stays as long as its record; what is gone leaves a hole, unless it was the last.
-    values: Vec<Option<Value>>,
-    holes: u16,
+    values: Values,
     /// No block but the last has more room than this.
     gap_bytes: u16,
     /// Bytes of all records.
@@ -55,8 +55,8 @@ pub struct Arena<N = AtomicU32> {
     due_ms: AtomicI64,
 }
 
-/// So many blocks a segment has room for in itself: what 140 records of some fifty bytes take.
-const BLOCKS: usize = 12;
+/// So many blocks a segment has room for in itself: what 130 records of some fifty bytes take.
+const BLOCKS: usize = 11;
 
 /// What a slot notes of how its record is used.
 pub trait Note: std::fmt::Debug {
@@ -157,7 +157,7 @@ impl<N: Note> Arena<N> {
     }
 
     fn value(&self, handle: &[u8]) -> Option<&Value> {
-        self.values.get(index_of(handle))?.as_ref()
+        self.values.get(index_of(handle))
     }
 
     fn expire_at_ms(&self, slot: &Slot<N>) -> i64 {
@@ -196,13 +196,13 @@ impl<N: Note> Arena<N> {
     /// A record's value, if it does not stand in a block.
     pub(crate) fn value_mut(&mut self, index: usize) -> Option<&mut Value> {
         let handle = self.handle(&self.slots[index])?;
-        self.values.get_mut(handle)?.as_mut()
+        self.values.get_mut(handle)
     }
 
     /// A record's value, shared where it does not stand in a block.
     pub(crate) fn to_value(&self, index: usize) -> Value {
         let slot = &self.slots[index];
-        let shared = self.handle(slot).and_then(|handle| self.values.get(handle)?.clone());
+        let shared = self.handle(slot).and_then(|handle| self.values.get(handle).cloned());
         shared.unwrap_or_else(|| self.entry_of(slot).value.to_value())
     }
 
@@ -234,7 +234,7 @@ impl<N: Note> Arena<N> {
     /// Puts a value and a time in the place of a record's; returns the old value, unless it stood in a block.
     pub(crate) fn replace(&mut self, index: usize, value: New<'_>, expire_at_ms: i64) -> Option<Value> {
         let handle = self.handle(&self.slots[index]);
-        let old_value = handle.and_then(|handle| self.release(handle));
+        let old_value = handle.and_then(|handle| self.values.release(handle));
         let value = self.piece(value);
         let head = self.head(&self.slots[index]);
         let tail = Tail::new(head.flags & LONG_KEY | value.form(), value.bytes(), expire_at_ms);
@@ -257,9 +257,9 @@ impl<N: Note> Arena<N> {
         let slot = &self.slots[index];
         let (head, expire_at_ms) = (self.head(slot), self.expire_at_ms(slot));
         let (handle, long_key) = (self.handle(slot), index_of(head.key(self.record(slot))));
-        let value = handle.and_then(|handle| self.release(handle));
+        let value = handle.and_then(|handle| self.values.release(handle));
         if head.flags & LONG_KEY != 0 {
-            self.release(long_key);
+            self.values.release(long_key);
         }
         let slot = self.slots.remove(index);
         self.cut(&slot, head.record_len());
@@ -379,8 +379,8 @@ impl<N: Note> Arena<N> {
 
     /// The index of a key among the values, where it is too long for the bytes.
     #[inline]
-    fn long(&mut self, key: &[u8]) -> Option<[u8; 4]> {
-        (key.len() > PACKED_MAX_BYTES).then(|| self.keep(Value::Str(copied(key))).to_le_bytes())
+    fn long(&mut self, key: &[u8]) -> Option<[u8; 2]> {
+        (key.len() > PACKED_MAX_BYTES).then(|| self.keep(Value::Str(copied(key))))
     }
 
     /// Finds a form for a value; what is too big for the bytes goes among the values.
@@ -394,33 +394,12 @@ impl<N: Note> Arena<N> {
             New::Value(Value::Str(bytes)) if bytes.len() <= PACKED_MAX_BYTES => return Piece::Owned(bytes),
             New::Value(value) => value,
         };
-        Piece::Handle(self.keep(value).to_le_bytes())
+        Piece::Handle(self.keep(value))
     }
 
-    /// Puts a value among the values; returns its index.
-    fn keep(&mut self, value: Value) -> u32 {
-        if self.holes > 0
-            && let Some(hole) = self.values.iter().position(Option::is_none)
-        {
-            self.holes -= 1;
-            self.values[hole] = Some(value);
-            return hole as u32;
-        }
-        reserve_next(&mut self.values, Self::FEW);
-        self.values.push(Some(value));
-        self.values.len() as u32 - 1
-    }
-
-    /// Takes a value.
-    fn release(&mut self, handle: usize) -> Option<Value> {
-        let value = self.values.get_mut(handle)?.take();
-        self.holes += 1;
-        while let Some(None) = self.values.last() {
-            self.values.pop();
-            self.holes -= 1;
-        }
-        trim(&mut self.values);
-        value
+    /// Puts a value among the values; returns its index, as it stands in a record.
+    fn keep(&mut self, value: Value) -> [u8; 2] {
+        self.values.keep(value).to_le_bytes()
     }
 
     /// No record expires before this.
@@ -475,8 +454,8 @@ impl<N: Note> Arena<N> {
         self.slots.push(Slot { block, at, ..slot.clone() });
         for place in head.handles() {
             let handle = index_of(&from.record(slot)[place..]);
-            let Some(value) = from.values.get_mut(handle).and_then(Option::take) else { continue };
-            let handle = self.keep(value).to_le_bytes();
+            let Some(value) = from.values.take(handle) else { continue };
+            let handle = self.keep(value);
             let own = Arc::make_mut(&mut self.blocks[usize::from(block)]).behind_mut(at);
             own[place..][..handle.len()].copy_from_slice(&handle);
         }
@@ -504,8 +483,7 @@ impl<N> Default for Arena<N> {
         Arena {
             slots: Vec::new(),
             blocks: SmallVec::new(),
-            values: Vec::new(),
-            holes: 0,
+            values: Values::default(),
             gap_bytes: 0,
             len_bytes: 0,
             due_ms,
@@ -544,7 +522,7 @@ impl<N: Note> Segment for Arena<N> {
         self.slots.capacity() * size_of::<Slot<N>>()
             + list * size_of::<Arc<Block>>()
             + self.blocks.len() * (size_of::<Block>() + size_of::<usize>())
-            + self.values.capacity() * size_of::<Option<Value>>()
+            + self.values.heap_bytes()
     }
 
     fn iter(&self) -> impl Iterator<Item = Entry<'_>> {

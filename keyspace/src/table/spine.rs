@@ -88,7 +88,7 @@ impl<S> Clone for Group<S> {
 
 /// Clones references that have probably left the cache. Counting up is a locked instruction, and the processor does not
 /// look beyond one: reading all the counts first lets their cache misses overlap.
-pub(crate) fn clone_all<T, C: FromIterator<Arc<T>>>(all: &[Arc<T>]) -> C {
+pub(crate) fn clone_all<T: ?Sized, C: FromIterator<Arc<T>>>(all: &[Arc<T>]) -> C {
     black_box(all.iter().map(Arc::strong_count).sum::<usize>());
     all.iter().cloned().collect()
 }

@@ -2,8 +2,9 @@
 //! Before the last look a server gives back what it keeps for reuse (MEMORY PURGE): that is not what an item costs. Ours and
 //! Redis have an allocator that can; Valkey's build goes by the C library's, and answers OK.
 
-use std::fs;
 use std::ops::Range;
+use std::time::Duration;
+use std::{fs, thread};
 
 use anyhow::{Context, Result};
 
@@ -16,6 +17,8 @@ const ITEMS: u64 = 1_000_000;
 /// So many are there before the first look: the pages of its program that a server needs for a command, and its
 /// buffers, are not what an item costs.
 const FIRST: u64 = 1_000;
+/// Before a look: neither are the threads that a server starts when it needs them first, its cron's for example.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// An item, how many of them make a collection, and the request that adds one: see [`words_of`].
 const ROWS: &[(&str, u64, &str)] = &[
@@ -43,6 +46,7 @@ pub(super) fn memory(bench: &Bench) -> Result<String> {
             let mut client = server.connect()?;
             let mut bytes_with = |items: Range<u64>| {
                 fill(&mut client, items, *per_collection, words)?;
+                thread::sleep(SETTLING);
                 client.call(&["MEMORY", "PURGE"])?;
                 resident_bytes(server.pid())
             };

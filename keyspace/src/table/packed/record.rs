@@ -3,9 +3,9 @@
 //! ```text
 //! flags           u8
 //! key's length    u8
-//! key             its bytes, or an index of the segment's values (u32 LE) if LONG_KEY
+//! key             its bytes, or an index of the segment's values (u16 LE) if LONG_KEY
 //! value's length  u8, if STR
-//! value           its bytes (STR), i64 LE (INT), an index of the segment's values (u32 LE, HANDLE), or nothing (EMPTY)
+//! value           its bytes (STR), i64 LE (INT), an index of the segment's values (u16 LE, HANDLE), or nothing (EMPTY)
 //! expire          milliseconds since 1970, i64 LE, if EXPIRES
 //! ```
 
@@ -49,7 +49,7 @@ impl Head {
         let value_len = match flags & FORM {
             STR => record.get(HEAD_BYTES + usize::from(key_len)).copied().unwrap_or_default(),
             INT => 8,
-            HANDLE => 4,
+            HANDLE => 2,
             _ => 0,
         };
         Head { flags, key_len, value_len }
@@ -108,7 +108,7 @@ pub(super) enum Piece<'a> {
     Str(&'a [u8]),
     Owned(Str),
     Int([u8; 8]),
-    Handle([u8; 4]),
+    Handle([u8; 2]),
 }
 
 impl Piece<'_> {
@@ -208,5 +208,5 @@ pub(super) fn i64_of(bytes: &[u8]) -> i64 {
 
 /// An index that stands in a record.
 pub(super) fn index_of(bytes: &[u8]) -> usize {
-    bytes.first_chunk().map_or(usize::MAX, |bytes| u32::from_le_bytes(*bytes) as usize)
+    bytes.first_chunk().map_or(usize::MAX, |bytes| u16::from_le_bytes(*bytes).into())
 }

@@ -53,7 +53,7 @@ impl<N> Arena<N> {
     #[inline]
     fn lines(&self) -> usize {
         let last_block = self.blocks.last().map_or(0, |block| Arc::as_ptr(block) as usize);
-        self.slots.len() ^ last_block ^ self.values.len() ^ self.len_bytes as usize
+        self.slots.len() ^ last_block ^ self.values.end() ^ self.len_bytes as usize
     }
 }
 
@@ -75,7 +75,7 @@ fn found<N: Note>((arena, place, shared_bits): Way<'_, N>) -> Option<Found<'_, N
 
 #[inline]
 fn value<N>((arena, block, at): Found<'_, N>) -> Option<&Option<Value>> {
-    arena.values.get(handle_in(block.from(at?))?)
+    arena.values.place(handle_in(block.from(at?))?)
 }
 
 /// Reads the lines of a small collection.
