@@ -1,5 +1,5 @@
 //! `cargo xtask differ [GROUP...] [--seed N] [--commands N]`: random commands to our server and to another, their replies
-//! compared byte for byte, in RESP2 and RESP3 by turns, and in the end all that they hold.
+//! compared byte for byte, in RESP2 and RESP3 by turns, and in the end all that they hold and have logged.
 //!
 //! A template is a request. In it
 //!
@@ -20,6 +20,7 @@
 
 mod commands;
 mod docs;
+mod effects;
 mod encodings;
 mod templates;
 
@@ -75,7 +76,15 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
                 let (name, commands) = (format!("{}{}", group.name, limits.name), commands / limits.share);
                 compare(&servers, group, Chance::new(seed), commands)
                     .with_context(|| context(&name, peer.name))?;
-                println!("{name}: {commands} replies are {}'s (--seed {seed})", peer.name);
+                servers.into_iter().try_for_each(Server::stop)?;
+                let logged = if group.same_effects {
+                    let effects = effects::compare(&dir.join("ours"), &dir.join(peer.name))
+                        .with_context(|| context(&name, peer.name))?;
+                    format!(" and {effects} effects")
+                } else {
+                    String::new()
+                };
+                println!("{name}: {commands} replies{logged} are {}'s (--seed {seed})", peer.name);
             }
         }
     }
@@ -99,6 +108,9 @@ impl Limits {
     fn options(&self, server: &str) -> Vec<&'static str> {
         let mut options = vec!["--stream-node-max-entries", "5", "--hll-sparse-max-bytes", "300"];
         options.extend(["--notify-keyspace-events", "KEA"]);
+        options.extend(["--appendonly", "yes", "--appendfsync", "no", "--aof-use-rdb-preamble", "no"]);
+        // Valkey's default is to say UNLINK.
+        options.extend(["--lazyfree-lazy-server-del", "no", "--lazyfree-lazy-expire", "no"]);
         if self.tight {
             options.extend(["--hash-max-listpack-entries", "2", "--hash-max-listpack-value", "8"]);
             options.extend(["--zset-max-listpack-entries", "2", "--zset-max-listpack-value", "8"]);

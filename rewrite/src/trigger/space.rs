@@ -43,7 +43,8 @@ impl Estimate {
         }
     }
 
-    /// A base is begun. Its memory is what the next count says: in the last one were blocks of the log that may have gone.
+    /// A base is begun. Its memory is what the next count says: in the last one were blocks of the log that may have
+    /// gone.
     pub fn begin(&mut self) {
         self.begun = Some(Begun::default());
     }

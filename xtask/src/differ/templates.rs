@@ -12,9 +12,12 @@ const STRING: &[&str] = &[
 const BITMAP: &[&str] = &[
     "SETBIT K B 0|1|1|2", "GETBIT K B", "BITCOUNT K", "BITCOUNT K I I [BIT|BYTE]", "BITPOS K 0|1|2 [I]",
     "BITPOS K 0|1 I I [BIT|BYTE]", "BITOP AND|OR|XOR|NOT K K", "BITOP AND|OR|XOR K K K K",
-    "BITFIELD K [OVERFLOW WRAP|SAT|FAIL] INCRBY T B N [SET T #I I] [GET T B]", "BITFIELD K SET T B N INCRBY T #I I",
+    "BITFIELD K [OVERFLOW WRAP|SAT] INCRBY T B N [SET T #I I] [GET T B]", "BITFIELD K SET T B N INCRBY T #I I",
     "BITFIELD_RO K GET T B [GET T #I]", "SET K E", "GET K", "DEL K",
 ];
+
+/// Peers do not log that such a request has made a key, or a string longer, if it fails then.
+const BITFIELD_FAIL: &[&str] = &["BITFIELD K OVERFLOW FAIL INCRBY T B N [SET T #I I] [GET T B]"];
 
 #[rustfmt::skip]
 const LIST: &[&str] = &[
@@ -195,6 +198,9 @@ pub(super) struct Group {
     pub(super) same_data: bool,
     /// Whether words are put out of order.
     pub(super) garbled: bool,
+    /// Whether their logs say the same of it: 7.0 does not log what a group has read beside what it claims, and neither peer
+    /// a consumer that claimed nothing.
+    pub(super) same_effects: bool,
     pub(super) templates: &'static [&'static [&'static str]],
 }
 
@@ -202,20 +208,21 @@ const BOTH: &[&str] = &["redis", "valkey"];
 
 #[rustfmt::skip]
 pub(super) const GROUPS: &[Group] = &[
-    Group { name: "string",      peers: BOTH,        collections: false, same_data: true,  garbled: false, templates: &[STRING] },
-    Group { name: "bitmap",      peers: BOTH,        collections: false, same_data: true,  garbled: false, templates: &[BITMAP] },
-    Group { name: "list",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[LIST, UNSORTED, WAITING, SORT] },
-    Group { name: "set",         peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[SET, SORT] },
-    Group { name: "hash",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[HASH] },
-    Group { name: "zset",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[ZSET, RANK, WAITING, IN_PLACE] },
-    Group { name: "generic",     peers: BOTH,        collections: true,  same_data: true,  garbled: false, templates: &[TYPES, GENERIC, OBJECT] },
-    Group { name: "past",        peers: &["redis"],  collections: true,  same_data: true,  garbled: false, templates: &[TYPES, GENERIC, PAST] },
-    Group { name: "hyperloglog", peers: BOTH,        collections: false, same_data: true,  garbled: false, templates: &[HYPERLOGLOG] },
-    Group { name: "geo",         peers: &["redis"],  collections: true,  same_data: true,  garbled: false, templates: &[GEO, GEO_MEMBER] },
-    Group { name: "geo-area",    peers: &["valkey"], collections: true,  same_data: true,  garbled: false, templates: &[GEO] },
-    Group { name: "stream",      peers: &["redis"],  collections: false, same_data: true,  garbled: false, templates: &[STREAM, STREAM_LAG] },
-    Group { name: "stream-info", peers: &["valkey"], collections: false, same_data: false, garbled: false, templates: &[STREAM, STREAM_INFO] },
-    Group { name: "keys",        peers: &["redis"],  collections: false, same_data: true,  garbled: false, templates: &[KEYS] },
-    Group { name: "refused",     peers: &["redis"],  collections: false, same_data: true,  garbled: true,  templates: ON_REFUSAL },
-    Group { name: "refused-at-streams", peers: &["valkey"], collections: false, same_data: true, garbled: true, templates: REFUSED_STREAMS },
+    Group { name: "string",      peers: BOTH,        collections: false, same_data: true,  garbled: false, same_effects: true,  templates: &[STRING] },
+    Group { name: "bitmap",      peers: BOTH,        collections: false, same_data: true,  garbled: false, same_effects: true,  templates: &[BITMAP] },
+    Group { name: "bitfield",    peers: BOTH,        collections: false, same_data: true,  garbled: false, same_effects: false, templates: &[BITMAP, BITFIELD_FAIL] },
+    Group { name: "list",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[LIST, UNSORTED, WAITING, SORT] },
+    Group { name: "set",         peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[SET, SORT] },
+    Group { name: "hash",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[HASH] },
+    Group { name: "zset",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[ZSET, RANK, WAITING, IN_PLACE] },
+    Group { name: "generic",     peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[TYPES, GENERIC, OBJECT] },
+    Group { name: "past",        peers: &["redis"],  collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[TYPES, GENERIC, PAST] },
+    Group { name: "hyperloglog", peers: BOTH,        collections: false, same_data: true,  garbled: false, same_effects: true,  templates: &[HYPERLOGLOG] },
+    Group { name: "geo",         peers: &["redis"],  collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[GEO, GEO_MEMBER] },
+    Group { name: "geo-area",    peers: &["valkey"], collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[GEO] },
+    Group { name: "stream",      peers: &["redis"],  collections: false, same_data: true,  garbled: false, same_effects: false, templates: &[STREAM, STREAM_LAG] },
+    Group { name: "stream-info", peers: &["valkey"], collections: false, same_data: false, garbled: false, same_effects: true,  templates: &[STREAM, STREAM_INFO] },
+    Group { name: "keys",        peers: &["redis"],  collections: false, same_data: true,  garbled: false, same_effects: true,  templates: &[KEYS] },
+    Group { name: "refused",     peers: &["redis"],  collections: false, same_data: true,  garbled: true,  same_effects: true,  templates: ON_REFUSAL },
+    Group { name: "refused-at-streams", peers: &["valkey"], collections: false, same_data: true, garbled: true, same_effects: false, templates: REFUSED_STREAMS },
 ];
