@@ -6,6 +6,7 @@ use crate::clock::{self, Jump};
 use crate::disk::Wish;
 use crate::executor::{PauseMode, Server};
 use crate::logger::Level;
+use crate::memory::Bookkeeper;
 
 impl Server {
     /// Periodic work; returns how long until the next.
@@ -22,7 +23,7 @@ impl Server {
         self.tick_replication();
         self.start_full_sync_if_due();
         self.save_if_due();
-        self.keep_books();
+        self.keep_books(Bookkeeper::ask);
         self.note_log_events();
         self.stop_if_awaited();
         Duration::from_millis(1000 / hz)

@@ -17,7 +17,7 @@ use crate::client::{Client, ClientId};
 use crate::config::MaxmemoryClients;
 use crate::executor::Server;
 use crate::logger::Level;
-use crate::memory;
+use crate::memory::{self, Bookkeeper, Found};
 
 /// What is known of the room that there is.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub struct Room {
     /// What the allocator said last.
     pub(crate) count: memory::Count,
     pub(crate) pages: memory::Pages,
-    bookkeeper: memory::Bookkeeper,
+    bookkeeper: Bookkeeper,
     /// Bytes of data by then.
     weighed_bytes: u64,
     weighed_at: Option<Instant>,
@@ -142,20 +142,16 @@ fn budget(tenacity: u32) -> Option<Duration> {
 }
 
 impl Server {
-    /// What the cron has to know of memory. A limit needs this moment's count; else the turn goes on until it has
+    /// Has memory counted. A limit needs this moment's count; else the turn goes on until it has
     /// [come](Self::hear_bookkeeper).
-    pub fn keep_books(&mut self) {
+    pub(crate) fn keep_books(&mut self, ask: fn(&mut Bookkeeper, u64) -> bool) {
         self.forget_held();
-        if !self.ask_bookkeeper() {
+        let uncounted_bytes = self.uncounted_bytes();
+        if self.config.maxmemory_bytes > 0 || !ask(&mut self.room.bookkeeper, uncounted_bytes) {
             self.weigh();
             self.room.pages = memory::Pages::look();
-            self.note_count();
+            self.note_count(uncounted_bytes);
         }
-    }
-
-    /// Has the allocator's books opened by another thread, unless a limit or want of threads forbids.
-    pub fn ask_bookkeeper(&mut self) -> bool {
-        self.config.maxmemory_bytes == 0 && self.room.bookkeeper.ask()
     }
 
     /// Takes what the bookkeeper has found.
@@ -163,17 +159,19 @@ impl Server {
     pub fn hear_bookkeeper(&mut self) {
         let found = self.room.bookkeeper.answer();
         // Since a limit was set, what was weighed goes by a count of its own.
-        if let Some(found) = found.filter(|_| self.config.maxmemory_bytes == 0) {
-            (self.room.count, self.room.pages) = found;
-            self.note_count();
+        if let Some(Found { count, uncounted_bytes, pages }) =
+            found.filter(|_| self.config.maxmemory_bytes == 0)
+        {
+            (self.room.count, self.room.pages) = (count, pages);
+            self.note_count(uncounted_bytes);
         }
     }
 
     /// Does what is due by what is in use now.
-    fn note_count(&mut self) {
+    fn note_count(&mut self, uncounted_bytes: u64) {
         let used = self.room.count.used_by_now();
         self.stats.used_memory_peak_bytes = self.stats.used_memory_peak_bytes.max(used);
-        self.rewrite_if_due(used);
+        self.rewrite_if_due(used.saturating_sub(uncounted_bytes));
     }
 
     /// Opens the allocator's books.

@@ -68,35 +68,62 @@ impl Pages {
 #[derive(Debug, Default)]
 pub(crate) struct Bookkeeper {
     desk: Option<Desk>,
-    is_asked: bool,
+    asked: u64,
+    answered: u64,
 }
 
-/// The way to that thread and back.
+/// The way to that thread and back, of questions by their numbers.
 #[derive(Debug)]
 struct Desk {
-    questions: Sender<()>,
-    answers: Receiver<(Count, Pages)>,
+    questions: Sender<Question>,
+    answers: Receiver<(u64, Found)>,
+}
+
+#[derive(Debug)]
+struct Question {
+    number: u64,
+    uncounted_bytes: u64,
+}
+
+/// What the books say.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Memory in use, and what of it was no data when it was asked for.
+    pub count: Count,
+    pub uncounted_bytes: u64,
+    pub pages: Pages,
 }
 
 impl Bookkeeper {
     /// Has the books opened, unless they are about to be; false if there can be no such thread.
-    pub(crate) fn ask(&mut self) -> bool {
+    pub(crate) fn ask(&mut self, uncounted_bytes: u64) -> bool {
+        self.asked > self.answered || self.ask_anew(uncounted_bytes)
+    }
+
+    /// Has them opened once more if they are about to be: what they say then is not of before.
+    pub(crate) fn ask_anew(&mut self, uncounted_bytes: u64) -> bool {
         if self.desk.is_none() {
             self.desk = Desk::open().ok();
         }
         let Some(desk) = &self.desk else { return false };
-        self.is_asked = self.is_asked || desk.questions.send(()).is_ok();
-        self.is_asked
+        let number = self.asked + 1;
+        let is_asked = desk.questions.send(Question { number, uncounted_bytes }).is_ok();
+        self.asked += u64::from(is_asked);
+        is_asked
     }
 
-    /// What they say, once they have been opened.
+    /// What they say to the last question, once they have been opened.
     #[inline]
-    pub(crate) fn answer(&mut self) -> Option<(Count, Pages)> {
-        let desk = self.desk.as_ref().filter(|_| self.is_asked)?;
-        let (count, pages) = desk.answers.try_recv().ok()?;
-        self.is_asked = false;
+    pub(crate) fn answer(&mut self) -> Option<Found> {
+        if self.answered == self.asked {
+            return None;
+        }
+        let desk = self.desk.as_ref()?;
+        let found =
+            desk.answers.try_iter().find_map(|(number, found)| (number == self.asked).then_some(found))?;
+        self.answered = self.asked;
         // What was allocated meanwhile is in the count, or it is missing until the next: a turn's.
-        Some((Count { by_thread: thread_bytes(), ..count }, pages))
+        Some(Found { count: Count { by_thread: thread_bytes(), ..found.count }, ..found })
     }
 }
 
@@ -104,9 +131,10 @@ impl Desk {
     fn open() -> io::Result<Self> {
         let ((questions, asked), (answer, answers)) = (channel(), channel());
         thread::Builder::new().name("bookkeeper".into()).spawn(move || {
-            for () in asked {
+            for Question { number, uncounted_bytes } in asked {
+                let found = Found { count: Count::take(), uncounted_bytes, pages: Pages::look() };
                 // Who asked may be gone.
-                let _ = answer.send((Count::take(), Pages::look()));
+                let _ = answer.send((number, found));
             }
         })?;
         Ok(Desk { questions, answers })
@@ -310,14 +338,16 @@ mod tests {
     fn the_bookkeeper_answers_once_for_each_time_that_it_is_asked() {
         let mut bookkeeper = Bookkeeper::default();
         assert!(bookkeeper.answer().is_none());
+        assert!(bookkeeper.ask(1));
         let held = vec![1u8; 64 << 20];
-        assert!(bookkeeper.ask() && bookkeeper.ask());
-        let (count, pages) = loop {
-            if let Some(answer) = bookkeeper.answer() {
-                break answer;
+        assert!(bookkeeper.ask_anew(2) && bookkeeper.ask(3));
+        let Found { count, uncounted_bytes, pages } = loop {
+            if let Some(found) = bookkeeper.answer() {
+                break found;
             }
             thread::yield_now();
         };
+        assert_eq!(uncounted_bytes, 2, "who has asked anew hears nothing of before");
         assert!(bookkeeper.answer().is_none());
         assert!(count.used_by_now() >= held.len() as u64, "{count:?}");
         assert!(

@@ -252,7 +252,7 @@ impl Cell {
 type Samples = BTreeMap<(String, &'static str), Vec<f64>>;
 
 fn load(bench: &Bench) -> Result<String> {
-    let floor = workspace::build("--example", "floor")?;
+    let floor = workspace::build("floor", &["--example", "floor"])?;
     let floor = Party { name: "floor", program: floor };
     let (mut rates, mut costs) = (Samples::new(), Samples::new());
     for round in 0..bench.rounds {

@@ -25,7 +25,7 @@ const STEPS: &[Step] = &[
     ("loom",     || loom::run(&mut no_args())),
     // One iteration of each bench, as the tests are built: it must run, its figures mean nothing here.
     ("bench",    || cargo("test --workspace --benches --quiet")),
-    ("server",   || cargo("build --release --quiet -p everlog-server --bin everlog-server --bin everlog-rewrite")),
+    ("server",   || cargo("build --release --quiet -p everlog-server --bins")),
     // The same commands each time; a soak sends others.
     ("differ",   || differ::run(&mut Args::new(["--seed", "1"].map(String::from).into_iter()))),
     ("interop",  || interop::run(&mut no_args())),

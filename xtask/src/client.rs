@@ -133,7 +133,7 @@ impl Client {
 }
 
 /// Reads one reply.
-fn read(input: &mut impl BufRead) -> Result<Value> {
+pub(crate) fn read(input: &mut impl BufRead) -> Result<Value> {
     let mut line = Vec::new();
     input.read_until(b'\n', &mut line)?;
     let Some((kind, rest)) = line.strip_suffix(b"\r\n").and_then(<[u8]>::split_first) else {

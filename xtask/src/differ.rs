@@ -76,11 +76,12 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
                 let (name, commands) = (format!("{}{}", group.name, limits.name), commands / limits.share);
                 compare(&servers, group, Chance::new(seed), commands)
                     .with_context(|| context(&name, peer.name))?;
-                servers.into_iter().try_for_each(Server::stop)?;
+                let logged = || {
+                    servers.into_iter().try_for_each(Server::stop)?;
+                    effects::compare(&dir.join("ours"), &dir.join(peer.name))
+                };
                 let logged = if group.same_effects {
-                    let effects = effects::compare(&dir.join("ours"), &dir.join(peer.name))
-                        .with_context(|| context(&name, peer.name))?;
-                    format!(" and {effects} effects")
+                    format!(" and {} effects", logged().with_context(|| context(&name, peer.name))?)
                 } else {
                     String::new()
                 };

@@ -274,7 +274,7 @@ fn exchange(writer: &Party, readers: &[&Party], (preamble, base): (&str, &str)) 
 
 /// Between each writer and each reader, our tool makes one base of all that was written.
 fn rewrite(ours: &Path) -> Result<()> {
-    let tool = workspace::build("--bin", "everlog-rewrite")?;
+    let tool = workspace::build("everlog-rewrite", &["--bins"])?;
     let ours = Party { name: "everlog", program: ours.to_path_buf() };
     let [redis, valkey] = redis_and_valkey()?;
     let parties = [ours, redis, valkey];

@@ -146,7 +146,7 @@ impl Soak {
     }
 
     fn differ(&self, row: &mut Row) -> Result<()> {
-        let server = workspace::build("--bin", "everlog-server")?.display().to_string();
+        let server = workspace::build("everlog-server", &["--bins"])?.display().to_string();
         let enough_s = self.minutes as f64 * 60.0 / self.scale as f64;
         let what = format!("seeds of {} commands to a group", differ::COMMANDS);
         for seed in self.seed.. {

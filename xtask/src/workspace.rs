@@ -43,14 +43,14 @@ pub(crate) fn server_under_test(args: &mut Args) -> Result<PathBuf> {
     match args.value("--server")? {
         // Not resolved: redis-server is a link to a program that goes by the name it is called with.
         Some(path) => std::path::absolute(&path).with_context(|| path),
-        None => build("--bin", "everlog-server"),
+        None => build("everlog-server", &["--bins"]),
     }
 }
 
-/// Builds one release program of our server package, a `--bin` or an `--example`, and returns its path.
-pub(crate) fn build(kind: &str, program: &str) -> Result<PathBuf> {
+/// Builds one release program of our server package and returns its path.
+pub(crate) fn build(program: &str, selection: &[&str]) -> Result<PathBuf> {
     let shell = shell()?;
-    cmd!(shell, "cargo build --quiet --release -p everlog-server {kind} {program}").run()?;
-    let folder = if kind == "--example" { "release/examples" } else { "release" };
+    cmd!(shell, "cargo build --quiet --release -p everlog-server {selection...}").run()?;
+    let folder = if selection.contains(&"--example") { "release/examples" } else { "release" };
     Ok(target_dir().join(folder).join(program))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! slots    one to a record, by place: place u32, block u16, at u16, and a key's last access, u32
 //! blocks   the records, each in one block, without gaps
-//! values   what is no short string, and keys that are none: in blocks of their own
+//! values   what is no short string, and keys that are none, on shelves
 //! ```
 //! No record has an allocation or a count of its own. The first write to a segment after a snapshot copies the slots
 //! and one block; the other blocks stay shared until they are written to. All blocks are of one size: with one growing

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::disk;
 use crate::executor::Server;
 use crate::logger::Level;
+use crate::memory::Bookkeeper;
 use crate::persistence::Persistence;
 
 #[derive(Debug)]
@@ -116,7 +117,7 @@ impl Server {
                 self.persistence.last.refusal = None;
                 self.persistence.last.estimate.begin();
                 self.persistence.rewrite = Some(Running { rewrite, started: self.clock.now });
-                self.ask_bookkeeper();
+                self.keep_books(Bookkeeper::ask_anew);
                 self.log(Level::Notice, "Background append only file rewriting started");
                 Ok(())
             }
@@ -211,8 +212,8 @@ impl Server {
     }
 
     /// Starts a rewrite that is scheduled, due by `auto-aof-rewrite-percentage`, or soon impossible for want of space.
-    pub fn rewrite_if_due(&mut self, used_memory_bytes: u64) {
-        let memory_bytes = used_memory_bytes.saturating_sub(self.uncounted_bytes());
+    /// `memory_bytes` count against `maxmemory` now.
+    pub fn rewrite_if_due(&mut self, memory_bytes: u64) {
         self.persistence.last.estimate.note_memory(memory_bytes);
         let stats = self.persistence.log.as_ref().map(|log| log.stats(self.clock.now));
         let situation = self.situation(stats.as_ref(), memory_bytes);
@@ -230,8 +231,7 @@ impl Server {
         }
     }
 
-    /// What a rewrite depends on; `stats` are those of the log, unless it is off, and `memory_bytes` those that count
-    /// against `maxmemory`.
+    /// What a rewrite depends on; `stats` are those of the log, unless it is off.
     fn situation(&self, stats: Option<&Stats>, memory_bytes: u64) -> Situation<'_> {
         let persistence = &self.persistence;
         let growth = stats.filter(|stats| !stats.waiting_rewrite).map(|stats| Growth {

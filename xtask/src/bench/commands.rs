@@ -49,7 +49,7 @@ const COLLECTIONS: &[(u64, &str)] = &[
 ];
 
 pub(super) fn commands(bench: &Bench) -> Result<String> {
-    let floor = Party { name: "floor", program: workspace::build("--example", "floor")? };
+    let floor = Party { name: "floor", program: workspace::build("floor", &["--example", "floor"])? };
     let rows = bench.rows(ROWS, |row| row.0);
     let mut costs = Samples::new();
     for round in 0..bench.rounds {

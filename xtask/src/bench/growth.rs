@@ -35,7 +35,7 @@ const OPTIONS: [&str; 6] =
 
 /// The part `growth`.
 pub(super) fn growth(bench: &Bench) -> Result<String> {
-    let floor = Party { name: "floor", program: workspace::build("--example", "floor")? };
+    let floor = Party { name: "floor", program: workspace::build("floor", &["--example", "floor"])? };
     let steps = steps(&bench.row, bench.scale);
     let name = |series: &str, row: &str| format!("{series}: {row}");
     let mut samples = Samples::new();

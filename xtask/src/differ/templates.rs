@@ -198,8 +198,8 @@ pub(super) struct Group {
     pub(super) same_data: bool,
     /// Whether words are put out of order.
     pub(super) garbled: bool,
-    /// Whether their logs say the same of it: 7.0 does not log what a group has read beside what it claims, and neither peer
-    /// a consumer that claimed nothing.
+    /// Whether their logs say the same of it: 7.0 does not log what a group has read beside what it claims, and neither
+    /// peer a consumer that claimed nothing, or what a BITFIELD has changed that failed.
     pub(super) same_effects: bool,
     pub(super) templates: &'static [&'static [&'static str]],
 }

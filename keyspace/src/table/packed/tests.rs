@@ -27,6 +27,8 @@ fn is_packed<N: Note>(arena: &Arena<N>) -> bool {
     arena.slots.is_sorted_by_key(|slot| slot.place)
         && arena.blocks.iter().enumerate().all(|(block, bytes)| bytes.len() > 0 && bytes.len() == lens(block))
         && arena.blocks.iter().map(|block| block.len()).sum::<usize>() == arena.len_bytes as usize
+        && arena.values.sound_len()
+            == Some(arena.slots.iter().map(|slot| arena.head(slot).handles().count()).sum())
         && arena.blocks.iter().rev().skip(1).all(|block| block.room() <= usize::from(arena.gap_bytes))
 }
 

@@ -11,26 +11,27 @@ use triomphe::Arc;
 use crate::Value;
 use crate::table::spine::clone_all;
 
-/// Places of a block.
+/// Places of a shelf.
 const PLACES: usize = 31;
 
-/// So many blocks there is room for in a segment itself: what 124 values take.
-const BLOCKS: usize = 4;
+/// So many shelves there is room for in a segment itself: what 124 values take.
+const SHELVES: usize = 4;
 
-type Block = Arc<[Option<Value>]>;
+type Shelf = Arc<[Option<Value>]>;
 
 /// Some values.
 #[derive(Debug, Default)]
 pub(super) struct Values {
-    blocks: SmallVec<[Block; BLOCKS]>,
-    /// Behind this index there are no values.
+    shelves: SmallVec<[Shelf; SHELVES]>,
+    /// From this index on there are no values. A segment splits long before it has so many: no key of a client's choice
+    /// is hashed without a secret.
     end: u16,
     holes: u16,
 }
 
 impl Clone for Values {
     fn clone(&self) -> Self {
-        Values { blocks: clone_all(&self.blocks), ..*self }
+        Values { shelves: clone_all(&self.shelves), ..*self }
     }
 }
 
@@ -38,7 +39,7 @@ impl Values {
     /// The place of an index.
     #[inline]
     pub(super) fn place(&self, index: usize) -> Option<&Option<Value>> {
-        self.blocks.get(index / PLACES)?.get(index % PLACES)
+        self.shelves.get(index / PLACES)?.get(index % PLACES)
     }
 
     /// A value.
@@ -80,54 +81,71 @@ impl Values {
             self.end -= 1;
             self.holes -= 1;
         }
-        self.blocks.truncate(usize::from(self.end).div_ceil(PLACES));
+        self.shelves.truncate(usize::from(self.end).div_ceil(PLACES));
         Some(value)
     }
 
-    /// Behind this index there are no values.
+    /// From this index on there are no values.
     #[inline]
     pub(super) fn end(&self) -> usize {
         self.end.into()
     }
 
+    /// How many values there are, if what is counted is true.
+    #[cfg(test)]
+    pub(super) fn sound_len(&self) -> Option<usize> {
+        let end = self.end();
+        let live = self.shelves.iter().flat_map(|shelf| shelf.iter()).flatten().count();
+        let is_sound = live + usize::from(self.holes) == end
+            && self.shelves.len() == end.div_ceil(PLACES)
+            && (end == 0 || self.get(end - 1).is_some())
+            && self.shelves.iter().rev().skip(1).all(|shelf| shelf.len() == PLACES);
+        is_sound.then_some(live)
+    }
+
     /// Bytes that it has allocated.
     pub(super) fn heap_bytes(&self) -> usize {
-        let list = if self.blocks.spilled() { self.blocks.capacity() } else { 0 };
-        let blocks = self.blocks.iter().map(|block| size_of::<usize>() + size_of_val(&**block));
-        list * size_of::<Block>() + blocks.sum::<usize>()
+        let list = if self.shelves.spilled() { self.shelves.capacity() } else { 0 };
+        let shelves = self.shelves.iter().map(|shelf| size_of::<usize>() + size_of_val(&**shelf));
+        list * size_of::<Shelf>() + shelves.sum::<usize>()
     }
 
     fn first_hole(&self) -> Option<u16> {
-        let mut places = (0..self.end).zip(self.blocks.iter().flat_map(|block| block.iter()));
+        let mut places = (0..self.end).zip(self.shelves.iter().flat_map(|shelf| shelf.iter()));
         if self.holes > 0 { places.find(|(_, place)| place.is_none()).map(|(index, _)| index) } else { None }
     }
 
     /// Makes a place behind all others.
     fn make_place(&mut self, index: usize) {
         let at = index % PLACES;
-        match self.blocks.get_mut(index / PLACES) {
-            None => self.blocks.push(Arc::from_iter([None])),
+        match self.shelves.get_mut(index / PLACES) {
+            None => self.shelves.push(Arc::from_iter([None])),
             Some(last) if at == last.len() => *last = enlarged(last),
             Some(_) => {}
         }
     }
 
     fn place_mut(&mut self, index: usize) -> Option<&mut Option<Value>> {
-        own(self.blocks.get_mut(index / PLACES)?).get_mut(index % PLACES)
+        own(self.shelves.get_mut(index / PLACES)?).get_mut(index % PLACES)
     }
 }
 
-/// A block of our own.
-fn own(block: &mut Block) -> &mut [Option<Value>] {
-    if !block.is_unique() {
-        *block = block.iter().cloned().collect();
+/// A shelf of our own.
+fn own(shelf: &mut Shelf) -> &mut [Option<Value>] {
+    if !shelf.is_unique() {
+        *shelf = shelf.iter().cloned().collect();
     }
-    Arc::get_mut(block).unwrap_or_default()
+    // By now it has one owner.
+    Arc::get_mut(shelf).unwrap_or_default()
 }
 
-fn enlarged(block: &mut Block) -> Block {
-    let more = block.len() + 1;
-    own(block).iter_mut().map(Option::take).chain((0..more).map(|_| None)).collect()
+/// A shelf of the next size, with what this one has.
+fn enlarged(shelf: &mut Shelf) -> Shelf {
+    let free = (0..=shelf.len()).map(|_| None);
+    match Arc::get_mut(shelf) {
+        Some(own) => own.iter_mut().map(Option::take).chain(free).collect(),
+        None => shelf.iter().cloned().chain(free).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -136,30 +154,20 @@ mod tests {
     use crate::Value;
     use crate::room::allocated_bytes;
 
-    /// What nobody counted is what the indices say.
-    fn is_sound(values: &Values) -> bool {
-        let (end, places) = (usize::from(values.end), values.blocks.iter().map(|block| block.len()));
-        let live = (0..places.sum()).filter(|&index| values.get(index).is_some()).count();
-        live + usize::from(values.holes) == end
-            && values.blocks.len() == end.div_ceil(PLACES)
-            && (end == 0 || values.get(end - 1).is_some())
-            && values.blocks.iter().rev().skip(1).all(|block| block.len() == PLACES)
-    }
-
     #[test]
     fn an_index_stays_and_is_used_again() {
         let mut values = Values::default();
         for number in 0..200 {
             assert_eq!(i64::from(values.keep(Value::Int(number))), number);
-            assert!(is_sound(&values));
+            assert!(values.sound_len().is_some());
         }
         for gone in [7, 70, 199, 198] {
             assert!(matches!(values.release(gone), Some(Value::Int(value)) if value == gone as i64));
-            assert!(values.release(gone).is_none() && is_sound(&values));
+            assert!(values.release(gone).is_none() && values.sound_len().is_some());
         }
         for (place, number) in [(7, 300), (70, 301), (198, 302), (199, 303)] {
             assert_eq!(values.keep(Value::Int(number)), place);
-            assert!(is_sound(&values));
+            assert!(values.sound_len().is_some());
         }
         assert!(
             (0..7).chain(8..70).chain(71..198).all(|index| {
@@ -168,7 +176,7 @@ mod tests {
         );
         let all: Vec<_> = (0..200).map(|index| values.release(index)).collect();
         assert!(all.iter().all(Option::is_some));
-        assert!(is_sound(&values) && values.blocks.is_empty());
+        assert!(values.sound_len() == Some(0) && values.shelves.is_empty());
     }
 
     #[test]
@@ -177,19 +185,24 @@ mod tests {
         (0..100).for_each(|number| assert_eq!(i64::from(values.keep(Value::Int(number))), number));
         let copy = values.clone();
         *values.get_mut(40).unwrap() = Value::Int(-1);
-        values.keep(Value::Int(100));
-        assert!(matches!(copy.get(40), Some(Value::Int(40))));
-        assert!(copy.get(100).is_none());
-        let is_shared = |(own, other): (&super::Block, _)| super::Arc::ptr_eq(own, other);
-        let shared: Vec<bool> = values.blocks.iter().zip(&copy.blocks).map(is_shared).collect();
-        assert_eq!(shared, [true, false, true, false]);
+        assert!(values.release(70).is_some());
+        assert_eq!((values.keep(Value::Int(-2)), values.keep(Value::Int(100))), (70, 100));
+        let is = |values: &Values, index, number| matches!(values.get(index), Some(&Value::Int(own)) if own == number);
+        assert!((0..100).all(|index| is(&copy, index, index as i64)) && copy.get(100).is_none());
+        let is_shared = |(own, other): (&super::Shelf, _)| super::Arc::ptr_eq(own, other);
+        let shared: Vec<bool> = values.shelves.iter().zip(&copy.shelves).map(is_shared).collect();
+        assert_eq!(shared, [true, false, false, false]);
         drop(copy);
-        assert!((0..=100).all(|index| index == 40
-            || matches!(values.get(index), Some(&Value::Int(value)) if value == index as i64)));
+        let expected = |index| match index {
+            40 => -1,
+            70 => -2,
+            other => other as i64,
+        };
+        assert!((0..=100).all(|index| is(&values, index, expected(index))));
     }
 
     #[test]
-    fn a_block_leaves_no_place_of_its_allocation_idle() {
+    fn a_shelf_leaves_no_place_of_its_allocation_idle() {
         let mut values = Values::default();
         let mut sizes = Vec::new();
         for number in 0..PLACES as i64 {
