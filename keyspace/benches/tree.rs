@@ -12,14 +12,16 @@ use keyspace::types::tree::{Item, Tree};
 
 const RECORDS: usize = 100_000;
 
-/// As long as a sorted set's record.
+/// As long as a sorted set's record, and found in the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Record(u64, [u64; 2]);
 
 impl Item for Record {
-    type Key = ();
+    type Key = u64;
 
-    fn key(&self) {}
+    fn key(&self) -> u64 {
+        self.0
+    }
 }
 
 /// What all of them can do.
@@ -93,11 +95,12 @@ placed! {
 
 impl Sorted for Tree<Record> {
     fn insert(&mut self, record: Record) {
-        self.insert(self.partition_point(|own| *own < record), record);
+        let place = self.last_before(|&key| key < record.0).map_or(0, |(before, _)| before + 1);
+        self.insert(place, record);
     }
 
     fn contains(&self, record: &Record) -> bool {
-        self.get(self.partition_point(|own| own < record)) == Some(record)
+        self.last_before(|&key| key <= record.0).is_some_and(|(_, found)| found == record)
     }
 }
 
