@@ -1,9 +1,9 @@
 //! The sorted set beside what could be put together from others' crates: `indexset` has ranks and no snapshots, `imbl`
 //! has snapshots and no ranks. Both need a table beside them that finds a member's score.
 
-use std::hint::black_box;
+mod common;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use keyspace::table::HashSeed;
 use keyspace::types::zset::{Thresholds, ZSet};
 use keyspace::{Limits, Random};
@@ -13,7 +13,7 @@ const MEMBERS: usize = 100_000;
 type Member = Vec<u8>;
 
 /// What a sorted set does; scores are integers, which all of them order.
-trait Scores: Clone {
+trait Scores {
     fn new() -> Self;
     fn set(&mut self, member: &[u8], score: u64);
     fn score(&self, member: &[u8]) -> Option<u64>;
@@ -57,7 +57,6 @@ impl Ranks for Ours {
     }
 }
 
-#[derive(Clone)]
 struct Indexset {
     scores: std::collections::HashMap<Member, u64>,
     order: indexset::BTreeSet<(u64, Member)>,
@@ -131,43 +130,52 @@ fn filled<S: Scores>() -> S {
     scores
 }
 
-fn scores<S: Scores>(criterion: &mut Criterion, name: &str) {
+fn scores<S: Scores>(criterion: &mut Criterion, name: &str) -> S {
     let (mut set, mut random) = (filled::<S>(), Random::new(2));
-    let mut group = criterion.benchmark_group(name);
+    let mut group = criterion.benchmark_group("zset");
     group.sample_size(20);
-    group.bench_function("change a score", |b| {
-        b.iter(|| set.set(&member(random.below(MEMBERS)), random.next_u64() >> 20));
+    group.bench_function(BenchmarkId::new("change a score", name), |bencher| {
+        bencher.iter(|| set.set(&member(random.below(MEMBERS)), random.next_u64() >> 20));
     });
-    group.bench_function("score", |b| b.iter(|| set.score(&member(random.below(MEMBERS)))));
-    group.bench_function("first write after a snapshot", |b| {
-        b.iter_batched(
-            || (set.clone(), member(random.below(MEMBERS)), random.next_u64() >> 20),
-            |(mut set, member, score)| {
-                set.set(&member, score);
-                black_box(set)
-            },
-            BatchSize::NumIterations(16),
-        );
+    group.bench_function(BenchmarkId::new("score", name), |bencher| {
+        bencher.iter(|| set.score(&member(random.below(MEMBERS))));
     });
     group.throughput(Throughput::Elements(100));
-    group.bench_function("a hundred from the first on", |b| b.iter(|| set.range_bytes(0, 100)));
+    group.bench_function(BenchmarkId::new("a hundred from the first on", name), |bencher| {
+        bencher.iter(|| set.range_bytes(0, 100));
+    });
+    group.finish();
+    set
+}
+
+fn ranks<S: Ranks>(criterion: &mut Criterion, name: &str, set: &S) {
+    let mut random = Random::new(3);
+    let mut group = criterion.benchmark_group("zset");
+    group.sample_size(20);
+    group.bench_function(BenchmarkId::new("rank", name), |bencher| {
+        bencher.iter(|| set.rank(&member(random.below(MEMBERS))));
+    });
     group.finish();
 }
 
-fn ranks<S: Ranks>(criterion: &mut Criterion, name: &str) {
-    let (set, mut random) = (filled::<S>(), Random::new(3));
-    let mut group = criterion.benchmark_group(name);
+fn first_write_after_a_snapshot<S: Scores + Clone>(criterion: &mut Criterion, name: &str, set: &S) {
+    let mut random = Random::new(4);
+    let mut group = criterion.benchmark_group("zset");
     group.sample_size(20);
-    group.bench_function("rank", |b| b.iter(|| set.rank(&member(random.below(MEMBERS)))));
+    let id = BenchmarkId::new("first write after a snapshot", name);
+    let change = || (member(random.below(MEMBERS)), random.next_u64() >> 20);
+    common::first_write(&mut group, id, set, change, |set, (member, score)| set.set(&member, score));
     group.finish();
 }
 
 fn all(criterion: &mut Criterion) {
-    scores::<Ours>(criterion, "ZSet");
-    ranks::<Ours>(criterion, "ZSet");
-    scores::<Indexset>(criterion, "HashMap and indexset");
-    ranks::<Indexset>(criterion, "HashMap and indexset");
-    scores::<Imbl>(criterion, "imbl");
+    let ours: Ours = scores(criterion, "ZSet");
+    let indexset: Indexset = scores(criterion, "HashMap and indexset");
+    let imbl: Imbl = scores(criterion, "imbl");
+    ranks(criterion, "ZSet", &ours);
+    ranks(criterion, "HashMap and indexset", &indexset);
+    first_write_after_a_snapshot(criterion, "ZSet", &ours);
+    first_write_after_a_snapshot(criterion, "imbl", &imbl);
 }
 
 criterion_group!(benches, all);
