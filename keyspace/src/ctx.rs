@@ -461,6 +461,12 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// Whether anybody is told of effects: without a log and replicas, a command need not put into words what it did.
+    #[inline]
+    pub fn is_logged(&self) -> bool {
+        self.keyspace.has_log
+    }
+
     /// Adds an effect; the word by which the client called the command becomes the command's own name.
     #[inline]
     fn log(&mut self, argv: &[&[u8]]) {

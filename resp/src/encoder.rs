@@ -260,9 +260,7 @@ impl<'a> Encoder<'a> {
 
     #[inline]
     pub(crate) fn header(&mut self, kind: u8, value: i64) {
-        self.out.put_u8(kind);
-        self.out.put_slice(itoa::Buffer::new().format(value).as_bytes());
-        self.out.put_slice(b"\r\n");
+        put_header(self.out, kind, value);
     }
 
     /// One line, kept one: CR and LF become blanks.
@@ -277,5 +275,21 @@ impl<'a> Encoder<'a> {
             }
         }
         self.out.put_slice(b"\r\n");
+    }
+}
+
+/// A number on a line of its own, behind its kind.
+#[inline]
+pub(crate) fn put_header(out: &mut BytesMut, kind: u8, value: i64) {
+    let digit = |digit: i64| b'0' + digit as u8;
+    match value {
+        // Most lengths are short: one write of so many bytes, without a loop over digits.
+        0..=9 => out.put_slice(&[kind, digit(value), b'\r', b'\n']),
+        10..=99 => out.put_slice(&[kind, digit(value / 10), digit(value % 10), b'\r', b'\n']),
+        _ => {
+            out.put_u8(kind);
+            out.put_slice(itoa::Buffer::new().format(value).as_bytes());
+            out.put_slice(b"\r\n");
+        }
     }
 }

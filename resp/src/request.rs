@@ -11,6 +11,7 @@
 use bytes::{BufMut, BytesMut};
 use smallvec::SmallVec;
 
+use crate::encoder::put_header;
 use crate::error::{ProtocolError, ProtocolErrorKind as Kind};
 use crate::number;
 
@@ -424,16 +425,10 @@ fn is_space(byte: u8) -> bool {
 pub fn encode(argv: &[&[u8]], out: &mut BytesMut) {
     let bytes: usize = argv.iter().map(|arg| arg.len() + 16).sum();
     out.reserve(bytes + 16);
-    header(b'*', argv.len(), out);
+    put_header(out, b'*', argv.len() as i64);
     for arg in argv {
-        header(b'$', arg.len(), out);
+        put_header(out, b'$', arg.len() as i64);
         out.put_slice(arg);
         out.put_slice(b"\r\n");
     }
-}
-
-fn header(kind: u8, value: usize, out: &mut BytesMut) {
-    out.put_u8(kind);
-    out.put_slice(itoa::Buffer::new().format(value).as_bytes());
-    out.put_slice(b"\r\n");
 }

@@ -40,8 +40,8 @@ pub const TABLE: &[DataSpec] = &[
 fn xadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let key = argv[1];
     let options = Options::parse(ctx, argv, true)?;
-    let pairs = argv.get(options.end + 1..).unwrap_or_default();
-    if pairs.is_empty() || pairs.len() % 2 == 1 {
+    let (pairs, odd) = argv.get(options.end + 1..).unwrap_or_default().as_chunks();
+    if pairs.is_empty() || !odd.is_empty() {
         return Err(CommandError::Arity("xadd".into()));
     }
     if options.id == NewId::Given(StreamId::MIN) {
@@ -59,7 +59,8 @@ fn xadd(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Encoder<'_>) -> Done {
     let id = id.to_text();
     out.bulk(&id);
     let approximate = trim.is_some_and(|trim| trim.approximate);
-    if approximate || !matches!(options.id, NewId::Given(_)) {
+    let is_rewritten = approximate || !matches!(options.id, NewId::Given(_));
+    if is_rewritten && ctx.is_logged() {
         let mut effect: SmallVec<[&[u8]; 16]> = SmallVec::from_slice(argv);
         effect[options.end] = &id;
         if approximate {
@@ -83,7 +84,7 @@ struct Added {
 fn append(
     ctx: &mut Ctx<'_>,
     key: &[u8],
-    pairs: &[&[u8]],
+    pairs: &[[&[u8]; 2]],
     options: &Options,
     trim: Option<Trim>,
 ) -> Result<Option<Added>, CommandError> {
@@ -191,9 +192,11 @@ impl NewId {
                 if now.ms > last_id.ms { Some(now) } else { last_id.next() }
             }
         };
-        id.filter(|&id| id > last_id).ok_or(CommandError::other(
-            "ERR The ID specified in XADD is equal or smaller than the target stream top item",
-        ))
+        id.filter(|&id| id > last_id).ok_or_else(|| {
+            CommandError::other(
+                "ERR The ID specified in XADD is equal or smaller than the target stream top item",
+            )
+        })
     }
 }
 

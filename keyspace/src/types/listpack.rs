@@ -18,7 +18,6 @@
 use std::ops::Range;
 
 use resp::number;
-use smallvec::SmallVec;
 
 use super::blob::Blob;
 use crate::Str;
@@ -227,7 +226,7 @@ impl Listpack {
     }
 
     /// The elements from first to last.
-    pub fn iter(&self) -> impl Iterator<Item = Element<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = Element<'_>> + Clone {
         self.places().map(|at| self.get(at))
     }
 
@@ -237,7 +236,7 @@ impl Listpack {
     }
 
     /// The places from first to last.
-    pub fn places(&self) -> impl Iterator<Item = At> + '_ {
+    pub fn places(&self) -> impl Iterator<Item = At> + Clone + '_ {
         std::iter::successors(self.first(), |&at| self.next(at))
     }
 
@@ -269,10 +268,13 @@ impl Listpack {
         self.put(self.end(), &[Encoded::new(bytes)], 1);
     }
 
-    /// Appends elements, at the cost of one.
-    pub fn extend<'a>(&mut self, elements: impl Iterator<Item = Element<'a>>) {
-        let encoded: SmallVec<[_; 8]> = elements.map(Encoded::of).collect();
-        self.put(self.end(), &encoded, encoded.len() as isize);
+    /// Appends elements, at the cost of one. Each is encoded twice, to be measured and to be written right where it is to
+    /// stand: that takes less than to keep what it becomes.
+    pub fn extend<'a>(&mut self, elements: impl Iterator<Item = Element<'a>> + Clone) {
+        let measure = |(len_bytes, added), element| (len_bytes + Encoded::of(element).len_bytes(), added + 1);
+        let (len_bytes, added) = elements.clone().fold((0, 0), measure);
+        let to = self.reshape(self.end(), len_bytes, added);
+        elements.fold(0, |at, element| at + Encoded::of(element).write(&mut to[at..]));
     }
 
     /// Puts an element in front.
@@ -309,7 +311,7 @@ impl Listpack {
         let (new, old_len) = (Encoded::integer(value), span(&self.0, at));
         // Counters mostly stay as long as they are.
         match self.0.own_mut() {
-            Some(blob) if new.len_bytes() == old_len => new.write(&mut blob[at..at + old_len]),
+            Some(blob) if new.len_bytes() == old_len => _ = new.write(&mut blob[at..]),
             _ => self.put(at..at + old_len, &[new], 0),
         }
     }
@@ -339,12 +341,8 @@ impl Listpack {
     /// Puts elements in the place of a range of bytes; `added` is the change in the number of elements.
     fn put(&mut self, range: Range<usize>, elements: &[Encoded<'_>], added: isize) {
         let len_bytes = elements.iter().map(Encoded::len_bytes).sum();
-        let mut to = self.reshape(range, len_bytes, added);
-        for element in elements {
-            let (own, rest) = to.split_at_mut(element.len_bytes());
-            element.write(own);
-            to = rest;
-        }
+        let to = self.reshape(range, len_bytes, added);
+        elements.iter().fold(0, |at, element| at + element.write(&mut to[at..]));
     }
 
     /// Puts `inserted` bytes, which the caller is to write, in the place of a range.
@@ -371,7 +369,8 @@ fn set_header(blob: &mut [u8], len: usize, added: isize) {
 
 /// An element's head (tag, and length or integer) and the string behind it.
 struct Encoded<'a> {
-    head: [u8; 9],
+    /// Nine bytes at most.
+    head: [u8; 16],
     head_bytes: usize,
     body: &'a [u8],
 }
@@ -394,39 +393,34 @@ impl<'a> Encoded<'a> {
         }
     }
 
+    #[inline]
     fn string(body: &'a [u8]) -> Self {
-        match body.len() {
-            len @ 0..=63 => Self::with(&[0x80 | len as u8], body),
-            len @ 64..=4095 => Self::with(&[0xe0 | (len >> 8) as u8, len as u8], body),
-            len => {
-                let [a, b, c, d] = (len as u32).to_le_bytes();
-                Self::with(&[0xf0, a, b, c, d], body)
-            }
-        }
-    }
-
-    fn integer(value: i64) -> Self {
-        let le = value.to_le_bytes();
-        let tagged = |tag: u8, bytes: usize| {
-            let mut head = [tag; 9];
-            head[1..=bytes].copy_from_slice(&le[..bytes]);
-            Encoded { head, head_bytes: 1 + bytes, body: &[] }
-        };
-        match value {
-            0..=127 => Self::with(&[value as u8], &[]),
-            -4096..=4095 => Self::with(&[0xc0 | (value >> 8) as u8 & 0x1f, value as u8], &[]),
-            -0x8000..=0x7fff => tagged(0xf1, 2),
-            -0x80_0000..=0x7f_ffff => tagged(0xf2, 3),
-            -0x8000_0000..=0x7fff_ffff => tagged(0xf3, 4),
-            _ => tagged(0xf4, 8),
+        let len = body.len() as u64;
+        match len {
+            0..=63 => Self::with(0x80 | len, 0, 1, body),
+            64..=4095 => Self::with(0xe0 | len >> 8, len, 2, body),
+            _ => Self::with(0xf0, len, 5, body),
         }
     }
 
     #[inline]
-    fn with(bytes: &[u8], body: &'a [u8]) -> Self {
-        let mut head = [0; 9];
-        head[..bytes.len()].copy_from_slice(bytes);
-        Encoded { head, head_bytes: bytes.len(), body }
+    fn integer(value: i64) -> Self {
+        let low = value as u64;
+        match value {
+            0..=127 => Self::with(low, 0, 1, &[]),
+            -4096..=4095 => Self::with(0xc0 | low >> 8 & 0x1f, low, 2, &[]),
+            -0x8000..=0x7fff => Self::with(0xf1, low, 3, &[]),
+            -0x80_0000..=0x7f_ffff => Self::with(0xf2, low, 4, &[]),
+            -0x8000_0000..=0x7fff_ffff => Self::with(0xf3, low, 5, &[]),
+            _ => Self::with(0xf4, low, 9, &[]),
+        }
+    }
+
+    /// Of a head, the tag and as many bytes of a number behind it as belong to it. A number in a register takes no loop.
+    #[inline]
+    fn with(tag: u64, number: u64, head_bytes: usize, body: &'a [u8]) -> Self {
+        let head = u128::from(tag) | u128::from(number) << 8;
+        Encoded { head: head.to_le_bytes(), head_bytes, body }
     }
 
     /// The last eight bytes of a string, and how far behind the element's place they are.
@@ -460,18 +454,31 @@ impl<'a> Encoded<'a> {
         entry + backlen_bytes(entry)
     }
 
-    /// Writes the element over bytes of its length.
+    /// Writes the element over the first bytes of `to`; returns how many.
     #[inline]
-    fn write(&self, to: &mut [u8]) {
-        let (head, rest) = to.split_at_mut(self.head_bytes);
-        let (body, backlen) = rest.split_at_mut(self.body.len());
-        match head {
+    fn write(&self, to: &mut [u8]) -> usize {
+        match to {
+            // A small integer, as flags and counters are.
+            [tag, backlen, ..] if self.entry_bytes() == 1 => {
+                [*tag, *backlen] = [self.head[0], 1];
+                2
+            }
+            to => self.write_long(to),
+        }
+    }
+
+    /// Of itself, so that what is short needs none of the registers that this does.
+    #[inline(never)]
+    fn write_long(&self, to: &mut [u8]) -> usize {
+        let (entry, len_bytes) = (self.entry_bytes(), self.len_bytes());
+        match &mut to[..self.head_bytes] {
             // No call for one byte.
             [tag] => *tag = self.head[0],
             head => head.copy_from_slice(self.head()),
         }
-        body.copy_from_slice(self.body);
-        write_backlen(backlen, self.entry_bytes());
+        to[self.head_bytes..entry].copy_from_slice(self.body);
+        write_backlen(&mut to[entry..len_bytes], entry);
+        len_bytes
     }
 }
 

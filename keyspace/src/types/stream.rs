@@ -244,18 +244,14 @@ impl Stream {
         self.0.groups.get(self.search_group(name).ok()?)
     }
 
-    /// Appends an entry; `pairs` are fields and values in turn. The caller has seen to it that `id` is greater than
-    /// the last one, and that [`fits`](Self::fits) holds.
-    pub fn add(&mut self, id: StreamId, pairs: &[&[u8]], limits: NodeLimits) {
+    /// Appends an entry; `pairs` are fields and their values. The caller has seen to it that `id` is greater than the
+    /// last one, and that [`fits`](Self::fits) holds.
+    pub fn add(&mut self, id: StreamId, pairs: &[[&[u8]; 2]], limits: NodeLimits) {
         let inner = Arc::make_mut(&mut self.0);
-        let bytes: usize = pairs.iter().map(|text| text.len()).sum();
-        let has_room = |node: &Node| {
-            node.pack().len_bytes().saturating_add(bytes) < limits.bytes && node.total() < limits.entries
-        };
+        // In a tree that a snapshot shares, a new node takes copies of the same ones as a change of the last.
         let last = inner.nodes.len().wrapping_sub(1);
-        if inner.nodes.get(last).is_some_and(has_room) {
-            inner.nodes.update(last, |node| node.push(id, pairs));
-        } else {
+        let is_added = inner.nodes.update(last, |node| node.push(id, pairs, limits));
+        if is_added != Some(true) {
             inner.nodes.push_back(Node::new(id, pairs));
         }
         let header = &mut inner.header;
@@ -268,8 +264,8 @@ impl Stream {
     }
 
     /// Whether an entry of these fields and values is not too large.
-    pub fn fits(pairs: &[&[u8]]) -> bool {
-        pairs.iter().map(|text| text.len()).sum::<usize>() <= NODE_BYTES_MAX
+    pub fn fits(pairs: &[[&[u8]; 2]]) -> bool {
+        node::len_bytes(pairs) <= NODE_BYTES_MAX
     }
 
     /// Deletes an entry; false if it is not there.

@@ -54,6 +54,24 @@ fn resp2_tells_two_nulls_apart() {
 }
 
 #[test]
+fn numbers_and_lengths_have_all_their_digits() {
+    for value in [i64::MIN, -10, -1, 0, 1, 9, 10, 11, 99, 100, 101, 1000, i64::MAX] {
+        let mut out = BytesMut::new();
+        Encoder::new(&mut out, Version::Resp2).integer(value);
+        assert_eq!(out, format!(":{value}\r\n"));
+    }
+    for len in [0, 9, 10, 11, 99, 100, 101, 1000] {
+        let text = "x".repeat(len);
+        let mut out = BytesMut::new();
+        Encoder::new(&mut out, Version::Resp2).bulk(text.as_bytes());
+        assert_eq!(out, format!("${len}\r\n{text}\r\n"));
+        out.clear();
+        resp::request::encode(&[text.as_bytes()], &mut out);
+        assert_eq!(out, format!("*1\r\n${len}\r\n{text}\r\n"));
+    }
+}
+
+#[test]
 fn a_bulk_in_pieces_is_a_bulk() {
     let mut out = BytesMut::new();
     let mut encoder = Encoder::new(&mut out, Version::Resp2);

@@ -11,6 +11,7 @@ type Model = Vec<Vec<u8>>;
 #[derive(Debug, Clone)]
 enum Step {
     PushBack(Vec<u8>),
+    Extend(Vec<Vec<u8>>),
     PushFront(Vec<u8>),
     Insert(Index, Vec<u8>),
     InsertAfter(Index, Vec<u8>),
@@ -48,6 +49,7 @@ fn elements() -> impl Strategy<Value = Vec<u8>> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => elements().prop_map(Step::PushBack),
+        1 => prop::collection::vec(elements(), 0..7).prop_map(Step::Extend),
         1 => elements().prop_map(Step::PushFront),
         2 => (any::<Index>(), elements()).prop_map(|(at, element)| Step::Insert(at, element)),
         1 => (any::<Index>(), elements()).prop_map(|(at, element)| Step::InsertAfter(at, element)),
@@ -64,6 +66,17 @@ fn apply(pack: &mut Listpack, model: &mut Model, step: &Step) {
         Step::PushBack(element) => {
             pack.push_back(element);
             model.push(element.clone());
+        }
+        Step::Extend(elements) => {
+            let element = |text| match number::parse_i64(text) {
+                Some(value) => Element::Int(value),
+                None => Element::Bytes(text),
+            };
+            // Both forms in which an integer may come.
+            let (front, back) = elements.split_at(elements.len() / 2);
+            let front = front.iter().map(|text| element(text));
+            pack.extend(front.chain(back.iter().map(|text| Element::Bytes(text))));
+            model.extend_from_slice(elements);
         }
         Step::PushFront(element) => {
             pack.push_front(element);

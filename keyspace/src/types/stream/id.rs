@@ -1,9 +1,9 @@
 //! The IDs of a stream's entries: `milliseconds-sequence`.
 
 use std::fmt;
+use std::ops::Deref;
 
 use resp::number;
-use smallvec::SmallVec;
 
 use crate::types::tree;
 
@@ -36,10 +36,10 @@ impl StreamId {
 
     /// What `to_string` gives, without the machinery of formatting.
     pub fn to_text(self) -> IdText {
-        let mut text = IdText::new();
-        push_number(&mut text, self.ms);
-        text.push(b'-');
-        push_number(&mut text, self.seq);
+        let mut text = IdText { bytes: [0; IdText::BYTES_MAX], len: 0 };
+        text.push(itoa::Buffer::new().format(self.ms).as_bytes());
+        text.push(b"-");
+        text.push(itoa::Buffer::new().format(self.seq).as_bytes());
         text
     }
 
@@ -77,12 +77,29 @@ impl StreamId {
 }
 
 /// An ID as text.
-pub type IdText = SmallVec<[u8; 41]>;
+#[derive(Debug, Clone, Copy)]
+pub struct IdText {
+    bytes: [u8; IdText::BYTES_MAX],
+    len: usize,
+}
 
-fn push_number(text: &mut IdText, number: u64) {
-    match i64::try_from(number) {
-        Ok(number) => text.extend_from_slice(number::format_i64(number).as_bytes()),
-        Err(_) => text.extend_from_slice(number.to_string().as_bytes()),
+impl IdText {
+    /// Two numbers of twenty digits, and the dash.
+    const BYTES_MAX: usize = 41;
+
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+}
+
+impl Deref for IdText {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 

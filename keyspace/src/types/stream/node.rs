@@ -13,7 +13,7 @@
 //!
 //! Source: redis 7.2 `src/t_stream.c` `streamAppendItem`.
 
-use super::{NODE_BYTES_MAX, StreamId};
+use super::{NODE_BYTES_MAX, NodeLimits, StreamId};
 use crate::types::listpack::{At, Element, Listpack};
 use crate::types::tree;
 
@@ -27,6 +27,16 @@ pub struct Node {
     pack: Listpack,
 }
 
+/// Where the master's parts are.
+struct Head {
+    live_at: At,
+    deleted_at: At,
+    /// Number of its fields.
+    fields: usize,
+    /// The place of the first one; of the 0 behind them, if there is none.
+    fields_at: At,
+}
+
 impl tree::Item for Node {
     type Key = ();
 
@@ -34,14 +44,13 @@ impl tree::Item for Node {
 }
 
 impl Node {
-    /// A node of one entry; `pairs` are fields and values in turn.
-    pub(super) fn new(id: StreamId, pairs: &[&[u8]]) -> Self {
+    /// A node of one entry.
+    pub(super) fn new(id: StreamId, pairs: &[[&[u8]; 2]]) -> Self {
         let mut pack = Listpack::new();
-        let head = [0, 0, (pairs.len() / 2) as i64].map(Element::Int);
-        let fields = pairs.iter().step_by(2).map(|field| Element::Bytes(field));
-        pack.extend(head.into_iter().chain(fields).chain([Element::Int(0)]));
+        let fields = pairs.iter().map(|[field, _]| Element::Bytes(field));
+        pack.extend(ints(&[1, 0, pairs.len() as i64]).chain(fields).chain(ints(&[0])));
         let mut node = Node { master: id, pack };
-        node.push(id, pairs);
+        node.append(id, pairs, true);
         node
     }
 
@@ -98,29 +107,33 @@ impl Node {
 
     /// Number of entries that are not deleted.
     pub fn live(&self) -> usize {
-        self.count(self.pack.first())
+        self.pack.first().map_or(0, |at| self.count(at))
     }
 
-    /// Number of entries, deleted ones among them.
-    pub(super) fn total(&self) -> usize {
-        let (live, deleted) = self.counts();
-        live + deleted
-    }
-
-    /// Appends an entry.
-    pub(super) fn push(&mut self, id: StreamId, pairs: &[&[u8]]) {
-        if let Some(live_at) = self.pack.first() {
-            self.pack.replace_int(live_at, self.live() as i64 + 1);
+    /// Appends an entry; false if the node is full.
+    pub(super) fn push(&mut self, id: StreamId, pairs: &[[&[u8]; 2]], limits: NodeLimits) -> bool {
+        let Some(head) = self.head() else { return false };
+        let (live, deleted) = (self.count(head.live_at), self.count(head.deleted_at));
+        let has_room = self.pack.len_bytes().saturating_add(len_bytes(pairs)) < limits.bytes
+            && live + deleted < limits.entries;
+        if has_room {
+            let same_fields = self.has_fields(&head, pairs);
+            self.pack.replace_int(head.live_at, live as i64 + 1);
+            self.append(id, pairs, same_fields);
         }
-        let fields = (pairs.len() / 2) as i64;
-        let same = self.has_fields(pairs);
-        let (flags, counted, elements) =
-            if same { (SAME_FIELDS, None, fields + 3) } else { (0, Some(fields), 2 * fields + 4) };
-        let [ms, seq] = deltas(id, self.master);
-        let head = [flags, ms, seq].into_iter().chain(counted).map(Element::Int);
-        let texts = pairs.iter().skip(usize::from(same)).step_by(1 + usize::from(same));
-        let texts = texts.map(|text| Element::Bytes(text));
-        self.pack.extend(head.chain(texts).chain([Element::Int(elements)]));
+        has_room
+    }
+
+    /// Writes an entry behind the last one; `same_fields`: they are the master's.
+    fn append(&mut self, id: StreamId, pairs: &[[&[u8]; 2]], same_fields: bool) {
+        let ([ms, seq], fields) = (deltas(id, self.master), pairs.len() as i64);
+        if same_fields {
+            let values = pairs.iter().map(|[_, value]| Element::Bytes(value));
+            self.pack.extend(ints(&[SAME_FIELDS, ms, seq]).chain(values).chain(ints(&[fields + 3])));
+        } else {
+            let texts = pairs.as_flattened().iter().map(|text| Element::Bytes(text));
+            self.pack.extend(ints(&[0, ms, seq, fields]).chain(texts).chain(ints(&[2 * fields + 4])));
+        }
     }
 
     /// Flags an entry as deleted; false if there is no such entry that is not.
@@ -174,7 +187,7 @@ impl Node {
     }
 
     /// The elements from one place up to another.
-    fn elements(&self, from: Option<At>, to: Option<At>) -> impl Iterator<Item = Element<'_>> {
+    fn elements(&self, from: Option<At>, to: Option<At>) -> impl Iterator<Item = Element<'_>> + Clone {
         let places = std::iter::successors(from, |&at| self.pack.next(at));
         places.take_while(move |&at| Some(at) != to).map(|at| self.pack.get(at))
     }
@@ -220,8 +233,8 @@ impl Node {
         let id = StreamId { ms: master.ms.wrapping_add(ms as u64), seq: master.seq.wrapping_add(seq as u64) };
         let behind_seq = pack.next(seq_at)?;
         let fields = if flags & SAME_FIELDS != 0 {
-            let (names, len) = self.master_fields()?;
-            Fields { pack, names: Some(names), at: Some(behind_seq), left: len }
+            let head = self.head()?;
+            Fields { pack, names: Some(head.fields_at), at: Some(behind_seq), left: head.fields }
         } else {
             let len = usize::try_from(self.int(behind_seq)?).ok()?;
             Fields { pack, names: None, at: pack.next(behind_seq), left: len }
@@ -236,7 +249,7 @@ impl Node {
         let pack = &self.pack;
         let behind_seq = pack.next(pack.next(pack.next(flags_at)?)?)?;
         let (mut at, skipped) = if self.int(flags_at)? & SAME_FIELDS != 0 {
-            (behind_seq, self.master_fields()?.1)
+            (behind_seq, self.head()?.fields)
         } else {
             let fields = usize::try_from(self.int(behind_seq)?).ok()?;
             (pack.next(behind_seq)?, fields.checked_mul(2)?)
@@ -259,12 +272,11 @@ impl Node {
     }
 
     fn counts(&self) -> (usize, usize) {
-        let live_at = self.pack.first();
-        (self.count(live_at), self.count(live_at.and_then(|at| self.pack.next(at))))
+        self.head().map_or((0, 0), |head| (self.count(head.live_at), self.count(head.deleted_at)))
     }
 
-    fn count(&self, at: Option<At>) -> usize {
-        at.and_then(|at| self.int(at)).unwrap_or(0).max(0) as usize
+    fn count(&self, at: At) -> usize {
+        self.int(at).unwrap_or(0).max(0) as usize
     }
 
     fn set_counts(&mut self, live: usize, deleted: usize) {
@@ -275,17 +287,20 @@ impl Node {
         }
     }
 
-    /// The place of the master's first field (its 0, if it has none), and the number of its fields.
-    fn master_fields(&self) -> Option<(At, usize)> {
-        let deleted_at = self.pack.next(self.pack.first()?)?;
-        let len_at = self.pack.next(deleted_at)?;
-        Some((self.pack.next(len_at)?, usize::try_from(self.int(len_at)?).ok()?))
+    /// Reads what stands before the master's fields.
+    fn head(&self) -> Option<Head> {
+        let live_at = self.pack.first()?;
+        let deleted_at = self.pack.next(live_at)?;
+        let fields_len_at = self.pack.next(deleted_at)?;
+        let fields = usize::try_from(self.int(fields_len_at)?).ok()?;
+        Some(Head { live_at, deleted_at, fields, fields_at: self.pack.next(fields_len_at)? })
     }
 
-    fn has_fields(&self, pairs: &[&[u8]]) -> bool {
-        let Some((mut at, len)) = self.master_fields() else { return false };
-        len == pairs.len() / 2
-            && pairs.iter().step_by(2).all(|field| {
+    /// Whether the master has the fields of an entry, in their order.
+    fn has_fields(&self, head: &Head, pairs: &[[&[u8]; 2]]) -> bool {
+        let mut at = head.fields_at;
+        head.fields == pairs.len()
+            && pairs.iter().all(|[field, _]| {
                 let is_same = self.pack.get(at).is(field);
                 // Behind the last field there is the master's 0.
                 at = self.pack.next(at).unwrap_or(at);
@@ -294,8 +309,8 @@ impl Node {
     }
 
     fn first_entry(&self) -> Option<At> {
-        let (first, len) = self.master_fields()?;
-        let zero = (0..len).try_fold(first, |at, _| self.pack.next(at))?;
+        let head = self.head()?;
+        let zero = (0..head.fields).try_fold(head.fields_at, |at, _| self.pack.next(at))?;
         self.pack.next(zero)
     }
 
@@ -305,6 +320,15 @@ impl Node {
             Element::Bytes(_) => None,
         }
     }
+}
+
+fn ints(values: &[i64]) -> impl Iterator<Item = Element<'_>> + Clone {
+    values.iter().map(|&value| Element::Int(value))
+}
+
+/// What the texts of an entry take.
+pub(super) fn len_bytes(pairs: &[[&[u8]; 2]]) -> usize {
+    pairs.as_flattened().iter().map(|text| text.len()).sum()
 }
 
 /// How an ID is packed.

@@ -100,8 +100,8 @@ proptest! {
                     let id = if ms == 0 { last.next().expect("far from the end") } else { id(last.ms + ms, 0) };
                     let fields: Pairs =
                         fields.into_iter().map(|(name, value)| (vec![b'0' + name], value)).collect();
-                    let pairs: Vec<&[u8]> =
-                        fields.iter().flat_map(|(name, value)| [&name[..], &value[..]]).collect();
+                    let pairs: Vec<[&[u8]; 2]> =
+                        fields.iter().map(|(name, value)| [&name[..], &value[..]]).collect();
                     stream.add(id, &pairs, limits);
                     model.insert(id, fields);
                 }
@@ -134,7 +134,7 @@ proptest! {
                 Op::Snapshot => snapshots.push((stream.clone(), model.clone())),
             }
             check(&stream, &model);
-            assert!(stream.nodes().iter().all(|node| node.total() <= entries));
+            assert!(stream.nodes().iter().all(|node| node.entries().count() <= entries));
         }
         snapshots.iter().for_each(|(stream, model)| check(stream, model));
     }
@@ -186,11 +186,27 @@ fn entries_of_the_same_fields_name_them_once() {
     let limits = NodeLimits { entries: 100, bytes: 4096 };
     let mut stream = Stream::new();
     for seq in 1..=100 {
-        stream.add(id(1_700_000_000_000, seq), &[b"temperature", b"21", b"humidity", b"40"], limits);
+        stream.add(id(1_700_000_000_000, seq), &[[b"temperature", b"21"], [b"humidity", b"40"]], limits);
     }
     let bytes: usize = stream.nodes().iter().map(|node| node.pack().len_bytes()).sum();
     assert_eq!(stream.nodes().len(), 1);
     assert!(bytes < 100 * 14, "{bytes}");
+}
+
+/// The number of live entries takes another byte from the 128th on, and moves all that is behind it.
+#[test]
+fn a_node_of_hundreds_of_entries_holds_them_with_their_own_fields_or_the_master_s() {
+    let limits = NodeLimits { entries: 300, bytes: 1 << 20 };
+    let (mut stream, mut model) = (Stream::new(), Model::new());
+    for ms in 1..=300 {
+        let (field, value): (&[u8], _) = (if ms % 128 < 2 { b"other" } else { b"field" }, vec![b'v'; ms]);
+        let id = id(1000 * ms as u64, 300 - ms as u64);
+        stream.add(id, &[[field, &value], [b"7", b"-300"]], limits);
+        let pairs = vec![(field.to_vec(), value), (b"7".to_vec(), b"-300".to_vec())];
+        model.insert(id, pairs);
+    }
+    assert_eq!(stream.nodes().len(), 1);
+    check(&stream, &model);
 }
 
 /// Redis appends in this order once its last ID was lowered, and keeps the deleted entries where they stand.
@@ -200,8 +216,8 @@ fn deleted_entries_out_of_order_leave_and_others_are_refused() {
     type Row<'a> = (u64, &'a [&'a [(u64, bool)]], Option<&'a [u64]>);
     let limits = NodeLimits { entries: 100, bytes: 4096 };
     let node_of = |ids: &[(u64, bool)]| {
-        let mut node = Node::new(id(ids[0].0, 0), &[b"f", b"v"]);
-        ids[1..].iter().for_each(|&(ms, _)| node.push(id(ms, 0), &[b"f", b"v"]));
+        let mut node = Node::new(id(ids[0].0, 0), &[[b"f", b"v"]]);
+        ids[1..].iter().for_each(|&(ms, _)| assert!(node.push(id(ms, 0), &[[b"f", b"v"]], limits)));
         for &(ms, deleted) in ids {
             assert!(!deleted || node.delete(id(ms, 0)));
         }
@@ -242,7 +258,7 @@ fn deleted_entries_out_of_order_leave_and_others_are_refused() {
         let mut model: Model = stream.iter().map(owned).collect();
         check(&stream, &model);
         let next = stream.header().last_id.next().expect("far from the end");
-        stream.add(next, &[b"f", b"v"], limits);
+        stream.add(next, &[[b"f", b"v"]], limits);
         model.insert(next, vec![(b"f".to_vec(), b"v".to_vec())]);
         check(&stream, &model);
         assert!(stream.delete(next), "{nodes:?}");
