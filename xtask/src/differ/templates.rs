@@ -48,9 +48,12 @@ const SORT: &[&str] = &[
 #[rustfmt::skip]
 const SET: &[&str] = &[
     "SADD K V V [V V V]", "SADD K N [N N N]", "SREM K V N", "SMOVE K K V", "SISMEMBER K V", "SMISMEMBER K V N", "SCARD K",
-    "~SMEMBERS K", "~SPOP K 1000", "~SRANDMEMBER K 1000", "~SINTER|SUNION|SDIFF K K [K]", "SINTERCARD I K K [LIMIT I]",
+    "~SMEMBERS K", "~SRANDMEMBER K 1000", "~SINTER|SUNION|SDIFF K K [K]", "SINTERCARD I K K [LIMIT I]",
     "SINTERSTORE|SUNIONSTORE|SDIFFSTORE K K [K K]", "~SSCAN K 0 COUNT 1000 [MATCH *1*]", "SORT K ALPHA", "SORT K [DESC] [STORE k4]",
 ];
+
+/// Of all members: of some each server takes its own, and such it is if the count is gone.
+const POP: &[&str] = &["~SPOP K 1000"];
 
 #[rustfmt::skip]
 const HASH: &[&str] = &[
@@ -212,7 +215,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group { name: "bitmap",      peers: BOTH,        collections: false, same_data: true,  garbled: false, same_effects: true,  templates: &[BITMAP] },
     Group { name: "bitfield",    peers: BOTH,        collections: false, same_data: true,  garbled: false, same_effects: false, templates: &[BITMAP, BITFIELD_FAIL] },
     Group { name: "list",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[LIST, UNSORTED, WAITING, SORT] },
-    Group { name: "set",         peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[SET, SORT] },
+    Group { name: "set",         peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[SET, POP, SORT] },
     Group { name: "hash",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[HASH] },
     Group { name: "zset",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[ZSET, RANK, WAITING, IN_PLACE] },
     Group { name: "generic",     peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[TYPES, GENERIC, OBJECT] },
