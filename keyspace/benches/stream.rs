@@ -11,7 +11,7 @@ use keyspace::{Limits, Random, Str};
 
 const ENTRIES: u64 = 50_000;
 /// The two fields of each entry, and their values.
-const PAIRS: [&[u8]; 4] = [b"sensor", b"north-7", b"celsius", b"21.5"];
+const PAIRS: [[&[u8]; 2]; 2] = [[b"sensor", b"north-7"], [b"celsius", b"21.5"]];
 
 /// What all of them can do. An entry's ID is a millisecond.
 trait Entries: Default {
@@ -41,7 +41,7 @@ macro_rules! one_by_one {
     ($($name:ty)*) => {
         $(impl Entries for $name {
             fn append(&mut self, ms: u64) {
-                self.insert((ms, 0), PAIRS.into_iter().map(Str::from).collect());
+                self.insert((ms, 0), PAIRS.as_flattened().iter().copied().map(Str::from).collect());
             }
 
             fn range_bytes(&self, from_ms: u64, count: u64) -> usize {

@@ -65,14 +65,21 @@ const HASH: &[&str] = &[
 #[rustfmt::skip]
 const ZSET: &[&str] = &[
     "ZADD K [NX|XX] [CH] S V [S V S V]", "ZADD K [XX] [GT|LT] [INCR] S V", "ZADD K NX GT S V", "ZINCRBY K S V", "ZREM K V V",
-    "ZCARD K", "ZSCORE K V", "ZMSCORE K V V", "ZCOUNT K R R", "ZADD lex 0 V 0 V", "ZLEXCOUNT lex L L", "ZRANGE K I I [REV] [WITHSCORES]",
-    "ZRANGE K R R BYSCORE [REV] [LIMIT 0|1|3 I] [WITHSCORES]", "ZRANGE lex L L BYLEX [REV] [LIMIT 0|1|3 I]", "ZREVRANGE K I I [WITHSCORES]",
-    "ZRANGEBYSCORE|ZREVRANGEBYSCORE K R R [WITHSCORES] [LIMIT 0|1|3 I]", "ZRANGEBYLEX|ZREVRANGEBYLEX lex L L [LIMIT 0|1|3 I]",
+    "ZCARD K", "ZSCORE K V", "ZMSCORE K V V", "ZCOUNT K R R", "ZRANGE K I I [REV] [WITHSCORES]",
+    "ZRANGE K R R BYSCORE [REV] [LIMIT 0|1|3 I] [WITHSCORES]", "ZREVRANGE K I I [WITHSCORES]",
+    "ZRANGEBYSCORE|ZREVRANGEBYSCORE K R R [WITHSCORES] [LIMIT 0|1|3 I]",
     "ZRANGESTORE K K I I [REV]", "ZRANGESTORE K K R R BYSCORE [LIMIT 0|1|3 I]", "ZPOPMIN|ZPOPMAX K [I]",
     "ZMPOP I K K MIN|MAX [COUNT I]", "ZREMRANGEBYRANK K I I", "ZREMRANGEBYSCORE K R R",
-    "ZREMRANGEBYLEX lex L L", "ZUNION|ZINTER|ZDIFF 2 K K [WITHSCORES]", "ZUNION|ZINTER 2 K K WEIGHTS S S [AGGREGATE SUM|MIN|MAX] [WITHSCORES]",
+    "ZUNION|ZINTER|ZDIFF 2 K K [WITHSCORES]", "ZUNION|ZINTER 2 K K WEIGHTS S S [AGGREGATE SUM|MIN|MAX] [WITHSCORES]",
     "ZUNIONSTORE|ZINTERSTORE|ZDIFFSTORE K I K K [K]", "ZINTERSTORE|ZUNIONSTORE K 2 K K [AGGREGATE MIN|MAX|x]", "ZINTERCARD I K K [LIMIT I]",
     "~ZSCAN K 0 COUNT 1000", "~ZRANDMEMBER K 1000 [WITHSCORES]",
+];
+
+/// Of members with one score: of others such ranges are what each server finds first.
+#[rustfmt::skip]
+const LEX: &[&str] = &[
+    "ZADD lex 0 V 0 V", "ZLEXCOUNT lex L L", "ZRANGE lex L L BYLEX [REV] [LIMIT 0|1|3 I]",
+    "ZRANGEBYLEX|ZREVRANGEBYLEX lex L L [LIMIT 0|1|3 I]", "ZREMRANGEBYLEX lex L L",
 ];
 
 /// 7.2 has given them a word more.
@@ -179,8 +186,8 @@ const REFUSED: &[&str] = &[
     "~SSCAN|HSCAN|ZSCAN K x|0|-1 [COUNT x|0|1] [MATCH x] [x]", "SPOP nobody no-count|-2", "GETEX K EX|PX|EXAT|PXAT|x x|-1|0 [PERSIST]",
     "~SRANDMEMBER|HRANDFIELD|ZRANDMEMBER K x|-1|1.5|-9223372036854775808 [WITHVALUES|WITHSCORES|x]", "COPY K K [DB x|-1] [REPLACE] [x]",
     "~MEMORY USAGE K [SAMPLES x|-1|0] [SAMPLES 1] [x]", "EXPIREAT K x|-1|4102444800 [NX] [XX] [GT] [LT]", "LMPOP x|0|1|2 K K LEFT|x [COUNT 0|x]",
-    "ZMPOP x|0|1|2 K K MIN|x [COUNT 0|x]", "SINTERCARD|ZINTERCARD x|0|1|2 K K [LIMIT x|-1]", "ZRANGESTORE K K L L BYLEX|BYSCORE|x [LIMIT I x] [REV]",
-    "ZRANGE K L|R L|R BYLEX|BYSCORE [LIMIT I x|1] [REV] [WITHSCORES]", "GEOSEARCH|GEORADIUS_RO K [FROMMEMBER m1] [FROMLONLAT x|1 1] [BYRADIUS 1 m|x] [COUNT x|0] [ANY]",
+    "ZMPOP x|0|1|2 K K MIN|x [COUNT 0|x]", "SINTERCARD|ZINTERCARD x|0|1|2 K K [LIMIT x|-1]", "ZRANGESTORE K nobody L L BYLEX|BYSCORE|x [LIMIT I x] [REV]",
+    "ZRANGE nobody L|R L|R BYLEX|BYSCORE [LIMIT I x|1] [REV] [WITHSCORES]", "GEOSEARCH|GEORADIUS_RO K [FROMMEMBER m1] [FROMLONLAT x|1 1] [BYRADIUS 1 m|x] [COUNT x|0] [ANY]",
     "GEOSEARCHSTORE K K FROMMEMBER m1|x BYRADIUS 1|x m|x [WITHDIST] [COUNT x|0|1] [STOREDIST]", "GEOADD K [NX] [XX] x|1|181 1|x m1", "PFADD|PFCOUNT|PFMERGE K [K]",
 ];
 
@@ -217,7 +224,7 @@ pub(super) const GROUPS: &[Group] = &[
     Group { name: "list",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[LIST, UNSORTED, WAITING, SORT] },
     Group { name: "set",         peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[SET, POP, SORT] },
     Group { name: "hash",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[HASH] },
-    Group { name: "zset",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[ZSET, RANK, WAITING, IN_PLACE] },
+    Group { name: "zset",        peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[ZSET, LEX, RANK, WAITING, IN_PLACE] },
     Group { name: "generic",     peers: BOTH,        collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[TYPES, GENERIC, OBJECT] },
     Group { name: "past",        peers: &["redis"],  collections: true,  same_data: true,  garbled: false, same_effects: true,  templates: &[TYPES, GENERIC, PAST] },
     Group { name: "hyperloglog", peers: BOTH,        collections: false, same_data: true,  garbled: false, same_effects: true,  templates: &[HYPERLOGLOG] },
