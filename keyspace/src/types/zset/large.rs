@@ -131,10 +131,7 @@ impl Large {
                 self.index.add(Mark { place, number });
             }
             (Some(found), Some(seat)) if seat.run.chunk == found.chunk => {
-                self.change(&seat, |chunk| {
-                    chunk.remove(found.at..found.at + 1);
-                    chunk.insert(chunk.position(score, member), place, score, member);
-                });
+                self.change(&seat, |chunk| chunk.change(found.at, score));
             }
             (Some(found), seat) => self.shift(found, seat, place, score, member),
         }
@@ -361,7 +358,7 @@ impl Large {
         }
         let moved = Arc::clone(&self.chunks[right.run.chunk as usize]);
         self.renumber(&moved, right.run.chunk, left.run.chunk);
-        self.change(&left, |chunk| chunk.append(&moved, 0));
+        self.change(&left, |chunk| chunk.append(&moved, 0..moved.len()));
         self.runs.remove(right.index);
         self.release(right.run.chunk);
     }
