@@ -177,6 +177,11 @@ impl AddOptions {
         Err(CommandError::other(text))
     }
 
+    /// The score that a member will probably get, while it is not known what it has.
+    fn likely(self, score: f64) -> Option<f64> {
+        (!self.incr && !self.nx).then_some(score)
+    }
+
     /// The score that a member gets, if it gets one.
     fn decide(self, old: Option<f64>, score: f64) -> Result<Option<f64>, CommandError> {
         let Some(old) = old else { return Ok((!self.xx).then_some(score)) };
@@ -204,8 +209,10 @@ fn add(ctx: &mut Ctx<'_>, argv: &[&[u8]], options: AddOptions, out: &mut Encoder
     let key = argv[1];
     let (options, words) = options.parse(&argv[2..]);
     options.check(words.len())?;
-    let parse = |pair: &[&[u8]]| number::parse_f64(pair[0]).ok_or(CommandError::NotAFloat);
-    let scores: SmallVec<[f64; 4]> = words.chunks_exact(2).map(parse).collect::<Result<_, _>>()?;
+    let mut scores: SmallVec<[f64; 4]> = SmallVec::new();
+    for pair in words.chunks_exact(2) {
+        scores.push(number::parse_f64(pair[0]).ok_or(CommandError::NotAFloat)?);
+    }
     let thresholds = thresholds(ctx);
 
     let mut new = None;
@@ -218,7 +225,8 @@ fn add(ctx: &mut Ctx<'_>, argv: &[&[u8]], options: AddOptions, out: &mut Encoder
     };
     let (mut added, mut updated, mut result) = (0, 0, None);
     for (pair, &score) in words.chunks_exact(2).zip(&scores) {
-        let (old, new) = zset.update(pair[1], thresholds, |old| options.decide(old, score))?;
+        let decide = |old| options.decide(old, score);
+        let (old, new) = zset.update(pair[1], options.likely(score), thresholds, decide)?;
         result = new.or(result);
         if new.is_some() && new != old {
             added += usize::from(old.is_none());

@@ -1,7 +1,9 @@
 //! An index from places (see [`super::place`]) to numbers: who looks a key up by its hash finds
 //! the numbers of what may be it, and asks there for the key, which the index does not hold.
 
-use super::place::{cursor_of, lower_bound};
+use std::hint::black_box;
+
+use super::place::{cursor_of, guess, lower_bound};
 use super::spine::{Segment, Spine};
 use crate::room::{reserve, roomy, trim};
 
@@ -23,6 +25,15 @@ pub(crate) struct Mark {
 pub(crate) struct Spot {
     segment: usize,
     at: usize,
+}
+
+/// A segment in which a place is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Near<'a> {
+    marks: &'a [Mark],
+    segment: usize,
+    place: u32,
+    shared_bits: u32,
 }
 
 /// The first mark of a place, or where it belongs.
@@ -84,6 +95,25 @@ impl Segment for Marks {
     }
 }
 
+impl<'a> Near<'a> {
+    /// Reads ahead what [`numbers`](Self::numbers) reads first. No branch depends on it, so whatever the caller reads
+    /// next overlaps with this cache miss.
+    #[inline]
+    pub(crate) fn warm(&self) {
+        let guessed = guess(self.marks.len(), self.place, self.shared_bits);
+        black_box(self.marks.get(guessed).map_or(0, |mark| mark.place));
+    }
+
+    /// The numbers at the place, and where they stand.
+    #[inline]
+    pub(crate) fn numbers(self) -> impl Iterator<Item = (u32, Spot)> + use<'a> {
+        let Near { marks, segment, place, shared_bits } = self;
+        let first = first(marks, place, shared_bits);
+        let same = marks[first..].iter().take_while(move |mark| mark.place == place);
+        same.enumerate().map(move |(more, mark)| (mark.number, Spot { segment, at: first + more }))
+    }
+}
+
 impl Places {
     /// The segment of a place, and how many bits its places share.
     #[inline]
@@ -92,14 +122,12 @@ impl Places {
         (index, self.shared_bits(index))
     }
 
-    /// The numbers at a place, and where they stand.
+    /// The marks among which those of a place are.
     #[inline]
-    pub(crate) fn numbers(&self, place: u32) -> impl Iterator<Item = (u32, Spot)> {
+    pub(crate) fn near(&self, place: u32) -> Near<'_> {
         let (segment, shared_bits) = self.locate(place);
         let marks = self.segment(segment).map_or(&[][..], |marks| marks);
-        let first = first(marks, place, shared_bits);
-        let same = marks[first..].iter().take_while(move |mark| mark.place == place);
-        same.enumerate().map(move |(more, mark)| (mark.number, Spot { segment, at: first + more }))
+        Near { marks, segment, place, shared_bits }
     }
 
     pub(crate) fn add(&mut self, mark: Mark) {

@@ -17,7 +17,8 @@ use std::ops::Range;
 use triomphe::Arc;
 
 const MAX_ITEMS: usize = 64;
-const MAX_CHILDREN: usize = 32;
+const CHILD_BITS: u32 = 5;
+const MAX_CHILDREN: usize = 1 << CHILD_BITS;
 
 /// What a tree holds.
 pub trait Item: Clone {
@@ -41,6 +42,14 @@ pub struct Tree<T: Item> {
     root: Child<T>,
 }
 
+/// The way to an item: the places in the nodes from the root down, from the lowest bits up; that in the leaf is all
+/// that is left then. It leads there until an item is added or removed.
+///
+/// There is room for twelve levels. To get a thirteenth the nodes, which are at least a quarter full, would have to
+/// hold 2^38 items.
+#[derive(Debug, Clone, Copy)]
+pub struct Way(u64);
+
 /// A node and what is below it.
 #[derive(Debug)]
 struct Child<T: Item> {
@@ -63,6 +72,22 @@ enum Edge {
     First,
     Last,
     Inside,
+}
+
+impl Way {
+    /// The place in a node of children; what is left leads on from there.
+    #[inline]
+    fn next(&mut self) -> usize {
+        let place = self.0 as usize % MAX_CHILDREN;
+        self.0 >>= CHILD_BITS;
+        place
+    }
+
+    /// The place in the leaf.
+    #[inline]
+    fn last(self) -> usize {
+        self.0 as usize
+    }
 }
 
 impl<T: Item> Clone for Child<T> {
@@ -167,39 +192,67 @@ impl<T: Item> Tree<T> {
     }
 
     /// The last item for whose key `is_before` holds, given that it holds for all in front of it and for none behind;
-    /// and its index.
+    /// and the way there.
     #[inline]
-    pub fn last_before(&self, is_before: impl Fn(&T::Key) -> bool) -> Option<(usize, &T)> {
-        let mut len = 0;
-        let mut node = &*self.root.node;
-        loop {
-            match node {
-                Node::Leaf(items) => {
-                    let at = items.partition_point(|item| is_before(&item.key())).checked_sub(1)?;
-                    return Some((len + at, &items[at]));
-                }
-                Node::Inner(children) => {
-                    let at = children.partition_point(|child| is_before(&child.key)).saturating_sub(1);
-                    len += children[..at].iter().map(|child| child.len).sum::<usize>();
-                    node = &children[at].node;
-                }
+    pub fn last_before(&self, is_before: impl Fn(&T::Key) -> bool) -> Option<(Way, &T)> {
+        self.descend(|node| match node {
+            Node::Leaf(items) => items.partition_point(|item| is_before(&item.key())).checked_sub(1),
+            Node::Inner(children) => {
+                Some(children.partition_point(|child| is_before(&child.key)).saturating_sub(1))
             }
-        }
+        })
     }
 
-    /// The weight of the items in front of the one at `index`.
-    pub fn weight_before(&self, index: usize) -> usize {
-        let (mut rest, mut weight) = (index, 0);
+    /// The item at `index`, and the way there.
+    pub fn locate(&self, index: usize) -> Option<(Way, &T)> {
+        let mut rest = index;
+        self.descend(|node| match node {
+            Node::Leaf(_) => Some(rest),
+            Node::Inner(children) => Some(skip(&mut rest, children, |child| child.len)),
+        })
+    }
+
+    /// Goes down from the root to an item, at each node to the place that `choose` says.
+    #[inline]
+    fn descend(&self, mut choose: impl FnMut(&Node<T>) -> Option<usize>) -> Option<(Way, &T)> {
+        let mut way = 0;
+        let mut node = &*self.root.node;
+        for shift in (0..u64::BITS - CHILD_BITS).step_by(CHILD_BITS as usize) {
+            let at = choose(node)?;
+            way |= (at as u64) << shift;
+            match node {
+                Node::Leaf(items) => return Some((Way(way), items.get(at)?)),
+                Node::Inner(children) => node = &children.get(at)?.node,
+            }
+        }
+        None
+    }
+
+    /// The index of the item that a way leads to.
+    pub fn index(&self, way: &Way) -> usize {
+        self.sum_before(way, |child| child.len, |_| 1)
+    }
+
+    /// The weight of the items in front of the one that a way leads to.
+    pub fn weight_before(&self, way: &Way) -> usize {
+        self.sum_before(way, |child| child.weight, T::weight)
+    }
+
+    fn sum_before(
+        &self,
+        way: &Way,
+        of_child: impl Fn(&Child<T>) -> usize,
+        of_item: impl Fn(&T) -> usize,
+    ) -> usize {
+        let (mut sum, mut way) = (0, *way);
         let mut node = &*self.root.node;
         loop {
             match node {
-                Node::Leaf(items) => {
-                    return weight + items.iter().take(rest).map(T::weight).sum::<usize>();
-                }
+                Node::Leaf(items) => return sum + items.iter().take(way.last()).map(of_item).sum::<usize>(),
                 Node::Inner(children) => {
-                    let at = skip(&mut rest, children, |child| child.len);
-                    weight += children[..at].iter().map(|child| child.weight).sum::<usize>();
-                    node = &children[at].node;
+                    let place = way.next();
+                    sum += children[..place].iter().map(&of_child).sum::<usize>();
+                    node = &children[place].node;
                 }
             }
         }
@@ -207,7 +260,14 @@ impl<T: Item> Tree<T> {
 
     /// Changes the item at `index` in place; its weight may change. `None` past the end.
     pub fn update<R>(&mut self, index: usize, change: impl FnOnce(&mut T) -> R) -> Option<R> {
-        (index < self.len()).then(|| self.root.update(index, change))
+        let (way, _) = self.locate(index)?;
+        self.update_at(&way, change)
+    }
+
+    /// As [`update`](Self::update), of the item that a way leads to.
+    #[inline]
+    pub fn update_at<R>(&mut self, way: &Way, change: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.root.update(*way, change)
     }
 
     /// Puts an item before the one at `index`, or at the end.
@@ -380,25 +440,24 @@ impl<T: Item> Child<T> {
         }
     }
 
-    fn update<R>(&mut self, mut index: usize, change: impl FnOnce(&mut T) -> R) -> R {
+    fn update<R>(&mut self, mut way: Way, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         let (before, after, result) = match Arc::make_mut(&mut self.node) {
             Node::Leaf(items) => {
-                let item = &mut items[index];
+                let item = items.get_mut(way.last())?;
                 let before = item.weight();
                 let result = change(item);
                 (before, item.weight(), result)
             }
             Node::Inner(children) => {
-                let at = skip(&mut index, children, |child| child.len);
-                let child = &mut children[at];
+                let child = children.get_mut(way.next())?;
                 let before = child.weight;
-                let result = child.update(index, change);
+                let result = child.update(way, change)?;
                 (before, child.weight, result)
             }
         };
         self.weight = self.weight - before + after;
         self.key = self.node.key();
-        result
+        Some(result)
     }
 
     /// Inserts; returns the right half if the node had to be split.

@@ -279,18 +279,19 @@ impl ZSet {
 
     /// Gives a member a score; returns the score it had.
     pub fn insert(&mut self, member: &[u8], score: f64, thresholds: Thresholds) -> Option<f64> {
-        let Ok((old, _)) = self.update(member, thresholds, |_| Ok::<_, Infallible>(Some(score)));
+        let Ok((old, _)) = self.update(member, Some(score), thresholds, |_| Ok::<_, Infallible>(Some(score)));
         old
     }
 
     /// Gives a member the score that `decide` makes of the one it has, if it makes one; returns both. The member is
-    /// looked up once.
+    /// looked up once, and faster if that score is the `likely` one.
     ///
     /// # Errors
     /// What `decide` says; nothing is changed then.
     pub fn update<E>(
         &mut self,
         member: &[u8],
+        likely: Option<f64>,
         thresholds: Thresholds,
         decide: impl FnOnce(Option<f64>) -> Result<Option<f64>, E>,
     ) -> Result<(Option<f64>, Option<f64>), E> {
@@ -305,12 +306,11 @@ impl ZSet {
                 (old, new)
             }
             Form::Large(large) => {
-                let place = large.place(member);
-                let found = large.find(place, member);
-                let old = found.map(|found| found.score);
+                let look = large.look(member, likely);
+                let old = look.score();
                 let new = decide(old)?;
                 if let Some(score) = new.filter(|_| new != old) {
-                    Arc::make_mut(large).set(place, found, score, member);
+                    Arc::make_mut(large).set(look, score, member);
                 }
                 (old, new)
             }

@@ -175,6 +175,11 @@ proptest! {
         let tree: Tree<usize> = items.iter().copied().collect();
         prop_assert_eq!(tree.get(at), items.get(at));
         prop_assert_eq!(tree.get(len), None);
+        let located = at.checked_rem(len).and_then(|at| tree.locate(at));
+        let located = located.map(|(way, item)| (tree.index(&way), tree.weight_before(&way), item));
+        let index = at.checked_rem(len);
+        prop_assert_eq!(located, index.map(|at| (at, items[..at].iter().sum::<usize>(), &items[at])));
+        prop_assert!(tree.locate(len).is_none());
         prop_assert_eq!((tree.first(), tree.last()), (items.first(), items.last()));
 
         let (a, b) = (ends.0 % (len + 1), ends.1 % (len + 1));
@@ -194,9 +199,10 @@ proptest! {
         for bound in 0..6 {
             let point = items.partition_point(|&item| item < bound);
             prop_assert_eq!(tree.partition_point(|&item| item < bound), point);
-            let last = point.checked_sub(1).map(|last| (last, &items[last]));
-            prop_assert_eq!(tree.last_before(|&key| key < bound), last);
-            prop_assert_eq!(tree.weight_before(point), items[..point].iter().sum::<usize>());
+            let found = tree.last_before(|&key| key < bound);
+            let last = found.map(|(way, item)| (tree.index(&way), tree.weight_before(&way), item));
+            let weight = |last: usize| items[..last].iter().sum::<usize>();
+            prop_assert_eq!(last, point.checked_sub(1).map(|last| (last, weight(last), &items[last])));
         }
     }
 }

@@ -17,9 +17,9 @@ use super::chunk::{self, Chunk};
 use super::numbered::Numbered;
 use crate::table::HashSeed;
 use crate::table::place::place_of;
-use crate::table::places::{Mark, Places, Spot};
+use crate::table::places::{Mark, Near, Places, Spot};
 use crate::types::listpack::Element;
-use crate::types::tree::{self, Tree};
+use crate::types::tree::{self, Tree, Way};
 
 /// The bits of a place that count. In tests there are few of them, so that many members share one.
 const PLACE_BITS: u32 = if cfg!(test) { 0xf000_0000 } else { u32::MAX };
@@ -60,21 +60,39 @@ impl tree::Item for Run {
     }
 }
 
-/// A run, and where it is.
+/// A run, and the way there.
+#[derive(Debug, Clone, Copy)]
 struct Seat {
-    index: usize,
+    way: Way,
     run: Run,
+}
+
+/// What is known of a member to which a score is to be given.
+#[derive(Debug)]
+pub(super) struct Look {
+    place: u32,
+    found: Option<Found>,
+    /// The run where it is, or belongs, with the score that it will probably get.
+    ahead: Option<(f64, Seat)>,
+}
+
+impl Look {
+    /// The score that it has.
+    #[inline]
+    pub(super) fn score(&self) -> Option<f64> {
+        self.found.map(|found| found.score)
+    }
 }
 
 /// A member, and where it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
+struct Found {
     chunk: u32,
     /// Where in the chunk.
     at: usize,
     /// Where its mark is, or that of another member of its place and its chunk.
     spot: Spot,
-    pub(super) score: f64,
+    score: f64,
 }
 
 impl Large {
@@ -122,19 +140,34 @@ impl Large {
         seat.map_or(0, |seat| self.before(&seat) + self.chunk_of(&seat).partition_members(is_before))
     }
 
-    /// Gives a member, found or not at its place, a score that it has not.
-    pub(super) fn set(&mut self, place: u32, found: Option<Found>, score: f64, member: &[u8]) {
-        let seat = self.seek(score, member);
+    /// Looks a member up that will probably be given this score. The run of that is looked for meanwhile: so the cache
+    /// misses on the ways to both places overlap.
+    #[inline]
+    pub(super) fn look(&self, member: &[u8], likely: Option<f64>) -> Look {
+        let place = self.place(member);
+        let near = self.index.near(place);
+        near.warm();
+        let ahead = likely.and_then(|score| Some((score, self.seek(score, member)?)));
+        if let Some((_, seat)) = &ahead {
+            self.chunk_of(seat).warm();
+        }
+        Look { place, found: self.find_near(near, place, member), ahead }
+    }
+
+    /// Gives a member that was just looked up a score that it has not.
+    pub(super) fn set(&mut self, look: Look, score: f64, member: &[u8]) {
+        let Look { place, found, ahead } = look;
+        let seat = match ahead {
+            Some((likely, seat)) if likely == score => Some(seat),
+            _ => self.seek(score, member),
+        };
         match (found, seat) {
             (None, seat) => {
                 let number = self.add(seat, place, score, member);
                 self.index.add(Mark { place, number });
             }
             (Some(found), Some(seat)) if seat.run.chunk == found.chunk => {
-                self.change(&seat, |chunk| {
-                    chunk.remove(found.at..found.at + 1);
-                    chunk.insert(chunk.position(score, member), place, score, member);
-                });
+                self.change(&seat, |chunk| chunk.change(found.at, score));
             }
             (Some(found), seat) => self.shift(found, seat, place, score, member),
         }
@@ -145,7 +178,7 @@ impl Large {
         let Some(old) = self.seek(found.score, member) else { return };
         let runs = self.runs.len();
         self.cut(&old, found.at..found.at + 1);
-        // Where a chunk has gone, others have its number, and runs other indices.
+        // Where a chunk has gone, others have its number, and runs are elsewhere.
         let seat = if self.runs.len() == runs { seat } else { self.seek(score, member) };
         let number = self.add(seat, place, score, member);
         // Until now its mark has been as it was, whoever has that number by now.
@@ -219,7 +252,7 @@ impl Large {
         }
     }
 
-    pub(super) fn place(&self, member: &[u8]) -> u32 {
+    fn place(&self, member: &[u8]) -> u32 {
         place_of(self.index.seed().hash(member)) & PLACE_BITS
     }
 
@@ -233,8 +266,13 @@ impl Large {
 
     /// A member, by the place of its hash.
     #[inline]
-    pub(super) fn find(&self, place: u32, member: &[u8]) -> Option<Found> {
-        self.index.numbers(place).find_map(|(number, spot)| {
+    fn find(&self, place: u32, member: &[u8]) -> Option<Found> {
+        self.find_near(self.index.near(place), place, member)
+    }
+
+    #[inline]
+    fn find_near(&self, near: Near<'_>, place: u32, member: &[u8]) -> Option<Found> {
+        near.numbers().find_map(|(number, spot)| {
             let chunk = self.chunk(number);
             let at = chunk.find(place, member)?;
             Some(Found { chunk: number, at, spot, score: chunk.score(at) })
@@ -243,25 +281,31 @@ impl Large {
 
     /// The run at an index.
     fn seat(&self, index: usize) -> Option<Seat> {
-        self.runs.get(index).map(|&run| Seat { index, run })
+        self.runs.locate(index).map(|(way, &run)| Seat { way, run })
     }
 
     /// The members in front of a run.
     fn before(&self, seat: &Seat) -> usize {
-        self.runs.weight_before(seat.index)
+        self.runs.weight_before(&seat.way)
     }
 
     /// The last run for which `is_before` holds.
     #[inline]
     fn last_seat(&self, is_before: impl Fn(&Run) -> bool) -> Option<Seat> {
-        let (index, &run) = self.runs.last_before(is_before)?;
-        Some(Seat { index, run })
+        let (way, &run) = self.runs.last_before(is_before)?;
+        Some(Seat { way, run })
     }
 
     /// The run in which a member of this score is, or belongs; `None` if there is no run.
     #[inline]
     fn seek(&self, score: f64, member: &[u8]) -> Option<Seat> {
-        // The first member is far away: it is asked for only where scores are the same.
+        let seat = self.last_seat(|run| run.first <= score).or_else(|| self.seat(0))?;
+        if seat.run.first == score { self.seek_among(score, member) } else { Some(seat) }
+    }
+
+    /// As [`seek`](Self::seek), where runs begin with the same score. Their first members are far away: they are asked
+    /// for only here.
+    fn seek_among(&self, score: f64, member: &[u8]) -> Option<Seat> {
         let is_before =
             |run: &Run| run.first < score || run.first == score && self.chunk(run.chunk).member(0) <= member;
         self.last_seat(is_before).or_else(|| self.seat(0))
@@ -270,12 +314,12 @@ impl Large {
     /// Puts a member where [`seek`](Self::seek) says; returns the number of its chunk, with which it is to be marked.
     fn add(&mut self, seat: Option<Seat>, place: u32, score: f64, member: &[u8]) -> u32 {
         let Some(seat) = seat else { return self.add_alone(0, place, score, member) };
-        let Seat { index, run, .. } = seat;
-        let chunk = self.chunk(run.chunk);
+        let chunk = self.chunk_of(&seat);
         let at = chunk.position(score, member);
         if chunk.has_room(member) {
             return self.change(&seat, |chunk| chunk.insert(at, place, score, member));
         }
+        let index = self.runs.index(&seat.way);
         // Or in front of the next chunk, where it would else be alone behind a big one.
         if at == chunk.len()
             && let Some(next) = self.seat(index + 1)
@@ -295,7 +339,8 @@ impl Large {
 
     /// Adds a member that is not there, whose place the caller does not know.
     pub(super) fn push(&mut self, score: f64, member: &[u8]) {
-        self.set(self.place(member), None, score, member);
+        let look = Look { place: self.place(member), found: None, ahead: None };
+        self.set(look, score, member);
     }
 
     /// Adds a chunk with a single member.
@@ -319,7 +364,7 @@ impl Large {
             let chunk = Arc::make_mut(chunk);
             change(chunk);
             let run = Run::of(number, chunk);
-            self.runs.update(seat.index, |own| *own = run);
+            self.runs.update_at(&seat.way, |own| *own = run);
         }
         number
     }
@@ -328,24 +373,25 @@ impl Large {
         let mut right = Chunk::default();
         self.change(seat, |chunk| right = chunk.split_off(chunk.len() / 2));
         self.renumber(&right, seat.run.chunk, self.chunks.len() as u32);
-        self.add_chunk(seat.index + 1, right);
+        self.add_chunk(self.runs.index(&seat.way) + 1, right);
     }
 
     /// Removes some of a run's members, but not their marks.
     fn cut(&mut self, seat: &Seat, range: Range<usize>) {
-        let &Seat { index, run, .. } = seat;
-        let left = run.len as usize - range.len();
-        if left == 0 {
-            self.runs.remove(index);
-            self.release(run.chunk);
-        } else {
+        let Run { chunk: number, len, .. } = seat.run;
+        let left = len as usize - range.len();
+        if left > 0 {
             self.change(seat, |chunk| chunk.remove(range));
         }
         if left > chunk::THIN {
             return;
         }
+        let index = self.runs.index(&seat.way);
         if left > 0 {
             self.melt(index);
+        } else {
+            self.runs.remove(index);
+            self.release(number);
         }
         // A set that is pruned from its front has full chunks behind the thin one, and thin ones before it.
         if let Some(before) = index.checked_sub(1) {
@@ -361,8 +407,8 @@ impl Large {
         }
         let moved = Arc::clone(&self.chunks[right.run.chunk as usize]);
         self.renumber(&moved, right.run.chunk, left.run.chunk);
-        self.change(&left, |chunk| chunk.append(&moved, 0));
-        self.runs.remove(right.index);
+        self.change(&left, |chunk| chunk.append(&moved, 0..moved.len()));
+        self.runs.remove(index + 1);
         self.release(right.run.chunk);
     }
 
@@ -376,7 +422,7 @@ impl Large {
         if let Some(chunk) = self.chunks.get_mut(number as usize) {
             *chunk = last;
         }
-        self.runs.update(seat.index, |run| run.chunk = number);
+        self.runs.update_at(&seat.way, |run| run.chunk = number);
     }
 
     /// Asserts that runs, chunks and index agree.
@@ -390,7 +436,7 @@ impl Large {
             assert_eq!((run.len as usize, run.first), (chunk.len(), chunk.score(0)));
             for (at, place) in chunk.places(0..chunk.len()).enumerate() {
                 assert_eq!(place, self.place(chunk.member(at)));
-                let marks = self.index.numbers(place).filter(|&(number, _)| number == run.chunk);
+                let marks = self.index.near(place).numbers().filter(|&(number, _)| number == run.chunk);
                 assert_eq!(marks.count(), chunk.at_place(place).count(), "as many marks as members");
             }
         }

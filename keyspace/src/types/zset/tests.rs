@@ -27,6 +27,8 @@ fn ordered(model: &Model) -> Vec<(Vec<u8>, f64)> {
 #[derive(Debug, Clone)]
 enum Step {
     Insert(Vec<u8>, f64),
+    /// With a score that was likely, and was not decided on.
+    Decide(Vec<u8>, Option<f64>, f64),
     Remove(Vec<u8>),
     RemoveRange(usize, usize),
     Expect(usize),
@@ -58,6 +60,8 @@ fn score() -> impl Strategy<Value = f64> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => (member(), score()).prop_map(|(member, score)| Step::Insert(member, score)),
+        5 => (member(), proptest::option::of(score()), score())
+            .prop_map(|(member, likely, score)| Step::Decide(member, likely, score)),
         5 => member().prop_map(Step::Remove),
         1 => (any::<usize>(), 0usize..20).prop_map(|(at, count)| Step::RemoveRange(at, count)),
         1 => (0usize..100).prop_map(Step::Expect),
@@ -71,6 +75,12 @@ fn apply(step: Step, zset: &mut ZSet, model: &mut Model, thresholds: Thresholds)
         Step::Insert(member, score) => {
             assert_eq!(zset.insert(&member, score, thresholds), model.get(&member).copied());
             model.insert(member, score);
+        }
+        Step::Decide(member, likely, score) => {
+            let decide = |old: Option<f64>| Ok::<_, Infallible>(old.is_some().then_some(score));
+            let Ok((old, new)) = zset.update(&member, likely, thresholds, decide);
+            assert_eq!((old, new), (model.get(&member).copied(), model.get(&member).map(|_| score)));
+            model.entry(member).and_modify(|own| *own = score);
         }
         Step::Remove(member) => assert_eq!(zset.remove(&member), model.remove(&member)),
         Step::RemoveRange(at, count) => {
@@ -129,6 +139,39 @@ proptest! {
         check_places(&zset, &model);
         for (snapshot, model) in snapshots {
             prop_assert_eq!(members(&snapshot), ordered(&model));
+        }
+    }
+
+    /// Members of one length fill each other's holes, others move up.
+    #[test]
+    fn a_chunk_does_what_a_row_does(
+        steps in vec((0u8..4, member(), score(), any::<usize>()), 1..100),
+    ) {
+        let mut chunk = Chunk::default();
+        let mut model: Vec<(f64, Vec<u8>)> = Vec::new();
+        for (kind, member, score, at) in steps {
+            let at = at % model.len().max(1);
+            match kind {
+                0 | 1 if chunk.has_room(&member) && model.iter().all(|(_, own)| *own != member) => {
+                    chunk.insert(chunk.position(score, &member), 7, score, &member);
+                    model.push((score, member));
+                }
+                2 if model.len() > 1 => {
+                    chunk.remove(at..at + 1);
+                    model.remove(at);
+                }
+                3 if !model.is_empty() && model[at].0 != score => {
+                    chunk.change(at, score);
+                    model[at].0 = score;
+                }
+                _ => {}
+            }
+            model.sort_by(|a, b| compare((a.0, &a.1), (b.0, &b.1)));
+            if !model.is_empty() {
+                chunk.check();
+            }
+            let row: Vec<_> = (0..chunk.len()).map(|at| (chunk.score(at), chunk.member(at).to_vec())).collect();
+            prop_assert_eq!(&row, &model);
         }
     }
 
