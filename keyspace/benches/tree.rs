@@ -95,7 +95,7 @@ placed! {
 
 impl Sorted for Tree<Record> {
     fn insert(&mut self, record: Record) {
-        let place = self.last_before(|&key| key < record.0).map_or(0, |(before, _)| before + 1);
+        let place = self.last_before(|&key| key < record.0).map_or(0, |(way, _)| self.index(&way) + 1);
         self.insert(place, record);
     }
 

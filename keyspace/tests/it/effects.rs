@@ -64,7 +64,9 @@ fn a_value_and_its_time_to_live_are_one_effect() {
 fn nothing_is_left_for_a_log_that_nobody_keeps() {
     let mut session = Session::new();
     session.keyspace.has_log = false;
-    for line in ["SET k v", "INCRBYFLOAT f 1.5", "EXPIRE k 100", "SADD s a", "SPOP s"] {
+    let rewritten =
+        ["INCRBYFLOAT f 1.5", "EXPIRE k 100", "SPOP s", "XADD x * f v", "XADD x 99999999999999-* f v"];
+    for line in ["SET k v", "SADD s a", "XADD x MAXLEN ~ 1 1-1 f v"].into_iter().chain(rewritten) {
         session.run(line);
         assert!(session.effects().is_empty(), "{line}");
         assert!(session.unit.dirty > 0, "{line}");

@@ -175,9 +175,9 @@ proptest! {
         let tree: Tree<usize> = items.iter().copied().collect();
         prop_assert_eq!(tree.get(at), items.get(at));
         prop_assert_eq!(tree.get(len), None);
-        let located = at.checked_rem(len).and_then(|at| tree.locate(at));
-        let located = located.map(|(way, item)| (tree.index(&way), tree.weight_before(&way), item));
         let index = at.checked_rem(len);
+        let located = index.and_then(|at| tree.locate(at));
+        let located = located.map(|(way, item)| (tree.index(&way), tree.weight_before(&way), item));
         prop_assert_eq!(located, index.map(|at| (at, items[..at].iter().sum::<usize>(), &items[at])));
         prop_assert!(tree.locate(len).is_none());
         prop_assert_eq!((tree.first(), tree.last()), (items.first(), items.last()));

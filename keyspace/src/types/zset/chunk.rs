@@ -4,8 +4,8 @@
 //! heads   score f64, place u32 (where the index has the member: see [`crate::table::place`]), at u16, len u16 ..
 //! bytes   the members, side by side, in no order
 //! ```
-//! Only heads move when a member comes or goes: it is added at the end of the bytes, and the last one there fills the
-//! hole that it leaves, if that is as long. To move what is behind it would be as many cache misses again.
+//! A member is added at the end of the bytes, and the last one there fills the hole that it leaves, if that is as long; else
+//! what is behind it moves up. To move that always would be as many cache misses again as to move the heads.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -198,9 +198,11 @@ impl Chunk {
             _ => self.heads.iter().map(|head| (head.at.into(), head.len.into())).collect(),
         };
         members.sort_unstable();
-        let end =
-            members.into_iter().fold(0, |end, (at, len)| if len > 0 && at == end { end + len } else { end });
-        assert_eq!(end, self.bytes.len(), "the members stand side by side");
+        let end = members.into_iter().filter(|(_, len)| *len > 0).fold(0, |end, (at, len)| {
+            assert_eq!(at, end, "the members stand side by side");
+            end + len
+        });
+        assert_eq!(end, self.bytes.len());
     }
 
     /// Parts with the members from `at` on.
