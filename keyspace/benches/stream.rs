@@ -66,7 +66,7 @@ fn filled<E: Entries>() -> E {
 /// Appending is for all the entries.
 fn reads_and_writes<E: Entries>(criterion: &mut Criterion, name: &str) -> E {
     let (entries, mut random) = (filled::<E>(), Random::new(1));
-    assert_eq!(entries.range_bytes(ENTRIES / 2, 100), 100 * PAIRS.concat().len());
+    assert_eq!(entries.range_bytes(ENTRIES / 2, 100), 100 * PAIRS.as_flattened().concat().len());
     let mut group = criterion.benchmark_group("stream");
     group.throughput(Throughput::Elements(100));
     group.bench_function(BenchmarkId::new("a hundred by ID", name), |bencher| {

@@ -43,7 +43,7 @@ const SPECIAL: &[(&str, Special)] =
     &[("commands", commands::compare), ("docs", docs::compare), ("encodings", encodings::compare)];
 
 /// In ci.
-pub(crate) const COMMANDS: u64 = 20_000;
+pub(crate) const COMMANDS: u64 = 15_000;
 
 /// `cargo xtask differ`.
 pub(crate) fn run(args: &mut Args) -> Result<()> {

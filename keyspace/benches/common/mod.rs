@@ -3,8 +3,8 @@
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, BenchmarkId};
 
-/// The first write to a structure that a snapshot shares: of all writes it copies most. Neither the snapshot nor what is
-/// written nor the end of either is measured.
+/// The first write to a structure that a snapshot shares: of all writes it copies most. Neither the snapshot nor what
+/// is written nor the end of either is measured.
 pub(crate) fn first_write<S: Clone, I>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,

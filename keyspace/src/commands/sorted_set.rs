@@ -177,8 +177,8 @@ impl AddOptions {
         Err(CommandError::other(text))
     }
 
-    /// The score that a member will probably get, while it is not known what it has. With NX those that are there, which
-    /// most are where a set is not new, get none.
+    /// The score that a member will probably get, while it is not known what it has. With NX those that are there,
+    /// which most are where a set is not new, get none.
     fn likely(self, score: f64) -> Option<f64> {
         (!self.incr && !self.nx).then_some(score)
     }

@@ -268,8 +268,8 @@ impl Listpack {
         self.put(self.end(), &[Encoded::new(bytes)], 1);
     }
 
-    /// Appends elements, at the cost of one. Each is encoded twice, to be measured and to be written right where it is to
-    /// stand: that takes less than to keep what it becomes.
+    /// Appends elements, at the cost of one. Each is encoded twice, to be measured and to be written right where it is
+    /// to stand: that takes less than to keep what it becomes.
     pub fn extend<'a>(&mut self, elements: impl Iterator<Item = Element<'a>> + Clone) {
         let measure = |(len_bytes, added), element| (len_bytes + Encoded::of(element).len_bytes(), added + 1);
         let (len_bytes, added) = elements.clone().fold((0, 0), measure);
@@ -416,7 +416,8 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    /// Of a head, the tag and as many bytes of a number behind it as belong to it. A number in a register takes no loop.
+    /// Of a head, the tag and as many bytes of a number behind it as belong to it. A number in a register takes no
+    /// loop.
     #[inline]
     fn with(tag: u64, number: u64, head_bytes: usize, body: &'a [u8]) -> Self {
         let head = u128::from(tag) | u128::from(number) << 8;

@@ -45,8 +45,8 @@ pub struct Tree<T: Item> {
 /// The way to an item: the places in the nodes from the root down, from the lowest bits up; that in the leaf is all
 /// that is left then. It leads there until an item is added or removed.
 ///
-/// There is room for twelve levels. To get a thirteenth the nodes, which but for those at the edges are at least a quarter
-/// full, would have to hold 2^38 items.
+/// There is room for twelve levels. To get a thirteenth the nodes, which but for those at the edges are at least a
+/// quarter full, would have to hold 2^38 items.
 #[derive(Debug, Clone, Copy)]
 pub struct Way(u64);
 

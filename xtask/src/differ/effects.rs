@@ -1,5 +1,5 @@
-//! What the servers' logs say of the same requests: the same effects in the same order and in the same transactions, and
-//! nothing of what changed nothing.
+//! What the servers' logs say of the same requests: the same effects in the same order and in the same transactions,
+//! and nothing of what changed nothing.
 //!
 //! A time of now may differ by what passed between the two. 7.0 names a database before MULTI, not behind it; Valkey
 //! writes ZADD for GEOADD, where Redis has `zadd`, and counts on what a group has read where Redis no longer knows it.

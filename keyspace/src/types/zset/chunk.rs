@@ -4,8 +4,8 @@
 //! heads   score f64, place u32 (where the index has the member: see [`crate::table::place`]), at u16, len u16 ..
 //! bytes   the members, side by side, in no order
 //! ```
-//! A member is added at the end of the bytes, and the last one there fills the hole that it leaves, if that is as long; else
-//! what is behind it moves up. To move that always would be as many cache misses again as to move the heads.
+//! A member is added at the end of the bytes, and the last one there fills the hole that it leaves, if that is as long;
+//! else what is behind it moves up. To move that always would be as many cache misses again as to move the heads.
 
 use std::hint::black_box;
 use std::ops::Range;
