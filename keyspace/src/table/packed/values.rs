@@ -1,7 +1,7 @@
-//! The values of a segment that stand in no block of records, in blocks of their own: a snapshot shares each until it
-//! is written to. An index stays as long as its value; what is gone leaves a hole, unless it was the last.
+//! The values of a segment that stand in no block of records, on shelves: a snapshot shares each until it is written
+//! to. An index stays as long as its value; what is gone leaves a hole, unless it was the last.
 //!
-//! All blocks but the last have [`PLACES`], and the last 1, 3, 7, 15 or so many: with its count of owners such a block
+//! All shelves but the last have [`PLACES`], and the last 1, 3, 7, 15 or so many: with its count of owners such a shelf
 //! fills a size that the allocator has. One vector, which grows by a fifth at a time, left slabs of fifteen sizes half
 //! used.
 
