@@ -9,7 +9,7 @@
 //! cargo xtask compat unit/scan ...   these files (quoted where a directive follows the name)
 //! cargo xtask compat --all           all files of the table below
 //! cargo xtask compat --update ...    writes the results into the scoreboard
-//! cargo xtask compat --verbose ...   names what failed and keeps what its servers wrote
+//! cargo xtask compat --verbose ...   names all that failed and keeps what its servers wrote
 //! ```
 
 use std::collections::BTreeMap;
@@ -117,9 +117,9 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
         patience,
     };
 
-    let scores = bench.run_all(&rows, verbose)?;
-    println!("\n{}", table(&scores));
     let before = parse(&fs::read_to_string(SCOREBOARD).unwrap_or_default());
+    let scores = bench.run_all(&rows, &before, verbose)?;
+    println!("\n{}", table(&scores));
     if update {
         return write_scoreboard(before, &scores);
     }
@@ -198,7 +198,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn run_all(&self, rows: &[Row], verbose: bool) -> Result<Scores> {
+    /// Says what failed of each file that does worse than `before`, or of all.
+    fn run_all(&self, rows: &[Row], before: &Scores, verbose: bool) -> Result<Scores> {
         let queue = Mutex::new(rows.iter());
         let scores = Mutex::new(Scores::new());
         let worker = |slot| -> Result<()> {
@@ -214,7 +215,8 @@ impl Bench {
                     score.expected,
                     start.elapsed().as_secs()
                 );
-                if verbose {
+                let is_worse = before.get(row.0).is_some_and(|before| score.passed < before.passed);
+                if verbose || is_worse {
                     report.failures.iter().for_each(|failure| println!("    {failure}"));
                 }
                 if let Ok(mut scores) = scores.lock() {
@@ -338,13 +340,18 @@ impl Report {
     }
 }
 
-/// Counts `[ok]: name (ms)`, `[err]: name`, `[exception]: ...` and the timeout of the suite itself.
+/// Counts `[ok]: name (ms)`, `[err]: name`, `[exception]: ...` and the timeout of the suite itself. The line after a
+/// failure says why.
 fn read_report(log: &str) -> Report {
     let mut report = Report::default();
-    for line in log.lines() {
+    let mut lines = log.lines().peekable();
+    while let Some(line) = lines.next() {
         match line.split_once("]: ") {
             Some(("[ok", _)) => report.score.passed += 1,
-            Some(("[err" | "[exception" | "[TIMEOUT", what)) => report.fail(String::from(what)),
+            Some(("[err" | "[exception" | "[TIMEOUT", what)) => {
+                let why = lines.next_if(|next| !next.starts_with('[')).unwrap_or_default();
+                report.fail(format!("{what}: {why}"));
+            }
             _ => {}
         }
     }
@@ -410,7 +417,8 @@ mod tests {
                    [ignore]: large memory\n[exception]: Executing test client: I/O error\n[1/1 done]: unit/type/string (1 seconds)\n";
         let report = read_report(log);
         assert_eq!(report.score, Score { passed: 1, failed: 2, expected: 0 });
-        assert_eq!(report.failures.len(), 2);
+        let why = ["GETEX in tests/unit/type/string.tcl: late detail", "Executing test client: I/O error: "];
+        assert_eq!(report.failures, why);
     }
 
     #[test]
