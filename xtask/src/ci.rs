@@ -105,17 +105,23 @@ fn test() -> Result<()> {
     Ok(())
 }
 
-/// Runs each crate's examples: a reader will type them. The floor server is a measuring tool and runs in `bench`.
+/// Runs each crate's examples: a reader will type them. They are built with the workspace, as the tests have been; that a
+/// crate stands alone, whatever features its neighbours ask for, is checked beside that. The floor server is a measuring
+/// tool and runs in `bench`.
 fn examples() -> Result<()> {
+    cargo("build --workspace --examples --quiet")?;
+    let shell = workspace::shell()?;
     for (package, folder) in tidy::CRATES {
         let examples = workspace::root().join(folder).join("examples");
         if !examples.is_dir() {
             continue;
         }
+        cargo(&format!("check --quiet -p {package} --examples"))?;
         for path in tidy::files(&examples)? {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path.file_stem().unwrap_or_default();
             if name != "floor" && path.extension().is_some_and(|suffix| suffix == "rs") {
-                cargo(&format!("run --quiet -p {package} --example {name}"))?;
+                let example = workspace::target_dir().join("debug/examples").join(name);
+                cmd!(shell, "{example}").run()?;
             }
         }
     }

@@ -28,6 +28,7 @@ pub struct Node {
 }
 
 /// Where the master's parts are.
+#[derive(Debug, Clone, Copy)]
 struct Head {
     live_at: At,
     deleted_at: At,
@@ -59,13 +60,14 @@ impl Node {
     /// ID; even what is smaller than the master, if no other entry is left.
     pub fn from_parts(master: StreamId, pack: Listpack) -> Option<Self> {
         let mut node = Node { master, pack };
-        let (mut live, mut deleted, mut next) = (0, 0, Some(node.first_entry()?));
+        let head = node.head()?;
+        let (mut live, mut deleted, mut next) = (0, 0, Some(node.first_entry(&head)?));
         // No entry has the ID zero, and none is in front of its master.
         let (mut last_live, mut in_order) = (StreamId::MIN, true);
         let mut last = master.prev().unwrap_or(StreamId::MIN);
         while let Some(at) = next {
-            let (entry, behind) = node.entry(at)?;
-            let is_sound = node.end(at).and_then(|end| node.back(end)) == Some(at)
+            let (entry, end) = node.entry(&head, at)?;
+            let is_sound = node.back(end) == Some(at)
                 && entry.fields.len() > 0
                 && entry.fields.clone().count() == entry.fields.len()
                 && (entry.deleted || last_live < entry.id);
@@ -80,7 +82,7 @@ impl Node {
                 live += 1;
                 last_live = entry.id;
             }
-            next = behind;
+            next = node.pack.next(end);
         }
         if node.counts() != (live, deleted) {
             return None;
@@ -168,19 +170,20 @@ impl Node {
     /// Drops entries, those deleted before and others, without a trace. If the first that is kept is in front of the
     /// master, it is the new one; the fields stay the old one's.
     pub(super) fn retain(&mut self, keeps: impl Fn(&Entry<'_>) -> bool) {
+        let Some(head) = self.head() else { return };
         let first = self.entries().find(|entry| keeps(entry));
         let master = first.map_or(self.master, |entry| entry.id.min(self.master));
         let (mut pack, mut live, mut deleted) = (Listpack::new(), 0, 0);
-        pack.extend(self.elements(self.pack.first(), self.first_entry()));
-        let mut next = self.first_entry();
-        while let Some((at, (entry, behind))) = next.and_then(|at| Some((at, self.entry(at)?))) {
+        let mut next = self.first_entry(&head);
+        pack.extend(self.elements(self.pack.first(), next));
+        while let Some((at, (entry, end))) = next.and_then(|at| Some((at, self.entry(&head, at)?))) {
+            next = self.pack.next(end);
             if keeps(&entry) {
-                let elements = || self.elements(Some(at), behind);
+                let elements = || self.elements(Some(at), next);
                 let id = deltas(entry.id, master).map(Element::Int);
                 pack.extend(elements().take(1).chain(id).chain(elements().skip(3)));
                 *if entry.deleted { &mut deleted } else { &mut live } += 1;
             }
-            next = behind;
         }
         (self.master, self.pack) = (master, pack);
         self.set_counts(live, deleted);
@@ -209,55 +212,44 @@ impl Node {
 
     /// The entries in reverse order, deleted ones among them.
     pub(super) fn entries_rev(&self) -> impl Iterator<Item = Entry<'_>> {
-        let back = |end: At| self.back(end);
-        let ends = std::iter::successors(self.pack.last(), move |&end| self.pack.prev(back(end)?));
-        ends.map_while(move |end| self.entry(self.back(end)?)).map(|(entry, _)| entry)
+        let head = self.head();
+        let mut end = self.pack.last();
+        std::iter::from_fn(move || {
+            let at = self.back(end?)?;
+            end = self.pack.prev(at);
+            Some(self.entry(&head?, at)?.0)
+        })
     }
 
     fn places(&self) -> impl Iterator<Item = (At, Entry<'_>)> {
-        let mut next = self.first_entry();
+        let head = self.head();
+        let mut next = head.and_then(|head| self.first_entry(&head));
         std::iter::from_fn(move || {
             let at = next?;
-            let (entry, behind) = self.entry(at)?;
-            next = behind;
+            let (entry, end) = self.entry(&head?, at)?;
+            next = self.pack.next(end);
             Some((at, entry))
         })
     }
 
-    /// Reads the entry whose flags are at a place; also where the next one's are.
-    fn entry(&self, flags_at: At) -> Option<(Entry<'_>, Option<At>)> {
+    /// Reads the entry whose flags are at a place; also where its last element is.
+    fn entry(&self, head: &Head, flags_at: At) -> Option<(Entry<'_>, At)> {
         let (pack, master) = (&self.pack, self.master);
         let ms_at = pack.next(flags_at)?;
         let seq_at = pack.next(ms_at)?;
         let (flags, ms, seq) = (self.int(flags_at)?, self.int(ms_at)?, self.int(seq_at)?);
         let id = StreamId { ms: master.ms.wrapping_add(ms as u64), seq: master.seq.wrapping_add(seq as u64) };
         let behind_seq = pack.next(seq_at)?;
-        let fields = if flags & SAME_FIELDS != 0 {
-            let head = self.head()?;
-            Fields { pack, names: Some(head.fields_at), at: Some(behind_seq), left: head.fields }
+        let (fields, texts) = if flags & SAME_FIELDS != 0 {
+            let names = Some(head.fields_at);
+            (Fields { pack, names, at: Some(behind_seq), left: head.fields }, head.fields)
         } else {
-            let len = usize::try_from(self.int(behind_seq)?).ok()?;
-            Fields { pack, names: None, at: pack.next(behind_seq), left: len }
+            let left = usize::try_from(self.int(behind_seq)?).ok()?;
+            let texts = left.checked_mul(2)?;
+            (Fields { pack, names: None, at: pack.next(behind_seq), left }, texts)
         };
-        let entry = Entry { id, deleted: flags & DELETED != 0, fields };
-        let end = self.end(flags_at)?;
-        Some((entry, pack.next(end)))
-    }
-
-    /// The place of the last element of the entry whose flags are at a place.
-    fn end(&self, flags_at: At) -> Option<At> {
-        let pack = &self.pack;
-        let behind_seq = pack.next(pack.next(pack.next(flags_at)?)?)?;
-        let (mut at, skipped) = if self.int(flags_at)? & SAME_FIELDS != 0 {
-            (behind_seq, self.head()?.fields)
-        } else {
-            let fields = usize::try_from(self.int(behind_seq)?).ok()?;
-            (pack.next(behind_seq)?, fields.checked_mul(2)?)
-        };
-        for _ in 0..skipped {
-            at = pack.next(at)?;
-        }
-        Some(at)
+        let end = (0..texts).try_fold(fields.at?, |at, _| pack.next(at))?;
+        Some((Entry { id, deleted: flags & DELETED != 0, fields }, end))
     }
 
     /// The place of the flags of the entry whose last element is at a place; `None` at the master's end.
@@ -308,8 +300,7 @@ impl Node {
             })
     }
 
-    fn first_entry(&self) -> Option<At> {
-        let head = self.head()?;
+    fn first_entry(&self, head: &Head) -> Option<At> {
         let zero = (0..head.fields).try_fold(head.fields_at, |at, _| self.pack.next(at))?;
         self.pack.next(zero)
     }
