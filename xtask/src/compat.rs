@@ -126,8 +126,8 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
     let worse: Vec<String> = scores
         .iter()
         .filter_map(|(name, score)| {
-            let before = before.get(*name).filter(|before| score.passed < before.passed)?;
-            Some(format!("{name} passes {}, {SCOREBOARD} says {}", score.passed, before.passed))
+            let missed = missed(&before, name, score)?;
+            Some(format!("{name} passes {}, {SCOREBOARD} says {}", score.passed, missed.passed))
         })
         .collect();
     ensure!(worse.is_empty(), "{}", worse.join("; "));
@@ -143,6 +143,11 @@ struct Score {
 }
 
 type Scores = BTreeMap<&'static str, Score>;
+
+/// The score before, if a file does worse now.
+fn missed<'a>(before: &'a Scores, name: &str, score: &Score) -> Option<&'a Score> {
+    before.get(name).filter(|before| score.passed < before.passed)
+}
 
 fn selection(names: &[String], all: bool) -> Result<Vec<Row>> {
     for name in names {
@@ -215,8 +220,7 @@ impl Bench {
                     score.expected,
                     start.elapsed().as_secs()
                 );
-                let is_worse = before.get(row.0).is_some_and(|before| score.passed < before.passed);
-                if verbose || is_worse {
+                if verbose || missed(before, row.0, &score).is_some() {
                     report.failures.iter().for_each(|failure| println!("    {failure}"));
                 }
                 if let Ok(mut scores) = scores.lock() {
