@@ -69,7 +69,7 @@ mod tests {
             ("set auth requirepass", "set auth requirepass"),
         ] {
             let argv: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
-            let command = CommandTable::new(&[]).lookup(&argv).unwrap();
+            let command = CommandTable::new(&[]).lookup(&argv, None).unwrap();
             let text = shown(command, &argv).join(&b' ');
             assert_eq!(String::from_utf8_lossy(&text), expected);
         }

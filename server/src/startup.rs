@@ -79,7 +79,7 @@ impl<'a> Loader<'a> {
     }
 
     fn look_up(&self, argv: &[&[u8]]) -> Result<&'static DataSpec, SinkError> {
-        let known = self.server.table.lookup(argv).ok();
+        let known = self.server.table.lookup(argv, None).ok();
         let is_renamed = known.is_some_and(|command| command.renamed_from().is_some());
         let known = known.and_then(|command| match command.handler() {
             Handler::Data(spec) => Some(spec),

@@ -115,12 +115,16 @@ impl ChunkLimit {
             && chunk.iter().any(|element| !element.with_bytes(|bytes| self.is_packed(bytes.len())))
     }
 
-    /// By Redis's estimate, and by what a chunk takes in memory: a little beyond the limit that is a quarter more.
+    /// By Redis's estimate, and by what a chunk takes in memory: a little beyond the limit that is a quarter more. What an
+    /// element is encoded as, ten bytes more than its own at most, matters only near the limit.
     fn has_room(&self, chunk: &Listpack, element: &[u8]) -> bool {
         const ESTIMATED_HEAD_BYTES: usize = 8;
+        const NEAR_BYTES: usize = 10;
         let estimated_bytes = chunk.len_bytes() + element.len() + ESTIMATED_HEAD_BYTES;
-        let bytes = estimated_bytes.max(chunk.heap_bytes_with(element));
-        self.is_packed(element.len()) && !self.holds_plain(chunk) && self.admits(bytes, chunk.len() + 1)
+        self.is_packed(element.len())
+            && !self.holds_plain(chunk)
+            && self.admits(estimated_bytes, chunk.len() + 1)
+            && (estimated_bytes + NEAR_BYTES <= self.bytes || chunk.heap_bytes_with(element) <= self.bytes)
     }
 
     /// Whether an element may take the place of another. In Redis a node grows by that without a limit; here the next write

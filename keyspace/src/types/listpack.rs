@@ -302,17 +302,23 @@ impl Listpack {
     }
 
     /// Puts an element in the place of another.
-    pub fn replace(&mut self, At(at): At, bytes: &[u8]) {
-        self.put(at..at + span(&self.0, at), &[Encoded::new(bytes)], 0);
+    pub fn replace(&mut self, at: At, bytes: &[u8]) {
+        self.replace_by(at, &Encoded::new(bytes));
     }
 
     /// Puts an integer in the place of an element.
-    pub fn replace_int(&mut self, At(at): At, value: i64) {
-        let (new, old_len) = (Encoded::integer(value), span(&self.0, at));
-        // Counters mostly stay as long as they are.
+    pub fn replace_int(&mut self, at: At, value: i64) {
+        self.replace_by(at, &Encoded::integer(value));
+    }
+
+    /// Puts an element in the place of another: right there, if it is as long and nobody else has the blob.
+    #[inline]
+    fn replace_by(&mut self, At(at): At, new: &Encoded<'_>) {
+        let old_len = span(&self.0, at);
+        // Counters, flags and times mostly stay as long as they are.
         match self.0.own_mut() {
             Some(blob) if new.len_bytes() == old_len => _ = new.write(&mut blob[at..]),
-            _ => self.put(at..at + old_len, &[new], 0),
+            _ => self.put(at..at + old_len, std::slice::from_ref(new), 0),
         }
     }
 

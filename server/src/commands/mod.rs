@@ -220,6 +220,13 @@ impl Command {
         SERVES.iter().any(|name| self.is(name))
     }
 
+    /// Whether this word alone names it: clients know it by its own name, and the next word chooses no subcommand.
+    #[inline]
+    fn is_named_alone(&self, word: &[u8]) -> bool {
+        let stands_alone = !self.renamed && self.container.is_none() && self.subcommands_len() == 0;
+        stands_alone && word.eq_ignore_ascii_case(self.name().as_bytes())
+    }
+
     /// Whether it is the command (or the container) of this name.
     #[inline]
     pub fn is(&self, name: &str) -> bool {
@@ -231,9 +238,11 @@ impl Command {
 #[derive(Debug)]
 pub struct CommandTable {
     by_name: HashMap<Vec<u8>, Command, FixedState>,
+    /// The longest of these names.
+    longest_bytes: usize,
 }
 
-/// No command's name is longer.
+/// No command's own name is longer; what it is renamed to may be.
 const MAX_NAME_BYTES: usize = 32;
 
 impl CommandTable {
@@ -262,16 +271,19 @@ impl CommandTable {
                 by_name.insert(to.to_ascii_lowercase(), Command { renamed: true, ..command });
             }
         }
-        CommandTable { by_name }
+        let longest_bytes = by_name.keys().map(Vec::len).max().unwrap_or(0);
+        CommandTable { by_name, longest_bytes }
     }
 
-    /// Finds the command of a request and checks the number of its words.
+    /// Finds the command of a request and checks the number of its words. `last`: what its client has sent last, which most
+    /// send again.
     ///
     /// # Errors
     /// Redis's words for an unknown command or a wrong number of words.
     #[inline]
-    pub fn lookup(&self, argv: &[&[u8]]) -> Result<Command, CommandError> {
-        match self.find(argv) {
+    pub fn lookup(&self, argv: &[&[u8]], last: Option<Command>) -> Result<Command, CommandError> {
+        let again = last.filter(|last| argv.first().is_some_and(|name| last.is_named_alone(name)));
+        match again.or_else(|| self.find(argv)) {
             Some(command) if command.takes(argv.len()) => Ok(command),
             Some(command) => Err(CommandError::Arity(command.full_name().into())),
             None if argv.first().is_some_and(|name| self.get(name).is_some()) => {
@@ -302,8 +314,13 @@ impl CommandTable {
     /// The command (or container) of a name.
     #[inline]
     pub fn get(&self, name: &[u8]) -> Option<Command> {
+        if name.len() > self.longest_bytes {
+            return None;
+        }
         let mut lower = [0; MAX_NAME_BYTES];
-        let lower = lower.get_mut(..name.len())?;
+        let Some(lower) = lower.get_mut(..name.len()) else {
+            return self.by_name.get(&name.to_ascii_lowercase()).copied();
+        };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         self.by_name.get(&*lower).copied()
@@ -334,4 +351,33 @@ pub(crate) fn help(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result<
         None => {}
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CommandTable;
+    use crate::config::{Config, Start};
+
+    #[test]
+    fn what_a_client_has_sent_last_changes_nothing_about_what_is_found() {
+        let renamed = ["redis-server", "--rename-command", "GET", "put", "--rename-command", "CONFIG", "get"];
+        for words in [&renamed[..1], &renamed] {
+            let Start::Run(config, ..) = Config::from_args(words.iter().map(Into::into)).unwrap() else {
+                panic!()
+            };
+            let table = CommandTable::new(&config.renamed_commands);
+            let found = |argv: &[&[u8]], last| {
+                let found = table.lookup(argv, last).map(|command| command.full_name());
+                found.map_err(|error| error.to_string())
+            };
+            let names: Vec<&[u8]> = table.by_name.keys().map(|name| &**name).chain([&b""[..]]).collect();
+            for argv in names.iter().flat_map(|name| [vec![*name], vec![name, b"get"], vec![name, b"count"]])
+            {
+                let expected = found(&argv, None);
+                for last in table.flat() {
+                    assert_eq!(found(&argv, Some(last)), expected, "{argv:?} behind {}", last.full_name());
+                }
+            }
+        }
+    }
 }

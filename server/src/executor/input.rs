@@ -138,7 +138,8 @@ impl Server {
 
     /// One request: everything that happens before, to and after it. False if it must wait where it stands.
     fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> bool {
-        let looked_up = self.table.lookup(argv);
+        let last = self.clients.get(id).and_then(|client| client.last_command);
+        let looked_up = self.table.lookup(argv, last);
         if looked_up.is_err() && is_from_browser(argv) {
             self.turn_browser_away(id);
             return true;

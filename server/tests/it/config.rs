@@ -166,10 +166,18 @@ fn config_set_changes_all_or_nothing() {
 fn a_renamed_command_has_its_new_name_and_an_empty_one_is_gone() {
     let world = World::new();
     let path = world.path().join("redis.conf");
-    fs::write(&path, "rename-command FLUSHALL \"\"\nrename-command SET put\n").unwrap();
+    // As long as the one in Redis's own redis.conf.
+    let secret = "b840fc02d524045429941cc15f59e41cb7be6c52";
+    let lines =
+        format!("rename-command FLUSHALL \"\"\nrename-command SET put\nrename-command ECHO {secret}\n");
+    fs::write(&path, lines).unwrap();
     let options = [path.to_str().unwrap(), "--appendonly", "yes"];
     let server = world.start(&options);
     let mut client = server.client();
+    for _ in 0..2 {
+        assert_eq!(client.ask(&format!("{} word", secret.to_uppercase())), "word");
+        assert_eq!(client.ask("ECHO word"), "-ERR unknown command 'ECHO', with args beginning with: 'word' ");
+    }
     assert_eq!(client.ask("FLUSHALL"), "-ERR unknown command 'FLUSHALL', with args beginning with: ");
     assert_eq!(client.ask("SET a 1"), "-ERR unknown command 'SET', with args beginning with: 'a' '1' ");
     client.ok("PUT a 1");

@@ -291,3 +291,28 @@ fn a_listpack_far_beyond_any_limit_becomes_many_chunks_of_the_same_list() {
         assert_eq!(List::from_chunks(vec![pack.clone()], limit).encoding(), expected, "{elements} elements");
     }
 }
+
+#[test]
+fn a_chunk_has_room_up_to_the_limit_whatever_an_element_is_encoded_as() {
+    let lens = [0, 1, 62, 63, 64, 126, 4095, 4096, 16_377, 16_378];
+    let texts = lens.map(|len| "x".repeat(len)).into_iter();
+    let numbers = [0, 127, 128, 4096, 1 << 20, i64::MAX, i64::MIN].map(|number| number.to_string());
+    let elements: Vec<String> = texts.chain(numbers).collect();
+    for (held, element) in
+        elements.iter().flat_map(|held| elements.iter().map(move |element| (held, element)))
+    {
+        let mut chunk = single(b"first");
+        chunk.push_back(held.as_bytes());
+        let fits_bytes =
+            (chunk.len_bytes() + element.len() + 8).max(chunk.heap_bytes_with(element.as_bytes()));
+        for bytes in fits_bytes - 20..fits_bytes + 20 {
+            let limit = ChunkLimit { bytes, count: 3, by_size: true, packed: usize::MAX };
+            let expected = bytes >= fits_bytes;
+            assert_eq!(
+                limit.has_room(&chunk, element.as_bytes()),
+                expected,
+                "{held:.9} {element:.9} {bytes}"
+            );
+        }
+    }
+}
