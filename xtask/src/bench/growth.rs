@@ -2,8 +2,8 @@
 //! full, or too empty. The keys of a database, and one hash, set and sorted set.
 //!
 //! A round trip also has what the machine does in between, which the floor shows; SLOWLOG has the server's own clock, which
-//! runs on while the machine takes its core. What a server's threads take of the CPU until the reply is there is what the
-//! server does by itself: they wait for nothing else here, as there is no log.
+//! runs on while the machine takes its core. What a server's threads take of the CPU from one reply to the next has
+//! neither, but also what they do by themselves; they wait for no disk here, as there is no log.
 
 use std::time::Instant;
 
@@ -98,7 +98,7 @@ fn steps(row: &str, scale: u64) -> Vec<Step> {
 
 /// The values of [`ROWS`] for one server; the floor has no SLOWLOG.
 fn values(server: &Server, client: &mut Client, words: &str, count: u64) -> Result<[f64; ROWS.len()]> {
-    let (mut trips_ms, mut cpu_ms) = (Vec::with_capacity(count as usize), Vec::with_capacity(count as usize));
+    let (mut trips, mut of_cpu) = (Longest::default(), Longest::default());
     client.call(&["SLOWLOG", "RESET"])?;
     let mut used_us = cpu_us(server.pid())?;
     for item in 0..count {
@@ -106,31 +106,35 @@ fn values(server: &Server, client: &mut Client, words: &str, count: u64) -> Resu
         let words: Vec<&str> = words.split(' ').collect();
         let begin = Instant::now();
         client.call(&words)?;
-        trips_ms.push(begin.elapsed().as_secs_f64() * 1e3);
-        let now_us = cpu_us(server.pid())?;
-        cpu_ms.push((now_us - used_us) / 1e3);
-        used_us = now_us;
+        trips.note(begin.elapsed().as_secs_f64() * 1e3);
+        let before_us = std::mem::replace(&mut used_us, cpu_us(server.pid())?);
+        of_cpu.note((used_us - before_us) / 1e3);
     }
-    let [longest_ms, above] = longest_and_above(&trips_ms);
-    let [longest_slow_ms, slow] = match client.call(&["SLOWLOG", "GET", "-1"])? {
-        Value::Array(entries) => {
-            longest_and_above(&entries.into_iter().filter_map(took_ms).collect::<Vec<f64>>())
-        }
-        _ => [f64::NAN; 2],
-    };
-    let [longest_cpu_ms, above_of_cpu] = longest_and_above(&cpu_ms);
-    Ok([longest_ms, above, longest_slow_ms, slow, longest_cpu_ms, above_of_cpu])
+    let mut slow = Longest::default();
+    match client.call(&["SLOWLOG", "GET", "-1"])? {
+        Value::Array(entries) => entries.into_iter().filter_map(took_ms).for_each(|ms| slow.note(ms)),
+        _ => slow = Longest { ms: f64::NAN, above: f64::NAN },
+    }
+    Ok([trips.ms, trips.above, slow.ms, slow.above, of_cpu.ms, of_cpu.above])
+}
+
+/// The longest of some times, and how many of them are above 1 ms.
+#[derive(Default)]
+struct Longest {
+    ms: f64,
+    above: f64,
+}
+
+impl Longest {
+    fn note(&mut self, ms: f64) {
+        self.ms = self.ms.max(ms);
+        self.above += f64::from(ms > 1.0);
+    }
 }
 
 /// What an entry of SLOWLOG says it took.
 fn took_ms(entry: Value) -> Option<f64> {
     Some(entry.into_array().get(2)?.text().parse::<f64>().ok()? / 1e3)
-}
-
-/// The longest of some times, and how many are above 1 ms.
-fn longest_and_above(times_ms: &[f64]) -> [f64; 2] {
-    let above = times_ms.iter().filter(|time_ms| **time_ms > 1.0).count();
-    [times_ms.iter().copied().fold(0.0, f64::max), above as f64]
 }
 
 #[cfg(test)]
