@@ -13,9 +13,9 @@
 //! | `disk` | reads beside synced writes, writes while an fsync runs, and a disk that another process keeps busy |
 //!
 //! The servers take turns within a round, in another order each round, and medians over the rounds (of `commands` over
-//! their slices) are printed: a noisy machine then harms all alike. `--row`: of `commands`, `memory` and `growth` only the rows with these
-//! words, whole, in their names. `ratio` is ours to the better peer's. The floor (`server/examples/floor.rs`) parses and
-//! answers and does nothing else.
+//! their slices) are printed: a noisy machine then harms all alike. `--row`: of `commands`, `memory` and `growth` only
+//! the rows with these words, whole, in their names. `ratio` is ours to the better peer's. The floor
+//! (`server/examples/floor.rs`) parses and answers and does nothing else.
 
 use std::collections::BTreeMap;
 use std::fs;

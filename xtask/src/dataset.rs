@@ -301,9 +301,7 @@ fn stream(client: &mut Client, key: &[u8]) -> Result<Vec<Value>> {
     let mut content = client.call(&[&b"XRANGE"[..], key, b"-", b"+"])?.into_array();
     let about = pairs(client.call(&[&b"XINFO"[..], b"STREAM", key])?.into_array());
     let kept = ["length", "last-generated-id", "max-deleted-entry-id", "entries-added"];
-    let is_kept =
-        |pair: &Value| matches!(pair, Value::Array(pair) if kept.contains(&pair[0].text().as_str()));
-    content.extend(about.into_iter().filter(is_kept));
+    content.extend(about.into_iter().filter(|field| has_name(field, &kept)));
     for group in client.call(&[&b"XINFO"[..], b"GROUPS", key])?.into_array() {
         let name = group.clone().into_array().swap_remove(1).text();
         let pending =
@@ -322,9 +320,12 @@ fn stream(client: &mut Client, key: &[u8]) -> Result<Vec<Value>> {
 /// Redis 7.2. What it follows to, the differ asks redis-server.
 fn group_without_lag(group: Value) -> Value {
     let fields = pairs(group.into_array()).into_iter();
-    Value::Array(
-        fields.filter(|pair| !matches!(pair, Value::Array(pair) if pair[0].text() == "lag")).collect(),
-    )
+    Value::Array(fields.filter(|field| !has_name(field, &["lag"])).collect())
+}
+
+/// Whether a name and its value have one of these names.
+fn has_name(field: &Value, names: &[&str]) -> bool {
+    matches!(field, Value::Array(pair) if names.contains(&pair[0].text().as_str()))
 }
 
 /// Members and scores; the scores printed one way, as 7.0 and 7.2 print doubles differently.

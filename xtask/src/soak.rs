@@ -8,12 +8,13 @@
 //! to see that it runs.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
 use crate::args::Args;
 use crate::{differ, workspace};
@@ -205,14 +206,11 @@ fn told(line: &str) -> Option<(&str, u64)> {
     Some((what, amount.parse().ok()?))
 }
 
-/// The CPU seconds of this process and of all its children that have ended, theirs included: `utime` to `cstime` of
-/// `/proc/self/stat`, in ticks of 10 ms.
+/// The CPU seconds of this process and of all its children that have ended, theirs included.
 fn cpu_used_s() -> Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    // The program's name, in parentheses, may hold blanks.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks = fields.skip(11).take(4).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
-    Ok(ticks / 100.0)
+    let (own, children) = (getrusage(UsageWho::RUSAGE_SELF)?, getrusage(UsageWho::RUSAGE_CHILDREN)?);
+    let times = [own.user_time(), own.system_time(), children.user_time(), children.system_time()];
+    Ok(times.iter().map(|time| time.num_microseconds() as f64 / 1e6).sum())
 }
 
 fn table(rows: &[Row]) -> String {

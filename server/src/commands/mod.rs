@@ -24,6 +24,7 @@ pub(crate) use keyspace::commands::integer;
 use keyspace::commands::{
     DataSpec, GROUPS, Group, Keys, Spec, flags, unknown_command, unknown_subcommand, write_help,
 };
+use smallvec::SmallVec;
 
 use crate::client::ClientId;
 use crate::config::RenamedCommand;
@@ -243,7 +244,7 @@ pub struct CommandTable {
 }
 
 /// No command's own name is longer; what it is renamed to may be.
-const MAX_NAME_BYTES: usize = 32;
+const OWN_NAME_BYTES: usize = 32;
 
 impl CommandTable {
     /// All commands, renamed (or, to the empty name, taken away) as `rename-command` says.
@@ -317,11 +318,7 @@ impl CommandTable {
         if name.len() > self.longest_bytes {
             return None;
         }
-        let mut lower = [0; MAX_NAME_BYTES];
-        let Some(lower) = lower.get_mut(..name.len()) else {
-            return self.by_name.get(&name.to_ascii_lowercase()).copied();
-        };
-        lower.copy_from_slice(name);
+        let mut lower: SmallVec<[u8; OWN_NAME_BYTES]> = SmallVec::from_slice(name);
         lower.make_ascii_lowercase();
         self.by_name.get(&*lower).copied()
     }
