@@ -101,7 +101,9 @@ impl Unit {
         self.ready.clear();
         self.events.clear();
         self.remarks.clear();
-        self.block = None;
+        if self.block.is_some() {
+            self.block = None;
+        }
         self.encoded.clear();
         self.ends.clear();
     }
@@ -110,10 +112,12 @@ impl Unit {
     #[inline]
     fn is_large(&self) -> bool {
         const KEPT_BYTES: usize = 64 << 10;
-        const KEPT_ITEMS: usize = 2 << 10;
-        let lists =
-            [self.touched.capacity(), self.ends.capacity(), self.ready.capacity(), self.events.capacity()];
-        self.encoded.capacity() > KEPT_BYTES || lists.into_iter().sum::<usize>() > KEPT_ITEMS
+        const KEPT_ITEMS: usize = 1 << 10;
+        self.encoded.capacity() > KEPT_BYTES
+            || self.touched.capacity() > KEPT_ITEMS
+            || self.ends.capacity() > KEPT_ITEMS
+            || self.ready.capacity() > KEPT_ITEMS
+            || self.events.capacity() > KEPT_ITEMS
     }
 
     /// The effects: database and encoded request, in order. More than one must be logged as a transaction.

@@ -214,7 +214,8 @@ impl Keyspace {
     }
 
     /// Executes a command that was looked up before, and whose arity was checked.
-    #[inline]
+    // The call is then never written down, field by field, to be read again in wider words: that waits for the writes.
+    #[inline(always)]
     pub fn execute_spec(
         &mut self,
         spec: &commands::DataSpec,
@@ -309,6 +310,12 @@ impl Keyspace {
                 db.table().warm(&hashes);
             }
         }
+    }
+
+    /// Whether there is something to [take](Self::take_garbage).
+    #[inline]
+    pub fn has_garbage(&self) -> bool {
+        !self.garbage.is_empty()
     }
 
     /// Takes the big values that were unlinked and the databases that were flushed, to be dropped on another thread.

@@ -114,10 +114,11 @@ impl Parser {
     ///
     /// # Panics
     /// When `buf` is shorter than it was then.
-    #[inline]
     pub fn argv<'a>(&'a self, buf: &'a [u8]) -> Argv<'a> {
         let source = if self.words_are_inline { &self.words[..] } else { buf };
-        self.spans.iter().map(|span| &source[span.start..span.start + span.len]).collect()
+        let mut argv = Argv::new();
+        argv.extend(self.spans.iter().map(|span| &source[span.start..span.start + span.len]));
+        argv
     }
 
     /// How many bytes the current argument still needs after those in `buf`: what a reader may reserve for, as the

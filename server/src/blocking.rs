@@ -124,6 +124,12 @@ impl Blocking {
         }
     }
 
+    /// Whether a key is ready that somebody waits for.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The next ready key, and those who wait for it now, in order.
     pub fn next_ready(&mut self) -> Option<(DbIndex, Str, Vec<ClientId>)> {
         let place = self.ready.pop_front()?;
@@ -335,7 +341,7 @@ impl Server {
         let Some(blocked) = self.unpark(id) else { return };
         let failed = self.count_error(id, start);
         self.end_silence(id, start);
-        self.finished(id, &blocked.command, &blocked.argv.words(), blocked.took_ns, failed);
+        self.finished(id, blocked.command, &blocked.argv.words(), blocked.took_ns, failed);
     }
 
     /// CLIENT REPLY, for the reply of a command that was parked.

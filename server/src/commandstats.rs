@@ -28,7 +28,7 @@ struct Row {
 impl CommandStats {
     /// A command was executed. `tracked`: `latency-tracking` is on.
     #[inline]
-    pub fn called(&mut self, command: &Command, took_ns: u64, failed: bool, tracked: bool) {
+    pub fn called(&mut self, command: Command, took_ns: u64, failed: bool, tracked: bool) {
         let row = self.row(command);
         row.calls += 1;
         row.took_ns += took_ns;
@@ -40,19 +40,19 @@ impl CommandStats {
 
     /// A command was refused.
     pub fn rejected(&mut self, command: Command) {
-        self.row(&command).rejected += 1;
+        self.row(command).rejected += 1;
     }
 
     /// The latencies of a command, if any were recorded.
     pub fn latencies(&self, command: Command) -> Option<&Histogram> {
-        let row = self.rows.get(usize::from(command.number));
+        let row = self.rows.get(command.number());
         row.map(|row| &row.latencies).filter(|latencies| !latencies.is_empty())
     }
 
     /// INFO's Commandstats.
     pub fn info(&self, table: &CommandTable, fields: &mut Fields) {
         for command in table.flat() {
-            let Some(row) = self.rows.get(usize::from(command.number)) else { continue };
+            let Some(row) = self.rows.get(command.number()) else { continue };
             if row.calls + row.rejected + row.failed == 0 {
                 continue;
             }
@@ -82,8 +82,8 @@ impl CommandStats {
     }
 
     #[inline]
-    fn row(&mut self, command: &Command) -> &mut Row {
-        let at = usize::from(command.number);
+    fn row(&mut self, command: Command) -> &mut Row {
+        let at = command.number();
         if at >= self.rows.len() {
             self.add_rows(at);
         }

@@ -95,7 +95,7 @@ fn unix_now() -> Duration {
 impl Server {
     /// Counts a command that has been executed to its end, and enters it where it took long.
     #[inline]
-    pub fn finished(&mut self, id: ClientId, command: &Command, argv: &[&[u8]], took_ns: u64, failed: bool) {
+    pub fn finished(&mut self, id: ClientId, command: Command, argv: &[&[u8]], took_ns: u64, failed: bool) {
         self.stats.commands += 1;
         // EXEC counts what it executes.
         if !self.in_exec {
@@ -108,14 +108,14 @@ impl Server {
     }
 
     #[cold]
-    fn note_slow(&mut self, id: ClientId, command: &Command, argv: &[&[u8]], took: Duration) {
+    fn note_slow(&mut self, id: ClientId, command: Command, argv: &[&[u8]], took: Duration) {
         self.note_latency(if command.has(flags::FAST) { "fast-command" } else { "command" }, took);
         let slow = slowlog_threshold(&self.config).is_some_and(|threshold| took >= threshold);
         if slow
             && !command.has(flags::SKIP_SLOWLOG)
             && let Some(client) = self.clients.get(id)
         {
-            let (unix_s, words) = (unix_now().as_secs() as i64, shown(*command, argv));
+            let (unix_s, words) = (unix_now().as_secs() as i64, shown(command, argv));
             let (peer, max_len) = (client.peer_text(), self.config.slowlog_max_len);
             self.observer.slowlog.push(unix_s, took, &words, peer, &client.name, max_len);
         }

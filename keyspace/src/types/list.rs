@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listpack    [a b c]
-//! quicklist   tree of chunks  [a b c] [d e] [a very long element] [f g h]      weight of a chunk: its elements
+//! quicklist   chunks  [a b c] [d e] [a very long element] [f g h]
 //! ```
 //! A chunk stays about within `list-max-listpack-size`; an element beyond it has a chunk of its own. A write after a clone
 //! copies one chunk and the tree's path to it. What another server wrote keeps its chunks, but for those far beyond any
@@ -16,9 +16,11 @@
 
 use triomphe::Arc;
 
+use self::chunks::Chunks;
 use crate::Limits;
 use crate::types::listpack::{At, Element, Listpack};
-use crate::types::tree::{self, Item, Tree};
+
+mod chunks;
 
 /// Beyond any limit: twice the highest that `list-max-listpack-size` may set. A listpack that is no longer knows how many
 /// elements it has.
@@ -32,7 +34,7 @@ pub struct List(Repr);
 enum Repr {
     Listpack(Listpack),
     /// Behind a pointer: a value has a place in its segment's vector, which is to be no wider than most values need.
-    Quicklist(Arc<Tree<Listpack>>),
+    Quicklist(Arc<Chunks>),
 }
 
 impl Repr {
@@ -44,17 +46,6 @@ impl Repr {
 impl Default for Repr {
     fn default() -> Self {
         Repr::Listpack(Listpack::new())
-    }
-}
-
-impl Item for Listpack {
-    type Key = ();
-
-    fn key(&self) {}
-
-    #[inline]
-    fn weight(&self) -> usize {
-        self.len()
     }
 }
 
@@ -174,7 +165,7 @@ impl List {
     pub fn len(&self) -> usize {
         match &self.0 {
             Repr::Listpack(pack) => pack.len(),
-            Repr::Quicklist(tree) => tree.weight(),
+            Repr::Quicklist(chunks) => chunks.weight(),
         }
     }
 
@@ -195,7 +186,7 @@ impl List {
     pub fn free_effort(&self) -> usize {
         match &self.0 {
             Repr::Listpack(_) => 1,
-            Repr::Quicklist(tree) => tree.len(),
+            Repr::Quicklist(chunks) => chunks.len(),
         }
     }
 
@@ -211,17 +202,17 @@ impl List {
     pub(crate) fn chunk(&self, at: usize) -> Option<&Listpack> {
         match &self.0 {
             Repr::Listpack(pack) => (at == 0).then_some(pack),
-            Repr::Quicklist(tree) => tree.get(at),
+            Repr::Quicklist(chunks) => chunks.get(at),
         }
     }
 
     /// The listpacks that the list consists of, in order: what an RDB file holds.
     pub fn chunks(&self) -> impl Iterator<Item = &Listpack> {
-        let (pack, tree) = match &self.0 {
+        let (pack, chunks) = match &self.0 {
             Repr::Listpack(pack) => (Some(pack), None),
-            Repr::Quicklist(tree) => (None, Some(tree.iter())),
+            Repr::Quicklist(chunks) => (None, Some(chunks.range(0..chunks.len()))),
         };
-        pack.into_iter().chain(tree.into_iter().flatten())
+        pack.into_iter().chain(chunks.into_iter().flatten())
     }
 
     /// The element at an index.
@@ -249,14 +240,14 @@ impl List {
             Repr::Listpack(pack) => {
                 Iter { towards, chunks: None, current: seek(pack, index).map(|at| (pack, at)) }
             }
-            Repr::Quicklist(tree) => {
-                let found = tree.seek_weight(index).and_then(|(chunk, offset)| {
-                    let pack = tree.get(chunk)?;
+            Repr::Quicklist(chunks) => {
+                let found = chunks.seek(index).and_then(|(chunk, offset)| {
+                    let pack = chunks.get(chunk)?;
                     Some((chunk, (pack, seek(pack, offset)?)))
                 });
                 let rest = found.map(|(chunk, _)| match towards {
-                    End::Left => tree.range(0..chunk),
-                    End::Right => tree.range(chunk + 1..tree.len()),
+                    End::Left => chunks.range(0..chunk),
+                    End::Right => chunks.range(chunk + 1..chunks.len()),
                 });
                 Iter { towards, chunks: rest, current: found.map(|(_, current)| current) }
             }
@@ -279,11 +270,11 @@ impl List {
 
     /// Becomes a listpack again if little is left. Call it after elements were removed or replaced.
     pub fn shrink(&mut self, limit: ChunkLimit) {
-        if let Repr::Quicklist(tree) = &self.0
-            && tree.len() <= 1
-            && tree.first().is_none_or(|chunk| limit.admits_as_listpack(chunk, true))
+        if let Repr::Quicklist(chunks) = &self.0
+            && chunks.len() <= 1
+            && chunks.get(0).is_none_or(|chunk| limit.admits_as_listpack(chunk, true))
         {
-            self.0 = Repr::Listpack(tree.first().cloned().unwrap_or_default());
+            self.0 = Repr::Listpack(chunks.get(0).cloned().unwrap_or_default());
         }
     }
 
@@ -291,9 +282,9 @@ impl List {
     pub fn push(&mut self, end: End, element: &[u8], limit: ChunkLimit) {
         match &mut self.0 {
             Repr::Listpack(pack) => push_in(pack, end, element),
-            Repr::Quicklist(tree) => {
-                let chunk = if end == End::Left { 0 } else { tree.len().saturating_sub(1) };
-                push_in_tree(Arc::make_mut(tree), chunk, end, element, limit);
+            Repr::Quicklist(chunks) => {
+                let chunk = if end == End::Left { 0 } else { chunks.len().saturating_sub(1) };
+                push_in_chunks(Arc::make_mut(chunks), chunk, end, element, limit);
             }
         }
     }
@@ -303,7 +294,7 @@ impl List {
         match &mut self.0 {
             Repr::Listpack(pack) if index >= pack.len() => {}
             Repr::Listpack(pack) => insert_at(pack, index + usize::from(side == End::Right), element),
-            Repr::Quicklist(tree) => insert_in_tree(Arc::make_mut(tree), index, side, element, limit),
+            Repr::Quicklist(chunks) => insert_in_chunks(Arc::make_mut(chunks), index, side, element, limit),
         }
     }
 
@@ -311,7 +302,9 @@ impl List {
     pub fn set(&mut self, index: usize, element: &[u8], limit: ChunkLimit) -> bool {
         match &mut self.0 {
             Repr::Listpack(pack) => seek(pack, index).map(|at| pack.replace(at, element)).is_some(),
-            Repr::Quicklist(tree) => replace_in_tree(Arc::make_mut(tree), index, element, limit).is_some(),
+            Repr::Quicklist(chunks) => {
+                replace_in_chunks(Arc::make_mut(chunks), index, element, limit).is_some()
+            }
         }
     }
 
@@ -321,7 +314,7 @@ impl List {
         match &mut self.0 {
             _ if count == 0 => {}
             Repr::Listpack(pack) => remove_at(pack, start, count),
-            Repr::Quicklist(tree) => remove_in_tree(Arc::make_mut(tree), start, start + count - 1),
+            Repr::Quicklist(chunks) => remove_in_chunks(Arc::make_mut(chunks), start, start + count - 1),
         }
     }
 
@@ -329,22 +322,22 @@ impl List {
     pub fn remove_equal(&mut self, element: &[u8], max: usize, from: End) -> usize {
         match &mut self.0 {
             Repr::Listpack(pack) => remove_equal(pack, element, max, from),
-            Repr::Quicklist(tree) => {
-                let tree = Arc::make_mut(tree);
+            Repr::Quicklist(chunks) => {
+                let chunks = Arc::make_mut(chunks);
                 let mut removed = 0;
                 // Walked by the number of chunks still to visit, because chunks that become empty go.
-                let mut left = tree.len();
+                let mut left = chunks.len();
                 while left > 0 && removed < max {
-                    let chunk = if from == End::Right { left - 1 } else { tree.len() - left };
+                    let chunk = if from == End::Right { left - 1 } else { chunks.len() - left };
                     left -= 1;
                     // Chunks without it are not copied.
-                    if tree.get(chunk).is_none_or(|pack| pack.find(pack.first(), element, 1).is_none()) {
+                    if chunks.get(chunk).is_none_or(|pack| pack.find(pack.first(), element, 1).is_none()) {
                         continue;
                     }
                     let change = |pack: &mut Listpack| remove_equal(pack, element, max - removed, from);
-                    removed += tree.update(chunk, change).unwrap_or(0);
-                    if tree.get(chunk).is_some_and(Listpack::is_empty) {
-                        tree.remove(chunk);
+                    removed += chunks.update(chunk, change).unwrap_or(0);
+                    if chunks.get(chunk).is_some_and(Listpack::is_empty) {
+                        chunks.remove(chunk);
                     }
                 }
                 removed
@@ -358,7 +351,7 @@ impl List {
 pub struct Iter<'a> {
     towards: End,
     /// The chunks still to come.
-    chunks: Option<tree::Iter<'a, Listpack>>,
+    chunks: Option<chunks::Iter<'a>>,
     current: Option<(&'a Listpack, At)>,
 }
 
@@ -414,126 +407,125 @@ fn split_giants(chunks: Vec<Listpack>, limit: ChunkLimit) -> Vec<Listpack> {
 }
 
 /// Adds an element at an end of a chunk, or as a chunk of its own there.
-fn push_in_tree(tree: &mut Tree<Listpack>, chunk: usize, end: End, element: &[u8], limit: ChunkLimit) {
-    if has_room(tree, chunk, element, limit) {
-        tree.update(chunk, |pack| push_in(pack, end, element));
-    } else {
+fn push_in_chunks(chunks: &mut Chunks, chunk: usize, end: End, element: &[u8], limit: ChunkLimit) {
+    let push = |pack: &mut Listpack| limit.has_room(pack, element).then(|| push_in(pack, end, element));
+    // The way to it is gone once.
+    if chunks.update(chunk, push).flatten().is_none() {
         let beside = chunk + usize::from(end == End::Right);
-        tree.insert(beside.min(tree.len()), single(element));
+        chunks.insert(beside.min(chunks.len()), single(element));
     }
 }
 
 /// The chunk of the element beside which it is to stand is the first choice, the chunk on the other side the second.
-fn insert_in_tree(tree: &mut Tree<Listpack>, index: usize, side: End, element: &[u8], limit: ChunkLimit) {
-    let Some((chunk, offset)) = tree.seek_weight(index) else { return };
-    let len = tree.get(chunk).map_or(0, Listpack::len);
+fn insert_in_chunks(chunks: &mut Chunks, index: usize, side: End, element: &[u8], limit: ChunkLimit) {
+    let Some((chunk, offset)) = chunks.seek(index) else { return };
+    let len = chunks.get(chunk).map_or(0, Listpack::len);
     let at = offset + usize::from(side == End::Right);
-    if has_room(tree, chunk, element, limit) {
-        tree.update(chunk, |pack| insert_at(pack, at, element));
+    if has_room(chunks, chunk, element, limit) {
+        chunks.update(chunk, |pack| insert_at(pack, at, element));
     } else if at == 0 {
         match chunk.checked_sub(1) {
-            Some(before) => push_in_tree(tree, before, End::Right, element, limit),
-            None => tree.insert(0, single(element)),
+            Some(before) => push_in_chunks(chunks, before, End::Right, element, limit),
+            None => chunks.insert(0, single(element)),
         }
     } else if at == len {
-        push_in_tree(tree, chunk + 1, End::Left, element, limit);
+        push_in_chunks(chunks, chunk + 1, End::Left, element, limit);
     } else if !limit.is_packed(element.len()) {
-        split(tree, chunk, at);
-        tree.insert(chunk + 1, single(element));
+        split(chunks, chunk, at);
+        chunks.insert(chunk + 1, single(element));
     } else {
-        split(tree, chunk, at);
+        split(chunks, chunk, at);
         // Away from the one beside which it stands.
         let (to, end, center) = match side {
             End::Left => (chunk, End::Right, chunk + 1),
             End::Right => (chunk + 1, End::Left, chunk),
         };
-        tree.update(to, |pack| push_in(pack, end, element));
-        merge_around(tree, center, limit);
+        chunks.update(to, |pack| push_in(pack, end, element));
+        merge_around(chunks, center, limit);
     }
 }
 
 /// `None` if there is no such element.
-fn replace_in_tree(tree: &mut Tree<Listpack>, index: usize, element: &[u8], limit: ChunkLimit) -> Option<()> {
-    let (chunk, offset) = tree.seek_weight(index)?;
-    let pack = tree.get(chunk)?;
+fn replace_in_chunks(chunks: &mut Chunks, index: usize, element: &[u8], limit: ChunkLimit) -> Option<()> {
+    let (chunk, offset) = chunks.seek(index)?;
+    let pack = chunks.get(chunk)?;
     let at = seek(pack, offset)?;
     if limit.may_replace(pack, at, element) || pack.len() == 1 && !limit.is_packed(element.len()) {
-        tree.update(chunk, |pack| pack.replace(at, element));
+        chunks.update(chunk, |pack| pack.replace(at, element));
     } else if pack.len() == 1 {
-        tree.remove(chunk);
-        push_in_tree(tree, chunk, End::Left, element, limit);
+        chunks.remove(chunk);
+        push_in_chunks(chunks, chunk, End::Left, element, limit);
     } else {
         // It stands alone between what was in front of the other and what was behind it.
         if offset + 1 < pack.len() {
-            split(tree, chunk, offset + 1);
+            split(chunks, chunk, offset + 1);
         }
         if offset == 0 {
-            tree.update(chunk, |pack| *pack = single(element));
+            chunks.update(chunk, |pack| *pack = single(element));
         } else {
-            tree.update(chunk, |pack| remove_at(pack, offset, 1));
-            tree.insert(chunk + 1, single(element));
-            merge_around(tree, chunk + 1, limit);
+            chunks.update(chunk, |pack| remove_at(pack, offset, 1));
+            chunks.insert(chunk + 1, single(element));
+            merge_around(chunks, chunk + 1, limit);
         }
     }
     Some(())
 }
 
 /// Makes two chunks of one: what was at `offset` begins the second.
-fn split(tree: &mut Tree<Listpack>, chunk: usize, offset: usize) {
-    let right = tree.update(chunk, |pack| split_off(pack, offset));
-    right.into_iter().for_each(|right| tree.insert(chunk + 1, right));
+fn split(chunks: &mut Chunks, chunk: usize, offset: usize) {
+    let right = chunks.update(chunk, |pack| split_off(pack, offset));
+    right.into_iter().for_each(|right| chunks.insert(chunk + 1, right));
 }
 
 /// Makes one of neighbours that are small enough, around a place where chunks were split: first of the two on either side,
 /// then of the one in the middle with what is in front of it, and of that with what is behind.
-fn merge_around(tree: &mut Tree<Listpack>, center: usize, limit: ChunkLimit) {
+fn merge_around(chunks: &mut Chunks, center: usize, limit: ChunkLimit) {
     let mut center = center;
-    if center >= 2 && merge(tree, center - 2, limit) {
+    if center >= 2 && merge(chunks, center - 2, limit) {
         center -= 1;
     }
-    merge(tree, center + 1, limit);
-    if center >= 1 && merge(tree, center - 1, limit) {
+    merge(chunks, center + 1, limit);
+    if center >= 1 && merge(chunks, center - 1, limit) {
         center -= 1;
     }
-    merge(tree, center, limit);
+    merge(chunks, center, limit);
 }
 
 /// Makes one chunk of this one and the next, if they are small enough; false if they are not.
-fn merge(tree: &mut Tree<Listpack>, chunk: usize, limit: ChunkLimit) -> bool {
-    let pair = tree.get(chunk).zip(tree.get(chunk + 1));
+fn merge(chunks: &mut Chunks, chunk: usize, limit: ChunkLimit) -> bool {
+    let pair = chunks.get(chunk).zip(chunks.get(chunk + 1));
     let may_merge = pair.is_some_and(|(one, other)| limit.may_merge(one, other));
     if may_merge {
-        let behind = tree.remove(chunk + 1);
-        tree.update(chunk, |pack| pack.extend(behind.iter()));
+        let behind = chunks.remove(chunk + 1).unwrap_or_default();
+        chunks.update(chunk, |pack| pack.extend(behind.iter()));
     }
     may_merge
 }
 
-fn has_room(tree: &Tree<Listpack>, chunk: usize, element: &[u8], limit: ChunkLimit) -> bool {
-    tree.get(chunk).is_some_and(|pack| limit.has_room(pack, element))
+fn has_room(chunks: &Chunks, chunk: usize, element: &[u8], limit: ChunkLimit) -> bool {
+    chunks.get(chunk).is_some_and(|pack| limit.has_room(pack, element))
 }
 
-fn remove_in_tree(tree: &mut Tree<Listpack>, first: usize, last: usize) {
-    let (Some((head, skipped)), Some((tail, offset))) = (tree.seek_weight(first), tree.seek_weight(last))
-    else {
+fn remove_in_chunks(chunks: &mut Chunks, first: usize, last: usize) {
+    let (Some((head, skipped)), Some((tail, offset))) = (chunks.seek(first), chunks.seek(last)) else {
         return;
     };
     if head == tail && skipped > 0 {
-        tree.update(head, |pack| remove_at(pack, skipped, last - first + 1));
+        chunks.update(head, |pack| remove_at(pack, skipped, last - first + 1));
         return;
     }
     // Whole chunks go as they are; what is left of the outer two is cut out of them.
     let mut whole = head..tail + 1;
-    if tree.get(tail).is_some_and(|pack| offset + 1 < pack.len()) {
-        tree.update(tail, |pack| remove_at(pack, 0, offset + 1));
+    if chunks.get(tail).is_some_and(|pack| offset + 1 < pack.len()) {
+        chunks.update(tail, |pack| remove_at(pack, 0, offset + 1));
         whole.end = tail;
     }
     if skipped > 0 {
-        tree.update(head, |pack| remove_at(pack, skipped, usize::MAX));
+        chunks.update(head, |pack| remove_at(pack, skipped, usize::MAX));
         whole.start = head + 1;
     }
     if whole.start < whole.end {
-        tree.remove_range(whole);
+        chunks.remove_range(whole);
     }
 }
 

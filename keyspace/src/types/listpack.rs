@@ -157,11 +157,17 @@ impl Listpack {
     }
 
     /// Number of elements.
+    #[inline]
     pub fn len(&self) -> usize {
         match u16::from_le_bytes([self.0[4], self.0[5]]) {
-            COUNT_UNKNOWN => self.places().count(),
+            COUNT_UNKNOWN => self.counted(),
             count => usize::from(count),
         }
+    }
+
+    #[cold]
+    fn counted(&self) -> usize {
+        self.places().count()
     }
 
     /// Whether there is no element.

@@ -48,12 +48,13 @@ fn list<'a, T>(items: &'a [T], field: fn(&'a [T]) -> Field<'a>) -> Option<Field<
 fn write_commands(reply: &mut Encoder<'_>, commands: &[Command]) {
     reply.map(commands.len());
     for command in commands {
-        write_command(reply, command);
+        write_command(reply, *command);
     }
 }
 
-fn write_command(reply: &mut Encoder<'_>, command: &Command) {
-    let (columns, name, subcommands) = (command.columns(), command.full_name(), command.subcommands());
+fn write_command(reply: &mut Encoder<'_>, command: Command) {
+    let (columns, name) = (command.columns(), command.full_name());
+    let subcommands: Vec<Command> = command.subcommands().collect();
     let row = SYNTAX.iter().find(|row| are_named(row.0, &name));
     let arguments = row.and_then(|row| syntax::parse(row.1)).unwrap_or_default();
     let complexity = row.map(|row| row.2).filter(|text| !text.is_empty());
@@ -63,7 +64,7 @@ fn write_command(reply: &mut Encoder<'_>, command: &Command) {
     let fields = [
         ("summary", Some(Text(columns.summary))),
         ("since", Some(Text(columns.since))),
-        ("group", Some(Text(command.group))),
+        ("group", Some(Text(command.group()))),
         ("complexity", complexity.map(Text)),
         ("doc_flags", list(&flags, Flags)),
         ("deprecated_since", deprecated.map(|row| Text(row.1))),

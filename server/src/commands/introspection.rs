@@ -127,14 +127,14 @@ fn categories(command: Command) -> Vec<String> {
     let mut categories: Vec<String> =
         from_flags.iter().filter(|(is, _)| *is).map(|(_, name)| format!("@{name}")).collect();
     let own = OWN_CATEGORIES.iter().find(|(name, _)| *name == command.full_name());
-    match (own, command.group) {
+    match (own, command.group()) {
         (Some((_, own)), _) => categories.extend(own.iter().map(|name| format!("@{name}"))),
         // A container is in none: its subcommands are.
-        _ if !command.subcommands().is_empty() => {}
+        _ if command.subcommands().len() > 0 => {}
         (_, "generic") => categories.push("@keyspace".into()),
         (_, "sorted-set") => categories.push("@sortedset".into()),
         (_, "string" | "bitmap" | "list" | "set" | "hash" | "hyperloglog" | "geo" | "stream") => {
-            categories.push(format!("@{}", command.group))
+            categories.push(format!("@{}", command.group()))
         }
         _ => {}
     }
@@ -172,7 +172,7 @@ fn write_info(reply: &mut Encoder<'_>, command: Command) {
     write_key_specs(reply, columns.keys);
     let subcommands = command.subcommands();
     reply.array(subcommands.len());
-    subcommands.into_iter().for_each(|sub| write_info(reply, sub));
+    subcommands.for_each(|sub| write_info(reply, sub));
 }
 
 pub(super) fn write_names(reply: &mut Encoder<'_>, names: &[impl AsRef<str>]) {

@@ -17,6 +17,7 @@ pub mod transactions;
 pub mod waiting;
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use foldhash::fast::FixedState;
 use keyspace::CommandError;
@@ -53,25 +54,88 @@ pub const PROCESS_GROUPS: &[Group<ProcessHandler>] = &[
     Group { name: "generic", table: migrate::TABLE },
 ];
 
-/// A command that was looked up: its row, and its container's where it is a subcommand.
+/// A command that was looked up. It is two words, and so passed on in registers.
 #[derive(Debug, Clone, Copy)]
 pub struct Command {
+    entry: &'static Entry,
+    /// Whether clients know it, or its container, by another name.
+    renamed: bool,
+}
+
+/// A command or subcommand, by whatever name clients know it.
+#[derive(Debug)]
+struct Entry {
     row: Row,
+    /// Of a subcommand.
     container: Option<&'static str>,
     /// Whether the container is to be named alone.
     undivided: bool,
-    /// Whether clients know it, or its container, by another name.
-    renamed: bool,
-    /// Its place among all commands and subcommands, whatever they are renamed to.
-    pub number: u16,
-    /// COMMAND DOCS's group.
-    pub group: &'static str,
+    number: u16,
+    group: &'static str,
+    subcommands: Vec<Entry>,
 }
+
+/// All of them; a subcommand is in its container's.
+static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    let data = GROUPS.iter().flat_map(|group| group.table.iter().map(|spec| (Row::Data(spec), group.name)));
+    let process = PROCESS_GROUPS
+        .iter()
+        .flat_map(|group| group.table.iter().map(|spec| (Row::Process(spec), group.name)));
+    let mut next = 0;
+    data.chain(process)
+        .map(|(row, group)| {
+            let entry = Entry::new(row, next, group);
+            next += 1 + entry.subcommands.len() as u16;
+            entry
+        })
+        .collect()
+});
 
 #[derive(Debug, Clone, Copy)]
 enum Row {
     Data(&'static DataSpec),
     Process(&'static ProcessSpec),
+}
+
+impl Row {
+    #[inline]
+    fn name(self) -> &'static str {
+        match self {
+            Row::Data(spec) => spec.name,
+            Row::Process(spec) => spec.name,
+        }
+    }
+
+    #[inline]
+    fn has(self, flags: u32) -> bool {
+        match self {
+            Row::Data(spec) => spec.has(flags),
+            Row::Process(spec) => spec.has(flags),
+        }
+    }
+
+    fn subcommands(self) -> Vec<Row> {
+        match self {
+            Row::Data(spec) => spec.subcommands.iter().map(Row::Data).collect(),
+            Row::Process(spec) => spec.subcommands.iter().map(Row::Process).collect(),
+        }
+    }
+}
+
+impl Entry {
+    fn new(row: Row, number: u16, group: &'static str) -> Self {
+        let undivided = row.has(flags::UNDIVIDED);
+        let subcommand = |(own_row, own_number)| Entry {
+            row: own_row,
+            container: Some(row.name()),
+            undivided,
+            number: if undivided { number } else { own_number },
+            group,
+            subcommands: Vec::new(),
+        };
+        let subcommands = row.subcommands().into_iter().zip(number + 1..).map(subcommand).collect();
+        Entry { row, container: None, undivided: false, number, group, subcommands }
+    }
 }
 
 /// What executes a command.
@@ -103,8 +167,8 @@ pub struct Columns {
 impl Command {
     /// What executes it.
     #[inline]
-    pub fn handler(&self) -> Handler {
-        match self.row {
+    pub fn handler(self) -> Handler {
+        match self.entry.row {
             Row::Data(spec) => Handler::Data(spec),
             Row::Process(spec) => Handler::Process(spec.handler),
         }
@@ -112,72 +176,54 @@ impl Command {
 
     /// Whether all of these flags are set.
     #[inline]
-    pub fn has(&self, flags: u32) -> bool {
-        match self.row {
-            Row::Data(spec) => spec.has(flags),
-            Row::Process(spec) => spec.has(flags),
-        }
+    pub fn has(self, flags: u32) -> bool {
+        self.entry.row.has(flags)
+    }
+
+    /// Its place among all commands and subcommands, whatever they are renamed to.
+    #[inline]
+    pub fn number(self) -> usize {
+        self.entry.number.into()
+    }
+
+    /// COMMAND DOCS's group.
+    pub fn group(self) -> &'static str {
+        self.entry.group
     }
 
     /// Its columns.
-    pub fn columns(&self) -> Columns {
+    pub fn columns(self) -> Columns {
         fn columns<H>(spec: &Spec<H>) -> Columns {
             let &Spec { name, arity, flags, keys, since, summary, .. } = spec;
             Columns { name, arity, flags, keys, since, summary }
         }
-        match self.row {
+        match self.entry.row {
             Row::Data(spec) => columns(spec),
             Row::Process(spec) => columns(spec),
         }
     }
 
-    /// Its subcommands.
-    pub fn subcommands(&self) -> Vec<Command> {
-        (*self).flat().skip(1).collect()
+    /// The subcommands that it is divided into.
+    pub fn subcommands(self) -> impl ExactSizeIterator<Item = Command> {
+        let own = if self.has(flags::UNDIVIDED) { &[] } else { &self.entry.subcommands[..] };
+        own.iter().map(move |entry| Command { entry, ..self })
     }
 
     /// Itself and its subcommands.
     pub fn flat(self) -> impl Iterator<Item = Command> {
-        let count = if self.has(flags::UNDIVIDED) { 0 } else { self.subcommands_len() };
-        std::iter::once(self).chain((0..count).filter_map(move |at| self.nth(at)))
+        std::iter::once(self).chain(self.subcommands())
     }
 
     /// The subcommand of this name.
-    #[inline]
-    pub fn subcommand(&self, word: &[u8]) -> Option<Command> {
-        fn place<H>(spec: &Spec<H>, word: &[u8]) -> Option<usize> {
-            spec.subcommands.iter().position(|sub| word.eq_ignore_ascii_case(sub.name.as_bytes()))
-        }
-        match self.row {
-            Row::Data(spec) => place(spec, word),
-            Row::Process(spec) => place(spec, word),
-        }
-        .and_then(|at| self.nth(at))
-    }
-
-    #[inline]
-    fn subcommands_len(&self) -> usize {
-        match self.row {
-            Row::Data(spec) => spec.subcommands.len(),
-            Row::Process(spec) => spec.subcommands.len(),
-        }
-    }
-
-    fn nth(&self, at: usize) -> Option<Command> {
-        let row = match self.row {
-            Row::Data(spec) => Row::Data(spec.subcommands.get(at)?),
-            Row::Process(spec) => Row::Process(spec.subcommands.get(at)?),
-        };
-        let undivided = self.has(flags::UNDIVIDED);
-        let number = if undivided { self.number } else { self.number + 1 + at as u16 };
-        let Command { renamed, group, .. } = *self;
-        Some(Command { row, container: Some(self.name()), undivided, renamed, number, group })
+    pub fn subcommand(self, word: &[u8]) -> Option<Command> {
+        let is_named = |entry: &&Entry| word.eq_ignore_ascii_case(entry.row.name().as_bytes());
+        self.entry.subcommands.iter().find(is_named).map(|entry| Command { entry, ..self })
     }
 
     /// Whether a request of `words` words fits.
     #[inline]
-    pub fn takes(&self, words: usize) -> bool {
-        match self.row {
+    pub fn takes(self, words: usize) -> bool {
+        match self.entry.row {
             Row::Data(spec) => spec.takes(words),
             Row::Process(spec) => spec.takes(words),
         }
@@ -185,17 +231,14 @@ impl Command {
 
     /// Its name; a subcommand's own.
     #[inline]
-    pub fn name(&self) -> &'static str {
-        match self.row {
-            Row::Data(spec) => spec.name,
-            Row::Process(spec) => spec.name,
-        }
+    pub fn name(self) -> &'static str {
+        self.entry.row.name()
     }
 
     /// `get`, `config|set`.
-    pub fn full_name(&self) -> String {
-        match self.container {
-            Some(container) if self.undivided => container.to_owned(),
+    pub fn full_name(self) -> String {
+        match self.entry.container {
+            Some(container) if self.entry.undivided => container.to_owned(),
             Some(container) => format!("{container}|{}", self.name()),
             None => self.name().to_owned(),
         }
@@ -203,19 +246,19 @@ impl Command {
 
     /// Its own name, or its container's, if clients know it by another.
     #[inline]
-    pub fn renamed_from(&self) -> Option<&'static str> {
-        self.renamed.then(|| self.container.unwrap_or(self.name()))
+    pub fn renamed_from(self) -> Option<&'static str> {
+        self.renamed.then(|| self.entry.container.unwrap_or(self.name()))
     }
 
     /// Whether it is executed between MULTI and EXEC, rather than queued. Source: redis 7.2 `processCommand`.
     #[inline]
-    pub fn leaves_queue(&self) -> bool {
+    pub fn leaves_queue(self) -> bool {
         const AT_ONCE: [&str; 6] = ["exec", "discard", "multi", "watch", "quit", "reset"];
         self.has(flags::NOSCRIPT) && AT_ONCE.iter().any(|name| self.is(name))
     }
 
     /// Whether a RESP2 client that listens to channels may send it.
-    pub fn serves_listeners(&self) -> bool {
+    pub fn serves_listeners(self) -> bool {
         const SERVES: [&str; 7] =
             ["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ping", "quit", "reset"];
         SERVES.iter().any(|name| self.is(name))
@@ -223,15 +266,16 @@ impl Command {
 
     /// Whether this word alone names it: clients know it by its own name, and the next word chooses no subcommand.
     #[inline]
-    fn is_named_alone(&self, word: &[u8]) -> bool {
-        let stands_alone = !self.renamed && self.container.is_none() && self.subcommands_len() == 0;
+    fn is_named_alone(self, word: &[u8]) -> bool {
+        let stands_alone =
+            !self.renamed && self.entry.container.is_none() && self.entry.subcommands.is_empty();
         stands_alone && word.eq_ignore_ascii_case(self.name().as_bytes())
     }
 
     /// Whether it is the command (or the container) of this name.
     #[inline]
-    pub fn is(&self, name: &str) -> bool {
-        self.container.unwrap_or(self.name()) == name
+    pub fn is(self, name: &str) -> bool {
+        self.entry.container.unwrap_or(self.name()) == name
     }
 }
 
@@ -249,22 +293,9 @@ const OWN_NAME_BYTES: usize = 32;
 impl CommandTable {
     /// All commands, renamed (or, to the empty name, taken away) as `rename-command` says.
     pub fn new(renamed: &[RenamedCommand]) -> Self {
-        let data = GROUPS
-            .iter()
-            .flat_map(|group| group.table.iter().map(|spec| (spec.name, Row::Data(spec), group.name)));
-        let process = PROCESS_GROUPS
-            .iter()
-            .flat_map(|group| group.table.iter().map(|spec| (spec.name, Row::Process(spec), group.name)));
-        let mut number = 0;
-        let mut by_name: HashMap<Vec<u8>, Command, FixedState> = data
-            .chain(process)
-            .map(|(name, row, group)| {
-                let command =
-                    Command { row, container: None, undivided: false, renamed: false, number, group };
-                number += 1 + command.subcommands_len() as u16;
-                (name.as_bytes().to_vec(), command)
-            })
-            .collect();
+        let own = ENTRIES.iter().map(|entry| Command { entry, renamed: false });
+        let mut by_name: HashMap<Vec<u8>, Command, FixedState> =
+            own.map(|command| (command.name().into(), command)).collect();
         for RenamedCommand { from, to, .. } in renamed {
             if let Some(command) = by_name.remove(&from.to_ascii_lowercase())
                 && !to.is_empty()
@@ -299,7 +330,7 @@ impl CommandTable {
     pub fn find(&self, argv: &[&[u8]]) -> Option<Command> {
         let command = self.get(argv.first()?)?;
         match argv.get(1) {
-            Some(word) if command.subcommands_len() > 0 => command.subcommand(word),
+            Some(word) if !command.entry.subcommands.is_empty() => command.subcommand(word),
             _ => Some(command),
         }
     }
@@ -326,7 +357,7 @@ impl CommandTable {
     /// All commands, by name.
     pub fn all(&self) -> Vec<Command> {
         let mut all: Vec<Command> = self.by_name.values().copied().collect();
-        all.sort_by_key(Command::name);
+        all.sort_by_key(|command| command.name());
         all
     }
 }
@@ -342,7 +373,7 @@ impl CommandTable {
 pub(crate) fn help(server: &mut Server, id: ClientId, argv: &[&[u8]]) -> Result<(), CommandError> {
     let name = String::from_utf8_lossy(argv[0]).to_ascii_uppercase();
     let command = server.table.get(argv[0]);
-    connection::reply(server, id, |reply| match command.map(|command| command.row) {
+    connection::reply(server, id, |reply| match command.map(|command| command.entry.row) {
         Some(Row::Data(spec)) => write_help(&name, spec.subcommands, reply),
         Some(Row::Process(spec)) => write_help(&name, spec.subcommands, reply),
         None => {}

@@ -21,10 +21,10 @@ impl Server {
                     client.reply().error(&error.to_string());
                 }
             }
-            Handler::Data(spec) if self.in_exec => self.execute_data(id, &command, spec, argv),
+            Handler::Data(spec) if self.in_exec => self.execute_data(id, command, spec, argv),
             Handler::Data(spec) => {
                 self.unit.clear();
-                self.execute_data(id, &command, spec, argv);
+                self.execute_data(id, command, spec, argv);
                 self.finish_unit(Some(id), !command.has(flags::TOUCHES_ARBITRARY_KEYS));
                 if let Some(block) = self.unit.block.take() {
                     self.park_for_key(id, argv, block);
@@ -36,7 +36,7 @@ impl Server {
             self.flushed_all();
         }
         self.end_call(id, command, argv, began_ns, start);
-        if !self.in_exec {
+        if !self.in_exec && self.blocking.has_ready() {
             self.serve_ready();
         }
     }
@@ -61,11 +61,11 @@ impl Server {
             }
             failed = client.output.buffer().get(start) == Some(&b'-') && self.count_error(id, start);
         }
-        self.finished(id, &command, argv, took_ns, failed);
+        self.finished(id, command, argv, took_ns, failed);
     }
 
     /// Executes a data command by its row; what it leaves behind is added to the current unit.
-    fn execute_data(&mut self, id: ClientId, command: &Command, spec: &DataSpec, argv: &[&[u8]]) {
+    fn execute_data(&mut self, id: ClientId, command: Command, spec: &DataSpec, argv: &[&[u8]]) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Client { db, no_touch, .. } = *client;
         let (renamed_from, may_block) = (command.renamed_from(), !self.in_exec);
@@ -92,8 +92,10 @@ impl Server {
 
     /// Carries what the unit left behind to where it belongs. `wrap`: several effects are one transaction.
     pub fn finish_unit(&mut self, client: Option<ClientId>, wrap: bool) {
-        let garbage = self.keyspace.take_garbage();
-        self.lazyfree.drop_later(garbage, self.keyspace.random());
+        if self.keyspace.has_garbage() {
+            let garbage = self.keyspace.take_garbage();
+            self.lazyfree.drop_later(garbage, self.keyspace.random());
+        }
         self.propagate(client, wrap);
         self.persistence.dirty += self.unit.dirty;
         if !self.watching.is_empty() && self.unit.dirty > 0 {
@@ -106,6 +108,13 @@ impl Server {
         if !self.unit.events.is_empty() {
             self.publish_events();
         }
+        if !self.unit.remarks.is_empty() {
+            self.log_remarks();
+        }
+    }
+
+    #[cold]
+    fn log_remarks(&mut self) {
         for remark in std::mem::take(&mut self.unit.remarks) {
             self.log(Level::Verbose, remark);
         }

@@ -139,32 +139,39 @@ impl Server {
     /// One request: everything that happens before, to and after it. False if it must wait where it stands.
     fn execute_request(&mut self, id: ClientId, argv: &[&[u8]]) -> bool {
         let last = self.clients.get(id).and_then(|client| client.last_command);
-        let looked_up = self.table.lookup(argv, last);
-        if looked_up.is_err() && is_from_browser(argv) {
-            self.turn_browser_away(id);
+        let command = match self.table.lookup(argv, last) {
+            Ok(command) => command,
+            Err(_) if is_from_browser(argv) => {
+                self.turn_browser_away(id);
+                return true;
+            }
+            Err(error) => {
+                self.answer_request(id, argv, |server| server.refuse(id, server.table.find(argv), &error));
+                return true;
+            }
+        };
+        self.make_room(self.room.is_exceeded() && self.needs_memory(id, command));
+        if let Err(error) = self.permit(id, command, argv) {
+            self.answer_request(id, argv, |server| server.refuse(id, Some(command), &error));
             return true;
         }
-        let command = looked_up.as_ref().ok().copied();
-        self.make_room(
-            command.is_some_and(|command| self.room.is_exceeded() && self.needs_memory(id, command)),
-        );
-        let admitted = looked_up.and_then(|command| self.permit(id, command, argv).map(|()| command));
-        if let Ok(command) = admitted
-            && self.postpone(id, command)
-        {
+        if self.postpone(id, command) {
             return false;
         }
+        self.answer_request(id, argv, |server| server.queue_or_call(id, command, argv));
+        true
+    }
+
+    /// Lets `write` answer a request.
+    #[inline]
+    fn answer_request(&mut self, id: ClientId, argv: &[&[u8]], write: impl FnOnce(&mut Self)) {
         let start = self.unsent_by_replica(id);
         self.executing = Some(id);
-        self.answer_with(id, |server| match admitted {
-            Ok(command) => server.queue_or_call(id, command, argv),
-            Err(error) => server.refuse(id, command.or_else(|| server.table.find(argv)), &error),
-        });
+        self.answer_with(id, write);
         self.executing = None;
         if start.is_some() && start != self.unsent_by_replica(id) {
             self.drop_answered_replica(id, argv);
         }
-        true
     }
 
     /// What a replica has not been sent yet beside snapshot and stream; `None` of any other client.
@@ -230,8 +237,7 @@ impl Server {
         let Some(client) = self.clients.get_mut(id) else { return };
         let (start, before) = (client.output.len_bytes(), client.reply_mode);
         write(self);
-        let pushes = std::mem::take(&mut self.pushes);
-        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(client) = self.clients.get_mut(id) else { return self.pushes = BytesMut::new() };
         // CLIENT REPLY ON is answered even where it ends a silence; a parked command's silence lasts until it is served.
         if before != ReplyMode::On && client.reply_mode != ReplyMode::On {
             client.output.buffer().truncate(start);
@@ -241,7 +247,9 @@ impl Server {
             ReplyMode::Skip if client.blocked.is_none() => ReplyMode::On,
             mode => mode,
         };
-        client.output.buffer().extend_from_slice(&pushes);
+        if !self.pushes.is_empty() {
+            client.output.buffer().extend_from_slice(&std::mem::take(&mut self.pushes));
+        }
         self.limit_unsent(id);
     }
 

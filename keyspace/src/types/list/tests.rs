@@ -316,3 +316,55 @@ fn a_chunk_has_room_up_to_the_limit_whatever_an_element_is_encoded_as() {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn chunks_are_a_vector_of_chunks(
+        steps in prop::collection::vec((0u8..5, any::<prop::sample::Index>(), 1usize..4), 0..60),
+    ) {
+        let chunk = |elements: usize| {
+            let mut pack = Listpack::new();
+            (0..elements).for_each(|number| pack.push_back(number.to_string().as_bytes()));
+            pack
+        };
+        let (mut chunks, mut model) = (Chunks::default(), Vec::<Listpack>::new());
+        for (kind, at, len) in steps {
+            match kind {
+                0 | 1 => {
+                    let at = at.index(model.len() + 1);
+                    chunks.insert(at, chunk(len));
+                    model.insert(at, chunk(len));
+                }
+                _ if model.is_empty() => prop_assert!(chunks.get(0).is_none()),
+                2 => {
+                    let at = at.index(model.len());
+                    prop_assert_eq!(chunks.remove(at), Some(model.remove(at)));
+                }
+                3 => {
+                    let start = at.index(model.len());
+                    let range = start..(start + len).min(model.len());
+                    chunks.remove_range(range.clone());
+                    model.drain(range);
+                }
+                _ => {
+                    let at = at.index(model.len());
+                    prop_assert!(chunks.update(at, |pack| *pack = chunk(len)).is_some());
+                    model[at] = chunk(len);
+                }
+            }
+            prop_assert_eq!(chunks.len(), model.len());
+            prop_assert!((0..model.len() + 2).all(|at| chunks.get(at) == model.get(at)));
+            prop_assert!(chunks.update(model.len(), |_| ()).is_none());
+            let elements = |chunk: usize| (0..model[chunk].len()).map(move |offset| (chunk, offset));
+            let places: Vec<(usize, usize)> = (0..model.len()).flat_map(elements).collect();
+            prop_assert_eq!(chunks.weight(), places.len());
+            prop_assert!((0..places.len() + 2).all(|at| chunks.seek(at) == places.get(at).copied()));
+            for start in 0..=model.len() {
+                let range = start..(start + len).min(model.len());
+                prop_assert!(chunks.range(range.clone()).eq(&model[range.clone()]));
+                prop_assert!(chunks.range(range.clone()).rev().eq(model[range].iter().rev()));
+            }
+            prop_assert!(model.iter().cloned().collect::<Chunks>().range(0..model.len()).eq(&model));
+        }
+    }
+}
