@@ -101,6 +101,7 @@ impl Unit {
         self.ready.clear();
         self.events.clear();
         self.remarks.clear();
+        // Hardly ever; and a call to drop nothing is one.
         if self.block.is_some() {
             self.block = None;
         }
@@ -108,7 +109,7 @@ impl Unit {
         self.ends.clear();
     }
 
-    /// Whether its buffers hold more room than units usually need: after one that was unusually large.
+    /// Whether one of its buffers holds more room than units usually need: after one that was unusually large.
     #[inline]
     fn is_large(&self) -> bool {
         const KEPT_BYTES: usize = 64 << 10;

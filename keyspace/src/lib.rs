@@ -214,7 +214,7 @@ impl Keyspace {
     }
 
     /// Executes a command that was looked up before, and whose arity was checked.
-    // The call is then never written down, field by field, to be read again in wider words: that waits for the writes.
+    // So that `call` stays in registers: read back from memory in wider words, it would wait for the narrow stores.
     #[inline(always)]
     pub fn execute_spec(
         &mut self,
@@ -312,13 +312,8 @@ impl Keyspace {
         }
     }
 
-    /// Whether there is something to [take](Self::take_garbage).
-    #[inline]
-    pub fn has_garbage(&self) -> bool {
-        !self.garbage.is_empty()
-    }
-
     /// Takes the big values that were unlinked and the databases that were flushed, to be dropped on another thread.
+    #[inline]
     pub fn take_garbage(&mut self) -> Vec<Garbage> {
         std::mem::take(&mut self.garbage)
     }

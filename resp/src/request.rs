@@ -114,11 +114,10 @@ impl Parser {
     ///
     /// # Panics
     /// When `buf` is shorter than it was then.
+    // Not inlined where it is compiled first: what it returns would be made in one place and copied to another.
     pub fn argv<'a>(&'a self, buf: &'a [u8]) -> Argv<'a> {
         let source = if self.words_are_inline { &self.words[..] } else { buf };
-        let mut argv = Argv::new();
-        argv.extend(self.spans.iter().map(|span| &source[span.start..span.start + span.len]));
-        argv
+        self.spans.iter().map(|span| &source[span.start..span.start + span.len]).collect()
     }
 
     /// How many bytes the current argument still needs after those in `buf`: what a reader may reserve for, as the

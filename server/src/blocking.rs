@@ -124,12 +124,6 @@ impl Blocking {
         }
     }
 
-    /// Whether a key is ready that somebody waits for.
-    #[inline]
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
     /// The next ready key, and those who wait for it now, in order.
     pub fn next_ready(&mut self) -> Option<(DbIndex, Str, Vec<ClientId>)> {
         let place = self.ready.pop_front()?;
@@ -230,7 +224,14 @@ impl Server {
     }
 
     /// Executes the commands of parked clients whose keys became ready, until none can be served.
+    #[inline]
     pub fn serve_ready(&mut self) {
+        if !self.blocking.ready.is_empty() {
+            self.serve_all_ready();
+        }
+    }
+
+    fn serve_all_ready(&mut self) {
         while let Some((db, key, clients)) = self.blocking.next_ready() {
             // What made it ready may have taken longer than it lives; and the server may have been idle since.
             self.clock.refresh();

@@ -1,11 +1,11 @@
-//! Lists: one listpack while small, else a quicklist, which here is a counted tree of listpacks.
+//! Lists: one listpack while small, else a quicklist, a row of listpacks that [`chunks`] keeps.
 //!
 //! ```text
 //! listpack    [a b c]
 //! quicklist   chunks  [a b c] [d e] [a very long element] [f g h]
 //! ```
 //! A chunk stays about within `list-max-listpack-size`; an element beyond it has a chunk of its own. A write after a clone
-//! copies one chunk and the tree's path to it. What another server wrote keeps its chunks, but for those far beyond any
+//! copies one chunk and, between the ends, the tree's path to it. What another server wrote keeps its chunks, but for those far beyond any
 //! limit.
 //!
 //! Where chunks end shows, for a quicklist of which one is left may become a listpack again: they end where Redis's nodes
@@ -408,11 +408,11 @@ fn split_giants(chunks: Vec<Listpack>, limit: ChunkLimit) -> Vec<Listpack> {
 
 /// Adds an element at an end of a chunk, or as a chunk of its own there.
 fn push_in_chunks(chunks: &mut Chunks, chunk: usize, end: End, element: &[u8], limit: ChunkLimit) {
-    let push = |pack: &mut Listpack| limit.has_room(pack, element).then(|| push_in(pack, end, element));
-    // The way to it is gone once.
-    if chunks.update(chunk, push).flatten().is_none() {
+    if has_room(chunks, chunk, element, limit) {
+        chunks.update(chunk, |pack| push_in(pack, end, element));
+    } else {
         let beside = chunk + usize::from(end == End::Right);
-        chunks.insert(beside.min(chunks.len()), single(element));
+        chunks.insert(beside, single(element));
     }
 }
 
@@ -496,8 +496,8 @@ fn merge(chunks: &mut Chunks, chunk: usize, limit: ChunkLimit) -> bool {
     let pair = chunks.get(chunk).zip(chunks.get(chunk + 1));
     let may_merge = pair.is_some_and(|(one, other)| limit.may_merge(one, other));
     if may_merge {
-        let behind = chunks.remove(chunk + 1).unwrap_or_default();
-        chunks.update(chunk, |pack| pack.extend(behind.iter()));
+        let behind = chunks.remove(chunk + 1);
+        chunks.update(chunk, |pack| behind.iter().for_each(|behind| pack.extend(behind.iter())));
     }
     may_merge
 }

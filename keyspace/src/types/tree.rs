@@ -1,6 +1,6 @@
 //! The counted copy-on-write B+tree: a sequence that is reached by index, by weight and by binary search, all in
-//! O(log n), and whose clone is a snapshot in O(1). Lists are trees of chunks weighted by their elements; sorted sets
-//! are trees of runs of members in order, long strings trees of chunks.
+//! O(log n), and whose clone is a snapshot in O(1). What is between a list's ends is a tree of chunks, weighted by their
+//! elements; sorted sets are trees of runs of members in order, long strings trees of chunks.
 //!
 //! ```text
 //! inner   up to 32 children, each with the number of items and the weight below it, and the first item's key

@@ -62,6 +62,8 @@ pub struct Command {
     renamed: bool,
 }
 
+const _: () = assert!(size_of::<Option<Command>>() == 2 * size_of::<usize>());
+
 /// A command or subcommand, by whatever name clients know it.
 #[derive(Debug)]
 struct Entry {
@@ -74,22 +76,6 @@ struct Entry {
     group: &'static str,
     subcommands: Vec<Entry>,
 }
-
-/// All of them; a subcommand is in its container's.
-static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
-    let data = GROUPS.iter().flat_map(|group| group.table.iter().map(|spec| (Row::Data(spec), group.name)));
-    let process = PROCESS_GROUPS
-        .iter()
-        .flat_map(|group| group.table.iter().map(|spec| (Row::Process(spec), group.name)));
-    let mut next = 0;
-    data.chain(process)
-        .map(|(row, group)| {
-            let entry = Entry::new(row, next, group);
-            next += 1 + entry.subcommands.len() as u16;
-            entry
-        })
-        .collect()
-});
 
 #[derive(Debug, Clone, Copy)]
 enum Row {
@@ -111,6 +97,14 @@ impl Row {
         match self {
             Row::Data(spec) => spec.has(flags),
             Row::Process(spec) => spec.has(flags),
+        }
+    }
+
+    #[inline]
+    fn takes(self, words: usize) -> bool {
+        match self {
+            Row::Data(spec) => spec.takes(words),
+            Row::Process(spec) => spec.takes(words),
         }
     }
 
@@ -137,6 +131,22 @@ impl Entry {
         Entry { row, container: None, undivided: false, number, group, subcommands }
     }
 }
+
+/// All commands; a subcommand stands in its container's entry.
+static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    let data = GROUPS.iter().flat_map(|group| group.table.iter().map(|spec| (Row::Data(spec), group.name)));
+    let process = PROCESS_GROUPS
+        .iter()
+        .flat_map(|group| group.table.iter().map(|spec| (Row::Process(spec), group.name)));
+    let mut next = 0;
+    data.chain(process)
+        .map(|(row, group)| {
+            let entry = Entry::new(row, next, group);
+            next += 1 + entry.subcommands.len() as u16;
+            entry
+        })
+        .collect()
+});
 
 /// What executes a command.
 #[derive(Debug, Clone, Copy)]
@@ -223,10 +233,7 @@ impl Command {
     /// Whether a request of `words` words fits.
     #[inline]
     pub fn takes(self, words: usize) -> bool {
-        match self.entry.row {
-            Row::Data(spec) => spec.takes(words),
-            Row::Process(spec) => spec.takes(words),
-        }
+        self.entry.row.takes(words)
     }
 
     /// Its name; a subcommand's own.

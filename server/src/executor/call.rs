@@ -36,7 +36,7 @@ impl Server {
             self.flushed_all();
         }
         self.end_call(id, command, argv, began_ns, start);
-        if !self.in_exec && self.blocking.has_ready() {
+        if !self.in_exec {
             self.serve_ready();
         }
     }
@@ -92,8 +92,8 @@ impl Server {
 
     /// Carries what the unit left behind to where it belongs. `wrap`: several effects are one transaction.
     pub fn finish_unit(&mut self, client: Option<ClientId>, wrap: bool) {
-        if self.keyspace.has_garbage() {
-            let garbage = self.keyspace.take_garbage();
+        let garbage = self.keyspace.take_garbage();
+        if !garbage.is_empty() {
             self.lazyfree.drop_later(garbage, self.keyspace.random());
         }
         self.propagate(client, wrap);

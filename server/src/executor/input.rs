@@ -146,13 +146,14 @@ impl Server {
                 return true;
             }
             Err(error) => {
-                self.answer_request(id, argv, |server| server.refuse(id, server.table.find(argv), &error));
+                self.refuse_request(id, argv, self.table.find(argv), &error);
                 return true;
             }
         };
+        // Before it is known whether the command may run, as in Redis; what is no command needs no room.
         self.make_room(self.room.is_exceeded() && self.needs_memory(id, command));
         if let Err(error) = self.permit(id, command, argv) {
-            self.answer_request(id, argv, |server| server.refuse(id, Some(command), &error));
+            self.refuse_request(id, argv, Some(command), &error);
             return true;
         }
         if self.postpone(id, command) {
@@ -162,7 +163,18 @@ impl Server {
         true
     }
 
-    /// Lets `write` answer a request.
+    #[cold]
+    fn refuse_request(
+        &mut self,
+        id: ClientId,
+        argv: &[&[u8]],
+        command: Option<Command>,
+        error: &CommandError,
+    ) {
+        self.answer_request(id, argv, |server| server.refuse(id, command, error));
+    }
+
+    /// Lets `write` answer a request, as the one that is being executed. A replica that it answers is dropped.
     #[inline]
     fn answer_request(&mut self, id: ClientId, argv: &[&[u8]], write: impl FnOnce(&mut Self)) {
         let start = self.unsent_by_replica(id);
@@ -237,7 +249,10 @@ impl Server {
         let Some(client) = self.clients.get_mut(id) else { return };
         let (start, before) = (client.output.len_bytes(), client.reply_mode);
         write(self);
-        let Some(client) = self.clients.get_mut(id) else { return self.pushes = BytesMut::new() };
+        let Some(client) = self.clients.get_mut(id) else {
+            self.pushes.clear();
+            return;
+        };
         // CLIENT REPLY ON is answered even where it ends a silence; a parked command's silence lasts until it is served.
         if before != ReplyMode::On && client.reply_mode != ReplyMode::On {
             client.output.buffer().truncate(start);

@@ -1,4 +1,5 @@
-//! The chunks of a quicklist: a tree of them, and beside it the first and the last, at which most writes are.
+//! The chunks of a quicklist: a tree of them, and beside it the first and the last, at which most writes are: those go
+//! down the tree only where such a chunk is full, or empty.
 //!
 //! ```text
 //! front [a b c] | tree [d e] [f g h] ... | back [y z]
@@ -14,11 +15,21 @@ use crate::types::tree::{self, Item, Tree};
 /// Chunks in a row. They are counted from the front on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Chunks {
-    /// The first.
+    /// The first; none only if there is no chunk.
     front: Option<Listpack>,
+    /// What is between the two.
     tree: Tree<Listpack>,
     /// The last, if it is not the first.
     back: Option<Listpack>,
+    /// Elements in all of them: to ask the two at the ends would be a cache miss each.
+    weight: usize,
+}
+
+/// Where a chunk stands.
+enum Place {
+    Front,
+    Inner(usize),
+    Back,
 }
 
 /// Goes over chunks from either end.
@@ -42,7 +53,9 @@ impl FromIterator<Listpack> for Chunks {
         let front = chunks.next();
         let mut tree: Tree<Listpack> = chunks.collect();
         let back = tree.pop_back();
-        Chunks { front, tree, back }
+        let mut chunks = Chunks { front, tree, back, weight: 0 };
+        chunks.recount();
+        chunks
     }
 }
 
@@ -56,17 +69,31 @@ impl Chunks {
     /// Number of elements in all of them.
     #[inline]
     pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn recount(&mut self) {
         let ends = [&self.front, &self.back].into_iter().flatten();
-        self.tree.weight() + ends.map(Listpack::len).sum::<usize>()
+        self.weight = self.tree.weight() + ends.map(Listpack::len).sum::<usize>();
+    }
+
+    /// `None` past the end of the tree, and of what may be behind it.
+    #[inline]
+    fn place(&self, index: usize) -> Option<Place> {
+        match index.checked_sub(1) {
+            None => Some(Place::Front),
+            Some(inner) if inner < self.tree.len() => Some(Place::Inner(inner)),
+            Some(inner) => (inner == self.tree.len()).then_some(Place::Back),
+        }
     }
 
     /// The chunk at an index.
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<&Listpack> {
-        match index.checked_sub(1) {
-            None => self.front.as_ref(),
-            Some(inner) if inner < self.tree.len() => self.tree.get(inner),
-            Some(inner) => self.back.as_ref().filter(|_| inner == self.tree.len()),
+        match self.place(index)? {
+            Place::Front => self.front.as_ref(),
+            Place::Inner(inner) => self.tree.get(inner),
+            Place::Back => self.back.as_ref(),
         }
     }
 
@@ -87,23 +114,31 @@ impl Chunks {
     /// Changes the chunk at an index; `None` past the end.
     #[inline]
     pub(super) fn update<R>(&mut self, index: usize, change: impl FnOnce(&mut Listpack) -> R) -> Option<R> {
-        match index.checked_sub(1) {
-            None => self.front.as_mut().map(change),
-            Some(inner) if inner < self.tree.len() => self.tree.update(inner, change),
-            Some(inner) => self.back.as_mut().filter(|_| inner == self.tree.len()).map(change),
+        let place = self.place(index)?;
+        let weight = &mut self.weight;
+        let change = |chunk: &mut Listpack| {
+            let before = chunk.len();
+            let result = change(chunk);
+            *weight = *weight - before + chunk.len();
+            result
+        };
+        match place {
+            Place::Front => self.front.as_mut().map(change),
+            Place::Inner(inner) => self.tree.update(inner, change),
+            Place::Back => self.back.as_mut().map(change),
         }
     }
 
     /// Puts a chunk before the one at an index, or behind all.
     pub(super) fn insert(&mut self, index: usize, chunk: Listpack) {
-        let behind = self.len();
-        if index == 0 {
+        self.weight += chunk.len();
+        if index == 0 || self.front.is_none() {
             match self.front.replace(chunk) {
                 Some(second) if self.back.is_none() => self.back = Some(second),
                 Some(second) => self.tree.push_front(second),
                 None => {}
             }
-        } else if index < behind {
+        } else if index < self.len() {
             self.tree.insert(index - 1, chunk);
         } else if let Some(inner) = self.back.replace(chunk) {
             self.tree.push_back(inner);
@@ -112,29 +147,36 @@ impl Chunks {
 
     /// Removes the chunk at an index.
     pub(super) fn remove(&mut self, index: usize) -> Option<Listpack> {
-        match index.checked_sub(1) {
-            None => {
-                let second = self.tree.pop_front().or_else(|| self.back.take());
-                std::mem::replace(&mut self.front, second)
-            }
-            Some(inner) if inner < self.tree.len() => Some(self.tree.remove(inner)),
-            Some(_) => {
-                let inner = self.tree.pop_back();
-                std::mem::replace(&mut self.back, inner)
-            }
-        }
+        let removed = match self.place(index)? {
+            Place::Front => self.take_front(),
+            Place::Inner(inner) => Some(self.tree.remove(inner)),
+            Place::Back => self.take_back(),
+        }?;
+        self.weight -= removed.len();
+        Some(removed)
     }
 
     /// Removes the chunks in a range.
     pub(super) fn remove_range(&mut self, range: Range<usize>) {
-        let len = self.len();
+        let back = 1 + self.tree.len();
         self.tree.remove_range(self.inner(&range));
-        if range.contains(&(len - 1)) && len > 1 {
-            self.back = self.tree.pop_back();
+        if range.contains(&back) {
+            self.take_back();
         }
         if range.contains(&0) {
-            self.front = self.tree.pop_front().or_else(|| self.back.take());
+            self.take_front();
         }
+        self.recount();
+    }
+
+    fn take_front(&mut self) -> Option<Listpack> {
+        let second = self.tree.pop_front().or_else(|| self.back.take());
+        std::mem::replace(&mut self.front, second)
+    }
+
+    fn take_back(&mut self) -> Option<Listpack> {
+        let inner = self.tree.pop_back();
+        std::mem::replace(&mut self.back, inner)
     }
 
     /// The chunks in a range.
@@ -150,3 +192,6 @@ impl Chunks {
         inner(range.start)..inner(range.end)
     }
 }
+
+#[cfg(test)]
+mod tests;
