@@ -3,6 +3,7 @@
 //! All steps run even after one has failed, so that one visit shows all; the first failure decides the exit code.
 //! Warnings are refused through clippy's own arguments: RUSTFLAGS would build every dependency a second time.
 
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -101,6 +102,8 @@ fn test() -> Result<()> {
     }
     let there: Vec<&str> = there.into_iter().map(|(name, _)| name).collect();
     shell.set_var("EVERLOG_TEST_WITH", there.join(","));
+    // More than there are cores: the server's tests wait for most of the time.
+    shell.set_var("RUST_TEST_THREADS", (2 * thread::available_parallelism()?.get()).to_string());
     cmd!(shell, "cargo test --workspace --quiet").run()?;
     Ok(())
 }

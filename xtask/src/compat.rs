@@ -23,16 +23,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::args::Args;
 use crate::install::{self, REDIS_VERSION};
-use crate::{server, workspace};
+use crate::{server, workers, workspace};
 
 const SCOREBOARD: &str = "compat/scoreboard.md";
 const BASE_PORT: usize = 21100;
 const PORTS_PER_SLOT: usize = 200;
-const SLOTS: usize = 2;
+/// Two cores are enough for more: what a file takes is mostly waiting.
+const SLOTS: usize = 3;
 
 /// A file of the suite, perhaps with a directive that all its servers get; how many of its tests redis-server 7.0.15
 /// itself passes, the seconds that it takes there, and whether ci runs it.
@@ -205,34 +206,25 @@ struct Bench {
 impl Bench {
     /// Says what failed of each file that does worse than `before`, or of all.
     fn run_all(&self, rows: &[Row], before: &Scores, verbose: bool) -> Result<Scores> {
-        let queue = Mutex::new(rows.iter());
         let scores = Mutex::new(Scores::new());
-        let worker = |slot| -> Result<()> {
-            loop {
-                let Some(row) = queue.lock().ok().and_then(|mut queue| queue.next()) else { return Ok(()) };
-                let start = Instant::now();
-                let report = self.run_file(row, slot, verbose).with_context(|| String::from(row.0))?;
-                let score = Score { expected: row.1, ..report.score };
-                println!(
-                    "{:<32} {:>4} of {:>4}  {:>4} s",
-                    row.0,
-                    score.passed,
-                    score.expected,
-                    start.elapsed().as_secs()
-                );
-                if verbose || missed(before, row.0, &score).is_some() {
-                    report.failures.iter().for_each(|failure| println!("    {failure}"));
-                }
-                if let Ok(mut scores) = scores.lock() {
-                    scores.insert(row.0, score);
-                }
+        workers::share(rows, SLOTS, |slot, row| {
+            let start = Instant::now();
+            let report = self.run_file(row, slot, verbose).with_context(|| String::from(row.0))?;
+            let score = Score { expected: row.1, ..report.score };
+            println!(
+                "{:<32} {:>4} of {:>4}  {:>4} s",
+                row.0,
+                score.passed,
+                score.expected,
+                start.elapsed().as_secs()
+            );
+            if verbose || missed(before, row.0, &score).is_some() {
+                report.failures.iter().for_each(|failure| println!("    {failure}"));
             }
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..SLOTS).map(|slot| scope.spawn(move || worker(slot))).collect();
-            workers
-                .into_iter()
-                .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a worker panicked")))
+            if let Ok(mut scores) = scores.lock() {
+                scores.insert(row.0, score);
+            }
+            Ok(())
         })?;
         Ok(scores.into_inner().unwrap_or_default())
     }

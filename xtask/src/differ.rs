@@ -28,13 +28,14 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::args::Args;
-use crate::server::{Server, free_port, redis_and_valkey};
-use crate::{client, dataset, workspace};
+use crate::server::{Party, Server, free_port, redis_and_valkey};
+use crate::{client, dataset, workers, workspace};
 use templates::{GROUPS, Group};
 
 /// What is compared by other means than templates.
@@ -62,34 +63,54 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
     for (name, special) in SPECIAL.iter().filter(|part| is_wanted(part.0)) {
         special(&ours, &dir, &mut Chance::new(seed)).with_context(|| context(name, "all"))?;
     }
+    let peers = redis_and_valkey()?;
+    let mut jobs = Vec::new();
     for group in GROUPS.iter().filter(|group| is_wanted(group.name)) {
-        for peer in redis_and_valkey()?.iter().filter(|peer| group.peers.contains(&peer.name)) {
-            for limits in LIMITS.iter().filter(|limits| !limits.tight || group.collections) {
-                let dir = dir.join(group.name);
-                if dir.exists() {
-                    fs::remove_dir_all(&dir)?;
-                }
-                let start = |name: &str, program| {
-                    Server::start(program, &dir.join(name), free_port(), &limits.options(name))
-                };
-                let servers = [start("ours", &ours)?, start(peer.name, &peer.program)?];
-                let (name, commands) = (format!("{}{}", group.name, limits.name), commands / limits.share);
-                compare(&servers, group, Chance::new(seed), commands)
-                    .with_context(|| context(&name, peer.name))?;
-                let logged = || {
-                    servers.into_iter().try_for_each(Server::stop)?;
-                    effects::compare(&dir.join("ours"), &dir.join(peer.name))
-                };
-                let logged = if group.same_effects {
-                    format!(" and {} effects", logged().with_context(|| context(&name, peer.name))?)
-                } else {
-                    String::new()
-                };
-                println!("{name}: {commands} replies{logged} are {}'s (--seed {seed})", peer.name);
-            }
+        for peer in peers.iter().filter(|peer| group.peers.contains(&peer.name)) {
+            let limits = LIMITS.iter().filter(|limits| !limits.tight || group.collections);
+            jobs.extend(limits.map(|limits| Job { group, peer, limits }));
         }
     }
-    Ok(())
+    let workers = thread::available_parallelism()?.get();
+    workers::share(&jobs, workers, |_, job| {
+        let logged =
+            job.run(&ours, &dir, seed, commands).with_context(|| context(&job.name(), job.peer.name))?;
+        let replies = commands / job.limits.share;
+        println!("{}: {replies} replies{logged} are {}'s (--seed {seed})", job.name(), job.peer.name);
+        Ok(())
+    })
+}
+
+/// A group of templates for one of the other servers.
+struct Job<'a> {
+    group: &'a Group,
+    peer: &'a Party,
+    limits: &'a Limits,
+}
+
+impl Job<'_> {
+    fn name(&self) -> String {
+        format!("{}{}", self.group.name, self.limits.name)
+    }
+
+    /// Says how many effects were compared, if they were.
+    fn run(&self, ours: &Path, dir: &Path, seed: u64, commands: u64) -> Result<String> {
+        let Job { group, peer, limits } = self;
+        let dir = dir.join(format!("{} {}", self.name(), peer.name));
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        let start = |name: &str, program: &Path| {
+            Server::start(program, &dir.join(name), free_port(), &limits.options(name))
+        };
+        let servers = [start("ours", ours)?, start(peer.name, &peer.program)?];
+        compare(&servers, group, Chance::new(seed), commands / limits.share)?;
+        if !group.same_effects {
+            return Ok(String::new());
+        }
+        servers.into_iter().try_for_each(Server::stop)?;
+        Ok(format!(" and {} effects", effects::compare(&dir.join("ours"), &dir.join(peer.name))?))
+    }
 }
 
 /// Limits that both servers have.
@@ -137,7 +158,7 @@ fn compare(servers: &[Server; 2], group: &Group, mut chance: Chance, commands: u
     }
     for number in 0..commands {
         let template = templates[chance.below(templates.len())];
-        let [ours, theirs] = &mut protocols[chance.below(2)];
+        let asked = &mut protocols[chance.below(2)];
         let (compared, template): (Comparable, &str) = match template.split_at(1) {
             ("~", template) if group.garbled => (refusal, template),
             ("~", template) => (unordered, template),
@@ -148,9 +169,8 @@ fn compare(servers: &[Server; 2], group: &Group, mut chance: Chance, commands: u
             if group.garbled {
                 chance.garble(&mut request);
             }
-            let replies = [ours.ask(&request)?, theirs.ask(&request)?];
-            let [ours, theirs] = &mut listeners;
-            let events = [ours.heard()?, theirs.heard()?];
+            let replies = both(asked, &request, Connection::reply)?;
+            let events = both(&mut listeners, &["PING"], Connection::heard)?;
             for ([ours, theirs], compared) in [(replies, compared), (events, lines)] {
                 if ours != theirs && compared(&ours) != compared(&theirs) {
                     bail!(
@@ -170,6 +190,17 @@ fn compare(servers: &[Server; 2], group: &Group, mut chance: Chance, commands: u
     let differences = dataset::differences(&theirs?, &ours?);
     ensure!(differences.is_empty(), "they hold other data:\n  {}", differences.join("\n  "));
     Ok(())
+}
+
+/// Asks both servers, so that one works while the other does.
+fn both(
+    connections: &mut [Connection; 2],
+    request: &[impl AsRef<[u8]>],
+    read: fn(&mut Connection) -> Result<Vec<u8>>,
+) -> Result<[Vec<u8>; 2]> {
+    connections.iter_mut().try_for_each(|connection| connection.send(request))?;
+    let [ours, theirs] = connections.each_mut().map(read);
+    Ok([ours?, theirs?])
 }
 
 /// What of a reply is compared.
@@ -374,18 +405,26 @@ impl Connection {
     }
 
     fn ask(&mut self, request: &[impl AsRef<[u8]>]) -> Result<Vec<u8>> {
+        self.send(request)?;
+        self.reply()
+    }
+
+    fn send(&mut self, request: &[impl AsRef<[u8]>]) -> Result<()> {
         let mut bytes = Vec::new();
         client::encode(request, &mut bytes);
-        self.0.get_mut().write_all(&bytes)?;
+        Ok(self.0.get_mut().write_all(&bytes)?)
+    }
+
+    fn reply(&mut self) -> Result<Vec<u8>> {
         let mut reply = Vec::new();
         copy_reply(&mut self.0, &mut reply)?;
         Ok(reply)
     }
 
-    /// What was published to it so far.
+    /// What was published to it before its PING.
     fn heard(&mut self) -> Result<Vec<u8>> {
         const END: &[u8] = b"*2\r\n$4\r\npong\r\n$0\r\n\r\n";
-        let mut heard = self.ask(&["PING"])?;
+        let mut heard = self.reply()?;
         while !heard.ends_with(END) {
             copy_reply(&mut self.0, &mut heard)?;
         }

@@ -11,17 +11,35 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use xshell::cmd;
+use xshell::{Shell, cmd};
 
 use crate::args::Args;
-use crate::workspace;
+use crate::{workers, workspace};
 
 /// Set where this program is called in rustc's place.
 const WRAPPER: &str = "EVERLOG_LOOM_RUSTC";
 
 /// `cargo xtask loom`.
 pub(crate) fn run(args: &mut Args) -> Result<()> {
-    let filter = &args.words()?;
+    const PACKAGES: [&str; 2] = ["everlog-aof", "everlog-rewrite"];
+    let (filter, shell) = (&args.words()?, shell()?);
+    // A misspelt model must not pass for one that holds.
+    let packages = PACKAGES.iter().flat_map(|package| ["-p", package]);
+    let list =
+        cmd!(shell, "cargo test --quiet --lib --release {packages...} -- {filter...} --list").read()?;
+    let models = list.lines().filter(|line| line.ends_with(": test")).count();
+    ensure!(filter.is_empty() || models > 0, "no model matches {filter:?}");
+    println!("{models} models");
+    // Side by side, since one model takes most of the time of the second.
+    workers::share(&PACKAGES, PACKAGES.len(), |_, package| {
+        let shell = self::shell()?;
+        cmd!(shell, "cargo test --quiet --lib --release -p {package} -- {filter...}").run()?;
+        Ok(())
+    })
+}
+
+/// Where `cargo` builds with `--cfg loom`.
+fn shell() -> Result<Shell> {
     let shell = workspace::shell()?;
     shell.set_var("CARGO_TARGET_DIR", workspace::target_dir().join("loom"));
     shell.set_var("RUSTFLAGS", "--cfg loom");
@@ -29,15 +47,7 @@ pub(crate) fn run(args: &mut Args) -> Result<()> {
     shell.set_var(WRAPPER, "1");
     // It would take longer than it saves.
     shell.set_var("CARGO_PROFILE_RELEASE_LTO", "off");
-    let packages = ["-p", "everlog-aof", "-p", "everlog-rewrite"];
-    // A misspelt model must not pass for one that holds.
-    let list =
-        cmd!(shell, "cargo test --quiet --lib --release {packages...} -- {filter...} --list").read()?;
-    let models = list.lines().filter(|line| line.ends_with(": test")).count();
-    ensure!(filter.is_empty() || models > 0, "no model matches {filter:?}");
-    println!("{models} models");
-    cmd!(shell, "cargo test --quiet --lib --release {packages...} -- {filter...}").run()?;
-    Ok(())
+    Ok(shell)
 }
 
 /// In rustc's place, becomes rustc; returns otherwise, and when there is no rustc to become.

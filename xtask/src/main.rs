@@ -18,6 +18,7 @@ mod loom;
 mod server;
 mod soak;
 mod tidy;
+mod workers;
 mod workspace;
 
 use std::process::ExitCode;
