@@ -5,8 +5,8 @@
 //! quicklist   chunks  [a b c] [d e] [a very long element] [f g h]
 //! ```
 //! A chunk stays about within `list-max-listpack-size`; an element beyond it has a chunk of its own. A write after a clone
-//! copies one chunk and, between the ends, the tree's path to it. What another server wrote keeps its chunks, but for those far beyond any
-//! limit.
+//! copies one chunk and, between the ends, the tree's path to it. What another server wrote keeps its chunks, but for those
+//! far beyond any limit.
 //!
 //! Where chunks end shows, for a quicklist of which one is left may become a listpack again: they end where Redis's nodes
 //! do, but for what `ChunkLimit::has_room` and `ChunkLimit::may_replace` say.

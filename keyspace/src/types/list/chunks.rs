@@ -77,7 +77,7 @@ impl Chunks {
         self.weight = self.tree.weight() + ends.map(Listpack::len).sum::<usize>();
     }
 
-    /// `None` past the end of the tree, and of what may be behind it.
+    /// Where the chunk at an index stands, if it is there: the two ends may be absent.
     #[inline]
     fn place(&self, index: usize) -> Option<Place> {
         match index.checked_sub(1) {
