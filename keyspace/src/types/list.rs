@@ -1,4 +1,4 @@
-//! Lists: one listpack while small, else a quicklist, a row of listpacks that [`chunks`] keeps.
+//! Lists: one listpack while small, else a quicklist, a row of listpacks that `chunks` keeps.
 //!
 //! ```text
 //! listpack    [a b c]
