@@ -292,8 +292,6 @@ impl Chance {
             "-1",
             "0",
             "1.5",
-            "9223372036854775806",
-            "99999999999999999999",
             "absent",
             "k0",
             "k1",
@@ -305,7 +303,11 @@ impl Chance {
             "WITHSCORES",
             "BYLEX",
             "MATCH",
+            "9223372036854775806",
+            "99999999999999999999",
         ];
+        // Scores of so many digits 7.0 prints by another rule.
+        let others = if request[0].starts_with('Z') { &OTHERS[..OTHERS.len() - 2] } else { OTHERS };
         if request.len() == 1 || self.below(2) == 0 {
             return;
         }
@@ -313,9 +315,9 @@ impl Chance {
         match self.below(5) {
             0 => drop(request.remove(at)),
             1 => request.insert(at, request[at].clone()),
-            2 => request.insert(at, self.one_of(OTHERS)),
+            2 => request.insert(at, self.one_of(others)),
             3 => request.swap(at, 1),
-            _ => request[at] = self.one_of(OTHERS),
+            _ => request[at] = self.one_of(others),
         }
     }
 
