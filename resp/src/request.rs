@@ -114,7 +114,7 @@ impl Parser {
     ///
     /// # Panics
     /// When `buf` is shorter than it was then.
-    // Not inlined where it is compiled first: what it returns would be made in one place and copied to another.
+    #[inline]
     pub fn argv<'a>(&'a self, buf: &'a [u8]) -> Argv<'a> {
         let source = if self.words_are_inline { &self.words[..] } else { buf };
         self.spans.iter().map(|span| &source[span.start..span.start + span.len]).collect()

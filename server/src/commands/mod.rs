@@ -69,9 +69,7 @@ const _: () = assert!(size_of::<Option<Command>>() == 2 * size_of::<usize>());
 struct Entry {
     row: Row,
     /// Of a subcommand.
-    container: Option<&'static str>,
-    /// Whether the container is to be named alone.
-    undivided: bool,
+    container: Option<Row>,
     number: u16,
     group: &'static str,
     subcommands: Vec<Entry>,
@@ -121,14 +119,13 @@ impl Entry {
         let undivided = row.has(flags::UNDIVIDED);
         let subcommand = |(own_row, own_number)| Entry {
             row: own_row,
-            container: Some(row.name()),
-            undivided,
+            container: Some(row),
             number: if undivided { number } else { own_number },
             group,
             subcommands: Vec::new(),
         };
         let subcommands = row.subcommands().into_iter().zip(number + 1..).map(subcommand).collect();
-        Entry { row, container: None, undivided: false, number, group, subcommands }
+        Entry { row, container: None, number, group, subcommands }
     }
 }
 
@@ -245,8 +242,8 @@ impl Command {
     /// `get`, `config|set`.
     pub fn full_name(self) -> String {
         match self.entry.container {
-            Some(container) if self.entry.undivided => container.to_owned(),
-            Some(container) => format!("{container}|{}", self.name()),
+            Some(container) if container.has(flags::UNDIVIDED) => container.name().to_owned(),
+            Some(container) => format!("{}|{}", container.name(), self.name()),
             None => self.name().to_owned(),
         }
     }
@@ -254,7 +251,7 @@ impl Command {
     /// Its own name, or its container's, if clients know it by another.
     #[inline]
     pub fn renamed_from(self) -> Option<&'static str> {
-        self.renamed.then(|| self.entry.container.unwrap_or(self.name()))
+        self.renamed.then(|| self.first_name())
     }
 
     /// Whether it is executed between MULTI and EXEC, rather than queued. Source: redis 7.2 `processCommand`.
@@ -282,7 +279,13 @@ impl Command {
     /// Whether it is the command (or the container) of this name.
     #[inline]
     pub fn is(self, name: &str) -> bool {
-        self.entry.container.unwrap_or(self.name()) == name
+        self.first_name() == name
+    }
+
+    /// Its own name, or its container's.
+    #[inline]
+    fn first_name(self) -> &'static str {
+        self.entry.container.unwrap_or(self.entry.row).name()
     }
 }
 

@@ -99,16 +99,14 @@ impl Chunks {
 
     /// The chunk that has the element at an index, and the element's index there.
     pub(super) fn seek(&self, element: usize) -> Option<(usize, usize)> {
+        if element >= self.weight {
+            return None;
+        }
         let front = self.front.as_ref().map_or(0, Listpack::len);
         let Some(inner) = element.checked_sub(front) else { return Some((0, element)) };
-        match self.tree.seek_weight(inner) {
-            Some((chunk, offset)) => Some((1 + chunk, offset)),
-            None => {
-                let offset = inner - self.tree.weight();
-                let is_there = self.back.as_ref().is_some_and(|back| offset < back.len());
-                is_there.then_some((1 + self.tree.len(), offset))
-            }
-        }
+        let in_back = || (self.tree.len(), inner - self.tree.weight());
+        let (chunk, offset) = self.tree.seek_weight(inner).unwrap_or_else(in_back);
+        Some((1 + chunk, offset))
     }
 
     /// Changes the chunk at an index; `None` past the end.
